@@ -1,0 +1,136 @@
+"""What is this thing called? Ids that sort by the time they were made.
+
+An id is a prefix and 27 base62 characters: 20 bytes, big endian: 4 bytes of seconds since 1400000000, 1 byte of milliseconds within
+the second divided by 4, 15 random bytes. Byte order of ids is creation order, which the cursors of every list rely on.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import string
+from collections.abc import Callable
+from typing import Final
+
+# The order of the digits must be ASCII order, or ids would not sort as bytes.
+ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+# 62^27 is the first power of 62 above 2^160 (20 bytes).
+LENGTH: Final = 27
+# Seconds of the id count from here (13 May 2014), so that 4 bytes last until 2150.
+EPOCH_S: Final = 1_400_000_000
+# Bits of chance below the 40 bits of time.
+RANDOM_BITS: Final = 120
+_RANDOM_MASK: Final = (1 << RANDOM_BITS) - 1
+# Ids made within one slot of 4 ms climb by a random step of so many bits: small enough that mostly only the last 9 of the 27 digits
+# change, which is what `make` costs at full speed. Ids are names, not secrets: each slot starts at an unguessable place all the same.
+_STEP_BITS: Final = 40
+
+_PAIRS: Final = tuple(a + b for a in ALPHABET for b in ALPHABET)
+_P2: Final = 62**2
+_P9: Final = 62**9
+_P18: Final = 62**18
+_DIGITS: Final = {c: i for i, c in enumerate(ALPHABET)}
+_SLOT_US: Final = 4_000
+
+APPLICATION = "app_"
+ENDPOINT = "ep_"
+MESSAGE = "msg_"
+ATTEMPT = "atmpt_"
+EVENT_TYPE = "evtype_"
+ORGANISATION = "org_"
+TASK = "qtask_"
+
+
+def _nine(value: int) -> str:
+    high, d0 = divmod(value, 62)
+    high, p1 = divmod(high, _P2)
+    high, p2 = divmod(high, _P2)
+    p4, p3 = divmod(high, _P2)
+    return _PAIRS[p4] + _PAIRS[p3] + _PAIRS[p2] + _PAIRS[p1] + ALPHABET[d0]
+
+
+def encode(value: int) -> str:
+    """27 base62 digits of a number below 2^160."""
+    high, rest = divmod(value, _P18)
+    middle, low = divmod(rest, _P9)
+    return _nine(high) + _nine(middle) + _nine(low)
+
+
+def _time_bits(at_us: int) -> int:
+    seconds, us = divmod(at_us, 1_000_000)
+    return (max(seconds - EPOCH_S, 0) << 8) | (us // _SLOT_US)
+
+
+class IdMaker:
+    """Makes ids that strictly increase, also within one slot of 4 ms and when the wall clock steps back.
+
+    Not thread-safe: one per event loop.
+    """
+
+    __slots__ = ("_draw", "_head", "_high", "_last", "_start")
+
+    def __init__(self, draw: Callable[[int], int] = secrets.randbits, step: Callable[[int], int] = random.getrandbits) -> None:
+        self._start = draw
+        self._draw = step
+        self._last = 0
+        self._high = -1
+        self._head = ""
+
+    def make(self, prefix: str, now_us: int) -> str:
+        """The next id, later than every id this maker has made."""
+        value = _time_bits(now_us) << RANDOM_BITS
+        if value > self._last:
+            # The top bit of the random part starts at 0, so that a slot has room for its steps.
+            value |= self._start(RANDOM_BITS - 1)
+        else:
+            value = self._last + 1 + self._draw(_STEP_BITS)
+        self._last = value
+        high, low = divmod(value, _P9)
+        if high != self._high:
+            self._high = high
+            upper, middle = divmod(high, _P9)
+            self._head = _nine(upper) + _nine(middle)
+        return prefix + self._head + _nine(low)
+
+    def after(self, newest: str) -> None:
+        """Never again make an id at or below `newest` (the last one stored before a restart)."""
+        self._last = max(self._last, decode(newest))
+
+
+def decode(identifier: str) -> int:
+    """The number in an id. Raises ValueError when it is not shaped like one."""
+    text = identifier[identifier.rfind("_") + 1 :]
+    if len(text) != LENGTH:
+        raise ValueError(f"{identifier!r} is not an id: {LENGTH} base62 characters must follow the prefix")
+    value = 0
+    try:
+        for c in text:
+            value = value * 62 + _DIGITS[c]
+    except KeyError:
+        raise ValueError(f"{identifier!r} is not an id: only 0-9, A-Z and a-z may follow the prefix") from None
+    if value >> 160:
+        raise ValueError(f"{identifier!r} is not an id: it is larger than 20 bytes")
+    return value
+
+
+def is_id(prefix: str, text: str) -> bool:
+    """Is this text shaped like an id of that prefix?"""
+    if not text.startswith(prefix) or len(text) != len(prefix) + LENGTH:
+        return False
+    return all(c in _DIGITS for c in text[len(prefix) :])
+
+
+def created_us(identifier: str) -> int:
+    """When the id was made, microseconds since 1970, to 4 ms. Raises ValueError when it is not an id."""
+    bits = decode(identifier) >> RANDOM_BITS
+    return ((bits >> 8) + EPOCH_S) * 1_000_000 + (bits & 0xFF) * _SLOT_US
+
+
+def start_id(prefix: str, at_us: int) -> str:
+    """The least id of that instant: time `at_us`, random part all zero."""
+    return prefix + encode(_time_bits(at_us) << RANDOM_BITS)
+
+
+def end_id(prefix: str, at_us: int) -> str:
+    """The greatest id of that instant: time `at_us`, random part all ones."""
+    return prefix + encode((_time_bits(at_us) << RANDOM_BITS) | _RANDOM_MASK)

@@ -1,0 +1,55 @@
+"""What is an attempt? One try to bring one message to one endpoint: the request, the answer, the time it took."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class ErrorClass(enum.StrEnum):
+    """Why there was no usable answer. Stored, shown and counted under these names."""
+
+    DNS = "dns"
+    BLOCKED = "blocked"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    CONNECT_TIMEOUT = "connect_timeout"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    RESET = "reset"
+    PROTOCOL = "protocol"
+    PAYLOAD_GONE = "payload_gone"
+    INTERNAL = "internal"
+
+
+class Phases(msgspec.Struct, frozen=True, gc=False):
+    """How long each phase of an attempt took, microseconds; -1 = the phase did not happen (a pooled connection, or it ended before)."""
+
+    dns_us: int = -1
+    connect_us: int = -1
+    tls_us: int = -1
+    send_us: int = -1
+    wait_us: int = -1
+    body_us: int = -1
+
+
+class Exchange(msgspec.Struct, frozen=True, gc=False):
+    """The facts of one attempt on the wire, before anybody judges them.
+
+    `status` is 0 without an HTTP answer; then `error` and `detail` (a sentence) say why. With a status, `error` is None even when the
+    body broke off: the outcome is decided once the status is in. `head` is the status line and headers as received, at most 4 KiB; `body` is at
+    most the configured number of bytes, `body_truncated` tells whether more came or might have come. `address` is `ip:port`, "" when
+    none was connected to. `duration_us` runs from the start to the response headers (or to the failure).
+    """
+
+    status: int
+    head: bytes = b""
+    body: bytes = b""
+    body_truncated: bool = False
+    error: ErrorClass | None = None
+    detail: str = ""
+    address: str = ""
+    reused: bool = False
+    duration_us: int = 0
+    phases: Phases = Phases()
