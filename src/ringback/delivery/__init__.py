@@ -1,0 +1,1 @@
+"""One attempt: seal, guard, resolve, connect, send. Never sees the store."""

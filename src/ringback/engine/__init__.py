@@ -1,0 +1,1 @@
+"""What decides when which delivery is attempted, and records what came of it."""

@@ -1,0 +1,1 @@
+"""Pure: what follows from what, decided without I/O, clock or dice."""

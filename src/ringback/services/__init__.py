@@ -1,0 +1,1 @@
+"""The verbs: what doors, commands and library may ask for."""

@@ -1,0 +1,1 @@
+"""Pure: how bytes are signed and verified."""
