@@ -53,3 +53,31 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     reused: bool = False
     duration_us: int = 0
     phases: Phases = Phases()
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """History: one try, as it is stored and shown. Never changed, except that its bodies may be expunged.
+
+    `status` and `trigger` are numbers of the contract (see `model.deliveries`); `started_at` is microseconds since 1970. `number` counts the
+    attempts of this delivery from 1. `response` is None once expunged.
+    """
+
+    id: str
+    app_id: str
+    endpoint_id: str
+    message_id: str
+    url: str
+    number: int
+    status: int
+    trigger: int
+    code: int
+    started_at: int
+    duration_us: int
+    error: str | None
+    detail: str
+    address: str
+    phases: Phases
+    response: bytes | None
+    response_head: bytes
+    request_head: bytes
+    sequence: int

@@ -1,0 +1,49 @@
+"""Whose endpoints are these? An application is one customer of the user's product; an organisation owns applications."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class Application(msgspec.Struct, frozen=True):
+    """One consumer of events. Times are microseconds since 1970; `throttle_rate` is attempts per second, None = unlimited."""
+
+    id: str
+    org_id: str
+    name: str
+    uid: str | None
+    throttle_rate: int | None
+    metadata: dict[str, str]
+    created_at: int
+    updated_at: int
+
+
+class TokenKind(enum.StrEnum):
+    """What a token may reach: everything of its org, or one application."""
+
+    ORG = "org"
+    APP = "app"
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A bearer token as stored: only its SHA-256 is known. Times are microseconds since 1970, None = never."""
+
+    id: str
+    org_id: str
+    kind: TokenKind
+    app_id: str | None
+    hash: bytes
+    name: str
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+
+class Organisation(msgspec.Struct, frozen=True):
+    """A tenant of this server: nothing of one is visible to another."""
+
+    id: str
+    name: str
+    created_at: int

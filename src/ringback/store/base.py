@@ -1,0 +1,121 @@
+"""What can a store do? The seam between the services and engine above and the databases below.
+
+The seam is at the height of the domain: the hot verbs are methods here, and the verbs of each noun are functions in `store.operations`, written
+once in SQL that every vendor understands, over the `Transaction` that a store hands them. One conformance suite runs over every store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from ringback.model.attempts import Attempt
+from ringback.model.deliveries import Claim, DeadLetter, Delivery
+from ringback.model.messages import Message
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+class Transaction(Protocol):
+    """What an operation may do inside one transaction. Parameters are `?`; rows are tuples. Blocks; never crosses an await."""
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a query."""
+        ...
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
+        """The first row of a query, or None."""
+        ...
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement; how many rows it changed."""
+        ...
+
+    def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Execute a statement once for each sequence of parameters."""
+        ...
+
+
+class IdempotencyMark(msgspec.Struct, frozen=True, gc=False):
+    """A request that must have its effect once: `key` is its 16-byte digest, kept until `expires_at`."""
+
+    key: bytes
+    expires_at: int
+
+
+class Acceptance(msgspec.Struct, gc=False):
+    """A message with its matched deliveries, to be committed as one.
+
+    `claimed` holds the deliveries that the dispatcher takes at once, in memory: the store counts them as leased. Once the commit is durable
+    exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the cause, or `repeated` with the id of the message
+    that the same idempotency key made before.
+    """
+
+    message: Message
+    deliveries: list[Delivery]
+    claimed: list[Delivery]
+    accepted: Callable[[Acceptance], None]
+    refused: Callable[[Acceptance, Exception], None]
+    repeated: Callable[[Acceptance, str], None]
+    mark: IdempotencyMark | None = None
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """What one attempt leaves behind: history, and what becomes of the delivery.
+
+    `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one. `ends_pair`
+    also ends a schedule that runs beside this attempt (a manual success).
+    """
+
+    delivery: Delivery
+    attempt: Attempt
+    next_due_at: int | None = None
+    dead: DeadLetter | None = None
+    ends_pair: bool = False
+    disables_endpoint: bool = False
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """Deliveries leased to the caller, the oldest due first. `next_due_at` is when the first one not among them is due, None = nothing is left."""
+
+    claims: list[Claim]
+    next_due_at: int | None
+
+
+class Store(Protocol):
+    """One database. Every write is a group commit: what waits is committed together, and is durable when the caller hears of it."""
+
+    def accept(self, acceptance: Acceptance) -> None:
+        """Commit a message with its deliveries; answers through its callbacks, in the order of the calls. Never raises."""
+        ...
+
+    def record(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+        """Commit what attempts have left behind, all or none; `done` hears None, or why nothing was kept. May wait some milliseconds for company."""
+        ...
+
+    def claim(self, endpoint_id: str, limit: int, now_us: int, lease_us: int) -> Awaitable[Claims]:
+        """Lease up to `limit` due deliveries of one endpoint until `now_us + lease_us`. Raises StoreFailure."""
+        ...
+
+    def renew(self, deliveries: Iterable[Delivery], until_us: int) -> None:
+        """Hold leases until a later time."""
+        ...
+
+    def release(self, deliveries: Iterable[Delivery]) -> None:
+        """Give leases back: the deliveries are anybody's again."""
+        ...
+
+    def write(self, operation: Callable[[Transaction], T]) -> Awaitable[T]:
+        """Run a short operation in the next group commit, alone in a savepoint: what it raises is raised here, and only its own effect is undone."""
+        ...
+
+    def read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:
+        """Run a query on a snapshot, off the loop. Raises Unavailable past the deadline."""
+        ...
+
+    def close(self) -> Awaitable[None]:
+        """Commit what waits, then let the database go."""
+        ...
