@@ -1,0 +1,1 @@
+"""What does Ringback cost, and how fast is it? The tools behind `scripts/bench`; no part of the product."""
