@@ -1,1 +1,1 @@
-"""Pure: how bytes are signed and verified."""
+"""Who wrote these bytes? Making and checking signatures: pure, no I/O, no clock."""

@@ -1,0 +1,78 @@
+"""What did the request say about itself? Header fields as they came: raw bytes, in order, duplicates kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias
+
+from ringback.errors import VerificationError
+
+Field: TypeAlias = tuple[bytes, bytes]
+
+
+class Headers:
+    """The header fields of one request; looked up without regard to case.
+
+    `one` is the only way in which a verifier may read a field: it refuses a field that came twice, because whoever is in
+    front of us may have believed the other one.
+    """
+
+    __slots__ = ("_index", "fields")
+
+    def __init__(self, fields: Iterable[Field] = ()) -> None:
+        self.fields: tuple[Field, ...] = tuple(fields)
+        self._index: dict[bytes, bytes] | None = None
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str] | Iterable[tuple[str, str]]) -> Headers:
+        """Headers from text, as files and frameworks hold them. Characters past Latin-1 become their UTF-8 bytes."""
+        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        return cls((_raw(name), _raw(value)) for name, value in pairs)
+
+    def __iter__(self) -> Iterator[Field]:
+        return iter(self.fields)
+
+    def __repr__(self) -> str:
+        return f"Headers({[name for name, _ in self.fields]!r})"
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._fields_by_name()
+
+    def _fields_by_name(self) -> dict[bytes, bytes]:
+        index = self._index
+        if index is None:
+            index = self._index = {name.lower(): value for name, value in self.fields}
+        return index
+
+    def all(self, name: bytes) -> tuple[bytes, ...]:
+        """Every value of the field called `name` (lower case), in the order they came."""
+        return tuple(value for field, value in self.fields if field.lower() == name)
+
+    def one(self, name: bytes) -> bytes | None:
+        """The value of the field called `name` (lower case), None when it is absent.
+
+        Raises VerificationError (malformed_header) when it came more than once.
+        """
+        value = self._fields_by_name().get(name)
+        # Only when some name came twice is it worth looking whether it was this one.
+        if value is not None and len(self._fields_by_name()) != len(self.fields) and len(self.all(name)) > 1:
+            raise VerificationError("malformed_header", f"header {_shown(name)} came more than once")
+        return value
+
+    def need(self, name: bytes) -> bytes:
+        """As `one`, but raises VerificationError (missing_header) when it is absent."""
+        value = self.one(name)
+        if value is None:
+            raise VerificationError("missing_header", f"header {_shown(name)} is missing")
+        return value
+
+
+def _raw(text: str) -> bytes:
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass")
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("latin-1")

@@ -1,0 +1,153 @@
+"""How is a webhook signed the Standard Webhooks way, and did its sender sign it? Versions v1 (HMAC-SHA256) and v1a (ed25519).
+
+Signed text: `{id}.{timestamp}.{body}`, as bytes. Header: items `v1,<base64>`, separated by blanks; any one that matches suffices.
+Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+from binascii import b2a_base64
+from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
+
+from ringback.errors import VerificationError
+from ringback.signing import hmac_body
+from ringback.signing.headers import Headers
+from ringback.signing.secret import CheckingKey, HmacKey, SigningKey
+from ringback.signing.verdict import (
+    MALFORMED_HEADER,
+    MISSING_HEADER,
+    NO_SUPPORTED_SCHEME,
+    SIGNATURE_MISMATCH,
+    Verdict,
+    check_age,
+)
+
+# What the official libraries allow, both ways.
+TOLERANCE_S: Final = 300
+# A sender signs with at most 11 keys (the current one and 10 that are being retired); more items only cost time.
+MAX_ITEMS: Final = 16
+# 10^15 s is the year 31 million: longer numbers are no times, and would cost time to parse.
+MAX_TIMESTAMP_DIGITS: Final = 15
+
+_STANDARD: Final = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
+_SVIX: Final = (b"svix-id", b"svix-timestamp", b"svix-signature")
+
+_Sign: TypeAlias = Callable[[bytes], bytes]
+
+
+class Signer:
+    """Signs with one endpoint's keys, current key first. Make it once: a signature costs about 1.2 us with HMAC, 50 with ed25519."""
+
+    __slots__ = ("_first", "_signs")
+
+    def __init__(self, keys: Sequence[SigningKey]) -> None:
+        if not keys:
+            raise ValueError("a signer needs at least one key")
+        self._signs: tuple[_Sign, ...] = tuple(map(_item_maker, keys))
+        self._first = self._signs[0] if len(self._signs) == 1 else None
+
+    def sign(self, message_id: bytes, timestamp: bytes, body: bytes) -> bytes:
+        """The value of the signature header. `timestamp` is unix seconds in decimal digits."""
+        content = b"%b.%b.%b" % (message_id, timestamp, body)
+        if self._first is not None:
+            return self._first(content)
+        return b" ".join([sign(content) for sign in self._signs])
+
+
+def _item_maker(key: SigningKey) -> _Sign:
+    if isinstance(key, HmacKey):
+        mac = hmac_body.prepare(key.secret)
+        return lambda content: b"v1," + b2a_base64(mac(content), newline=False)
+    # Loaded only where ed25519 is used (see ringback.signing.secret).
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.from_private_bytes(key.seed)
+    return lambda content: b"v1a," + b2a_base64(private.sign(content), newline=False)
+
+
+def verify(headers: Headers, body: bytes, keys: Sequence[CheckingKey], *, now_s: int, tolerance_s: int = TOLERANCE_S) -> Verdict:
+    """Check one request against all keys that are valid now. Raises VerificationError and nothing else, for any bytes."""
+    return Verifier(keys, tolerance_s).verify(headers, body, now_s=now_s)
+
+
+class Verifier:
+    """Checks with one sender's keys. Make it once: the keys are prepared here."""
+
+    __slots__ = ("_ed25519", "_hmac", "_tolerance_s")
+
+    def __init__(self, keys: Sequence[CheckingKey], tolerance_s: int = TOLERANCE_S) -> None:
+        self._hmac = tuple((i, hmac_body.prepare(key.secret)) for i, key in enumerate(keys) if isinstance(key, HmacKey))
+        self._ed25519 = tuple((i, _ed25519_check(key.public)) for i, key in enumerate(keys) if not isinstance(key, HmacKey))
+        self._tolerance_s = tolerance_s
+
+    def verify(self, headers: Headers, body: bytes, *, now_s: int) -> Verdict:
+        """Raises VerificationError and nothing else, for any bytes."""
+        message_id, timestamp, signature = _read(headers)
+        signed_at_s = _seconds(timestamp)
+        items = _supported_items(signature)
+        check_age(signed_at_s, now_s, self._tolerance_s)
+        scheme, index = self._match(items, b"%b.%b.%b" % (message_id, timestamp, body))
+        return Verdict(scheme=scheme, key_index=index, message_id=message_id.decode("latin-1"), signed_at_s=signed_at_s)
+
+    def _match(self, items: list[tuple[bytes, bytes]], content: bytes) -> tuple[str, int]:
+        symmetric = [value for version, value in items if version == b"v1"]
+        for i, mac in self._hmac if symmetric else ():
+            expected = b2a_base64(mac(content), newline=False)
+            for value in symmetric:
+                if hmac.compare_digest(expected, value):
+                    return "standard-v1", i
+        asymmetric = [value for version, value in items if version == b"v1a"]
+        for i, check in self._ed25519:
+            for value in asymmetric:
+                if check(value, content):
+                    return "standard-v1a", i
+        raise VerificationError(SIGNATURE_MISMATCH, "no item of the signature header was made with one of the keys over these bytes")
+
+
+def _read(headers: Headers) -> tuple[bytes, bytes, bytes]:
+    names = _STANDARD
+    if _STANDARD[2] not in headers and _SVIX[2] in headers:
+        names = _SVIX
+    message_id, timestamp, signature = headers.need(names[0]), headers.need(names[1]), headers.need(names[2])
+    # A dot in the id would let one signed text be read as another id and another time.
+    if not message_id or b"." in message_id:
+        raise VerificationError(MALFORMED_HEADER, "the message id must not be empty or contain a dot")
+    return message_id, timestamp, signature
+
+
+def _seconds(text: bytes) -> int:
+    if not text.isdigit() or len(text) > MAX_TIMESTAMP_DIGITS:
+        raise VerificationError(MALFORMED_HEADER, "the timestamp must be unix seconds in decimal digits")
+    return int(text)
+
+
+def _supported_items(signature: bytes) -> list[tuple[bytes, bytes]]:
+    if not signature.strip():
+        raise VerificationError(MISSING_HEADER, "the signature header is empty")
+    items = []
+    for item in signature.split(b" ", MAX_ITEMS)[:MAX_ITEMS]:
+        version, comma, value = item.partition(b",")
+        if comma and version in (b"v1", b"v1a"):
+            items.append((version, value))
+    if not items:
+        raise VerificationError(NO_SUPPORTED_SCHEME, "the signature header has no item of version v1 or v1a")
+    return items
+
+
+def _ed25519_check(public: bytes) -> Callable[[bytes, bytes], bool]:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    key = Ed25519PublicKey.from_public_bytes(public)
+
+    def check(value: bytes, content: bytes) -> bool:
+        try:
+            key.verify(binascii.a2b_base64(value, strict_mode=True), content)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+    return check
