@@ -1,0 +1,178 @@
+"""What may be set? Every setting, declared once: name, kind, default and meaning. `docs/reference/settings.md` is made from this.
+
+Names, defaults and aliases that an official client or the reference server's users rely on come from the HTTP contract; they are kept even
+where another name would be nicer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from ringback.config import values
+from ringback.config.values import HostPort, Kind, Network, Secret
+
+T = TypeVar("T")
+
+# `whitelabel_headers` was a switch; its two positions are two of our three styles.
+_WHITELABEL: Mapping[str, Callable[[str], str]] = {
+    "whitelabel_headers": lambda text: "standard" if values.flag().parse(text) else "svix",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Declared:
+    """What is known of a setting besides its value: how it is written, its default as text ("" = unset), its meaning, its other names."""
+
+    name: str
+    kind: Kind[Any]
+    default: str
+    meaning: str
+    aliases: Mapping[str, Callable[[str], str]]
+
+
+def _same(text: str) -> str:
+    return text
+
+
+def setting(
+    default: str, kind: Kind[T], meaning: str, *, alias: str = "", translated: Mapping[str, Callable[[str], str]] | None = None
+) -> T:
+    """Declare a setting that always has a value. `translated` are other names whose values are written differently."""
+    aliases = translated if translated is not None else {alias: _same} if alias else {}
+    metadata = {"kind": kind, "default": default, "meaning": meaning, "aliases": aliases}
+    return dataclasses.field(default=kind.parse(default), metadata=metadata)
+
+
+def optional(kind: Kind[T], meaning: str) -> T | None:
+    """Declare a setting that may be left out (None)."""
+    metadata = {"kind": kind, "default": "", "meaning": meaning, "aliases": {}}
+    return cast("T | None", dataclasses.field(default=None, metadata=metadata))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one server, checked. Build it with `load_settings`; tests may name fields directly."""
+
+    listen_address: HostPort = setting("127.0.0.1:8071", values.host_port(), "Where the server listens for HTTP.")
+    public_url: str | None = optional(
+        values.web_url("http", "https"),
+        "The URL under which the outside reaches this server. Left out, it is taken from each request, but only from a client on loopback "
+        "or a trusted proxy.",
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        "", values.subnets(), "Proxies whose `X-Forwarded-*` headers are believed; those of anybody else are ignored."
+    )
+    database_url: str = setting(
+        "sqlite:///ringback.db",
+        values.database(),
+        "Where everything is kept. Three slashes begin a path relative to the working directory, four an absolute one.",
+    )
+    main_secret: Secret | None = optional(
+        values.secret(16),
+        "Encrypts endpoint secrets at rest. Left out, a key file made at first start beside the database (mode 0600) serves; "
+        "back that file up with the database.",
+    )
+    token: Secret | None = optional(
+        values.secret(8), "An org token to accept from the first start on. Left out, one is made at first start and printed once."
+    )
+    jwt_secret: Secret | None = optional(values.secret(8), "The key of the reference server's JWTs. Left out, JWTs are refused.")
+    jwt_algorithm: str = setting(
+        "HS256", values.choice("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDSA"), "How those JWTs are signed."
+    )
+    metrics_access: str = setting(
+        "local",
+        values.choice("local", "token", "open"),
+        "Who may read `/metrics`: `local` = clients on loopback that no proxy speaks for, and org tokens; `token` = org tokens only; "
+        "`open` = everybody.",
+    )
+    max_body_bytes: int = setting("2MiB", values.size("1KiB", "25MiB"), "The largest request body; a larger one is answered 413, unread.")
+    body_memory_max: int = setting(
+        "128MiB",
+        values.size("2MiB", "64GiB"),
+        "The most memory that request bodies being read may take in total; beyond it, requests are answered 503.",
+    )
+    idempotency_ttl: timedelta = setting(
+        "12h", values.duration("1m", "90d"), "How long the answer to an `idempotency-key` is kept and repeated."
+    )
+    idempotency_wait: timedelta = setting(
+        "5s", values.duration("0s", "30s"), "How long a second request with the same key waits for the first before it is answered 503."
+    )
+    idempotency_lease: timedelta = setting(
+        "30s", values.duration("1s", "10m"), "After how long a key whose request never ended may be used again."
+    )
+    default_signature_type: str = setting(
+        "hmac256",
+        values.choice("hmac256", "ed25519"),
+        "The kind of secret a new endpoint gets: `hmac256` signs `v1`, `ed25519` signs `v1a`.",
+    )
+    header_style: str = setting(
+        "standard",
+        values.choice("standard", "svix", "both"),
+        "The names of the signature headers: `webhook-*`, `svix-*` or both.",
+        translated=_WHITELABEL,
+    )
+    request_timeout: timedelta = setting(
+        "30s",
+        values.duration("1s", "30s"),
+        "The time limit of an attempt, from DNS to the response headers.",
+        alias="worker_request_timeout",
+    )
+    response_body_max: int = setting("20000", values.size("0B", "1MiB"), "How much of a response body is read and kept with the attempt.")
+    response_body_time: timedelta = setting(
+        "5s", values.duration("0s", "30s"), "How long a response body may take after its headers; the outcome is decided before."
+    )
+    retry_schedule: tuple[timedelta, ...] = setting(
+        "5,300,1800,7200,18000,36000,50400,72000,72000",
+        values.schedule("30d"),
+        "The waits after each failed attempt; each is lengthened by up to a fifth at random, never shortened.",
+    )
+    retry_after_max: timedelta = setting("3600s", values.duration("0s", "7d"), "The longest `Retry-After` that is obeyed.")
+    overload_min_delay: timedelta = setting(
+        "60s", values.duration("0s", "1d"), "The shortest wait after a timeout, or a 429 without `Retry-After`."
+    )
+    endpoint_failure_disable_after: timedelta = setting(
+        "120h", values.duration("1m", "365d"), "An endpoint whose deliveries have been running out of attempts for so long is disabled."
+    )
+    endpoint_https_only: bool = setting("false", values.flag(), "Refuse endpoints whose URL is not `https://`.")
+    whitelist_subnets: tuple[Network, ...] = setting(
+        "", values.subnets(), "Private networks that deliveries may reach all the same. Empty: public addresses only."
+    )
+    proxy_addr: str | None = optional(values.web_url("http", "https", "socks5"), "A proxy that deliveries go through.")
+    noproxy: tuple[str, ...] = setting("", values.names(), "Hosts that deliveries reach directly although `proxy_addr` is set.")
+    max_in_flight: int = setting("512", values.count(1, 65_536), "The most attempts on the wire at once.")
+    endpoint_concurrency: int = setting(
+        "64", values.count(1, 4_096), "The most attempts on the wire to one endpoint; a struggling one gets fewer by itself."
+    )
+    history_retention: timedelta = setting(
+        "90d", values.duration("1m", "3650d"), "How long messages and their attempts are kept once nothing of them is left to do."
+    )
+    min_free_disk: int = setting(
+        "256MiB", values.size("0B", "1024GiB"), "Below so much free disk, new messages are answered 503 while deliveries go on."
+    )
+    drain_timeout: timedelta = setting(
+        "8s",
+        values.duration("0s", "10m"),
+        "How long SIGTERM waits for requests and attempts in flight; what is cut then is repeated later.",
+    )
+    uvloop: bool = setting("true", values.flag(), "Use uvloop where it is installed; false = asyncio's own event loop.")
+    log_level: str = setting("info", values.choice("debug", "info", "warning", "error"), "The least severe log line that is written.")
+    log_format: str = setting(
+        "auto", values.choice("auto", "human", "json"), "`auto` = human on a terminal, one JSON object per line otherwise."
+    )
+
+    def database_path(self) -> Path | None:
+        """The SQLite file; None = in memory, gone with the process."""
+        path = self.database_url.removeprefix("sqlite:///")
+        return None if path == ":memory:" else Path(path)
+
+
+def declared_settings() -> tuple[Declared, ...]:
+    """Every setting, in the order of declaration."""
+    return tuple(
+        Declared(field.name, field.metadata["kind"], field.metadata["default"], field.metadata["meaning"], field.metadata["aliases"])
+        for field in dataclasses.fields(Settings)
+    )
