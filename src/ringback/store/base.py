@@ -46,21 +46,28 @@ class IdempotencyMark(msgspec.Struct, frozen=True, gc=False):
     expires_at: int
 
 
-class Acceptance(msgspec.Struct, gc=False):
-    """A message with its matched deliveries, to be committed as one.
+class Target(msgspec.Struct, frozen=True, gc=False):
+    """An endpoint that a message was matched to; `claim` when the dispatcher takes the delivery at once, in memory."""
 
-    `claimed` holds the deliveries that the dispatcher takes at once, in memory: the store counts them as leased. Once the commit is durable
-    exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the cause, or `repeated` with the id of the message
-    that the same idempotency key made before.
+    endpoint_id: str
+    claim: bool
+
+
+class Acceptance(msgspec.Struct, gc=False):
+    """A message with the endpoints it was matched to, to be committed as one.
+
+    The store makes a delivery for each target, with its sequence number; those with `claim` count as leased and are found in `claimed` once
+    the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the cause, or
+    `repeated` with the id of the message that the same idempotency key made before.
     """
 
     message: Message
-    deliveries: list[Delivery]
-    claimed: list[Delivery]
+    targets: list[Target]
     accepted: Callable[[Acceptance], None]
     refused: Callable[[Acceptance, Exception], None]
     repeated: Callable[[Acceptance, str], None]
     mark: IdempotencyMark | None = None
+    claimed: list[Delivery] = msgspec.field(default_factory=list)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -1,0 +1,75 @@
+"""How does one SQLite connection behave here? Pragmas, the `Transaction` over it, and its errors in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import apsw
+
+from ringback.errors import StoreFailure
+from ringback.store.base import Row
+
+# 32 MiB of pages (negative = KiB): holds the hot ends of every tree at full speed, and half of the idle memory budget.
+WRITER_CACHE_KIB: Final = 32_768
+# A reader walks one list at a time.
+READER_CACHE_KIB: Final = 4_096
+
+
+class SqliteTransaction:
+    """The `Transaction` of `store.base` on an apsw connection."""
+
+    __slots__ = ("_connection", "execute", "executemany")
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self.execute = connection.execute
+        self.executemany = connection.executemany
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """All rows of a query."""
+        return list(self.execute(sql, parameters))
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> Row | None:
+        """The first row of a query, or None."""
+        for row in self.execute(sql, parameters):
+            return tuple(row)
+        return None
+
+    def run(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Execute a statement; how many rows it changed."""
+        self.execute(sql, parameters)
+        return self._connection.changes()
+
+    def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
+        """Execute a statement once for each sequence of parameters."""
+        self.executemany(sql, parameters)
+
+
+def open_writer(path: str) -> apsw.Connection:
+    """The one connection that writes. The caller holds the server lock of the file."""
+    connection = apsw.Connection(path)
+    # No checkpoint may run inside a commit: that would make one commit in a thousand a hundred times slower.
+    connection.execute(
+        f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -{WRITER_CACHE_KIB}; "
+        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF"
+    )
+    return connection
+
+
+def open_reader(path: str) -> apsw.Connection:
+    """A connection that can only read."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+    connection.execute(f"PRAGMA query_only = ON; PRAGMA cache_size = -{READER_CACHE_KIB}; PRAGMA temp_store = MEMORY")
+    return connection
+
+
+def translated(error: apsw.Error) -> StoreFailure:
+    """Our error for one of SQLite's: what happened, and what the operator can do."""
+    if isinstance(error, apsw.FullError):
+        return StoreFailure("the disk or the database is full; nothing was stored; free space and try again")
+    if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError):
+        return StoreFailure("the database cannot be written (read-only disk or file); nothing was stored; make it writable and try again")
+    if isinstance(error, apsw.InterruptError):
+        return StoreFailure("the query took longer than its deadline and was stopped; narrow it, or try again")
+    return StoreFailure(f"the database answered {type(error).__name__}: {error}; nothing was stored; try again")
