@@ -1,0 +1,76 @@
+"""What does the server tell about itself? Every log event there is: its name, its fields, and what it means to an operator.
+
+Nothing is logged per message or attempt at `info` and above: those are counted (`ringback.telemetry.prometheus`) and kept as history.
+A line in the log is something that an operator may want to act on. `docs/reference/events.md` is made from this catalogue.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class LogEvent(msgspec.Struct, frozen=True):
+    """One kind of log line. `level` is debug, info, warning or error; `fields` are the only keys it may carry."""
+
+    name: str
+    level: str
+    fields: tuple[str, ...]
+    meaning: str
+
+
+SERVER_STARTED = LogEvent(
+    "server.started", "info", ("url", "database", "version", "pid"), "The server answers requests at `url` and dispatch is running."
+)
+SERVER_STOPPING = LogEvent(
+    "server.stopping", "info", ("cause", "in_flight", "within_s"), "No new requests are taken; what is in flight is being finished."
+)
+SERVER_STOPPED = LogEvent(
+    "server.stopped", "info", ("clean", "cut"), "The server ended. `cut` attempts were broken off and will be repeated at the next start."
+)
+TOKEN_MADE = LogEvent(
+    "token.made", "info", ("token_id", "organisation"), "An org token was made; the token itself is printed, never logged."
+)
+DATABASE_COPIED = LogEvent("database.copied", "info", ("path", "size_bytes"), "The database was copied before it is upgraded.")
+DATABASE_MIGRATED = LogEvent(
+    "database.migrated", "info", ("path", "from_version", "to_version"), "The database was brought to this version."
+)
+DISK_LOW = LogEvent(
+    "disk.low",
+    "error",
+    ("free_bytes", "least_bytes"),
+    "Free disk is below `min_free_disk`: new messages are answered 503, deliveries go on.",
+)
+DISK_RECOVERED = LogEvent("disk.recovered", "info", ("free_bytes",), "There is enough free disk again; new messages are accepted.")
+STORE_FAILED = LogEvent(
+    "store.failed",
+    "error",
+    ("doing", "error"),
+    "The store could not commit or read. What was asked of it was not done, and was answered 5xx.",
+)
+RECORDING_PAUSED = LogEvent(
+    "recording.paused",
+    "error",
+    ("error", "waiting"),
+    "Attempts cannot be recorded: dispatch waits, so that nothing is sent again and again.",
+)
+RECORDING_RESUMED = LogEvent("recording.resumed", "info", ("paused_s", "recorded"), "Attempts are recorded again; dispatch goes on.")
+ENDPOINT_DISABLED = LogEvent(
+    "endpoint.disabled", "warning", ("app_id", "endpoint_id", "cause"), "An endpoint was disabled by its answers, not by a person."
+)
+LOOP_LAGGED = LogEvent(
+    "loop.lagged",
+    "warning",
+    ("lag_s",),
+    "The event loop was held for so long: every request and attempt waited. At most one line a minute.",
+)
+RETENTION_SWEPT = LogEvent("retention.swept", "info", ("messages", "attempts", "took_s"), "What was past its retention was deleted.")
+REQUEST_FAILED = LogEvent(
+    "request.failed", "error", ("request_id", "method", "path", "error"), "A request ran into a defect of ours and was answered 500."
+)
+TASK_FAILED = LogEvent("task.failed", "error", ("task", "error"), "A background task ran into a defect of ours.")
+LIBRARY = LogEvent("library", "info", ("logger", "text"), "A line that a library wrote (uvicorn, asyncio); its level is the library's.")
+
+
+def catalogue() -> tuple[LogEvent, ...]:
+    """Every log event, in the order of declaration."""
+    return tuple(value for value in globals().values() if isinstance(value, LogEvent))

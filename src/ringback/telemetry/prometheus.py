@@ -1,0 +1,166 @@
+"""How is it going, in numbers? Counters that cost the hot path an addition each, turned into Prometheus' text only when somebody asks.
+
+`Metrics` belongs to one server and is used on its event loop only. Whoever knows a number writes it to the attribute of its name;
+`render` reads them all. `docs/reference/metrics.md` is made from `CATALOGUE`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+
+import msgspec
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ringback.clock import SECOND_US
+from ringback.model.attempts import ErrorClass
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# The value of `outcome` for an answer that counts as success.
+DELIVERED = "delivered"
+# The first digit of an HTTP status that is no success, to the value of `outcome`. 1xx never ends an attempt.
+_BY_HUNDRED = {2: DELIVERED, 3: "http_3xx", 4: "http_4xx", 5: "http_5xx"}
+OUTCOMES = (*_BY_HUNDRED.values(), *(error.value for error in ErrorClass))
+# Seconds. A commit takes 0.1 to 4 ms on the disks that were measured; the upper buckets show a disk that stalls.
+COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 4.096)
+# Seconds. Publish to success takes milliseconds when all is well and days when it is not; each bucket is about four times the last.
+DELIVERY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.064, 0.256, 1.0, 4.0, 16.0, 60.0, 300.0, 3_600.0, 86_400.0)
+
+
+class Described(msgspec.Struct, frozen=True):
+    """One metric for the reference and for the `HELP` line."""
+
+    name: str
+    type: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+CATALOGUE = (
+    Described("ringback_messages_accepted_total", "counter", "Messages committed and acknowledged since the start."),
+    Described(
+        "ringback_attempts_total",
+        "counter",
+        "Attempts that ended since the start. `outcome` is `delivered`, `http_3xx`, `http_4xx`, `http_5xx`, or the error class.",
+        ("outcome",),
+    ),
+    Described("ringback_dead_letters_total", "counter", "Deliveries that ran out of attempts since the start."),
+    Described("ringback_backlog", "gauge", "Deliveries that are not finished: waiting, in flight or between retries."),
+    Described("ringback_oldest_due_seconds", "gauge", "How long the delivery that is most overdue has been due; 0 = none is."),
+    Described("ringback_in_flight", "gauge", "Attempts on the wire now."),
+    Described("ringback_loop_lag_seconds", "gauge", "The longest time within the last 10 s that the event loop was held by one callback."),
+    Described("ringback_commit_seconds", "histogram", "How long a group commit took, fsync included."),
+    Described("ringback_delivery_seconds", "histogram", "From the acceptance of a message to the success of a delivery."),
+    Described("ringback_store_wal_bytes", "gauge", "The size of SQLite's write-ahead log."),
+    Described("ringback_store_bytes", "gauge", "The size of the database file."),
+    Described("ringback_disk_free_bytes", "gauge", "Free space on the database's disk."),
+    Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
+)
+
+
+class Histogram:
+    """Counts of values per bucket. `observe` costs a binary search and three additions."""
+
+    __slots__ = ("_bounds", "_counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value, in the unit of the bounds."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulated counts as Prometheus wants them, the last bucket `+Inf`."""
+        bounds = [str(bound) for bound in self._bounds] + ["+Inf"]
+        return list(zip(bounds, accumulate(float(count) for count in self._counts), strict=True))
+
+
+class Metrics:
+    """The numbers of one server. Plain attributes: assign gauges, add to counters. `oldest_due_us` 0 = nothing is due."""
+
+    __slots__ = (
+        "attempts", "backlog", "commit_seconds", "dead_letters", "delivery_seconds", "disk_free_bytes", "in_flight", "loop_lag_s",
+        "messages_accepted", "oldest_due_us", "started_us", "store_bytes", "wal_bytes",
+    )  # fmt: skip
+
+    def __init__(self, started_us: int) -> None:
+        self.started_us = started_us
+        self.messages_accepted = 0
+        self.attempts = dict.fromkeys(OUTCOMES, 0)
+        self.dead_letters = 0
+        self.backlog = 0
+        self.oldest_due_us = 0
+        self.in_flight = 0
+        self.loop_lag_s = 0.0
+        self.wal_bytes = 0
+        self.store_bytes = 0
+        self.disk_free_bytes = 0
+        self.commit_seconds = Histogram(COMMIT_BUCKETS_S)
+        self.delivery_seconds = Histogram(DELIVERY_BUCKETS_S)
+
+    def count_attempt(self, status: int, error: str | None) -> None:
+        """One attempt ended: with an HTTP `status`, or with 0 and the error class."""
+        self.attempts[_BY_HUNDRED.get(status // 100, "protocol") if status else error or "internal"] += 1
+
+
+class Exposition(Collector):
+    """Turns `Metrics` into what a Prometheus server reads."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._now_us = metrics.started_us
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def render(self, now_us: int) -> bytes:
+        """The body of an answer of type `CONTENT_TYPE`."""
+        self._now_us = now_us
+        return generate_latest(self._registry)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the names are our own and do not clash."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """One family per entry of `CATALOGUE`."""
+        numbers = self._numbers()
+        for described in CATALOGUE:
+            value = numbers[described.name]
+            if isinstance(value, Histogram):
+                yield HistogramMetricFamily(described.name, described.meaning, buckets=value.buckets(), sum_value=value.sum)
+            elif isinstance(value, dict):
+                family = CounterMetricFamily(described.name, described.meaning, labels=described.labels)
+                for label, count in value.items():
+                    family.add_metric([label], count)
+                yield family
+            elif described.type == "counter":
+                yield CounterMetricFamily(described.name, described.meaning, value=value)
+            else:
+                yield GaugeMetricFamily(described.name, described.meaning, value=value)
+
+    def _numbers(self) -> dict[str, int | float | dict[str, int] | Histogram]:
+        metrics = self._metrics
+        overdue_us = self._now_us - metrics.oldest_due_us if metrics.oldest_due_us else 0
+        return {
+            "ringback_messages_accepted_total": metrics.messages_accepted,
+            "ringback_attempts_total": metrics.attempts,
+            "ringback_dead_letters_total": metrics.dead_letters,
+            "ringback_backlog": metrics.backlog,
+            "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,
+            "ringback_in_flight": metrics.in_flight,
+            "ringback_loop_lag_seconds": metrics.loop_lag_s,
+            "ringback_commit_seconds": metrics.commit_seconds,
+            "ringback_delivery_seconds": metrics.delivery_seconds,
+            "ringback_store_wal_bytes": metrics.wal_bytes,
+            "ringback_store_bytes": metrics.store_bytes,
+            "ringback_disk_free_bytes": metrics.disk_free_bytes,
+            "ringback_start_time_seconds": metrics.started_us / SECOND_US,
+        }
