@@ -51,10 +51,14 @@ def command() -> list[str]:
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """The environment of a server: ours without its `RINGBACK_*` variables, and `settings` (names without the prefix, any case)."""
+    """The environment of a server: ours without its `RINGBACK_*` variables, and `settings` (lower case, without the prefix).
+
+    Names in upper case are passed on as they are (`SSL_CERT_FILE`).
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RINGBACK_", "SVIX_"))}
     chosen = {"token": TOKEN, "whitelist_subnets": "127.0.0.1/32,::1/128"} | settings
-    return inherited | {"PYTHONPATH": str(ROOT / "src")} | {f"RINGBACK_{name.upper()}": value for name, value in chosen.items()}
+    named = {name if name.isupper() else f"RINGBACK_{name.upper()}": value for name, value in chosen.items()}
+    return inherited | {"PYTHONPATH": str(ROOT / "src")} | named
 
 
 @dataclasses.dataclass
@@ -173,7 +177,7 @@ def _wait_ready(server: Server, began: float) -> None:
 def _family(pid: int) -> list[int]:
     """The process and all that descend from it and still run."""
     try:
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = [child for task in pathlib.Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
     except FileNotFoundError:
         return []
     return [pid, *(descendant for child in children for descendant in _family(int(child)))]

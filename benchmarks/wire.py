@@ -12,7 +12,7 @@ SENT_AT = b'"sent_ns":'
 # Digits of the moment: monotonic nanoseconds, zero-padded, so that every request has the same length and its head is built once.
 # A leading zero is no JSON number, hence the leading 1.
 SENT_AT_DIGITS = 19
-SENT_AT_BASE = 10 ** (SENT_AT_DIGITS - 1)
+SENT_AT_BASE: int = 10 ** (SENT_AT_DIGITS - 1)
 
 
 def now_ns() -> int:
