@@ -44,14 +44,17 @@ class _Given(msgspec.Struct, frozen=True):
     source: str
 
 
-def load_settings(overrides: Mapping[str, str], environ: Mapping[str, str], config_path: str | None) -> Settings:
+def load_settings(
+    overrides: Mapping[str, str], environ: Mapping[str, str], config_path: str | None, *, defaults: Mapping[str, str] | None = None
+) -> Settings:
     """The settings of this server. Reads one file at most; raises SettingsError that lists every problem.
 
     `overrides` are flags by the setting's name; `config_path` is `--config`, without which `RINGBACK_CONFIG` names the file, if any.
+    `defaults` take the place of the declared ones.
     """
     problems: list[str] = []
     known = declared_settings()
-    given: list[_Given] = []
+    given = [_Given(name, text, f"default of {name}") for name, text in (defaults or {}).items()]
     path = config_path or environ.get(_CONFIG_VARIABLE)
     if path:
         given += _from_file(path, known, problems)

@@ -72,7 +72,7 @@ def configure_logging(level: str, format: str, stream: TextIO = sys.stderr) -> N
 
 
 def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A structlog processor: hides values under telling keys, and what looks like a secret inside any text. Time, level, event come first."""
+    """A structlog processor: hides values under telling keys, and what looks like a secret inside any text. Time, level and event lead."""
     ordered = [key for key in _FIRST_KEYS if key in event] + [key for key in event if key not in _FIRST_KEYS]
     return {key: _masked(key, event[key], 0) for key in ordered}
 

@@ -1,0 +1,73 @@
+"""Which command was asked for? Parses the command line and runs one command; the only place where an error becomes an exit code.
+
+Each command is a module here with `add_parser(subparsers)` and `run(args) -> int`. Only the module of the command asked for is imported,
+so that `ringback version` costs nothing of what `ringback serve` needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import ringback
+from ringback.errors import OperatorError, RingbackError
+
+COMMANDS = ("serve", "token", "migrate", "verify", "providers", "version")
+
+# Exit codes, as shells and service managers know them (sysexits are not used: nobody remembers them).
+FAILED = 1
+# argparse's own code for a wrong command line; wrong settings are the same kind of mistake.
+MISUSED = 2
+# 128 + SIGINT, what a shell reports for a program that Ctrl-C ended.
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code. Operator mistakes become one clear message on stderr, never a traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser(words)
+    args = parser.parse_args(words)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except RingbackError as error:
+        print(f"ringback: {error}", file=sys.stderr)
+        return MISUSED if isinstance(error, OperatorError) else FAILED
+    except BrokenPipeError:
+        # The reader of a pipe left (`ringback token list | head`). Nothing can be told to it, also not at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser for these words: with the one command that they name, or with all of them."""
+    parser = argparse.ArgumentParser(prog="ringback", description="Sends, receives and debugs webhooks.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"ringback {ringback.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    asked = [words[0]] if words and words[0] in COMMANDS else COMMANDS
+    for name in asked:
+        if name == "version":
+            _add_version(subparsers)
+        else:
+            importlib.import_module(f"ringback.cli.{name}").add_parser(subparsers)
+    return parser
+
+
+def _add_version(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("version", help="print the version", description="Print the version.")
+    parser.set_defaults(run=_version)
+
+
+def _version(_args: argparse.Namespace) -> int:
+    print(f"ringback {ringback.__version__}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

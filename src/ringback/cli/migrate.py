@@ -1,0 +1,27 @@
+"""`ringback migrate`: bring the database to this version without serving."""
+
+from __future__ import annotations
+
+import argparse
+
+from ringback.cli.options import add_options, settings_of
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "migrate",
+        help="bring the database to this version",
+        description="Bring the database to this version; an existing one is copied first. `ringback serve` does the same at its start.",
+    )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Migrate; raises OperatorError while a server holds the database, or when its schema is newer."""
+    settings = settings_of(args)
+    from ringback import app
+
+    print(app.migrate(settings))
+    return 0
