@@ -10,7 +10,7 @@ import msgspec
 from ringback.model.attempts import Exchange
 
 
-class Origin(msgspec.Struct, frozen=True):
+class Origin(msgspec.Struct, frozen=True, cache_hash=True):
     """Where a connection goes: one keep-alive pool each. `host` is a name or a literal address without brackets, lower case."""
 
     tls: bool
@@ -33,7 +33,10 @@ class Transport(Protocol):
     """Makes one attempt. Knows neither the store nor the schedule."""
 
     def send(self, request: SealedRequest, done: Callable[[Exchange], None]) -> None:
-        """Start one attempt on the running loop; `done` is called exactly once, later, with the facts. Never raises for what a peer does."""
+        """Start one attempt on the running loop; `done` is called exactly once, later, with the facts.
+
+        Never raises for what a peer does.
+        """
         ...
 
     async def close(self) -> None:

@@ -1,0 +1,146 @@
+"""How does a connection come about? Resolve, check every address, connect to a checked one, TLS by name: each phase with a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+
+import msgspec
+
+from ringback.delivery.failure import CannotConnect
+from ringback.delivery.guard import Admitted, admit
+from ringback.delivery.http import Connection, Opening
+from ringback.delivery.resolver import Resolver
+from ringback.delivery.tls import ResumingContext
+from ringback.delivery.transport import Origin
+from ringback.model.attempts import ErrorClass
+from ringback.policy.addresses import AddressPolicy, parse_literal
+
+# Microseconds per second.
+_US = 1_000_000
+MakeConnection = Callable[[str], Connection]
+
+
+class DialSettings(msgspec.Struct, frozen=True):
+    """Limits of the phases; the attempt's own deadline holds besides."""
+
+    # A lost SYN is sent again after 1, 3 and 7 s: three chances.
+    connect_timeout_s: float = 10.0
+    tls_timeout_s: float = 10.0
+    # A handshake costs 0.5 to 1.5 ms of CPU: so many at once keep the loop below 25 ms when a thousand connections open together.
+    handshakes_at_once: int = 16
+
+
+class Dialer:
+    """Opens connections. Knows nothing of pools and requests."""
+
+    def __init__(
+        self, resolver: Resolver, policy: AddressPolicy, context: ssl.SSLContext, settings: DialSettings, now: Callable[[], float]
+    ) -> None:
+        self._resolver = resolver
+        self._policy = policy
+        self._context = context
+        self._settings = settings
+        self._now = now
+        self._handshakes = asyncio.Semaphore(settings.handshakes_at_once)
+
+    async def dial(self, origin: Origin, deadline_s: float, make: MakeConnection) -> tuple[Connection, Opening]:
+        """A new connection to an origin. Raises CannotConnect, at the latest about `deadline_s`."""
+        started = self._now()
+        literal = parse_literal(origin.host)
+        addresses = await self._addresses(origin, deadline_s) if literal is None else (str(literal),)
+        connecting = self._now()
+        dns_us = int((connecting - started) * _US) if literal is None else -1
+        sock, admitted = await self._connect(admit(self._policy, addresses, origin.port), deadline_s)
+        connected = self._now()
+        connection = await self._open(origin, sock, admitted, deadline_s, make)
+        opened = self._now()
+        tls_us = int((opened - connected) * _US) if origin.tls else -1
+        return connection, Opening(dns_us, int((connected - connecting) * _US), tls_us, opened)
+
+    async def _addresses(self, origin: Origin, deadline_s: float) -> tuple[str, ...]:
+        try:
+            async with asyncio.timeout(deadline_s - self._now()):
+                return await self._resolver.resolve(origin.host)
+        except TimeoutError as exc:
+            raise CannotConnect(ErrorClass.DNS, f"the name {origin.host} did not resolve in time") from exc
+
+    async def _connect(self, addresses: list[Admitted], deadline_s: float) -> tuple[socket.socket, Admitted]:
+        """A socket connected to the first of the addresses that takes it; each gets its share of the time that is left."""
+        failure: CannotConnect | None = None
+        for index, admitted in enumerate(addresses):
+            share = (deadline_s - self._now()) / (len(addresses) - index)
+            try:
+                return await self._connect_one(admitted, min(share, self._settings.connect_timeout_s)), admitted
+            except CannotConnect as exc:
+                failure = exc
+        assert failure is not None  # admit() returns at least one address.
+        raise failure
+
+    async def _connect_one(self, admitted: Admitted, timeout_s: float) -> socket.socket:
+        try:
+            sock = socket.socket(admitted.family, socket.SOCK_STREAM)
+        except OSError as exc:
+            raise CannotConnect(ErrorClass.INTERNAL, f"no socket can be opened here: {exc.strerror}", admitted.text) from exc
+        connected = False
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            async with asyncio.timeout(max(timeout_s, 0)):
+                await asyncio.get_running_loop().sock_connect(sock, admitted.sockaddr)
+            connected = True
+        except TimeoutError as exc:
+            text = f"no connection to {admitted.text} within {max(timeout_s, 0):.1f} s"
+            raise CannotConnect(ErrorClass.CONNECT_TIMEOUT, text, admitted.text) from exc
+        except OSError as exc:
+            raise CannotConnect(_class_of(exc), f"cannot connect to {admitted.text}: {exc.strerror or exc}", admitted.text) from exc
+        finally:
+            if not connected:
+                sock.close()
+        return sock
+
+    async def _open(self, origin: Origin, sock: socket.socket, admitted: Admitted, deadline_s: float, make: MakeConnection) -> Connection:
+        loop = asyncio.get_running_loop()
+        opened = False
+        try:
+            if not origin.tls:
+                _, connection = await loop.create_connection(lambda: make(admitted.text), sock=sock)
+            else:
+                async with self._handshakes, asyncio.timeout(min(self._settings.tls_timeout_s, max(deadline_s - self._now(), 0))):
+                    _, connection = await loop.create_connection(
+                        lambda: make(admitted.text), sock=sock, ssl=self._context, server_hostname=origin.host.rstrip(".")
+                    )
+            opened = True
+            return connection
+        except TimeoutError as exc:
+            text = f"the TLS handshake with {admitted.text} did not finish in time"
+            raise CannotConnect(ErrorClass.TIMEOUT, text, admitted.text) from exc
+        except ssl.SSLCertVerificationError as exc:
+            text = f"the certificate of {origin.host} is not valid: {exc.verify_message}"
+            raise CannotConnect(ErrorClass.TLS, text, admitted.text) from exc
+        except ssl.SSLError as exc:
+            raise CannotConnect(ErrorClass.TLS, f"TLS with {origin.host} failed: {exc.reason or exc}", admitted.text) from exc
+        except OSError as exc:
+            text = f"{admitted.text} closed the connection during the TLS handshake ({exc.strerror or exc})"
+            raise CannotConnect(ErrorClass.TLS, text, admitted.text) from exc
+        finally:
+            if not opened:
+                sock.close()
+
+    def remember_session(self, origin: Origin, transport: asyncio.BaseTransport) -> None:
+        """After the first response on a TLS connection: keep its session for the next connection to that host."""
+        if isinstance(self._context, ResumingContext):
+            self._context.remember(origin.host.rstrip("."), transport.get_extra_info("ssl_object"))
+
+
+def _class_of(exc: OSError) -> ErrorClass:
+    if isinstance(exc, ConnectionRefusedError):
+        return ErrorClass.REFUSED
+    if exc.errno == errno.ETIMEDOUT:
+        return ErrorClass.CONNECT_TIMEOUT
+    if isinstance(exc, ConnectionResetError):
+        return ErrorClass.RESET
+    return ErrorClass.UNREACHABLE

@@ -1,0 +1,16 @@
+"""Why could an attempt not be made? The one exception inside the delivery client; it ends as a value, an Exchange with status 0."""
+
+from __future__ import annotations
+
+from ringback.errors import RingbackError
+from ringback.model.attempts import ErrorClass
+
+
+class CannotConnect(RingbackError):
+    """No connection came about; `error` is the class, the message a sentence, `address` what was tried last ("" for nothing)."""
+
+    def __init__(self, error: ErrorClass, detail: str, address: str = "") -> None:
+        super().__init__(detail)
+        self.error = error
+        self.detail = detail
+        self.address = address

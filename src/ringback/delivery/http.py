@@ -1,0 +1,412 @@
+"""How does one HTTP/1.1 exchange run on a connection? Callbacks on httptools: no task and no future per request.
+
+- The outcome is decided once the response headers are complete; what goes wrong after that only cuts the body.
+- A connection is used again only after a complete, well framed response with no byte after it. Whatever looks odd drops it: a
+  response must never be taken for another request's answer.
+- Everything a peer can send without end has a bound: header bytes, interim responses, body bytes, and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import ssl
+from collections.abc import Callable
+from typing import Protocol, cast
+
+import msgspec
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from ringback.delivery.transport import Origin, SealedRequest
+from ringback.model.attempts import ErrorClass, Exchange, Phases
+from ringback.policy.heads import header_value
+
+Done = Callable[[Exchange], None]
+
+# Microseconds per second.
+_US = 1_000_000
+# Below this, joining head and body costs less than a second entry in the transport's queue; above, copying does.
+_JOIN_BYTES = 65_536
+# How much of the response head is kept for the attempt record (see Exchange).
+_HEAD_KEPT_BYTES = 4_096
+_FINAL_STATUS, _LOWEST_STATUS = 200, 100
+_END = b"\r\n\r\n"
+# POLLRDHUP tells that the peer has closed its side even when no byte is waiting.
+_READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
+# How llhttp words a head whose length headers contradict each other or cannot be read.
+_LENGTH_COMPLAINTS = ("Content-Length", "Transfer-Encoding")
+
+
+class ResponseLimits(msgspec.Struct, frozen=True):
+    """How much of a response is taken."""
+
+    # Servers send 0.3 to 8 KiB; nginx and others refuse to proxy more than 4 to 64 KiB. It bounds the number of headers, too.
+    head_max_bytes: int = 65_536
+    # 100 and 103 come once or twice; nobody needs more.
+    interim_max: int = 16
+    # The contract's `response_body_max` and `response_body_time`.
+    body_max_bytes: int = 20_000
+    body_time_s: float = 5.0
+
+
+class Opening(msgspec.Struct, frozen=True, gc=False):
+    """How long it took to open a connection, by phase, and when that was done. -1 = the phase did not happen."""
+
+    dns_us: int
+    connect_us: int
+    tls_us: int
+    opened_s: float
+
+
+class Owner(Protocol):
+    """Who holds the connections of a transport."""
+
+    def reusable(self, connection: Connection) -> None:
+        """The exchange ended well; another may follow on this connection."""
+        ...
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is gone."""
+        ...
+
+    def stale(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
+        """A reused connection was found dead before the first byte of the response: the request may start once more on a fresh one."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One connection to one origin: one exchange at a time, many after one another."""
+
+    __slots__ = (
+        "_body_bytes",
+        "_chunked",
+        "_chunks",
+        "_complete",
+        "_done",
+        "_interim",
+        "_keep_alive",
+        "_last",
+        "_limits",
+        "_mangled",
+        "_now",
+        "_opening",
+        "_owner",
+        "_parser",
+        "_poll",
+        "_problem",
+        "_raw",
+        "_received",
+        "_request",
+        "_sent_s",
+        "_started_s",
+        "_status",
+        "_status_s",
+        "_transport",
+        "address",
+        "closed",
+        "deadline_s",
+        "idle_since_s",
+        "uses",
+    )
+
+    def __init__(self, owner: Owner, limits: ResponseLimits, now: Callable[[], float], address: str) -> None:
+        self._owner = owner
+        self._limits = limits
+        self._now = now
+        self.address = address
+        self.closed = False
+        self.uses = 0
+        self.idle_since_s = 0.0
+        self.deadline_s = 0.0
+        self._transport: asyncio.Transport
+        self._poll: Callable[[int], list[tuple[int, int]]]
+        self._parser = HttpResponseParser(self)
+        # Both a length and chunks: chunks win (RFC 9112 section 6.3), and the connection is dropped afterwards.
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
+        self._done: Done | None = None
+        self._request: SealedRequest
+        self._opening: Opening | None = None
+        self._started_s = self._sent_s = self._status_s = 0.0
+        self._problem = ""
+        self._forget()
+
+    def _forget(self) -> None:
+        """Make room for the next response."""
+        self._raw: bytes | bytearray = b""
+        self._last = b""
+        self._received = 0
+        self._status = 0
+        self._interim = 0
+        self._chunks: list[bytes] = []
+        self._body_bytes = 0
+        self._chunked = False
+        self._complete = False
+        self._keep_alive = False
+        self._mangled = False
+
+    def begin(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float, opening: Opening | None = None) -> None:
+        """Write the request; `done` is called once with the facts, unless `Owner.stale` takes the request back."""
+        self._request = request
+        self._done = done
+        self._started_s = started_s
+        self.deadline_s = deadline_s
+        self._opening = opening
+        self.uses += 1
+        if len(request.body) < _JOIN_BYTES:
+            self._transport.write(request.head + request.body)
+        else:
+            self._transport.writelines((request.head, request.body))
+        self._sent_s = self._now()
+
+    def usable(self) -> bool:
+        """May another request be written? Asks the kernel, too: bytes that wait to be read belong to no request of ours."""
+        return not self.closed and not self._poll(0) and not self._transport.is_closing()
+
+    def drop(self) -> None:
+        """Close at once. `Owner.lost` follows later."""
+        self.closed = True
+        self._transport.abort()
+
+    def expire(self) -> None:
+        """The deadline has passed: the status counts if it is in, otherwise the attempt has failed."""
+        if self._status:
+            self._conclude(cut=True)
+        else:
+            self._fail(ErrorClass.TIMEOUT, f"no complete response headers within {self.deadline_s - self._started_s:g} s")
+
+    def remember_session(self, remember: Callable[[Origin, asyncio.BaseTransport], None], origin: Origin) -> None:
+        """Hand the transport to whoever keeps TLS sessions."""
+        remember(origin, self._transport)
+
+    def cut(self, detail: str) -> None:
+        """End what is in flight and close."""
+        if self._done is None:
+            self.drop()
+        elif self._status:
+            self._conclude(cut=True)
+        else:
+            self._fail(ErrorClass.RESET, detail)
+
+    # asyncio calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open, TLS included."""
+        self._transport = cast(asyncio.Transport, transport)
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), _READABLE)
+        self._poll = poll.poll
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a response, or bytes that nobody asked for."""
+        if self._done is None:
+            self._problem = "the server sent bytes before it was asked"
+            self.drop()
+            return
+        self._received += len(data)
+        self._last = data
+        if not self._status:
+            if not self._raw:
+                self._raw = data
+            else:
+                self._raw = bytearray(self._raw) if isinstance(self._raw, bytes) else self._raw
+                self._raw += data
+        if self._mangled:
+            self._await_mangled_head()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as exc:
+            self._refused_by_parser(exc)
+            return
+        if self._complete:
+            self._conclude()
+        elif self._status:
+            self._reading_body()
+        elif len(self._raw) > self._limits.head_max_bytes:
+            self._fail(ErrorClass.PROTOCOL, f"the response headers are longer than {self._limits.head_max_bytes} bytes")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The peer closed, or we did."""
+        self.closed = True
+        self._owner.lost(self)
+        # The parser holds our methods: without this only the cycle collector would free us.
+        del self._parser
+        if self._done is None:
+            return
+        if self._status:
+            # Without a length the end of the connection is the end of the body.
+            self._conclude(cut=exc is not None or self._chunked or self._has_length())
+        elif isinstance(exc, ssl.SSLError):
+            self._fail(ErrorClass.TLS, f"TLS failed: {exc.reason or exc}")
+        elif self._received == 0 and self.uses > 1:
+            done, self._done = self._done, None
+            self._owner.stale(self._request, done, self._started_s, self.deadline_s)
+        elif self._received == 0:
+            self._fail(ErrorClass.RESET, f"the server closed the connection without an answer{_because(exc)}")
+        else:
+            self._fail(ErrorClass.RESET, f"the server closed the connection in the middle of the response headers{_because(exc)}")
+
+    # httptools calls these.
+
+    def on_headers_complete(self) -> None:
+        """A head is complete: an interim one, or the one that decides."""
+        if self._complete:
+            return
+        status = self._parser.get_status_code()
+        if status >= _FINAL_STATUS:
+            self._status = status
+            self._status_s = self._now()
+            return
+        self._interim += 1
+        if status < _LOWEST_STATUS:
+            self._problem = f"{status:03} is not an HTTP status"
+            raise ValueError(self._problem)
+        if self._interim > self._limits.interim_max:
+            self._problem = f"more than {self._limits.interim_max} interim (1xx) responses"
+            raise ValueError(self._problem)
+
+    def on_chunk_header(self) -> None:
+        """The body comes in chunks."""
+        self._chunked = True
+
+    def on_body(self, data: bytes) -> None:
+        """Some of the body, chunk framing removed."""
+        if self._complete:
+            return
+        if self._body_bytes < self._limits.body_max_bytes:
+            self._chunks.append(data)
+        self._body_bytes += len(data)
+
+    def on_message_complete(self) -> None:
+        """A response is complete, interim ones included."""
+        if self._status and not self._complete:
+            self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()
+
+    # How an exchange ends.
+
+    def _refused_by_parser(self, exc: Exception) -> None:
+        if self._complete:
+            self._keep_alive = False
+            self._conclude()
+        elif self._status:
+            self._conclude(cut=True)
+        elif isinstance(exc, HttpParserUpgrade):
+            self._fail(ErrorClass.PROTOCOL, "the server switched protocols without being asked")
+        elif any(words in str(exc) for words in _LENGTH_COMPLAINTS):
+            self._mangled = True
+            self._await_mangled_head()
+        else:
+            self._fail(ErrorClass.PROTOCOL, f"the answer is not HTTP/1.1: {self._problem or exc}")
+
+    def _await_mangled_head(self) -> None:
+        """A head whose lengths cannot be believed still has a status: it counts once the head is complete, without any body."""
+        start, end = self._head_span()
+        # The parser has passed the status line, so the three digits are there.
+        status = int(bytes(self._raw[start + 9 : start + 12]))
+        if status < _FINAL_STATUS:
+            self._fail(ErrorClass.PROTOCOL, f"an interim ({status}) response with a body length")
+        elif end > 0:
+            self._status = status
+            self._status_s = self._now()
+            self._conclude(cut=True)
+        elif len(self._raw) > self._limits.head_max_bytes:
+            self._fail(ErrorClass.PROTOCOL, f"the response headers are longer than {self._limits.head_max_bytes} bytes")
+
+    def _reading_body(self) -> None:
+        if self._body_bytes >= self._limits.body_max_bytes:
+            self._conclude(cut=True)
+            return
+        self.deadline_s = min(self.deadline_s, self._status_s + self._limits.body_time_s)
+
+    def _conclude(self, *, cut: bool = False) -> None:
+        """The status is in, and so is as much of the body as there will be."""
+        now = self._now()
+        start, end = self._head_span()
+        head = bytes(self._raw[start:end])
+        body = b"".join(self._chunks)
+        limit = self._limits.body_max_bytes
+        exchange = Exchange(
+            status=self._status,
+            head=head[:_HEAD_KEPT_BYTES],
+            body=body[:limit],
+            body_truncated=cut or self._body_bytes > limit,
+            address=self.address,
+            reused=self.uses > 1,
+            duration_us=int((self._status_s - self._started_s) * _US),
+            phases=self._phases(int((self._status_s - self._sent_s) * _US), int((now - self._status_s) * _US)),
+        )
+        self._end(exchange, keep=not cut and self._may_follow(head, end))
+
+    def _fail(self, error: ErrorClass, detail: str) -> None:
+        self._end(
+            Exchange(
+                status=0,
+                error=error,
+                detail=detail,
+                address=self.address,
+                reused=self.uses > 1,
+                duration_us=int((self._now() - self._started_s) * _US),
+                phases=self._phases(-1, -1),
+            ),
+            keep=False,
+        )
+
+    def _end(self, exchange: Exchange, *, keep: bool) -> None:
+        done = self._done
+        if done is None:
+            return
+        self._done = None
+        if keep:
+            self._forget()
+            self._owner.reusable(self)
+        else:
+            self.drop()
+        # Last: it may well send the next request, on this very connection.
+        done(exchange)
+
+    def _may_follow(self, head: bytes, body_at: int) -> bool:
+        """Is the connection certain to carry nothing more of this response?"""
+        if not self._keep_alive or self.closed or not head.startswith(b"HTTP/1."):
+            return False
+        if self._transport.get_write_buffer_size():
+            # The answer came before the request had left us.
+            return False
+        if not self._chunked:
+            return self._received == body_at + self._body_bytes
+        # The last chunk ends in one empty line; bytes after it, further line ends included, are not of this response.
+        tail_is_clean = self._last.endswith(_END) and not self._last.endswith(_END + b"\r\n")
+        return tail_is_clean and header_value(head, b"content-length") is None
+
+    def _phases(self, wait_us: int, body_us: int) -> Phases:
+        opening = self._opening
+        if opening is None:
+            return Phases(send_us=int((self._sent_s - self._started_s) * _US), wait_us=wait_us, body_us=body_us)
+        send_us = int((self._sent_s - opening.opened_s) * _US)
+        return Phases(opening.dns_us, opening.connect_us, opening.tls_us, send_us, wait_us, body_us)
+
+    def _has_length(self) -> bool:
+        start, end = self._head_span()
+        return header_value(bytes(self._raw[start:end]), b"content-length") is not None
+
+    def _head_span(self) -> tuple[int, int]:
+        """Where the deciding head starts in what was received, and where it ends (-1: not yet)."""
+        raw, start = self._raw, 0
+        if self._interim or raw[:1] in (b"\r", b"\n"):
+            start = self._past_interim()
+        end = raw.find(_END, start)
+        return start, end + len(_END) if end >= 0 else -1
+
+    def _past_interim(self) -> int:
+        """Where the deciding head starts, past interim heads (they have no body) and the line ends that the parser skips."""
+        raw, start = self._raw, 0
+        for left in range(self._interim, -1, -1):
+            while raw[start : start + 1] in (b"\r", b"\n"):
+                start += 1
+            if left:
+                start = raw.find(_END, start) + len(_END)
+        return start
+
+
+def _because(exc: BaseException | None) -> str:
+    return f" ({getattr(exc, 'strerror', None) or exc})" if exc is not None else ""

@@ -1,0 +1,243 @@
+"""Which connection carries a request? Keep-alive pools per origin, bounds on all of them, and one coarse clock for every deadline.
+
+A warm connection is the fast path: no task, no future, no timer per request. Opening one is the slow path, a task each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from ringback.delivery.dialer import Dialer, DialSettings
+from ringback.delivery.failure import CannotConnect
+from ringback.delivery.http import Connection, Done, ResponseLimits
+from ringback.delivery.resolver import Resolver
+from ringback.delivery.tls import client_context
+from ringback.delivery.transport import Origin, SealedRequest
+from ringback.model.attempts import ErrorClass, Exchange
+from ringback.policy.addresses import AddressPolicy
+
+# Microseconds per second.
+_US = 1_000_000
+# Deadlines are 1 s or more: a tenth of that is how late they may be noticed, and a sweep over 4,096 connections costs 0.2 ms.
+SWEEP_S = 0.1
+# Idle limits are many seconds: looking every tenth sweep is enough.
+_IDLE_SWEEPS = 10
+_CLOSED = "the transport was closed before the answer came"
+
+
+class HttpSettings(msgspec.Struct, frozen=True):
+    """Bounds of the delivery client."""
+
+    # The contract's `request_timeout`: DNS to response headers, 1 to 30 s.
+    request_timeout_s: float = 30.0
+    # Below the idle limits of common servers and load balancers (Node 5 s, Apache 5 s, nginx 75 s, AWS 60 s): those that close
+    # sooner cost one reconnect, which the stale check sees.
+    idle_limit_s: float = 30.0
+    idle_per_origin: int = 128
+    # File descriptors are the scarce thing: systems allow 1,024 to 1 M per process.
+    max_connections: int = 4_096
+    response: ResponseLimits = ResponseLimits()
+    dial: DialSettings = DialSettings()
+
+
+class _Pool:
+    """The idle connections of one origin, the one used last at the end."""
+
+    __slots__ = ("idle", "origin")
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.idle: list[Connection] = []
+
+
+class HttpTransport:
+    """The Transport of HTTP and HTTPS endpoints. Belongs to one event loop: make and use it there."""
+
+    def __init__(
+        self,
+        *,
+        policy: AddressPolicy,
+        settings: HttpSettings | None = None,
+        resolver: Resolver | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings or HttpSettings()
+        self._timeout_s = self._settings.request_timeout_s
+        self._now = now
+        self._dialer = Dialer(resolver or Resolver(), policy, ssl_context or client_context(), self._settings.dial, now)
+        self._pools: dict[Origin, _Pool] = {}
+        self._busy: set[Connection] = set()
+        self._homes: dict[Connection, _Pool] = {}
+        # Open connections and those being opened.
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._sweeps = 0
+        self._closed = False
+
+    def send(self, request: SealedRequest, done: Done) -> None:
+        """Start one attempt on the running loop; `done` is called exactly once, later. Never raises for what a peer does."""
+        started = self._now()
+        pool = self._pools.get(request.origin)
+        if pool is not None and not self._closed:
+            while pool.idle:
+                connection = pool.idle.pop()
+                if connection.usable():
+                    self._busy.add(connection)
+                    connection.begin(request, done, started, started + self._timeout_s)
+                    return
+                connection.drop()
+        self._start(request, done, started, started + self._timeout_s)
+
+    async def close(self) -> None:
+        """Drop idle connections and cut what is in flight; each `done` is still called, as `reset`."""
+        self._closed = True
+        if self._sweep_handle is not None:
+            self._sweep_handle.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        for connection in list(self._homes):
+            connection.cut(_CLOSED)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        while self._homes:
+            # Each drop is followed by `lost` in one of the next turns of the loop.
+            await asyncio.sleep(0)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections open or being opened."""
+        return self._taken
+
+    # Connections call these.
+
+    def reusable(self, connection: Connection) -> None:
+        """The exchange ended well: keep the connection, unless somebody waits for its place."""
+        self._busy.discard(connection)
+        pool = self._homes[connection]
+        if connection.uses == 1 and pool.origin.tls:
+            connection.remember_session(self._dialer.remember_session, pool.origin)
+        if self._closed or self._waiting or len(pool.idle) >= self._settings.idle_per_origin:
+            connection.drop()
+            return
+        connection.idle_since_s = self._now()
+        pool.idle.append(connection)
+
+    def lost(self, connection: Connection) -> None:
+        """The connection is gone."""
+        self._busy.discard(connection)
+        pool = self._homes.pop(connection, None)
+        if pool is None:
+            return
+        if connection in pool.idle:
+            pool.idle.remove(connection)
+        self._release_place()
+
+    def stale(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
+        """The request found a dead connection: once more, on a fresh one, within the same attempt."""
+        self._start(request, done, started_s, deadline_s)
+
+    # Opening.
+
+    def _start(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
+        task = asyncio.get_running_loop().create_task(self._open_and_send(request, done, started_s, deadline_s))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _open_and_send(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
+        try:
+            if self._closed:
+                raise CannotConnect(ErrorClass.RESET, _CLOSED)
+            await self._take_place(deadline_s)
+            opening = None
+            try:
+                connection, opening = await self._dialer.dial(request.origin, deadline_s, self._make)
+            finally:
+                if opening is None:
+                    self._release_place()
+        except CannotConnect as failure:
+            self._give_up(done, started_s, failure)
+            return
+        except asyncio.CancelledError:
+            self._give_up(done, started_s, CannotConnect(ErrorClass.RESET, _CLOSED))
+            return
+        pool = self._pools.get(request.origin)
+        if pool is None:
+            pool = self._pools[request.origin] = _Pool(request.origin)
+        self._homes[connection] = pool
+        self._busy.add(connection)
+        self._arm()
+        connection.begin(request, done, started_s, deadline_s, opening)
+
+    def _make(self, address: str) -> Connection:
+        return Connection(self, self._settings.response, self._now, address)
+
+    def _give_up(self, done: Done, started_s: float, failure: CannotConnect) -> None:
+        duration_us = int((self._now() - started_s) * _US)
+        done(Exchange(status=0, error=failure.error, detail=failure.detail, address=failure.address, duration_us=duration_us))
+
+    async def _take_place(self, deadline_s: float) -> None:
+        """Count one more connection; at the limit close an idle one, and wait until a place is free."""
+        if self._taken >= self._settings.max_connections:
+            self._drop_oldest_idle()
+            place = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                async with asyncio.timeout(max(deadline_s - self._now(), 0)):
+                    await place
+            except TimeoutError as exc:
+                limit = self._settings.max_connections
+                text = f"no connection was free: all {limit} are in use (the setting max_connections)"
+                raise CannotConnect(ErrorClass.INTERNAL, text) from exc
+            finally:
+                if place in self._waiting:
+                    self._waiting.remove(place)
+            return
+        self._taken += 1
+
+    def _release_place(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                # Handed over: the count stays.
+                place.set_result(None)
+                return
+        self._taken -= 1
+
+    def _drop_oldest_idle(self) -> None:
+        idle = [connection for pool in self._pools.values() for connection in pool.idle[:1] if not connection.closed]
+        if idle:
+            min(idle, key=lambda connection: connection.idle_since_s).drop()
+
+    # Deadlines.
+
+    def _arm(self) -> None:
+        if self._sweep_handle is None:
+            self._sweep_handle = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """End what is past its deadline, close what was idle for long; go on while a connection is open."""
+        self._sweep_handle = None
+        now = self._now()
+        for connection in [c for c in self._busy if c.deadline_s <= now]:
+            connection.expire()
+        self._sweeps += 1
+        if self._sweeps % _IDLE_SWEEPS == 0:
+            self._sweep_idle(now - self._settings.idle_limit_s)
+        if self._homes and not self._closed:
+            self._arm()
+
+    def _sweep_idle(self, since_s: float) -> None:
+        for connection in [c for pool in self._pools.values() for c in pool.idle if c.idle_since_s <= since_s]:
+            connection.drop()
+        homes = set(self._homes.values())
+        for origin in [origin for origin, pool in self._pools.items() if pool not in homes]:
+            del self._pools[origin]
