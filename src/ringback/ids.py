@@ -26,10 +26,12 @@ _RANDOM_MASK: Final = (1 << RANDOM_BITS) - 1
 _STEP_BITS: Final = 40
 
 _PAIRS: Final = tuple(a + b for a in ALPHABET for b in ALPHABET)
+# Powers by which a number is cut into pieces of 2 and 9 digits: a piece of 9 fits a machine word.
 _P2: Final = 62**2
 _P9: Final = 62**9
 _P18: Final = 62**18
 _DIGITS: Final = {c: i for i, c in enumerate(ALPHABET)}
+# An id tells time to 4 ms, since its byte of milliseconds counts in fours.
 _SLOT_US: Final = 4_000
 
 APPLICATION = "app_"
