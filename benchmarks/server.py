@@ -53,11 +53,11 @@ def command() -> list[str]:
 def environment(settings: dict[str, str]) -> dict[str, str]:
     """The environment of a server: ours without its `RINGBACK_*` variables, and `settings` (lower case, without the prefix).
 
-    Names in upper case are passed on as they are (`SSL_CERT_FILE`).
+    An empty value leaves the setting out. Names in upper case are passed on as they are (`SSL_CERT_FILE`).
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RINGBACK_", "SVIX_"))}
     chosen = {"token": TOKEN, "whitelist_subnets": "127.0.0.1/32,::1/128"} | settings
-    named = {name if name.isupper() else f"RINGBACK_{name.upper()}": value for name, value in chosen.items()}
+    named = {name if name.isupper() else f"RINGBACK_{name.upper()}": value for name, value in chosen.items() if value}
     return inherited | {"PYTHONPATH": str(ROOT / "src")} | named
 
 

@@ -1,0 +1,204 @@
+"""What happens when the disk is full, or turns read-only? Publish says so, nothing storms, and all goes on when the trouble is over."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import typing
+
+import pytest
+from benchmarks import server
+from tests.acceptance.receiver import FAILED, OK, Receiver
+from tests.acceptance.serving import Serve
+from tests.acceptance.waiting import stays_true, wait_until
+
+# Size of the disk of these tests: a database with its WAL fits several times, and filling it takes a moment.
+DISK_MIB = 24
+
+# Messages whose retries fall due while the disk is full.
+PENDING = 30
+
+# How long the full disk is watched, seconds: several rounds of the retry schedule below.
+WATCH_S = 3.0
+
+# Requests per pending message that are allowed while recording fails: one to find out, one in flight beside it, one after a pause.
+BOUND = 3
+
+SETTINGS = {"min_free_disk": "0B", "retry_schedule": "500ms,500ms,500ms,500ms,500ms,500ms,500ms,500ms"}
+
+
+class Disk:
+    """A file system of its own, in a file."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.image = directory / "disk.img"
+        self.place = directory / "disk"
+        self.database = self.place / "ringback.db"
+        self.filler = self.place / "filler"
+        self.place.mkdir()
+        self.image.write_bytes(b"")
+        os.truncate(self.image, DISK_MIB * 1024 * 1024)
+
+    def make(self) -> str:
+        """Format and mount; returns why not, or an empty text."""
+        for step in (["mkfs.ext4", "-q", "-m", "0", str(self.image)], ["mount", "-o", "loop", str(self.image), str(self.place)]):
+            try:
+                done = subprocess.run(step, capture_output=True, text=True, check=False)
+            except FileNotFoundError as missing:
+                return str(missing)
+            if done.returncode != 0:
+                return done.stderr.strip()
+        return ""
+
+    def fill(self) -> None:
+        """Write until not a byte fits."""
+        with self.filler.open("ab", buffering=0) as file:
+            for size in (65536, 4096, 1):
+                try:
+                    while True:
+                        file.write(b"x" * size)
+                except OSError:
+                    continue
+
+    def free(self) -> None:
+        """Make room again."""
+        self.filler.unlink()
+
+    def fail(self) -> None:
+        """Turn read-only under open files, as the kernel does after an error of the device."""
+        subprocess.run(["mount", "-o", "remount,abort", str(self.place)], check=True, capture_output=True)
+
+    def repair(self) -> None:
+        """Unmount, check and mount again, as an operator does."""
+        subprocess.run(["umount", str(self.place)], check=True, capture_output=True)
+        subprocess.run(["fsck.ext4", "-fy", str(self.image)], check=False, capture_output=True)
+        subprocess.run(["mount", "-o", "loop", str(self.image), str(self.place)], check=True, capture_output=True)
+
+    def unmount(self) -> None:
+        """Take the disk away."""
+        subprocess.run(["umount", str(self.place)], check=False, capture_output=True)
+
+
+@pytest.fixture
+def disk(tmp_path: pathlib.Path) -> typing.Iterator[Disk]:
+    made = Disk(tmp_path)
+    trouble = "mounting needs root" if os.geteuid() else made.make()
+    if trouble:
+        pytest.skip(f"no disk of our own: {trouble}")
+    yield made
+    made.unmount()
+
+
+# After `disk`, so that the servers end before their disk is taken away.
+@pytest.fixture
+def serve_there(disk: Disk, serve: Serve) -> Serve:
+    return serve
+
+
+def _publish(running: server.Server, app_id: str, number: int) -> tuple[int, typing.Any]:
+    return running.call("POST", f"/app/{app_id}/msg", {"eventType": "order.paid", "payload": {"number": number, "text": "x" * 4000}})
+
+
+def _with_endpoint(running: server.Server, receiver: Receiver) -> str:
+    app_id: str = running.make("/app", {"name": "disk"})["id"]
+    running.make(f"/app/{app_id}/endpoint", {"url": f"{receiver.url}/in"})
+    return app_id
+
+
+def _is_refusal(status: int, answer: typing.Any) -> bool:
+    return 500 <= status < 600 and set(answer) == {"code", "detail"}
+
+
+def test_a_full_disk_refuses_messages_storms_nobody_and_recovers(disk: Disk, serve_there: Serve, receiver: Receiver) -> None:
+    receiver.decide = lambda arrival: FAILED
+    running = serve_there(disk.database, settings=SETTINGS)
+    app_id = _with_endpoint(running, receiver)
+    pending = {_publish(running, app_id, number)[1]["id"] for number in range(PENDING)}
+    wait_until(lambda: len(receiver.arrivals) >= PENDING, "every message was tried once")
+
+    disk.fill()
+    receiver.decide = lambda arrival: OK
+    answers = [_publish(running, app_id, 1000 + number) for number in range(40)]
+    refused = [answer for answer in answers if answer[0] != 202]
+    assert refused, "the disk is full, yet everything was accepted"
+    assert all(_is_refusal(*answer) for answer in refused), refused
+    accepted = {answer[1]["id"] for answer in answers if answer[0] == 202}
+    before = len(receiver.arrivals)
+    stays_true(
+        lambda: len(receiver.arrivals) - before <= BOUND * (PENDING + len(accepted)),
+        "a full disk became a storm of duplicates",
+        WATCH_S,
+    )
+    assert running.process.poll() is None, running.log_tail()
+
+    disk.free()
+    wait_until(lambda: _publish(running, app_id, 2000)[0] == 202, "messages are accepted again")
+    wait_until(lambda: not ((pending | accepted) - receiver.ids()), "what was acknowledged is delivered")
+    arrived = len(wait_until(lambda: _settled(running, app_id, receiver), "every delivery is recorded"))
+    stays_true(lambda: len(receiver.arrivals) == arrived, "something is repeated although it was delivered", 1.5)
+
+
+def _settled(running: server.Server, app_id: str, receiver: Receiver) -> list[object]:
+    """The arrivals, once none of the messages is waiting for another attempt."""
+    status, listed = running.call("GET", f"/app/{app_id}/msg?limit=250")
+    assert status == 200
+    for message in listed["data"]:
+        status, attempts = running.call("GET", f"/app/{app_id}/attempt/msg/{message['id']}")
+        if status != 200 or not any(attempt["status"] == 0 for attempt in attempts["data"]):
+            return []
+    return list(receiver.arrivals)
+
+
+def test_below_the_free_disk_that_was_set_messages_are_refused_and_deliveries_go_on(
+    disk: Disk, serve_there: Serve, receiver: Receiver
+) -> None:
+    receiver.decide = lambda arrival: FAILED
+    running = serve_there(disk.database, settings=SETTINGS | {"min_free_disk": f"{DISK_MIB // 3}MiB"})
+    app_id = _with_endpoint(running, receiver)
+    pending = {_publish(running, app_id, number)[1]["id"] for number in range(PENDING)}
+    wait_until(lambda: len(receiver.arrivals) >= PENDING, "every message was tried once")
+
+    disk.filler.write_bytes(b"x" * (DISK_MIB * 2 // 3) * 1024 * 1024)
+    wait_until(lambda: _publish(running, app_id, 1)[0] != 202, "the server notices that the disk runs full")
+    status, answer = _publish(running, app_id, 2)
+    assert (status, answer["code"]) == (503, "unavailable")
+    receiver.decide = lambda arrival: OK
+    wait_until(lambda: not (pending - receiver.ids()), "deliveries go on")
+
+    disk.free()
+    wait_until(lambda: _publish(running, app_id, 3)[0] == 202, "messages are accepted again")
+
+
+def test_a_disk_that_turns_read_only_refuses_messages_storms_nobody_and_recovers_after_a_restart(
+    disk: Disk, serve_there: Serve, receiver: Receiver
+) -> None:
+    receiver.decide = lambda arrival: FAILED
+    running = serve_there(disk.database, settings=SETTINGS)
+    app_id = _with_endpoint(running, receiver)
+    pending = {_publish(running, app_id, number)[1]["id"] for number in range(PENDING)}
+    wait_until(lambda: len(receiver.arrivals) >= PENDING, "every message was tried once")
+
+    disk.fail()
+    receiver.decide = lambda arrival: OK
+    before = len(receiver.arrivals)
+    for number in range(20):
+        answer = _publish(running, app_id, 1000 + number)
+        assert _is_refusal(*answer), answer
+    stays_true(lambda: len(receiver.arrivals) - before <= BOUND * PENDING, "a read-only disk became a storm of duplicates", WATCH_S)
+    running.stop()
+
+    disk.repair()
+    running = serve_there(disk.database, settings=SETTINGS, port=running.port)
+    assert _publish(running, app_id, 2000)[0] == 202
+    wait_until(lambda: not (pending - receiver.ids()), "what was acknowledged is delivered")
+
+
+def test_a_server_whose_database_cannot_be_written_refuses_to_start_and_says_why(disk: Disk, serve_there: Serve) -> None:
+    running = serve_there(disk.database)
+    assert running.stop() == 0
+    disk.fail()
+    with pytest.raises(server.StartFailed) as refusal:
+        serve_there(disk.database)
+    assert str(disk.database) in str(refusal.value) or "read-only" in str(refusal.value).lower()
+    assert "Traceback" not in str(refusal.value)
