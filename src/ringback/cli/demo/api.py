@@ -1,0 +1,52 @@
+"""How does a customer's program speak to the server? Over the public HTTP API, one keep-alive connection, one request after another."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from ringback.errors import RingbackError
+
+# Seconds for one answer; more than the server takes for anything.
+_TIMEOUT_S = 10.0
+
+
+class Api:
+    """Blocking; use it from one thread at a time."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
+        self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+
+    def call(self, method: str, path: str, body: object = None, *, key: str = "") -> tuple[int, Any]:
+        """Status and parsed body. A `key` makes a POST safe to repeat. Raises OSError when the server cannot be reached."""
+        headers = {**self._headers, "idempotency-key": key} if key else self._headers
+        content = None if body is None else json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            return self._once(method, path, content, headers)
+        except (http.client.HTTPException, ConnectionError) as error:
+            self._connection.close()
+            # An idle connection that the server closed looks like this; only what may be repeated is.
+            if method == "POST" and not key:
+                raise ConnectionError(f"{method} {path}: {error}") from error
+        try:
+            return self._once(method, path, content, headers)
+        except http.client.HTTPException as error:
+            self._connection.close()
+            raise ConnectionError(f"{method} {path}: {error}") from error
+
+    def need(self, method: str, path: str, body: object = None) -> Any:
+        """The parsed body of an answer that must be a success. Raises RingbackError with what the server said."""
+        status, answer = self.call(method, path, body)
+        if status >= 300:
+            raise RingbackError(f"{method} {path} was answered {status}: {answer}")
+        return answer
+
+    def _once(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
+        self._connection.request(method, path, content, headers)
+        answer = self._connection.getresponse()
+        raw = answer.read()
+        return answer.status, json.loads(raw) if raw else None

@@ -1,0 +1,197 @@
+"""Settings: where they come from, which wins, and what an operator is told about wrong ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringback.config import Settings, SettingsError, load_settings, values
+from ringback.config.settings import declared_settings
+from ringback.config.values import HostPort
+
+
+def problems_of(*, flags: dict[str, str] | None = None, environ: dict[str, str] | None = None, file: Path | None = None) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags or {}, environ or {}, str(file) if file else None)
+    return caught.value.problems
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "ringback.toml"
+
+
+def test_without_any_source_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings({}, {}, None)
+    assert settings.listen_address == HostPort("127.0.0.1", 8071)
+    assert settings.database_url == "sqlite:///ringback.db"
+    assert [wait.total_seconds() for wait in settings.retry_schedule] == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 72000]
+    assert settings.request_timeout == timedelta(seconds=30)
+    assert settings.max_body_bytes == 2 * 1024 * 1024
+    assert settings.idempotency_ttl == timedelta(hours=12)
+    assert settings.whitelist_subnets == ()
+
+
+def test_a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default(file: Path) -> None:
+    file.write_text('listen_address = "127.0.0.1:1"\nrequest_timeout = 10\nlog_level = "debug"\n')
+    environ = {"RINGBACK_LISTEN_ADDRESS": "127.0.0.1:2", "RINGBACK_REQUEST_TIMEOUT": "11"}
+    settings = load_settings({"listen_address": "127.0.0.1:3"}, environ, str(file))
+    assert (settings.listen_address.port, settings.request_timeout.total_seconds(), settings.log_level) == (3, 11, "debug")
+    assert settings.max_in_flight == 512
+
+
+def test_the_file_may_be_named_by_a_variable(file: Path) -> None:
+    file.write_text("uvloop = false\n")
+    assert load_settings({}, {"RINGBACK_CONFIG": str(file)}, None).uvloop is False
+
+
+def test_toml_lists_numbers_and_booleans_mean_what_their_text_means(file: Path) -> None:
+    file.write_text('retry_schedule = [1, "5m", 2.5]\nwhitelist_subnets = ["127.0.0.1/32", "::1"]\nendpoint_https_only = true\n')
+    settings = load_settings({}, {}, str(file))
+    assert [wait.total_seconds() for wait in settings.retry_schedule] == [1, 300, 2.5]
+    assert settings.whitelist_subnets == (ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_network("::1/128"))
+    assert settings.endpoint_https_only is True
+
+
+def test_the_reference_servers_variables_are_read_and_ours_win() -> None:
+    environ = {"SVIX_WORKER_REQUEST_TIMEOUT": "20", "SVIX_RETRY_SCHEDULE": "[1, 2]", "SVIX_MAX_BODY_BYTES": "1024"}
+    settings = load_settings({}, {**environ, "RINGBACK_MAX_BODY_BYTES": "2048"}, None)
+    assert settings.request_timeout == timedelta(seconds=20)
+    assert settings.retry_schedule == (timedelta(seconds=1), timedelta(seconds=2))
+    assert settings.max_body_bytes == 2048
+
+
+@pytest.mark.parametrize(("switch", "style"), [("true", "standard"), ("false", "svix")])
+def test_whitelabel_headers_is_a_header_style(switch: str, style: str) -> None:
+    assert load_settings({}, {"SVIX_WHITELABEL_HEADERS": switch}, None).header_style == style
+
+
+def test_variables_of_other_programs_are_left_alone() -> None:
+    environ = {"SVIX_QUEUE_TYPE": "redis", "RINGBACK_SERVICE_HOST": "10.0.0.1", "RINGBACK_PORT": "tcp://10.0.0.1:80", "PATH": "/bin"}
+    assert load_settings({}, environ, None) == Settings()
+
+
+def test_an_empty_schedule_means_one_attempt() -> None:
+    assert load_settings({}, {"RINGBACK_RETRY_SCHEDULE": "[]"}, None).retry_schedule == ()
+
+
+def test_all_problems_are_told_at_once_each_with_its_source_and_what_is_allowed(file: Path) -> None:
+    file.write_text('\nlog_level = "loud"\n')
+    told = problems_of(flags={"listen_address": "nonsense"}, environ={"RINGBACK_REQUEST_TIMEOUT": "31s"}, file=file)
+    assert len(told) == 3
+    assert any(line.startswith("--listen = 'nonsense'") and "HOST:PORT" in line for line in told)
+    assert any(line.startswith("RINGBACK_REQUEST_TIMEOUT = '31s' is too long") and "from 1s to 30s" in line for line in told)
+    assert any(line.startswith(f"{file} line 2: log_level = 'loud'") and "debug, info, warning, error" in line for line in told)
+
+
+def test_a_misspelt_name_is_told_what_it_probably_means(file: Path) -> None:
+    file.write_text("[table]\nx = 1\n\n[retry_shedule]\ny = 2\n")
+    told = problems_of(environ={"RINGBACK_REQUEST_TIMEOU": "3"}, file=file)
+    assert any("RINGBACK_REQUEST_TIMEOU is not a setting. Did you mean RINGBACK_REQUEST_TIMEOUT?" in line for line in told)
+    assert any("line 4: retry_shedule is not a setting. Did you mean retry_schedule?" in line for line in told)
+    assert any("table is not a setting" in line for line in told)
+
+
+def test_a_secret_is_never_shown() -> None:
+    (told,) = problems_of(environ={"RINGBACK_TOKEN": "hush"})
+    assert "hush" not in told
+    settings = load_settings({}, {"RINGBACK_TOKEN": "sk_hush_hush_hush", "RINGBACK_MAIN_SECRET": "0123456789abcdef"}, None)
+    assert "hush" not in repr(settings) and "0123456789abcdef" not in repr(settings)
+    assert settings.token is not None and settings.token.reveal() == "sk_hush_hush_hush"
+
+
+@pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"a = 1\na = 2\n"])
+def test_a_file_that_is_no_toml_is_one_clear_problem(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+    (told,) = problems_of(file=file)
+    assert "is not valid TOML" in told
+
+
+def test_a_file_that_is_missing_is_named(file: Path) -> None:
+    (told,) = problems_of(file=file)
+    assert str(file) in told and "cannot be read" in told
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"RINGBACK_BODY_MEMORY_MAX": "2MiB", "RINGBACK_MAX_BODY_BYTES": "4MiB"},
+        {"RINGBACK_MAX_IN_FLIGHT": "10"},
+        {"RINGBACK_NOPROXY": "localhost"},
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(environ: dict[str, str]) -> None:
+    (told,) = problems_of(environ=environ)
+    assert ":" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("127.0.0.1:0", "127.0.0.1", 0), ("[::1]:8071", "::1", 8071), ("[::]:65535", "::", 65535), ("localhost:80", "localhost", 80)],
+)
+def test_listen_addresses(text: str, host: str, port: int) -> None:
+    address = values.host_port().parse(text)
+    assert address == HostPort(host, port) and str(address) == text
+
+
+@pytest.mark.parametrize("text", ["", "8071", ":8071", "::1:8071", "[::1]", "[::g]:1", "host:65536", "host:-1", "a b:1", "[127.0.0.1]:x"])
+def test_what_is_no_listen_address(text: str) -> None:
+    with pytest.raises(ValueError):
+        values.host_port().parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("sqlite:///a.db", Path("a.db")),
+        ("sqlite:////var/lib/a.db", Path("/var/lib/a.db")),
+        ("data/a.db", Path("data/a.db")),
+        ("/var/lib/a.db", Path("/var/lib/a.db")),
+        ("sqlite:///:memory:", None),
+    ],
+)
+def test_database_urls_and_paths(text: str, path: Path | None) -> None:
+    assert load_settings({"database_url": text}, {}, None).database_path() == path
+
+
+@pytest.mark.parametrize("text", ["", "sqlite://a.db", "sqlite:///", "postgresql://localhost/x", "mysql://x"])
+def test_databases_that_cannot_be_used(text: str) -> None:
+    assert problems_of(flags={"database_url": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30), ("30s", 30), ("250ms", 0.25), ("5m", 300), ("12h", 43_200), ("90d", 7_776_000), ("1.5h", 5_400)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert values.parse_duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize(("text", "size"), [("20000", 20_000), ("64KiB", 65_536), ("2MiB", 2_097_152), ("1 GB", 1_000_000_000), ("0", 0)])
+def test_sizes(text: str, size: int) -> None:
+    assert values.parse_size(text) == size
+
+
+def test_a_network_with_bits_after_its_prefix_is_told_what_it_probably_means() -> None:
+    (told,) = problems_of(environ={"RINGBACK_WHITELIST_SUBNETS": "10.0.0.0/8,192.168.1.1/24"})
+    assert "did you mean 192.168.1.0/24?" in told
+
+
+@given(st.text(), st.sampled_from(declared_settings()))
+def test_any_text_is_a_value_or_a_problem_in_words(text: str, declared: object) -> None:
+    name = getattr(declared, "name")  # noqa: B009 - hypothesis hands over an object
+    try:
+        assert isinstance(load_settings({name: text}, {}, None), Settings)
+    except SettingsError as error:
+        assert error.problems
+
+
+def test_every_default_is_written_as_its_kind_allows() -> None:
+    for declared in declared_settings():
+        field = next(field for field in dataclasses.fields(Settings) if field.name == declared.name)
+        assert field.default == (declared.kind.parse(declared.default) if declared.default or field.default is not None else None)
