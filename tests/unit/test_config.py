@@ -77,6 +77,10 @@ def test_variables_of_other_programs_are_left_alone() -> None:
     assert load_settings({}, environ, None) == Settings()
 
 
+def test_an_empty_variable_leaves_the_setting_out() -> None:
+    assert load_settings({}, {"RINGBACK_TOKEN": "", "RINGBACK_RETRY_SCHEDULE": ""}, None) == Settings()
+
+
 def test_an_empty_schedule_means_one_attempt() -> None:
     assert load_settings({}, {"RINGBACK_RETRY_SCHEDULE": "[]"}, None).retry_schedule == ()
 
@@ -147,17 +151,18 @@ def test_what_is_no_listen_address(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "path"),
+    ("text", "url"),
     [
-        ("sqlite:///a.db", Path("a.db")),
-        ("sqlite:////var/lib/a.db", Path("/var/lib/a.db")),
-        ("data/a.db", Path("data/a.db")),
-        ("/var/lib/a.db", Path("/var/lib/a.db")),
-        ("sqlite:///:memory:", None),
+        ("sqlite:///a.db", "sqlite:///a.db"),
+        ("sqlite:////var/lib/a.db", "sqlite:////var/lib/a.db"),
+        ("data/a.db", "sqlite:///data/a.db"),
+        ("/var/lib/a.db", "sqlite:////var/lib/a.db"),
+        ("50% done?.db", "sqlite:///50%25%20done%3F.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
     ],
 )
-def test_database_urls_and_paths(text: str, path: Path | None) -> None:
-    assert load_settings({"database_url": text}, {}, None).database_path() == path
+def test_database_urls_and_paths(text: str, url: str) -> None:
+    assert load_settings({"database_url": text}, {}, None).database_url == url
 
 
 @pytest.mark.parametrize("text", ["", "sqlite://a.db", "sqlite:///", "postgresql://localhost/x", "mysql://x"])

@@ -132,7 +132,8 @@ def _from_environment(environ: Mapping[str, str], known: tuple[Declared, ...], p
     for prefix in (_REFERENCE_SERVER, _OURS):
         for name in names:
             variable = prefix + name.upper()
-            if variable in environ:
+            # An empty variable is how compose files and unit files leave one out.
+            if environ.get(variable):
                 yield _Given(name, environ[variable], variable)
     ours = [_OURS + name.upper() for name in names]
     for variable in sorted(environ):

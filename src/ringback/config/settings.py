@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ringback.config import values
@@ -163,11 +162,6 @@ class Settings:
     log_format: str = setting(
         "auto", values.choice("auto", "human", "json"), "`auto` = human on a terminal, one JSON object per line otherwise."
     )
-
-    def database_path(self) -> Path | None:
-        """The SQLite file; None = in memory, gone with the process."""
-        path = self.database_url.removeprefix("sqlite:///")
-        return None if path == ":memory:" else Path(path)
 
 
 def declared_settings() -> tuple[Declared, ...]:

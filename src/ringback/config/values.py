@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Generic, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -265,13 +265,13 @@ def web_url(*schemes: str) -> Kind[str]:
 
 def database() -> Kind[str]:
     """A `sqlite:///` URL, or a path, which becomes one."""
-    allowed = "sqlite:///relative/path.db, sqlite:////absolute/path.db, sqlite:///:memory:, or a plain path"
+    allowed = "sqlite:///relative/path.db, sqlite:////absolute/path.db, or a plain path"
 
     def parse(text: str) -> str:
         if not text or "\0" in text:
             raise ValueError("names no file")
         if "://" not in text:
-            return f"sqlite:///{text}"
+            return f"sqlite:///{quote(text)}"
         scheme, _, rest = text.partition("://")
         if scheme != "sqlite":
             raise ValueError(f"names {scheme}, a database that this version does not speak")
