@@ -33,12 +33,14 @@ CREATE TABLE application (
 CREATE INDEX application_by_org ON application (org_id, id) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX application_by_uid ON application (org_id, uid) WHERE uid IS NOT NULL AND deleted_at IS NULL;
 
--- headers and secrets are sealed with the main secret (store.vault). A deleted endpoint stays while its history does.
+-- url, headers and secrets are sealed with the main secret (store.vault); host is that of the url, for lists that filter by it. A deleted
+-- endpoint stays while its history does.
 CREATE TABLE endpoint (
     id            TEXT PRIMARY KEY,
     app_id        TEXT NOT NULL,
     uid           TEXT,
     url           BLOB NOT NULL,
+    host          TEXT NOT NULL,
     description   TEXT NOT NULL,
     disabled      INTEGER NOT NULL CHECK (disabled IN (0, 1)),
     event_types   TEXT,
@@ -131,7 +133,7 @@ CREATE TABLE attempt (
     app_id        TEXT NOT NULL,
     endpoint_id   TEXT NOT NULL,
     message_id    TEXT NOT NULL,
-    url           BLOB NOT NULL,
+    url           TEXT NOT NULL,
     number        INTEGER NOT NULL,
     status        INTEGER NOT NULL CHECK (status IN (0, 2, 4)),
     trigger       INTEGER NOT NULL CHECK (trigger IN (0, 1)),
@@ -148,7 +150,8 @@ CREATE TABLE attempt (
     sequence      INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX attempt_by_endpoint ON attempt (endpoint_id, id);
-CREATE INDEX attempt_by_message ON attempt (message_id, endpoint_id, id, status);
+-- The endpoint first, so that its attempted messages are one walk in order; those of a message are found through the endpoints of its application.
+CREATE INDEX attempt_by_delivery ON attempt (endpoint_id, message_id, id, status);
 
 -- Attempts per endpoint and minute since 1970, rolled up in the commit that records them.
 CREATE TABLE attempt_count (
@@ -176,6 +179,7 @@ CREATE TABLE dead_letter (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dead_letter_by_org ON dead_letter (org_id, id) WHERE state = 'dead';
 CREATE INDEX dead_letter_by_app ON dead_letter (app_id, id) WHERE state = 'dead';
+CREATE INDEX dead_letter_by_endpoint ON dead_letter (endpoint_id, id) WHERE state = 'dead';
 CREATE UNIQUE INDEX dead_letter_by_delivery ON dead_letter (endpoint_id, message_id);
 
 -- key: 16 bytes of SHA-256 over (token, method, path and query, key). A message's answer is rebuilt from the message (message_id), any

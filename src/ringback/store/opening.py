@@ -1,0 +1,112 @@
+"""Which database is it, and is it fit for use? Opens a store: lock, copy, migrate, check. The only module that names vendors."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Final
+from urllib.parse import unquote
+
+import apsw
+
+from ringback.clock import Clock
+from ringback.errors import OperatorError
+from ringback.store.migrations import migrations
+from ringback.store.sqlite.connection import open_writer, translated
+from ringback.store.sqlite.store import SqliteStore
+
+_SQLITE: Final = "sqlite:///"
+# Pages copied per step of the copy made before a migration.
+_COPY_PAGES: Final = 1_000
+
+
+def database_path(url: str) -> str:
+    """The file that a `sqlite:///…` URL names (three slashes: relative, four: absolute), or `:memory:`. Raises OperatorError for any other URL."""
+    if not url.startswith(_SQLITE):
+        raise OperatorError(f"database_url {url!r}: only sqlite:///FILE is supported; three slashes for a relative path, four for an absolute one")
+    path = unquote(url[len(_SQLITE) :])
+    if not path:
+        raise OperatorError(f"database_url {url!r}: a file name must follow sqlite:///")
+    return path
+
+
+async def open_store(
+    url: str,
+    clock: Clock,
+    *,
+    min_free_disk: int = 0,
+    observe: Callable[[float, int], None] = lambda seconds, rows: None,
+) -> SqliteStore:
+    """Open a database on the running loop, migrated to this version.
+
+    Raises OperatorError when another server has it, when it is newer than this program, or when it cannot be opened.
+    """
+    path = database_path(url)
+    lock = None if path == ":memory:" else _lock(path)
+    try:
+        connection = open_writer(path)
+        migrate(connection, path)
+    except apsw.Error as error:
+        if lock is not None:
+            lock.close()
+        raise OperatorError(f"database {path}: {translated(error)}") from error
+    except OperatorError:
+        if lock is not None:
+            lock.close()
+        raise
+    return SqliteStore(
+        connection, path, clock, min_free_disk=min_free_disk, observe=observe, released=lock.close if lock is not None else lambda: None
+    )
+
+
+def _lock(path: str) -> IO[str]:
+    """Hold the file for this process; two servers on one file would deliver everything twice."""
+    try:
+        # Made here with its final mode, so that no moment exists in which others can read it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        lock = open(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")
+    except OSError as error:
+        raise OperatorError(f"database {path}: {error.strerror}; its directory must exist and be writable") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = lock.read().strip() or "unknown"
+        lock.close()
+        raise OperatorError(
+            f"database {path} is in use by another ringback server (process {holder}); stop it first, or give this one its own file"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def migrate(connection: apsw.Connection, path: str) -> list[str]:
+    """Bring the schema to this version, after a copy of a file that holds something; the names of the steps taken.
+
+    Raises OperatorError when the schema is newer than this program.
+    """
+    version = int(connection.pragma("user_version"))
+    steps = migrations()
+    newest = steps[-1].version
+    if version > newest:
+        raise OperatorError(f"database {path} has schema {version}, and this version knows up to {newest}; use a newer ringback")
+    pending = [step for step in steps if step.version > version]
+    if pending and version > 0 and path != ":memory:":
+        _copy(connection, Path(f"{path}.before-{newest}"))
+    for step in pending:
+        with connection:
+            connection.execute(step.sql)
+            connection.pragma("user_version", step.version)
+    return [step.name for step in pending]
+
+
+def _copy(connection: apsw.Connection, target: Path) -> None:
+    copy = apsw.Connection(str(target))
+    os.chmod(target, 0o600)
+    with copy.backup("main", connection, "main") as backup:
+        while not backup.done:
+            backup.step(_COPY_PAGES)
+    copy.close()

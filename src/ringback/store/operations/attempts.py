@@ -1,0 +1,253 @@
+"""What was tried? Reading the history of attempts, and how each message stands with each endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ringback import ids
+from ringback.model.attempts import Attempt, Phases
+from ringback.model.deliveries import AttemptStatus
+from ringback.model.messages import Message
+from ringback.policy.paging import Page, Walk, cut
+from ringback.store.base import Row, Transaction
+from ringback.store.operations.messages import WITH_PAYLOAD, WITHOUT_PAYLOAD, MessageFilter, by_ids, message_of
+from ringback.store.operations.walks import beyond, bounded, one_of
+
+_HEAD: Final = (
+    "a.id, a.app_id, a.endpoint_id, a.message_id, a.url, a.number, a.status, a.trigger, a.code, a.started_at, a.duration_us, a.error, a.detail, "
+    "a.address, a.phases"
+)
+_COLUMNS: Final = f"{_HEAD}, a.response, a.response_head, a.request_head, a.sequence"
+# Response bodies may be 20 kB each: a list without content leaves them where they are.
+_COLUMNS_WITHOUT_BODIES: Final = f"{_HEAD}, x'', x'', x'', a.sequence"
+# A minute's attempts are counted when they are recorded.
+_MINUTE_US: Final = 60_000_000
+# Ids are made when an attempt begins, to 4 ms; one minute more also covers a clock that was set back meanwhile.
+_SKEW_US: Final = 60_000_000
+# Pairs read at a time while looking for those of one status.
+_PAIRS_AT_ONCE: Final = 500
+# So many times in one request: 10,000 pairs take 50 to 100 ms.
+_STEPS_MAX: Final = 20
+
+
+class AttemptFilter(msgspec.Struct, frozen=True):
+    """Which attempts a list shows: of these statuses, with an HTTP status in this hundred, of these messages. None = no condition."""
+
+    statuses: tuple[int, ...] | None = None
+    code_class: int | None = None
+    message: MessageFilter = MessageFilter()
+
+    def __bool__(self) -> bool:
+        return self.statuses is not None or self.code_class is not None or bool(self.message)
+
+    def sql(self) -> tuple[str, str, list[Any]]:
+        """A join with the message (`m`) if it is needed, conditions on the attempt `a`, their parameters."""
+        join, condition, parameters = "", "", list[Any]()
+        if self.statuses is not None:
+            condition += f" AND a.status IN {one_of(self.statuses)}"
+            parameters += self.statuses
+        if self.code_class is not None:
+            condition += " AND a.code >= ? AND a.code < ?"
+            parameters += (self.code_class, self.code_class + 100)
+        if self.message:
+            join = " JOIN message m ON m.app_id = a.app_id AND m.id = a.message_id"
+            more, values = self.message.sql()
+            condition += more
+            parameters += values
+        return join, condition, parameters
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """How a message stands with an endpoint: `key` is the id of the one that a list walks over. `next_at` is when the next retry is due."""
+
+    key: str
+    status: AttemptStatus
+    next_at: int | None
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """How messages are read beside attempts: with their payloads or not, and whether the endpoint is live, so that its retries will be made."""
+
+    now_us: int
+    content: bool
+    live: bool
+
+    @property
+    def columns(self) -> str:
+        """The columns of a message `m` to read."""
+        return WITH_PAYLOAD if self.content else WITHOUT_PAYLOAD
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Attempts by outcome."""
+
+    success: int
+    fail: int
+    canceled: int
+
+
+def attempt_of(row: Row) -> Attempt:
+    """The attempt in a row of the columns above."""
+    return Attempt(*row[:14], Phases(*map(int, row[14].split())), *row[15:])
+
+
+def get(tx: Transaction, endpoint_ids: Sequence[str], message_id: str, attempt_id: str) -> Attempt | None:
+    """One attempt of a message, to one of these endpoints."""
+    for endpoint_id in endpoint_ids:
+        row = tx.row(
+            f"SELECT {_COLUMNS} FROM attempt a WHERE a.endpoint_id = ? AND a.message_id = ? AND a.id = ?", (endpoint_id, message_id, attempt_id)
+        )
+        if row is not None:
+            return attempt_of(row)
+    return None
+
+
+def by_endpoint(tx: Transaction, endpoint_id: str, walk: Walk, chosen: AttemptFilter, *, content: bool) -> Page[Attempt]:
+    """One page of the attempts to an endpoint."""
+    stopped_at = None
+    if chosen:
+        walk, stopped_at = bounded(tx, walk, "attempt", "endpoint_id", endpoint_id)
+    join, condition, parameters = chosen.sql()
+    rows = tx.rows(
+        f"SELECT {_COLUMNS if content else _COLUMNS_WITHOUT_BODIES} FROM attempt a{join} WHERE a.endpoint_id = ? AND a.id > ? AND a.id < ?{condition} "
+        f"ORDER BY a.id {walk.direction} LIMIT ?",
+        (endpoint_id, walk.above, walk.below, *parameters, walk.fetch),
+    )
+    return cut([attempt_of(row) for row in rows], walk, stopped_at)
+
+
+def by_message(
+    tx: Transaction, app_id: str, message_id: str, walk: Walk, chosen: AttemptFilter, *, endpoint_id: str | None, content: bool
+) -> Page[Attempt]:
+    """One page of the attempts to deliver a message, to all endpoints of its application or to one."""
+    join, condition, parameters = chosen.sql()
+    if endpoint_id is None:
+        # CROSS keeps the order of the join: every endpoint of the application, then its attempts of this message.
+        source, scope, value = "endpoint e CROSS JOIN attempt a ON a.endpoint_id = e.id", "e.app_id = ?", app_id
+    else:
+        source, scope, value = "attempt a", "a.endpoint_id = ?", endpoint_id
+    rows = tx.rows(
+        f"SELECT {_COLUMNS if content else _COLUMNS_WITHOUT_BODIES} FROM {source}{join} "
+        f"WHERE {scope} AND a.message_id = ? AND a.id > ? AND a.id < ?{condition} ORDER BY a.id {walk.direction} LIMIT ?",
+        (value, message_id, walk.above, walk.below, *parameters, walk.fetch),
+    )
+    return cut([attempt_of(row) for row in rows], walk)
+
+
+def standing(best: int, last: int, next_at: int | None) -> AttemptStatus:
+    """The status of a pair whose `best` and `last` attempts ended so; `next_at` is when a retry is due."""
+    if best == AttemptStatus.SUCCESS:
+        return AttemptStatus.SUCCESS
+    if next_at is not None:
+        return AttemptStatus.SENDING
+    return AttemptStatus.CANCELED if last == AttemptStatus.CANCELED else AttemptStatus.FAIL
+
+
+def _pair(key: str, best: int, last: int, next_at: int | None) -> Pair:
+    status = standing(best, last, next_at)
+    return Pair(key, status, next_at if status == AttemptStatus.SENDING else None)
+
+
+def attempted(
+    tx: Transaction, app_id: str, endpoint_id: str, walk: Walk, statuses: Sequence[int] | None, chosen: MessageFilter, read: Reading
+) -> Page[tuple[Message, Pair]]:
+    """One page of the messages attempted to an endpoint, with how they stand.
+
+    Many pairs may have to be looked at for one that fits: a filtered walk takes them by the hundred and gives up after some thousands.
+    """
+    filtered = statuses is not None or bool(chosen)
+    step = _PAIRS_AT_ONCE if filtered else walk.fetch
+    found: list[tuple[Message, Pair]] = []
+    rest = walk
+    for _ in range(_STEPS_MAX):
+        pairs = _pairs(tx, endpoint_id, rest, step, read.live)
+        fitting = [p for p in pairs if statuses is None or p.status in statuses]
+        messages = by_ids(tx, app_id, [p.key for p in fitting], chosen, read.now_us, content=read.content)
+        found += [(messages[p.key], p) for p in fitting if p.key in messages]
+        if len(pairs) < step or len(found) > walk.limit:
+            return cut(found, walk)
+        rest = beyond(rest, pairs[-1].key)
+    return cut(found, walk, pairs[-1].key)
+
+
+def _pairs(tx: Transaction, endpoint_id: str, walk: Walk, limit: int, live: bool) -> list[Pair]:
+    rows = tx.rows(
+        "SELECT a.message_id, MIN(a.status), "
+        "(SELECT l.status FROM attempt l WHERE l.endpoint_id = ? AND l.message_id = a.message_id ORDER BY l.id DESC LIMIT 1), "
+        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = ? AND d.message_id = a.message_id AND d.state = 'retrying') "
+        "FROM attempt a WHERE a.endpoint_id = ? AND a.message_id > ? AND a.message_id < ? "
+        f"GROUP BY a.message_id ORDER BY a.message_id {walk.direction} LIMIT ?",
+        (endpoint_id, endpoint_id, endpoint_id, walk.above, walk.below, limit),
+    )
+    return [_pair(message_id, best, last, next_at if live else None) for message_id, best, last, next_at in rows]
+
+
+def unattempted(tx: Transaction, app_id: str, endpoint_id: str, walk: Walk, chosen: MessageFilter, read: Reading) -> Page[tuple[Message, Pair]]:
+    """One page of the messages that wait for their first attempt to a live endpoint. Costs a look at each of its unfinished deliveries."""
+    condition, parameters = chosen.sql()
+    rows = tx.rows(
+        f"SELECT {read.columns} FROM delivery d JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
+        f"WHERE d.endpoint_id = ? AND d.state = 'waiting' AND d.trigger = 0 AND d.message_id > ? AND d.message_id < ?{condition} "
+        "AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.endpoint_id = d.endpoint_id AND a.message_id = d.message_id) "
+        f"ORDER BY d.message_id {walk.direction} LIMIT ?",
+        (endpoint_id, walk.above, walk.below, *parameters, walk.fetch),
+    )
+    return cut([(message_of(row, read.now_us), Pair(row[0], AttemptStatus.PENDING, None)) for row in rows], walk)
+
+
+def destinations(tx: Transaction, app_id: str, message_id: str, walk: Walk) -> Page[Pair]:
+    """One page of the endpoints, deleted ones too, that a message was attempted to."""
+    rows = tx.rows(
+        "SELECT e.id, (SELECT MIN(a.status) FROM attempt a WHERE a.endpoint_id = e.id AND a.message_id = ?), "
+        "(SELECT l.status FROM attempt l WHERE l.endpoint_id = e.id AND l.message_id = ? ORDER BY l.id DESC LIMIT 1), "
+        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying'), "
+        "e.disabled = 0 AND e.deleted_at IS NULL FROM endpoint e WHERE e.app_id = ? AND e.id > ? AND e.id < ? "
+        "AND EXISTS (SELECT 1 FROM attempt x WHERE x.endpoint_id = e.id AND x.message_id = ?) "
+        f"ORDER BY e.id {walk.direction} LIMIT ?",
+        (message_id, message_id, message_id, app_id, walk.above, walk.below, message_id, walk.fetch),
+    )
+    return cut([_pair(endpoint_id, best, last, next_at if live else None) for endpoint_id, best, last, next_at, live in rows], walk)
+
+
+def expunge(tx: Transaction, attempt: Attempt) -> None:
+    """Forget what the endpoint answered; the attempt stays."""
+    tx.run(
+        "UPDATE attempt SET response = NULL, response_head = x'' WHERE endpoint_id = ? AND message_id = ? AND id = ?",
+        (attempt.endpoint_id, attempt.message_id, attempt.id),
+    )
+
+
+def counts(tx: Transaction, endpoint_id: str, since_us: int, until_us: int) -> Counts:
+    """Attempts begun in [since, until): whole minutes from their rolled-up counts, the edges one by one."""
+    first, end = -(-since_us // _MINUTE_US), until_us // _MINUTE_US
+    if first >= end:
+        return Counts(*_counted(tx, endpoint_id, since_us, until_us))
+    row = tx.row(
+        "SELECT COALESCE(SUM(success), 0), COALESCE(SUM(fail), 0), COALESCE(SUM(canceled), 0) FROM attempt_count "
+        "WHERE endpoint_id = ? AND minute >= ? AND minute < ?",
+        (endpoint_id, first, end),
+    )
+    head = _counted(tx, endpoint_id, since_us, first * _MINUTE_US)
+    tail = _counted(tx, endpoint_id, end * _MINUTE_US, until_us)
+    return Counts(*(sum(parts) for parts in zip(row or (0, 0, 0), head, tail, strict=True)))
+
+
+def _counted(tx: Transaction, endpoint_id: str, since_us: int, until_us: int) -> tuple[int, int, int]:
+    if since_us >= until_us:
+        return 0, 0, 0
+    by_status = dict(
+        tx.rows(
+            "SELECT status, COUNT(*) FROM attempt WHERE endpoint_id = ? AND id >= ? AND id <= ? AND started_at >= ? AND started_at < ? GROUP BY status",
+            (
+                endpoint_id,
+                ids.start_id(ids.ATTEMPT, since_us - _SKEW_US),
+                ids.end_id(ids.ATTEMPT, until_us + _SKEW_US),
+                since_us,
+                until_us,
+            ),
+        )
+    )
+    return by_status.get(AttemptStatus.SUCCESS, 0), by_status.get(AttemptStatus.FAIL, 0), by_status.get(AttemptStatus.CANCELED, 0)

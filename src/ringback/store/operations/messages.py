@@ -1,0 +1,111 @@
+"""What is known of messages? Finding, listing and expunging them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ringback import ids
+from ringback.model.messages import Message
+from ringback.policy.paging import Page, Walk, cut
+from ringback.store.base import Row, Transaction
+from ringback.store.operations.walks import bounded, one_of
+
+_HEAD: Final = "m.id, m.app_id, m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, m.matched, m.event_id, m.channels, m.tags, m.deliver_at"
+WITH_PAYLOAD: Final = f"{_HEAD}, m.payload"
+# A large payload lies on pages of its own, which a list without content need not touch.
+WITHOUT_PAYLOAD: Final = f"{_HEAD}, NULL"
+
+_names: Final = msgspec.json.Decoder(tuple[str, ...])
+
+
+class MessageFilter(msgspec.Struct, frozen=True):
+    """Which messages a list shows: of these event types, on this channel, with this tag. Empty and None = no condition."""
+
+    event_types: tuple[str, ...] = ()
+    channel: str | None = None
+    tag: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.event_types) or self.channel is not None or self.tag is not None
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """Conditions on a message `m`, each beginning with AND, with their parameters."""
+        text, parameters = "", list[Any]()
+        if self.event_types:
+            text += f" AND m.event_type IN {one_of(self.event_types)}"
+            parameters += self.event_types
+        # Names are stored as JSON text, and hold no quotes: a quoted name is found in it exactly where it is a member.
+        if self.channel is not None:
+            text += " AND instr(m.channels, ?) > 0"
+            parameters.append(msgspec.json.encode(self.channel).decode())
+        if self.tag is not None:
+            text += " AND instr(m.tags, ?) > 0"
+            parameters.append(msgspec.json.encode(self.tag).decode())
+        return text, parameters
+
+
+def message_of(row: Row, now_us: int) -> Message:
+    """The message in a row of WITH_PAYLOAD or WITHOUT_PAYLOAD. A payload past its time is gone, whether or not it was purged yet."""
+    message_id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, tags, deliver_at, payload = row
+    return Message(
+        message_id,
+        app_id,
+        event_type,
+        None if expires_at <= now_us else payload,
+        created_at,
+        expires_at,
+        content_type,
+        bool(raw),
+        event_id,
+        None if channels is None else _names.decode(channels),
+        None if tags is None else _names.decode(tags),
+        deliver_at,
+        matched,
+    )
+
+
+def find(tx: Transaction, app_id: str, reference: str, now_us: int, *, content: bool = True) -> Message | None:
+    """The message with this id or eventId."""
+    message_id: str | None = reference
+    if not reference.startswith(ids.MESSAGE):
+        row = tx.row("SELECT message_id FROM message_event_id WHERE app_id = ? AND event_id = ?", (app_id, reference))
+        message_id = row[0] if row else None
+    if message_id is None:
+        return None
+    columns = WITH_PAYLOAD if content else WITHOUT_PAYLOAD
+    row = tx.row(f"SELECT {columns} FROM message m WHERE m.app_id = ? AND m.id = ?", (app_id, message_id))
+    return None if row is None else message_of(row, now_us)
+
+
+def by_ids(tx: Transaction, app_id: str, message_ids: Sequence[str], chosen: MessageFilter, now_us: int, *, content: bool) -> dict[str, Message]:
+    """Those of these messages (at most a thousand) that exist and fit the filter."""
+    if not message_ids:
+        return {}
+    columns = WITH_PAYLOAD if content else WITHOUT_PAYLOAD
+    condition, parameters = chosen.sql()
+    rows = tx.rows(
+        f"SELECT {columns} FROM message m WHERE m.app_id = ? AND m.id IN {one_of(message_ids)}{condition}", (app_id, *message_ids, *parameters)
+    )
+    return {row[0]: message_of(row, now_us) for row in rows}
+
+
+def listed(tx: Transaction, app_id: str, walk: Walk, chosen: MessageFilter, now_us: int, *, content: bool) -> Page[Message]:
+    """One page of an application's messages: a walk along the index of their ids."""
+    stopped_at = None
+    if chosen:
+        walk, stopped_at = bounded(tx, walk, "message", "app_id", app_id)
+    condition, parameters = chosen.sql()
+    rows = tx.rows(
+        f"SELECT {WITH_PAYLOAD if content else WITHOUT_PAYLOAD} FROM message m WHERE m.app_id = ? AND m.id > ? AND m.id < ?{condition} "
+        f"ORDER BY m.id {walk.direction} LIMIT ?",
+        (app_id, walk.above, walk.below, *parameters, walk.fetch),
+    )
+    return cut([message_of(row, now_us) for row in rows], walk, stopped_at)
+
+
+def expunge(tx: Transaction, app_id: str, message_id: str) -> None:
+    """Forget the payload; the message stays."""
+    tx.run("UPDATE message SET payload = NULL WHERE app_id = ? AND id = ?", (app_id, message_id))

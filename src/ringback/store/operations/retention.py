@@ -1,0 +1,129 @@
+"""What is too old to keep? Purges in small steps: each call removes at most `limit` rows and answers how many, to be called until that is less.
+
+Messages and attempts are appended in the order of time, so the oldest lie at the low end of their tables, where a purge touches a few pages only.
+Tables in another order are walked round and round: such a call takes the place to go on from and returns the next (None = the round is over).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringback import ids
+from ringback.store.base import Transaction
+
+_MINUTE_US: Final = 60_000_000
+
+
+def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
+    """Forget payloads whose own time is over before that of their history."""
+    due = tx.rows("SELECT expires_at, message_id, app_id FROM payload_expiry WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", (now_us, limit))
+    tx.run_many("UPDATE message SET payload = NULL WHERE app_id = ? AND id = ?", [(app_id, message_id) for _, message_id, app_id in due])
+    tx.run_many("DELETE FROM payload_expiry WHERE expires_at = ? AND message_id = ?", [(expires_at, message_id) for expires_at, message_id, _ in due])
+    return len(due)
+
+
+def purge_messages(tx: Transaction, before_us: int, limit: int) -> int:
+    """Remove messages accepted before that time, and free their event ids."""
+    old = tx.rows("SELECT seq, app_id, event_id, created_at FROM message ORDER BY seq LIMIT ?", (limit,))
+    old = [row for row in old if row[3] < before_us]
+    tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(row[1], row[2]) for row in old if row[2] is not None])
+    tx.run_many("DELETE FROM message WHERE seq = ?", [(row[0],) for row in old])
+    return len(old)
+
+
+def purge_attempts(tx: Transaction, before_us: int, limit: int) -> int:
+    """Remove attempts begun before that time."""
+    old = tx.rows("SELECT seq, started_at FROM attempt ORDER BY seq LIMIT ?", (limit,))
+    old = [row for row in old if row[1] < before_us]
+    tx.run_many("DELETE FROM attempt WHERE seq = ?", [(row[0],) for row in old])
+    return len(old)
+
+
+def purge_dead_letters(tx: Transaction, before_us: int, limit: int) -> int:
+    """Remove dead letters that died before that time, discarded ones too."""
+    return tx.run(
+        "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE id < ? ORDER BY id LIMIT ?)",
+        (ids.start_id(ids.DEAD_LETTER, before_us), limit),
+    )
+
+
+def purge_counts(tx: Transaction, before_us: int, limit: int, after: str) -> tuple[int, str | None]:
+    """Remove counts of minutes before that time, of the endpoint that follows `after` ("" = the first)."""
+    row = tx.row("SELECT endpoint_id FROM attempt_count WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))
+    if row is None:
+        return 0, None
+    endpoint_id = str(row[0])
+    old = tx.rows(
+        "SELECT minute FROM attempt_count WHERE endpoint_id = ? AND minute < ? ORDER BY minute LIMIT ?", (endpoint_id, before_us // _MINUTE_US, limit)
+    )
+    tx.run_many("DELETE FROM attempt_count WHERE endpoint_id = ? AND minute = ?", [(endpoint_id, minute) for (minute,) in old])
+    return len(old), after if len(old) == limit else endpoint_id
+
+
+def purge_idempotency(tx: Transaction, now_us: int, limit: int, after: bytes) -> tuple[int, bytes | None]:
+    """Remove expired keys among the `limit` that follow `after` (b"" = the first): they lie in the order of a hash, not of time."""
+    rows = tx.rows("SELECT key, expires_at FROM idempotency WHERE key > ? ORDER BY key LIMIT ?", (after, limit))
+    old = [(key,) for key, expires_at in rows if expires_at <= now_us]
+    tx.run_many("DELETE FROM idempotency WHERE key = ?", old)
+    return len(old), rows[-1][0] if len(rows) == limit else None
+
+
+def next_abandoned(tx: Transaction, after: str) -> tuple[str, bool] | None:
+    """The next endpoint behind `after` with unfinished deliveries, and whether nobody will make them: it, or its application, is disabled or deleted."""
+    row = tx.row("SELECT endpoint_id, app_id FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))
+    if row is None:
+        return None
+    live = tx.row(
+        "SELECT 1 FROM endpoint e JOIN application a ON a.id = e.app_id WHERE e.id = ? AND e.disabled = 0 AND e.deleted_at IS NULL AND a.deleted_at IS NULL",
+        (row[0],),
+    )
+    return str(row[0]), live is None
+
+
+def drop_deliveries(tx: Transaction, endpoint_id: str, limit: int) -> int:
+    """Remove unfinished deliveries of an endpoint that is disabled or deleted."""
+    due = tx.rows("SELECT due_at, message_id, trigger FROM delivery WHERE endpoint_id = ? ORDER BY due_at LIMIT ?", (endpoint_id, limit))
+    tx.run_many(
+        "DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?", [(endpoint_id, *row) for row in due]
+    )
+    return len(due)
+
+
+def purge_application(tx: Transaction, limit: int) -> int:
+    """Remove rows of one deleted application, in the end itself. 0 = no deleted application is left."""
+    row = tx.row("SELECT id FROM application WHERE deleted_at IS NOT NULL LIMIT 1")
+    if row is None:
+        return 0
+    app_id = str(row[0])
+    messages = tx.rows("SELECT seq, event_id FROM message WHERE app_id = ? ORDER BY id LIMIT ?", (app_id, limit))
+    if messages:
+        tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(app_id, event_id) for _, event_id in messages if event_id])
+        tx.run_many("DELETE FROM message WHERE seq = ?", [(seq,) for seq, _ in messages])
+        return len(messages)
+    endpoint = tx.row("SELECT id FROM endpoint WHERE app_id = ? LIMIT 1", (app_id,))
+    if endpoint is not None:
+        return purge_endpoint(tx, str(endpoint[0]), limit)
+    tx.run("DELETE FROM token WHERE app_id = ?", (app_id,))
+    return tx.run("DELETE FROM application WHERE id = ?", (app_id,))
+
+
+def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
+    """Remove what a deleted endpoint left, and in the end itself; never 0 while there is something."""
+    removed = drop_deliveries(tx, endpoint_id, limit)
+    for table, key in (("attempt", "seq"), ("attempt_count", "minute"), ("dead_letter", "id")):
+        if removed >= limit:
+            return removed
+        removed += tx.run(
+            f"DELETE FROM {table} WHERE endpoint_id = ? AND {key} IN (SELECT {key} FROM {table} WHERE endpoint_id = ? LIMIT ?)",
+            (endpoint_id, endpoint_id, limit - removed),
+        )
+    if removed < limit:
+        tx.run("DELETE FROM endpoint_sequence WHERE endpoint_id = ?", (endpoint_id,))
+        removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
+    return removed
+
+
+def purge_deleted_endpoints(tx: Transaction, before_us: int, limit: int) -> int:
+    """Remove endpoints deleted before that time, when their history is over, with what is left of them."""
+    row = tx.row("SELECT id FROM endpoint WHERE deleted_at < ? LIMIT 1", (before_us,))
+    return 0 if row is None else purge_endpoint(tx, str(row[0]), limit)

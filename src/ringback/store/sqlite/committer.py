@@ -1,0 +1,297 @@
+"""How do many writers share one fsync? Group commit: all that waits goes into one transaction.
+
+The statements of a batch run on the event loop, where they take some ten microseconds each and touch pages in memory; only the COMMIT, which waits for the
+disk, runs on a thread. So the two threads never fight for the interpreter's lock row by row, which costs more than the statements themselves, and while one
+batch is on its way to the disk the next one gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import apsw
+
+from ringback.errors import RingbackError, StoreFailure
+from ringback.store.base import Acceptance, Record, Transaction
+from ringback.store.sqlite import verbs
+from ringback.store.sqlite.claims import ClaimBook
+from ringback.store.sqlite.connection import SqliteTransaction, translated
+
+# Rows in one batch: at some 12 us each they hold the loop for under 4 ms.
+MAX_ROWS: Final = 256
+# Attempts may wait this long for company, so that they share the commit of the next acceptance: an attempt must be listed within 1 s.
+RECORD_LINGER_S: Final = 0.004
+
+
+class Write:
+    """One operation with a place for its result."""
+
+    __slots__ = ("error", "future", "operation", "result")
+
+    def __init__(self, operation: Callable[[Transaction], Any], future: asyncio.Future[Any]) -> None:
+        self.operation = operation
+        self.future = future
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+class _Batch:
+    __slots__ = ("accepted", "acceptances", "error", "others", "records", "seconds", "writes")
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self.acceptances: list[Acceptance] = []
+        self.records: list[tuple[Sequence[Record], Callable[[Exception | None], None]]] = []
+        self.accepted: list[Acceptance] = []
+        self.others: list[tuple[Acceptance, str | Exception]] = []
+        self.error: Exception | None = None
+        self.seconds = 0.0
+
+
+class Committer:
+    """Gathers writes, commits them together, and tells each what became of it. Belongs to one event loop."""
+
+    def __init__(
+        self, connection: apsw.Connection, book: ClaimBook, lease_us: int, observe: Callable[[float, int], None] = lambda seconds, rows: None
+    ) -> None:
+        self._connection = connection
+        self._tx = SqliteTransaction(connection)
+        self._book = book
+        self._lease_us = lease_us
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._writes: list[Write] = []
+        self._acceptances: list[Acceptance] = []
+        self._records: list[tuple[Sequence[Record], Callable[[Exception | None], None]]] = []
+        self._busy = False
+        self._scheduled = False
+        self._linger: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Future[None] | None = None
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._between: list[Callable[[], None]] = []
+        self._thread = threading.Thread(target=self._run, name="ringback-commit", daemon=True)
+        self._thread.start()
+
+    def accept(self, acceptance: Acceptance) -> None:
+        """Commit a message with its deliveries in the next batch."""
+        self._acceptances.append(acceptance)
+        self._schedule()
+
+    def record(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+        """Commit attempts in the next batch, or in one of their own if none comes soon."""
+        self._records.append((records, done))
+        if len(self._records) >= MAX_ROWS:
+            self._schedule()
+        elif self._linger is None and not self._scheduled:
+            self._linger = self._loop.call_later(RECORD_LINGER_S, self._schedule)
+
+    def write(self, operation: Callable[[Transaction], Any]) -> asyncio.Future[Any]:
+        """Run an operation in the next batch; its result comes when the batch is durable."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._writes.append(Write(operation, future))
+        self._schedule()
+        return future
+
+    def between(self, job: Callable[[], None]) -> None:
+        """Run a job on the commit thread, when no transaction is open (a checkpoint)."""
+        self._between.append(job)
+        self._schedule()
+
+    async def close(self) -> None:
+        """Commit what waits and end the thread."""
+        while self._busy or self._scheduled or self._writes or self._acceptances or self._records:
+            self._schedule()
+            self._idle = self._loop.create_future()
+            await self._idle
+        self._jobs.put(None)
+        while self._thread.is_alive():
+            await asyncio.sleep(0.001)
+
+    def _schedule(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._between:
+            self._busy = True
+            jobs, self._between = self._between, []
+            self._jobs.put(lambda: self._run_between(jobs))
+            return
+        batch = self._take()
+        self._busy = True
+        try:
+            self._tx.execute("BEGIN IMMEDIATE")
+            try:
+                self._apply(batch)
+            except apsw.ConstraintError:
+                # Some row is at fault: undo all, and let each part of the batch stand or fall alone.
+                self._tx.execute("ROLLBACK")
+                self._tx.execute("BEGIN IMMEDIATE")
+                self._apply_alone(batch)
+        except apsw.Error as error:
+            self._rollback()
+            batch.error = translated(error)
+            self._loop.call_soon(self._settle, batch)
+            return
+        self._jobs.put(lambda: self._commit(batch))
+
+    def _take(self) -> _Batch:
+        batch = _Batch()
+        batch.writes, self._writes = self._writes, []
+        rows = 0
+        for taken, acceptance in enumerate(self._acceptances):
+            rows += 2 + len(acceptance.targets)
+            if rows > MAX_ROWS and taken:
+                batch.acceptances, self._acceptances = self._acceptances[:taken], self._acceptances[taken:]
+                break
+        else:
+            batch.acceptances, self._acceptances = self._acceptances, []
+        if len(self._records) > MAX_ROWS:
+            batch.records, self._records = self._records[:MAX_ROWS], self._records[MAX_ROWS:]
+        else:
+            batch.records, self._records = self._records, []
+        return batch
+
+    def _apply(self, batch: _Batch) -> None:
+        for write in batch.writes:
+            self._apply_write(write)
+        if batch.acceptances:
+            batch.accepted, batch.others = verbs.accept(self._tx, batch.acceptances)
+        if batch.records:
+            verbs.record(self._tx, [r for records, _ in batch.records for r in records])
+
+    def _apply_write(self, write: Write) -> None:
+        tx = self._tx
+        write.error = None
+        tx.execute("SAVEPOINT w")
+        try:
+            write.result = write.operation(tx)
+        except (RingbackError, apsw.ConstraintError) as error:
+            write.error = error
+        except apsw.Error:
+            raise
+        except Exception as error:
+            write.error = error
+        if write.error is not None:
+            tx.execute("ROLLBACK TO w")
+        tx.execute("RELEASE w")
+
+    def _apply_alone(self, batch: _Batch) -> None:
+        tx = self._tx
+        for write in batch.writes:
+            self._apply_write(write)
+        batch.accepted, batch.others = [], []
+        for acceptance in batch.acceptances:
+            acceptance.claimed.clear()
+            tx.execute("SAVEPOINT a")
+            try:
+                accepted, others = verbs.accept(tx, [acceptance])
+                batch.accepted += accepted
+                batch.others += others
+            except apsw.ConstraintError as error:
+                tx.execute("ROLLBACK TO a")
+                batch.others.append((acceptance, translated(error)))
+            tx.execute("RELEASE a")
+        kept = []
+        for records, done in batch.records:
+            tx.execute("SAVEPOINT r")
+            try:
+                verbs.record(tx, records)
+                kept.append((records, done))
+            except apsw.ConstraintError as error:
+                tx.execute("ROLLBACK TO r")
+                self._loop.call_soon(done, translated(error))
+            tx.execute("RELEASE r")
+        batch.records = kept
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            try:
+                self._tx.execute("ROLLBACK")
+            except apsw.Error:
+                # SQLite has rolled back by itself, as it does when the disk fails it.
+                return
+
+    def _run(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            job()
+
+    def _commit(self, batch: _Batch) -> None:
+        start = time.perf_counter()
+        try:
+            self._connection.execute("COMMIT")
+        except apsw.Error as error:
+            self._rollback()
+            batch.error = translated(error)
+        batch.seconds = time.perf_counter() - start
+        self._loop.call_soon_threadsafe(self._settle, batch)
+
+    def _run_between(self, jobs: list[Callable[[], None]]) -> None:
+        for job in jobs:
+            try:
+                job()
+            except apsw.Error:
+                # Upkeep (a checkpoint) is tried again at its next turn; nothing depends on this one.
+                continue
+        self._loop.call_soon_threadsafe(self._settle, _Batch())
+
+    def _settle(self, batch: _Batch) -> None:
+        self._busy = False
+        if self._writes or self._acceptances or self._between:
+            self._schedule()
+        elif self._records and self._linger is None:
+            self._linger = self._loop.call_later(RECORD_LINGER_S, self._schedule)
+        self._observe(batch.seconds, len(batch.acceptances) + len(batch.records) + len(batch.writes))
+        if batch.error is None:
+            self._succeed(batch)
+        else:
+            self._fail(batch, batch.error)
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _succeed(self, batch: _Batch) -> None:
+        for write in batch.writes:
+            if write.future.cancelled():
+                continue
+            if write.error is None:
+                write.future.set_result(write.result)
+            elif isinstance(write.error, apsw.Error):
+                write.future.set_exception(translated(write.error))
+            else:
+                write.future.set_exception(write.error)
+        for acceptance in batch.accepted:
+            for delivery in acceptance.claimed:
+                self._book.take(delivery, delivery.due_at + self._lease_us)
+            acceptance.accepted(acceptance)
+        for acceptance, verdict in batch.others:
+            if isinstance(verdict, str):
+                acceptance.repeated(acceptance, verdict)
+            else:
+                acceptance.refused(acceptance, verdict)
+        for records, done in batch.records:
+            for r in records:
+                self._book.give_back(r.delivery)
+            done(None)
+
+    def _fail(self, batch: _Batch, error: Exception) -> None:
+        cause = error if isinstance(error, StoreFailure) else StoreFailure(str(error))
+        for write in batch.writes:
+            if not write.future.cancelled():
+                write.future.set_exception(cause)
+        for acceptance in batch.acceptances:
+            acceptance.refused(acceptance, cause)
+        for _, done in batch.records:
+            done(cause)

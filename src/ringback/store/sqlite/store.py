@@ -1,0 +1,133 @@
+"""The SQLite store: one file, one writer, group commits; see `committer` for how it is fast and `claims` for leases."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, TypeVar, cast
+
+import apsw
+
+from ringback.clock import Clock
+from ringback.errors import StoreFailure
+from ringback.model.deliveries import Delivery
+from ringback.store.base import Acceptance, Claims, Record, Transaction
+from ringback.store.sqlite import verbs
+from ringback.store.sqlite.checkpoints import Checkpoints
+from ringback.store.sqlite.claims import ClaimBook
+from ringback.store.sqlite.committer import Committer
+from ringback.store.sqlite.connection import SqliteTransaction
+from ringback.store.sqlite.readers import Readers
+
+T = TypeVar("T")
+
+# How long a delivery handed over in memory is leased: twice the longest attempt (30 s and the time for its body).
+LEASE_US: Final = 70 * 1_000_000
+# How often free space is looked at, seconds: a disk that fills at 100 MB/s still leaves most of the reserve.
+_SPACE_EVERY_S: Final = 0.5
+
+
+class SqliteStore:
+    """`store.base.Store` on one SQLite file (or `:memory:`, where reads share the writer's connection)."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        path: str,
+        clock: Clock,
+        *,
+        min_free_disk: int = 0,
+        observe: Callable[[float, int], None] = lambda seconds, rows: None,
+        released: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._connection = connection
+        self._path = path
+        self._clock = clock
+        self._min_free_disk = min_free_disk
+        self._released = released
+        self._loop = asyncio.get_running_loop()
+        self._book = ClaimBook()
+        self._committer = Committer(connection, self._book, LEASE_US, observe)
+        self._in_memory = path == ":memory:"
+        self._readers = None if self._in_memory else Readers(path)
+        self._checkpoints = (
+            None if self._in_memory else Checkpoints(path, connection, self._committer.between, self._loop.call_soon_threadsafe)
+        )
+        self._low_space: StoreFailure | None = None
+        self._space_timer: asyncio.TimerHandle | None = None
+        if min_free_disk and not self._in_memory:
+            self._look_at_space()
+
+    @property
+    def wal_bytes(self) -> int:
+        """Bytes of write-ahead log in use."""
+        return 0 if self._checkpoints is None else self._checkpoints.wal_pages * 4096
+
+    def accept(self, acceptance: Acceptance) -> None:
+        """Commit a message with its deliveries; see `store.base.Store.accept`."""
+        if self._low_space is not None:
+            self._loop.call_soon(acceptance.refused, acceptance, self._low_space)
+        else:
+            self._committer.accept(acceptance)
+
+    def record(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+        """Commit what attempts have left behind; see `store.base.Store.record`."""
+        self._committer.record(records, done)
+
+    async def claim(self, endpoint_id: str, limit: int, now_us: int, lease_us: int) -> Claims:
+        """Lease due deliveries of one endpoint; see `store.base.Store.claim`."""
+        claimed: list[Delivery] = []
+
+        def operation(tx: Transaction) -> Claims:
+            claims = verbs.claim(cast(SqliteTransaction, tx), self._book, endpoint_id, limit, now_us, lease_us)
+            claimed.extend(c.delivery for c in claims.claims)
+            return claims
+
+        try:
+            return cast(Claims, await self._committer.write(operation))
+        except BaseException:
+            self._book.give_back_all(claimed)
+            raise
+
+    def renew(self, deliveries: Iterable[Delivery], until_us: int) -> None:
+        """Hold leases until a later time."""
+        for delivery in deliveries:
+            self._book.take(delivery, until_us)
+
+    def release(self, deliveries: Iterable[Delivery]) -> None:
+        """Give leases back."""
+        self._book.give_back_all(deliveries)
+
+    def write(self, operation: Callable[[Transaction], T]) -> Awaitable[T]:
+        """Run a short operation in the next group commit."""
+        return self._committer.write(operation)
+
+    def read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:
+        """Run a query on a snapshot, off the loop."""
+        if self._readers is None:
+            return self._committer.write(query)
+        return self._readers.read(query)
+
+    async def close(self) -> None:
+        """Commit what waits, copy the log into the database, and let the file go."""
+        if self._space_timer is not None:
+            self._space_timer.cancel()
+        if self._readers is not None:
+            await self._readers.close()
+        await self._committer.close()
+        self._connection.close()
+        self._released()
+
+    def _look_at_space(self) -> None:
+        space = os.statvfs(os.path.dirname(os.path.abspath(self._path)))
+        free = space.f_bavail * space.f_frsize
+        if free < self._min_free_disk:
+            self._low_space = StoreFailure(
+                f"only {free >> 20} MiB of disk are free, and min_free_disk is {self._min_free_disk >> 20} MiB; nothing was stored; free space and try again"
+            )
+        else:
+            self._low_space = None
+        self._space_timer = self._loop.call_later(_SPACE_EVERY_S, self._look_at_space)
+
+

@@ -1,0 +1,240 @@
+"""What do the hot verbs write? Accept, record and claim, for a whole batch at a time, inside the transaction of a group commit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ringback.errors import Conflict
+from ringback.model.deliveries import AttemptStatus, Claim, Delivery, Trigger
+from ringback.model.messages import Message
+from ringback.store.base import Acceptance, Claims, Record
+from ringback.store.sqlite.claims import ClaimBook, key_of
+from ringback.store.sqlite.connection import SqliteTransaction
+
+# Attempts are counted per minute; this many microseconds are one.
+_MINUTE_US: Final = 60_000_000
+# Payloads with the contract's default retention (90 days) go with their history, and need no entry of their own.
+_DEFAULT_LIFE_US: Final = 90 * 86_400 * 1_000_000
+# A retried delivery waits under this state (CHECK constraint of the schema; policy.transitions).
+_RETRYING: Final = "retrying"
+
+_MARK = (
+    "INSERT INTO idempotency (key, expires_at, status, app_id, message_id) VALUES (?, ?, 202, ?, ?) "
+    "ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, status = 202, app_id = excluded.app_id, message_id = excluded.message_id, "
+    "body = NULL WHERE idempotency.expires_at <= ?"
+)
+_MESSAGE = (
+    "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, tags, deliver_at, payload) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_SEQUENCE = (
+    "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
+    "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + excluded.last RETURNING endpoint_id, last"
+)
+_DELIVERY = (
+    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_UNDELIVER = "DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?"
+_ATTEMPT = (
+    "INSERT INTO attempt (id, app_id, endpoint_id, message_id, url, number, status, trigger, code, started_at, duration_us, error, detail, address, "
+    "phases, response, response_head, request_head, sequence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_COUNT = (
+    "INSERT INTO attempt_count (endpoint_id, minute, success, fail, canceled) VALUES (?, ?, ?, ?, ?) ON CONFLICT (endpoint_id, minute) DO UPDATE SET "
+    "success = success + excluded.success, fail = fail + excluded.fail, canceled = canceled + excluded.canceled"
+)
+_DEAD = (
+    "INSERT INTO dead_letter (id, org_id, app_id, endpoint_id, message_id, event_type, cause, detail, attempts, sequence, died_at, state) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'dead') ON CONFLICT (endpoint_id, message_id) DO UPDATE SET cause = excluded.cause, "
+    "detail = excluded.detail, attempts = excluded.attempts, died_at = excluded.died_at, state = 'dead'"
+)
+_PAIR_ENDS = (
+    "DELETE FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 0 AND state = 'retrying'",
+    "DELETE FROM dead_letter WHERE endpoint_id = ? AND message_id = ?",
+)
+_DISABLE = "UPDATE endpoint SET disabled = 1, version = version + 1, updated_at = ? WHERE id = ? AND disabled = 0"
+_DUE = (
+    "SELECT d.due_at, d.message_id, d.trigger, d.app_id, d.sequence, d.attempts, m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, "
+    "m.event_id, m.payload FROM delivery d LEFT JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
+    "WHERE d.endpoint_id = ? ORDER BY d.due_at, d.message_id, d.trigger LIMIT ?"
+)
+
+
+def accept(tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> tuple[list[Acceptance], list[tuple[Acceptance, str | Exception]]]:
+    """Write messages with their deliveries. Returns those written, and the others with the id of the repeated message or the error."""
+    fresh: list[Acceptance] = []
+    others: list[tuple[Acceptance, str | Exception]] = []
+    for acceptance in acceptances:
+        if acceptance.mark is None and acceptance.message.event_id is None:
+            fresh.append(acceptance)
+        else:
+            verdict = _claim_names(tx, acceptance)
+            if verdict is None:
+                fresh.append(acceptance)
+            else:
+                others.append((acceptance, verdict))
+    messages = [a.message for a in fresh]
+    tx.executemany(_MESSAGE, [_message_row(m) for m in messages])
+    deliveries = _number(tx, fresh)
+    if deliveries:
+        tx.executemany(_DELIVERY, deliveries)
+    for m in messages:
+        if m.expires_at - m.created_at != _DEFAULT_LIFE_US:
+            tx.execute("INSERT INTO payload_expiry (expires_at, message_id, app_id) VALUES (?, ?, ?)", (m.expires_at, m.id, m.app_id))
+    return fresh, others
+
+
+def _claim_names(tx: SqliteTransaction, acceptance: Acceptance) -> str | Exception | None:
+    """Claim the idempotency key and the event id. None, or why the message must not be written."""
+    message, mark = acceptance.message, acceptance.mark
+    if mark is not None and not tx.run(_MARK, (mark.key, mark.expires_at, message.app_id, message.id, message.created_at)):
+        row = tx.row("SELECT message_id FROM idempotency WHERE key = ?", (mark.key,))
+        return str(row[0]) if row else Conflict("the idempotency key is in use")
+    if message.event_id is not None:
+        names = (message.app_id, message.event_id, message.id)
+        if not tx.run("INSERT INTO message_event_id (app_id, event_id, message_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", names):
+            if mark is not None:
+                tx.execute("DELETE FROM idempotency WHERE key = ?", (mark.key,))
+            return Conflict(f"eventId {message.event_id!r} was used before in this application; each message needs its own, or none")
+    return None
+
+
+def _message_row(m: Message) -> tuple[Any, ...]:
+    return (
+        m.id,
+        m.app_id,
+        m.event_type,
+        m.created_at,
+        m.expires_at,
+        m.content_type,
+        m.raw,
+        m.matched,
+        m.event_id,
+        None if m.channels is None else msgspec.json.encode(m.channels).decode(),
+        None if m.tags is None else msgspec.json.encode(m.tags).decode(),
+        m.deliver_at,
+        m.payload,
+    )
+
+
+def _number(tx: SqliteTransaction, fresh: Sequence[Acceptance]) -> list[tuple[Any, ...]]:
+    """Rows of the deliveries, numbered in the order of acceptance; leaves the claimed ones in each acceptance."""
+    wanted = Counter(t.endpoint_id for a in fresh for t in a.targets)
+    if not wanted:
+        return []
+    following = {endpoint_id: last - wanted[endpoint_id] + 1 for endpoint_id, last in tx.executemany(_SEQUENCE, list(wanted.items()))}
+    rows = []
+    for a in fresh:
+        m = a.message
+        due_at = m.created_at if m.deliver_at is None else m.deliver_at
+        for t in a.targets:
+            endpoint_id = t.endpoint_id
+            sequence = following[endpoint_id]
+            following[endpoint_id] = sequence + 1
+            rows.append((endpoint_id, due_at, m.id, 0, m.app_id, sequence, 0, "waiting"))
+            if t.claim:
+                a.claimed.append(Delivery(endpoint_id, m.id, m.app_id, due_at, sequence))
+    return rows
+
+
+def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
+    """Write what attempts leave behind."""
+    tx.executemany(_ATTEMPT, [_attempt_row(r) for r in records])
+    tx.executemany(_UNDELIVER, [_delivery_key(r.delivery) for r in records])
+    retries = [_retry_row(r) for r in records if r.next_due_at is not None]
+    if retries:
+        tx.executemany(_DELIVERY, retries)
+    tx.executemany(_COUNT, _counts(records))
+    for r in records:
+        if r.dead is not None:
+            d = r.dead
+            tx.execute(
+                _DEAD,
+                (d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, d.attempts, d.sequence, d.died_at),
+            )
+        if r.ends_pair:
+            for statement in _PAIR_ENDS:
+                tx.execute(statement, (r.delivery.endpoint_id, r.delivery.message_id))
+        if r.disables_endpoint:
+            tx.execute(_DISABLE, (r.attempt.started_at, r.delivery.endpoint_id))
+
+
+def _delivery_key(d: Delivery) -> tuple[Any, ...]:
+    return (d.endpoint_id, d.due_at, d.message_id, d.trigger)
+
+
+def _retry_row(r: Record) -> tuple[Any, ...]:
+    d = r.delivery
+    return (d.endpoint_id, r.next_due_at, d.message_id, d.trigger, d.app_id, d.sequence, d.attempts + 1, _RETRYING)
+
+
+def _attempt_row(r: Record) -> tuple[Any, ...]:
+    a = r.attempt
+    p = a.phases
+    return (
+        a.id,
+        a.app_id,
+        a.endpoint_id,
+        a.message_id,
+        a.url,
+        a.number,
+        a.status,
+        a.trigger,
+        a.code,
+        a.started_at,
+        a.duration_us,
+        a.error,
+        a.detail,
+        a.address,
+        f"{p.dns_us} {p.connect_us} {p.tls_us} {p.send_us} {p.wait_us} {p.body_us}",
+        a.response,
+        a.response_head,
+        a.request_head,
+        a.sequence,
+    )
+
+
+def _counts(records: Sequence[Record]) -> list[tuple[Any, ...]]:
+    totals: dict[tuple[str, int], list[int]] = {}
+    for r in records:
+        a = r.attempt
+        key = (a.endpoint_id, a.started_at // _MINUTE_US)
+        total = totals.get(key)
+        if total is None:
+            total = totals[key] = [0, 0, 0]
+        status = a.status
+        total[0 if status == AttemptStatus.SUCCESS else 1 if status == AttemptStatus.FAIL else 2] += 1
+    return [(endpoint_id, minute, *n) for (endpoint_id, minute), n in totals.items()]
+
+
+def discard(tx: SqliteTransaction, deliveries: Iterable[Delivery]) -> None:
+    """Remove live deliveries that nobody will attempt again."""
+    tx.executemany(_UNDELIVER, [_delivery_key(d) for d in deliveries])
+
+
+def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, limit: int, now_us: int, lease_us: int) -> Claims:
+    """Lease what is due, oldest first; a walk along the key of the live deliveries from its start."""
+    taken = book.taken(endpoint_id, now_us)
+    claims: list[Claim] = []
+    next_due_at: int | None = None
+    for row in tx.execute(_DUE, (endpoint_id, limit + len(taken) + 1)):
+        due_at, message_id, trigger, app_id, sequence, attempts, event_type, created_at, expires_at, content_type, raw, event_id, payload = row
+        delivery = Delivery(endpoint_id, message_id, app_id, due_at, sequence, attempts, Trigger(trigger))
+        if key_of(delivery) in taken:
+            continue
+        if due_at > now_us or len(claims) == limit:
+            next_due_at = due_at
+            break
+        if created_at is None or expires_at <= now_us:
+            payload = None
+        message = Message(
+            message_id, app_id, event_type or "", payload, created_at or 0, expires_at or 0, content_type or "", bool(raw), event_id=event_id
+        )
+        claims.append(Claim(delivery, message))
+    for c in claims:
+        book.take(c.delivery, now_us + lease_us)
+    return Claims(claims, next_due_at)
