@@ -6,6 +6,7 @@ import pathlib
 import typing
 
 import pytest
+
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.serving import Serve
 

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import pytest
+
 from benchmarks import server
 from tests.acceptance.publishing import Account, publish
 from tests.acceptance.receiver import FAILED, OK, SILENCE, Answer, Receiver

@@ -8,6 +8,7 @@ import subprocess
 import typing
 
 import pytest
+
 from benchmarks import server
 from tests.acceptance.receiver import FAILED, OK, Receiver
 from tests.acceptance.serving import Serve

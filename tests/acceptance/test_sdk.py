@@ -9,7 +9,6 @@ import typing
 import pytest
 import standardwebhooks
 import svix.webhooks
-from benchmarks.server import Server
 from svix.api import MessageAttemptListByEndpointOptions, MessageListOptions, Svix, SvixOptions
 from svix.exceptions import HttpError, HTTPValidationError
 from svix.models import (
@@ -25,6 +24,8 @@ from svix.models import (
     MessageIn,
     MessageStatus,
 )
+
+from benchmarks.server import Server
 from tests.acceptance.receiver import FAILED, OK, Answer, Arrival, Receiver
 from tests.acceptance.serving import Serve
 from tests.acceptance.waiting import wait_until

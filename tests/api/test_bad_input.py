@@ -483,7 +483,9 @@ def test_a_client_that_never_reads_its_answers_costs_bounded_memory(target: Targ
 @contextlib.contextmanager
 def _watched(target: Target, worst_s: float) -> typing.Iterator[None]:
     """Another client publishes all the while; no answer of its may fail or take longer than `worst_s`."""
-    over, took, statuses = threading.Event(), [], set()
+    over = threading.Event()
+    took: list[float] = []
+    statuses: set[int] = set()
 
     def publish() -> None:
         with target.connect() as connection:
