@@ -17,7 +17,7 @@ from typing import Protocol, cast
 import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from ringback.delivery.transport import Origin, SealedRequest
+from ringback.delivery.transport import SealedRequest
 from ringback.model.attempts import ErrorClass, Exchange, Phases
 from ringback.policy.heads import header_value
 
@@ -60,6 +60,10 @@ class Opening(msgspec.Struct, frozen=True, gc=False):
 
 class Owner(Protocol):
     """Who holds the connections of a transport."""
+
+    def first_answer(self, connection: Connection, transport: asyncio.BaseTransport) -> None:
+        """The first response on a new connection is in."""
+        ...
 
     def reusable(self, connection: Connection) -> None:
         """The exchange ended well; another may follow on this connection."""
@@ -162,6 +166,12 @@ class Connection(asyncio.Protocol):
         """May another request be written? Asks the kernel, too: bytes that wait to be read belong to no request of ours."""
         return not self.closed and not self._poll(0) and not self._transport.is_closing()
 
+    def early_end(self) -> tuple[ErrorClass, str]:
+        """Why the connection is gone although nothing was sent yet."""
+        if self._problem:
+            return ErrorClass.PROTOCOL, self._problem
+        return ErrorClass.RESET, "the server closed the connection before the request was sent"
+
     def drop(self) -> None:
         """Close at once. `Owner.lost` follows later."""
         self.closed = True
@@ -173,10 +183,6 @@ class Connection(asyncio.Protocol):
             self._conclude(cut=True)
         else:
             self._fail(ErrorClass.TIMEOUT, f"no complete response headers within {self.deadline_s - self._started_s:g} s")
-
-    def remember_session(self, remember: Callable[[Origin, asyncio.BaseTransport], None], origin: Origin) -> None:
-        """Hand the transport to whoever keeps TLS sessions."""
-        remember(origin, self._transport)
 
     def cut(self, detail: str) -> None:
         """End what is in flight and close."""
@@ -336,6 +342,8 @@ class Connection(asyncio.Protocol):
             duration_us=int((self._status_s - self._started_s) * _US),
             phases=self._phases(int((self._status_s - self._sent_s) * _US), int((now - self._status_s) * _US)),
         )
+        if self.uses == 1 and not self.closed:
+            self._owner.first_answer(self, self._transport)
         self._end(exchange, keep=not cut and self._may_follow(head, end))
 
     def _fail(self, error: ErrorClass, detail: str) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections import deque
-from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
+from ringback.clock import Clock, SystemClock
 from ringback.delivery.dialer import Dialer, DialSettings
 from ringback.delivery.failure import CannotConnect
 from ringback.delivery.http import Connection, Done, ResponseLimits
@@ -66,11 +66,11 @@ class HttpTransport:
         settings: HttpSettings | None = None,
         resolver: Resolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
-        now: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
         self._settings = settings or HttpSettings()
         self._timeout_s = self._settings.request_timeout_s
-        self._now = now
+        self._now = now = (clock or SystemClock()).monotonic_s
         self._dialer = Dialer(resolver or Resolver(), policy, ssl_context or client_context(), self._settings.dial, now)
         self._pools: dict[Origin, _Pool] = {}
         self._busy: set[Connection] = set()
@@ -78,7 +78,7 @@ class HttpTransport:
         # Open connections and those being opened.
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[CannotConnect | None]] = set()
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._sweeps = 0
         self._closed = False
@@ -119,12 +119,16 @@ class HttpTransport:
 
     # Connections call these.
 
+    def first_answer(self, connection: Connection, transport: asyncio.BaseTransport) -> None:
+        """TLS tickets are in by now: keep one for the next connection."""
+        origin = self._homes[connection].origin
+        if origin.tls:
+            self._dialer.remember_session(origin, transport)
+
     def reusable(self, connection: Connection) -> None:
         """The exchange ended well: keep the connection, unless somebody waits for its place."""
         self._busy.discard(connection)
         pool = self._homes[connection]
-        if connection.uses == 1 and pool.origin.tls:
-            connection.remember_session(self._dialer.remember_session, pool.origin)
         if self._closed or self._waiting or len(pool.idle) >= self._settings.idle_per_origin:
             connection.drop()
             return
@@ -150,25 +154,24 @@ class HttpTransport:
     def _start(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
         task = asyncio.get_running_loop().create_task(self._open_and_send(request, done, started_s, deadline_s))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._opened, done, started_s))
 
-    async def _open_and_send(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
+    async def _open_and_send(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> CannotConnect | None:
+        """Send on a new connection; or why there is none, and then `done` is still to be called."""
+        opening = None
         try:
-            if self._closed:
-                raise CannotConnect(ErrorClass.RESET, _CLOSED)
             await self._take_place(deadline_s)
-            opening = None
             try:
                 connection, opening = await self._dialer.dial(request.origin, deadline_s, self._make)
             finally:
                 if opening is None:
                     self._release_place()
         except CannotConnect as failure:
-            self._give_up(done, started_s, failure)
-            return
-        except asyncio.CancelledError:
-            self._give_up(done, started_s, CannotConnect(ErrorClass.RESET, _CLOSED))
-            return
+            return failure
+        if connection.closed:
+            # It was lost before it had a home, so nobody will tell us again.
+            self._release_place()
+            return CannotConnect(*connection.early_end(), address=connection.address)
         pool = self._pools.get(request.origin)
         if pool is None:
             pool = self._pools[request.origin] = _Pool(request.origin)
@@ -176,37 +179,51 @@ class HttpTransport:
         self._busy.add(connection)
         self._arm()
         connection.begin(request, done, started_s, deadline_s, opening)
+        return None
+
+    def _opened(self, done: Done, started_s: float, task: asyncio.Task[CannotConnect | None]) -> None:
+        """The task is over. Here rather than in it: a task that is cancelled before its first step runs none of its code."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            failure: CannotConnect | None = CannotConnect(ErrorClass.RESET, _CLOSED)
+        elif (bug := task.exception()) is not None:
+            failure = CannotConnect(ErrorClass.INTERNAL, f"the attempt could not be made: {bug!r}")
+        else:
+            failure = task.result()
+        if failure is not None:
+            duration_us = int((self._now() - started_s) * _US)
+            done(Exchange(status=0, error=failure.error, detail=failure.detail, address=failure.address, duration_us=duration_us))
 
     def _make(self, address: str) -> Connection:
         return Connection(self, self._settings.response, self._now, address)
 
-    def _give_up(self, done: Done, started_s: float, failure: CannotConnect) -> None:
-        duration_us = int((self._now() - started_s) * _US)
-        done(Exchange(status=0, error=failure.error, detail=failure.detail, address=failure.address, duration_us=duration_us))
-
     async def _take_place(self, deadline_s: float) -> None:
         """Count one more connection; at the limit close an idle one, and wait until a place is free."""
-        if self._taken >= self._settings.max_connections:
-            self._drop_oldest_idle()
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            try:
-                async with asyncio.timeout(max(deadline_s - self._now(), 0)):
-                    await place
-            except TimeoutError as exc:
-                limit = self._settings.max_connections
-                text = f"no connection was free: all {limit} are in use (the setting max_connections)"
-                raise CannotConnect(ErrorClass.INTERNAL, text) from exc
-            finally:
-                if place in self._waiting:
-                    self._waiting.remove(place)
+        if self._closed:
+            raise CannotConnect(ErrorClass.RESET, _CLOSED)
+        if self._taken < self._settings.max_connections:
+            self._taken += 1
             return
-        self._taken += 1
+        self._drop_oldest_idle()
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(max(deadline_s - self._now(), 0)):
+                await place
+        except (TimeoutError, asyncio.CancelledError) as exc:
+            if place.done() and not place.cancelled():
+                # Handed over in the very turn in which time ran out: pass it on.
+                self._release_place()
+            if isinstance(exc, asyncio.CancelledError):
+                raise
+            limit = self._settings.max_connections
+            text = f"no connection was free: all {limit} are in use (the setting max_connections)"
+            raise CannotConnect(ErrorClass.INTERNAL, text) from exc
 
     def _release_place(self) -> None:
         while self._waiting:
             place = self._waiting.popleft()
-            if not place.done():
+            if not place.done():  # Those who gave up have cancelled theirs.
                 # Handed over: the count stays.
                 place.set_result(None)
                 return

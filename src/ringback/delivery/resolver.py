@@ -116,6 +116,11 @@ class Resolver:
         self._unknown = _Lane(abreast=8, most=512)
         self._suspects = _Lane(abreast=4, most=4)
 
+    @property
+    def known_names(self) -> int:
+        """How many names are remembered."""
+        return len(self._entries)
+
     async def resolve(self, host: str) -> tuple[str, ...]:
         """The addresses of a name, as text. Raises CannotConnect (dns) when it has none or does not answer within `timeout_s`."""
         now = asyncio.get_running_loop().time()
