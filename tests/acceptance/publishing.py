@@ -20,10 +20,10 @@ class Account:
     unknown: set[int] = dataclasses.field(default_factory=set)
 
 
-def body(number: int) -> bytes:
-    """The payload that carries a number; sizes differ, one in ten is not ASCII."""
-    text = "é€😀" if number % 10 == 0 else "x"
-    return json.dumps({"number": number, "text": text * (number % 300)}, ensure_ascii=False).encode()
+def body(number: int, size: int = 0) -> bytes:
+    """The payload that carries a number, with a text of `size` characters; 0: sizes differ, and one in ten is not ASCII."""
+    text = "x" * size if size else ("é€😀" if number % 10 == 0 else "x") * (number % 300)
+    return json.dumps({"number": number, "text": text}, ensure_ascii=False).encode()
 
 
 def number_in(payload: bytes) -> int:
@@ -32,9 +32,9 @@ def number_in(payload: bytes) -> int:
     return number
 
 
-def request(app_id: str, token: str, number: int) -> bytes:
+def request(app_id: str, token: str, number: int, size: int = 0) -> bytes:
     """The bytes that publish a number, with the idempotency key that a repeated request carries again."""
-    content = b'{"eventType":"order.paid","payload":%b}' % body(number)
+    content = b'{"eventType":"order.paid","payload":%b}' % body(number, size)
     head = (
         f"POST /api/v1/app/{app_id}/msg HTTP/1.1\r\nhost: ringback\r\nauthorization: Bearer {token}\r\n"
         f"idempotency-key: number-{number}\r\ncontent-length: {len(content)}\r\n\r\n"
@@ -52,19 +52,19 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
 
 
 async def publish(
-    port: int, app_id: str, token: str, numbers: typing.Iterator[int], account: Account, *, connections: int, host: str = "127.0.0.1"
+    port: int, app_id: str, token: str, numbers: typing.Iterator[int], account: Account, *, connections: int, size: int = 0
 ) -> None:
     """Publish `numbers` on so many connections, each as fast as it is answered, until they run out or every connection is cut."""
 
     async def one_connection() -> None:
         try:
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             return
         try:
             for number in numbers:
                 account.unknown.add(number)
-                writer.write(request(app_id, token, number))
+                writer.write(request(app_id, token, number, size))
                 async with asyncio.timeout(ANSWER_S):
                     status, _, content = await read_answer(reader)
                 account.unknown.discard(number)
