@@ -40,6 +40,7 @@ MESSAGE = "msg_"
 ATTEMPT = "atmpt_"
 EVENT_TYPE = "evtype_"
 ORGANISATION = "org_"
+DEAD_LETTER = "dead_"
 TASK = "qtask_"
 
 

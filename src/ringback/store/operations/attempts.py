@@ -17,10 +17,12 @@ from ringback.store.operations.messages import WITH_PAYLOAD, WITHOUT_PAYLOAD, Me
 from ringback.store.operations.walks import beyond, bounded, one_of
 
 _HEAD: Final = (
-    "a.id, a.app_id, a.endpoint_id, a.message_id, a.url, a.number, a.status, a.trigger, a.code, a.started_at, a.duration_us, a.error, a.detail, "
-    "a.address, a.phases"
+    "a.id, a.app_id, a.endpoint_id, a.message_id, a.url, a.number, a.status, a.trigger, a.code, a.started_at, a.duration_us, a.error, "
+    "a.detail, a.address, a.phases"
 )
 _COLUMNS: Final = f"{_HEAD}, a.response, a.response_head, a.request_head, a.sequence"
+# Where they stand in a row: their six numbers are stored as one text.
+_PHASES_AT: Final = 14
 # Response bodies may be 20 kB each: a list without content leaves them where they are.
 _COLUMNS_WITHOUT_BODIES: Final = f"{_HEAD}, x'', x'', x'', a.sequence"
 # A minute's attempts are counted when they are recorded.
@@ -69,7 +71,7 @@ class Pair(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """How messages are read beside attempts: with their payloads or not, and whether the endpoint is live, so that its retries will be made."""
+    """How messages are read beside attempts: with payloads or not; and whether the endpoint is live, so that its retries will be made."""
 
     now_us: int
     content: bool
@@ -91,14 +93,17 @@ class Counts(msgspec.Struct, frozen=True):
 
 def attempt_of(row: Row) -> Attempt:
     """The attempt in a row of the columns above."""
-    return Attempt(*row[:14], Phases(*map(int, row[14].split())), *row[15:])
+    values = list(row)
+    values[_PHASES_AT] = Phases(*map(int, row[_PHASES_AT].split()))
+    return Attempt(*values)
 
 
 def get(tx: Transaction, endpoint_ids: Sequence[str], message_id: str, attempt_id: str) -> Attempt | None:
     """One attempt of a message, to one of these endpoints."""
     for endpoint_id in endpoint_ids:
         row = tx.row(
-            f"SELECT {_COLUMNS} FROM attempt a WHERE a.endpoint_id = ? AND a.message_id = ? AND a.id = ?", (endpoint_id, message_id, attempt_id)
+            f"SELECT {_COLUMNS} FROM attempt a WHERE a.endpoint_id = ? AND a.message_id = ? AND a.id = ?",
+            (endpoint_id, message_id, attempt_id),
         )
         if row is not None:
             return attempt_of(row)
@@ -112,8 +117,8 @@ def by_endpoint(tx: Transaction, endpoint_id: str, walk: Walk, chosen: AttemptFi
         walk, stopped_at = bounded(tx, walk, "attempt", "endpoint_id", endpoint_id)
     join, condition, parameters = chosen.sql()
     rows = tx.rows(
-        f"SELECT {_COLUMNS if content else _COLUMNS_WITHOUT_BODIES} FROM attempt a{join} WHERE a.endpoint_id = ? AND a.id > ? AND a.id < ?{condition} "
-        f"ORDER BY a.id {walk.direction} LIMIT ?",
+        f"SELECT {_COLUMNS if content else _COLUMNS_WITHOUT_BODIES} FROM attempt a{join} "
+        f"WHERE a.endpoint_id = ? AND a.id > ? AND a.id < ?{condition} ORDER BY a.id {walk.direction} LIMIT ?",
         (endpoint_id, walk.above, walk.below, *parameters, walk.fetch),
     )
     return cut([attempt_of(row) for row in rows], walk, stopped_at)
@@ -185,8 +190,10 @@ def _pairs(tx: Transaction, endpoint_id: str, walk: Walk, limit: int, live: bool
     return [_pair(message_id, best, last, next_at if live else None) for message_id, best, last, next_at in rows]
 
 
-def unattempted(tx: Transaction, app_id: str, endpoint_id: str, walk: Walk, chosen: MessageFilter, read: Reading) -> Page[tuple[Message, Pair]]:
-    """One page of the messages that wait for their first attempt to a live endpoint. Costs a look at each of its unfinished deliveries."""
+def unattempted(
+    tx: Transaction, app_id: str, endpoint_id: str, walk: Walk, chosen: MessageFilter, read: Reading
+) -> Page[tuple[Message, Pair]]:
+    """One page of the messages that wait for their first attempt to a live endpoint. Looks at all its unfinished deliveries."""
     condition, parameters = chosen.sql()
     rows = tx.rows(
         f"SELECT {read.columns} FROM delivery d JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
@@ -238,16 +245,10 @@ def counts(tx: Transaction, endpoint_id: str, since_us: int, until_us: int) -> C
 def _counted(tx: Transaction, endpoint_id: str, since_us: int, until_us: int) -> tuple[int, int, int]:
     if since_us >= until_us:
         return 0, 0, 0
-    by_status = dict(
-        tx.rows(
-            "SELECT status, COUNT(*) FROM attempt WHERE endpoint_id = ? AND id >= ? AND id <= ? AND started_at >= ? AND started_at < ? GROUP BY status",
-            (
-                endpoint_id,
-                ids.start_id(ids.ATTEMPT, since_us - _SKEW_US),
-                ids.end_id(ids.ATTEMPT, until_us + _SKEW_US),
-                since_us,
-                until_us,
-            ),
-        )
+    rows = tx.rows(
+        "SELECT status, COUNT(*) FROM attempt WHERE endpoint_id = ? AND id > ? AND id < ? AND started_at >= ? AND started_at < ? "
+        "GROUP BY status",
+        (endpoint_id, ids.start_id(ids.ATTEMPT, since_us - _SKEW_US), ids.end_id(ids.ATTEMPT, until_us + _SKEW_US), since_us, until_us),
     )
+    by_status: dict[int, int] = {status: number for status, number in rows}
     return by_status.get(AttemptStatus.SUCCESS, 0), by_status.get(AttemptStatus.FAIL, 0), by_status.get(AttemptStatus.CANCELED, 0)

@@ -6,19 +6,19 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ringback.model.deliveries import DeadLetter, DeliveryState
+from ringback.model.deliveries import DeadLetter
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.deliveries import waits_manually
 from ringback.store.operations.walks import beyond, bounded, one_of
 
-_COLUMNS: Final = "d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, d.attempts, d.sequence, d.died_at"
+_COLUMNS: Final = "id, org_id, app_id, endpoint_id, message_id, event_type, cause, detail, attempts, sequence, died_at"
 # Letters examined in one step of a replay or discard: their ids are counted on the event loop, in a fraction of a millisecond.
 _STEP_ROWS: Final = 2_000
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Whose dead letters: those where this column, which has an index with the id, has this value. Whoever makes it has checked the tenant."""
+    """Whose dead letters: those with this value in this column, which has an index with the id. Its maker has checked the tenant."""
 
     column: Literal["org_id", "app_id", "endpoint_id"]
     value: str
@@ -36,28 +36,28 @@ class Chosen(msgspec.Struct, frozen=True):
         return self.ids is None and (bool(self.event_types) or self.cause is not None)
 
     def sql(self) -> tuple[str, list[Any]]:
-        """Conditions on a dead letter `d`, each beginning with AND, with their parameters."""
+        """Conditions on a dead letter, each beginning with AND, with their parameters."""
         text, parameters = "", list[Any]()
         if self.event_types:
-            text += f" AND d.event_type IN {one_of(self.event_types)}"
+            text += f" AND event_type IN {one_of(self.event_types)}"
             parameters += self.event_types
         if self.cause is not None:
-            text += " AND d.cause = ?"
+            text += " AND cause = ?"
             parameters.append(self.cause)
         if self.ids is not None:
-            text += f" AND d.id IN {one_of(self.ids)}"
+            text += f" AND id IN {one_of(self.ids)}"
             parameters += self.ids
         return text, parameters
 
 
 def dead_letter_of(row: Row) -> DeadLetter:
     """The dead letter in a row of the columns above."""
-    return DeadLetter(*row, DeliveryState.DEAD)
+    return DeadLetter(*row)
 
 
 def get(tx: Transaction, dead_letter_id: str) -> DeadLetter | None:
     """The dead letter of this id, unless it was discarded."""
-    row = tx.row(f"SELECT {_COLUMNS} FROM dead_letter d WHERE d.id = ? AND d.state = 'dead'", (dead_letter_id,))
+    row = tx.row(f"SELECT {_COLUMNS} FROM dead_letter WHERE id = ? AND state = 'dead'", (dead_letter_id,))
     return None if row is None else dead_letter_of(row)
 
 
@@ -73,8 +73,8 @@ def listed(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Page[De
 def _read(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> list[DeadLetter]:
     condition, parameters = chosen.sql()
     rows = tx.rows(
-        f"SELECT {_COLUMNS} FROM dead_letter d WHERE d.state = 'dead' AND d.{scope.column} = ? AND d.id > ? AND d.id < ?{condition} "
-        f"ORDER BY d.id {walk.direction} LIMIT ?",
+        f"SELECT {_COLUMNS} FROM dead_letter WHERE state = 'dead' AND {scope.column} = ? AND id > ? AND id < ?{condition} "
+        f"ORDER BY id {walk.direction} LIMIT ?",
         (scope.value, walk.above, walk.below, *parameters, walk.fetch),
     )
     return [dead_letter_of(row) for row in rows]
@@ -101,8 +101,8 @@ def stretch(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Stretc
 def replayable(tx: Transaction, letter: DeadLetter, now_us: int) -> bool:
     """Can it be attempted? Its endpoint is live, its payload is there, and no manual attempt waits already."""
     live = tx.row(
-        "SELECT 1 FROM endpoint e JOIN message m ON m.app_id = e.app_id AND m.id = ? WHERE e.id = ? AND e.disabled = 0 AND e.deleted_at IS NULL "
-        "AND m.payload IS NOT NULL AND m.expires_at > ?",
+        "SELECT 1 FROM endpoint e JOIN message m ON m.app_id = e.app_id AND m.id = ? "
+        "WHERE e.id = ? AND e.disabled = 0 AND e.deleted_at IS NULL AND m.payload IS NOT NULL AND m.expires_at > ?",
         (letter.message_id, letter.endpoint_id, now_us),
     )
     return live is not None and not waits_manually(tx, letter.endpoint_id, letter.message_id)
@@ -111,7 +111,8 @@ def replayable(tx: Transaction, letter: DeadLetter, now_us: int) -> bool:
 def replay(tx: Transaction, letter: DeadLetter, now_us: int) -> None:
     """Give a replayable letter one manual attempt, now. It stays until the attempt succeeds."""
     tx.run(
-        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, 1, ?, ?, 0, 'waiting')",
+        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
+        "VALUES (?, ?, ?, 1, ?, ?, 0, 'waiting')",
         (letter.endpoint_id, now_us, letter.message_id, letter.app_id, letter.sequence),
     )
 

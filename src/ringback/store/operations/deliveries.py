@@ -17,8 +17,8 @@ def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int)
     sequence = sequence_of(tx, endpoint_id, message)
     due_at = now_us
     while not tx.run(
-        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, 1, ?, ?, 0, 'waiting') "
-        "ON CONFLICT DO NOTHING",
+        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
+        "VALUES (?, ?, ?, 1, ?, ?, 0, 'waiting') ON CONFLICT DO NOTHING",
         (endpoint_id, due_at, message.id, message.app_id, sequence),
     ):
         due_at += 1
@@ -30,7 +30,10 @@ def sequence_of(tx: Transaction, endpoint_id: str, message: Message) -> int:
     due_at = message.created_at if message.deliver_at is None else message.deliver_at
     pair = (endpoint_id, message.id)
     row = (
-        tx.row("SELECT sequence FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0", (endpoint_id, due_at, message.id))
+        tx.row(
+            "SELECT sequence FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0",
+            (endpoint_id, due_at, message.id),
+        )
         or tx.row("SELECT sequence FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying' LIMIT 1", pair)
         or tx.row("SELECT sequence FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 1 LIMIT 1", pair)
         or tx.row("SELECT sequence FROM attempt WHERE endpoint_id = ? AND message_id = ? LIMIT 1", pair)
@@ -41,7 +44,8 @@ def sequence_of(tx: Transaction, endpoint_id: str, message: Message) -> int:
 def next_sequence(tx: Transaction, endpoint_id: str) -> int:
     """Count one up in the sequence of an endpoint."""
     rows = tx.rows(
-        "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, 1) ON CONFLICT (endpoint_id) DO UPDATE SET last = last + 1 RETURNING last",
+        "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, 1) "
+        "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + 1 RETURNING last",
         (endpoint_id,),
     )
     return int(rows[0][0])

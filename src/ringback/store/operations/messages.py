@@ -13,7 +13,10 @@ from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.walks import bounded, one_of
 
-_HEAD: Final = "m.id, m.app_id, m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, m.matched, m.event_id, m.channels, m.tags, m.deliver_at"
+_HEAD: Final = (
+    "m.id, m.app_id, m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, m.matched, m.event_id, m.channels, m.tags, "
+    "m.deliver_at"
+)
 WITH_PAYLOAD: Final = f"{_HEAD}, m.payload"
 # A large payload lies on pages of its own, which a list without content need not touch.
 WITHOUT_PAYLOAD: Final = f"{_HEAD}, NULL"
@@ -80,14 +83,17 @@ def find(tx: Transaction, app_id: str, reference: str, now_us: int, *, content: 
     return None if row is None else message_of(row, now_us)
 
 
-def by_ids(tx: Transaction, app_id: str, message_ids: Sequence[str], chosen: MessageFilter, now_us: int, *, content: bool) -> dict[str, Message]:
+def by_ids(
+    tx: Transaction, app_id: str, message_ids: Sequence[str], chosen: MessageFilter, now_us: int, *, content: bool
+) -> dict[str, Message]:
     """Those of these messages (at most a thousand) that exist and fit the filter."""
     if not message_ids:
         return {}
     columns = WITH_PAYLOAD if content else WITHOUT_PAYLOAD
     condition, parameters = chosen.sql()
     rows = tx.rows(
-        f"SELECT {columns} FROM message m WHERE m.app_id = ? AND m.id IN {one_of(message_ids)}{condition}", (app_id, *message_ids, *parameters)
+        f"SELECT {columns} FROM message m WHERE m.app_id = ? AND m.id IN {one_of(message_ids)}{condition}",
+        (app_id, *message_ids, *parameters),
     )
     return {row[0]: message_of(row, now_us) for row in rows}
 

@@ -1,7 +1,7 @@
-"""What is too old to keep? Purges in small steps: each call removes at most `limit` rows and answers how many, to be called until that is less.
+"""What is too old to keep? Purges in small steps: each call removes at most `limit` rows and answers how many; call again until none.
 
-Messages and attempts are appended in the order of time, so the oldest lie at the low end of their tables, where a purge touches a few pages only.
-Tables in another order are walked round and round: such a call takes the place to go on from and returns the next (None = the round is over).
+Messages and attempts are appended in the order of time, so the oldest lie at the low end of their tables, where a purge touches few pages.
+Tables in another order are walked round and round: such a call takes the place to go on from and returns the next (None = at the end).
 """
 
 from __future__ import annotations
@@ -16,9 +16,14 @@ _MINUTE_US: Final = 60_000_000
 
 def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
     """Forget payloads whose own time is over before that of their history."""
-    due = tx.rows("SELECT expires_at, message_id, app_id FROM payload_expiry WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", (now_us, limit))
+    due = tx.rows(
+        "SELECT expires_at, message_id, app_id FROM payload_expiry WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", (now_us, limit)
+    )
     tx.run_many("UPDATE message SET payload = NULL WHERE app_id = ? AND id = ?", [(app_id, message_id) for _, message_id, app_id in due])
-    tx.run_many("DELETE FROM payload_expiry WHERE expires_at = ? AND message_id = ?", [(expires_at, message_id) for expires_at, message_id, _ in due])
+    tx.run_many(
+        "DELETE FROM payload_expiry WHERE expires_at = ? AND message_id = ?",
+        [(expires_at, message_id) for expires_at, message_id, _ in due],
+    )
     return len(due)
 
 
@@ -54,7 +59,8 @@ def purge_counts(tx: Transaction, before_us: int, limit: int, after: str) -> tup
         return 0, None
     endpoint_id = str(row[0])
     old = tx.rows(
-        "SELECT minute FROM attempt_count WHERE endpoint_id = ? AND minute < ? ORDER BY minute LIMIT ?", (endpoint_id, before_us // _MINUTE_US, limit)
+        "SELECT minute FROM attempt_count WHERE endpoint_id = ? AND minute < ? ORDER BY minute LIMIT ?",
+        (endpoint_id, before_us // _MINUTE_US, limit),
     )
     tx.run_many("DELETE FROM attempt_count WHERE endpoint_id = ? AND minute = ?", [(endpoint_id, minute) for (minute,) in old])
     return len(old), after if len(old) == limit else endpoint_id
@@ -69,12 +75,13 @@ def purge_idempotency(tx: Transaction, now_us: int, limit: int, after: bytes) ->
 
 
 def next_abandoned(tx: Transaction, after: str) -> tuple[str, bool] | None:
-    """The next endpoint behind `after` with unfinished deliveries, and whether nobody will make them: it, or its application, is disabled or deleted."""
+    """The next endpoint behind `after` with unfinished deliveries, and whether they are abandoned: it or its application is disabled or gone."""
     row = tx.row("SELECT endpoint_id, app_id FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))
     if row is None:
         return None
     live = tx.row(
-        "SELECT 1 FROM endpoint e JOIN application a ON a.id = e.app_id WHERE e.id = ? AND e.disabled = 0 AND e.deleted_at IS NULL AND a.deleted_at IS NULL",
+        "SELECT 1 FROM endpoint e JOIN application a ON a.id = e.app_id "
+        "WHERE e.id = ? AND e.disabled = 0 AND e.deleted_at IS NULL AND a.deleted_at IS NULL",
         (row[0],),
     )
     return str(row[0]), live is None
@@ -97,7 +104,9 @@ def purge_application(tx: Transaction, limit: int) -> int:
     app_id = str(row[0])
     messages = tx.rows("SELECT seq, event_id FROM message WHERE app_id = ? ORDER BY id LIMIT ?", (app_id, limit))
     if messages:
-        tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(app_id, event_id) for _, event_id in messages if event_id])
+        tx.run_many(
+            "DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(app_id, event_id) for _, event_id in messages if event_id]
+        )
         tx.run_many("DELETE FROM message WHERE seq = ?", [(seq,) for seq, _ in messages])
         return len(messages)
     endpoint = tx.row("SELECT id FROM endpoint WHERE app_id = ? LIMIT 1", (app_id,))
