@@ -1,0 +1,98 @@
+"""Writes the pages of docs/reference that are made from the code: `.venv/bin/python docs/generate.py`. A test fails when they are stale."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+from ringback.cli.main import build_parser  # noqa: E402 - the path to the source must be set before
+from ringback.config.settings import declared_settings  # noqa: E402 - as above
+from ringback.telemetry.events import catalogue  # noqa: E402 - as above
+from ringback.telemetry.prometheus import CATALOGUE  # noqa: E402 - as above
+
+NOTE = "<!-- Made by docs/generate.py from the code; change it there. -->\n"
+
+
+def settings() -> str:
+    """docs/reference/settings.md."""
+    parts = [
+        f"# Settings\n\n{NOTE}\n"
+        "Each setting can be given in a TOML file (`--config FILE`, or the file that `RINGBACK_CONFIG` names) under its own name, or as an\n"
+        "environment variable: `RINGBACK_` and the name in capitals. `listen_address` and `database_url` have the flags `--listen` and\n"
+        "`--database`. A flag beats a variable, a variable beats the file. The reference server's `SVIX_` variables of the same names are\n"
+        "read too; ours win. An empty variable counts as not set. All settings are checked at start; a wrong value or a name that is no\n"
+        "setting ends the start with a message that names it (exit code 2).\n\n"
+        "Durations are seconds, or a number with `ms`, `s`, `m`, `h`, `d` or `w`. Sizes are bytes, or a number with `kB`, `MB`, `GB`,\n"
+        "`KiB`, `MiB` or `GiB`. Lists are TOML lists, or items with commas between.\n"
+    ]
+    for declared in declared_settings():
+        default = f"`{declared.default}`" if declared.default else "not set" if "list" not in declared.kind.name else "empty"
+        names = [f"`RINGBACK_{declared.name.upper()}`", *(f"`SVIX_{alias.upper()}`" for alias in declared.aliases)]
+        parts.append(
+            f"\n## {declared.name}\n\n{declared.meaning}\n\n"
+            f"- Default: {default}\n- Allowed: {declared.kind.allowed}\n- Variable: {', also '.join(names)}\n"
+        )
+    return "".join(parts)
+
+
+def events() -> str:
+    """docs/reference/events.md."""
+    parts = [
+        f"# Log events\n\n{NOTE}\n"
+        "Every line that the server logs is one of these. On a terminal lines are made for people; otherwise each is one JSON object with\n"
+        "`timestamp` (UTC), `level`, `event` and the fields below (`log_format`). Secrets, tokens and payloads are never logged. Nothing is\n"
+        "logged for a single message or attempt: those are counted ([metrics](metrics.md)) and kept as history.\n\n"
+        "| Event | Level | Fields | Meaning |\n|---|---|---|---|\n"
+    ]
+    for event in catalogue():
+        fields = ", ".join(f"`{field}`" for field in event.fields)
+        parts.append(f"| `{event.name}` | {event.level} | {fields} | {event.meaning} |\n")
+    return "".join(parts)
+
+
+def metrics() -> str:
+    """docs/reference/metrics.md."""
+    parts = [
+        f"# Metrics\n\n{NOTE}\n"
+        "`GET /metrics` answers in Prometheus' text format. Who may read it is the setting [metrics_access](settings.md#metrics_access).\n"
+        "Counters begin at 0 when the server starts. Besides these there are the usual `process_*` metrics (CPU, memory, open files).\n\n"
+        "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n"
+    ]
+    for metric in CATALOGUE:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        parts.append(f"| `{metric.name}` | {metric.type} | {labels} | {metric.meaning} |\n")
+    return "".join(parts)
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(actions[0].choices) if actions else {}
+
+
+def _usage(parser: argparse.ArgumentParser, depth: int) -> str:
+    # A fixed width, so that the page does not depend on the terminal it was made on.
+    parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=100)
+    parts = [f"\n{'#' * depth} {parser.prog}\n\n```text\n{parser.format_help().strip()}\n```\n"]
+    parts += [_usage(command, depth + 1) for command in _subcommands(parser).values()]
+    return "".join(parts)
+
+
+def cli() -> str:
+    """docs/reference/cli.md."""
+    return (
+        f"# Command line\n\n{NOTE}\n"
+        "Exit codes: 0 = done, 1 = failed, 2 = the command line or a setting is wrong. Errors are one message on stderr.\n"
+        + _usage(build_parser(), 2)
+    )
+
+
+PAGES = {"settings.md": settings, "events.md": events, "metrics.md": metrics, "cli.md": cli}
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (ROOT / "docs" / "reference" / name).write_text(page(), "utf-8")
