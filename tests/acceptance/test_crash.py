@@ -14,7 +14,7 @@ from benchmarks.server import Server
 from tests.acceptance.publishing import Account, number_in, publish
 from tests.acceptance.receiver import FAILED, OK, Answer, Arrival, Receiver, verify
 from tests.acceptance.serving import Serve
-from tests.acceptance.waiting import wait_until
+from tests.waiting import wait_until
 
 # How often the server is killed. A release is tested with 1,000.
 ROUNDS = int(os.environ.get("RINGBACK_CRASH_ROUNDS", "50"))
@@ -70,9 +70,7 @@ def test_every_acknowledged_message_is_delivered_however_often_the_server_is_kil
     assert not account.refused and not account.unknown
     assert len(account.acknowledged) > ROUNDS, "hardly anything was published: the test shows nothing"
     wait_until(
-        lambda: not (set(account.acknowledged.values()) - receiver.ids()),
-        "every acknowledged message is delivered",
-        deadline_s=60,
+        lambda: not (set(account.acknowledged.values()) - receiver.ids()), what="every acknowledged message is delivered", within_s=60
     )
     _arrivals_are_sound(receiver, account, secret)
     assert running.stop() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import typing
 
@@ -10,7 +11,8 @@ from benchmarks.server import Server
 from tests.acceptance.publishing import Account, publish
 from tests.acceptance.receiver import OK, SILENCE, Answer, Arrival, Receiver
 from tests.acceptance.serving import Serve
-from tests.acceptance.waiting import stays_true, wait_until
+from tests.acceptance.watching import stays_true
+from tests.waiting import wait_until
 
 # How much a server may grow while a backlog builds up that it cannot deliver, MB.
 GROWTH_MB = 60
@@ -39,6 +41,10 @@ def _attempts(running: Server, app_id: str, message_id: str) -> list[dict[str, t
     return list(reversed(listed["data"]))
 
 
+def _arrived(receiver: Receiver, message_id: str) -> bool:
+    return message_id in receiver.ids()
+
+
 def test_an_endpoint_that_hangs_delays_nobody_else(serve: Serve, receiver: Receiver) -> None:
     receiver.decide = lambda arrival: SILENCE if arrival.path == "/hang" else OK
     running = serve()
@@ -49,7 +55,7 @@ def test_an_endpoint_that_hangs_delays_nobody_else(serve: Serve, receiver: Recei
     assert len(account.acknowledged) == 1000
     for _ in range(20):
         sent = _send(running, healthy)
-        wait_until(lambda sent=sent: sent in receiver.ids(), "the healthy endpoint is served", deadline_s=1.0)  # type: ignore[misc]
+        wait_until(functools.partial(_arrived, receiver, sent), what="the healthy endpoint is served", within_s=1.0)
 
 
 def test_endpoints_of_one_application_do_not_wait_for_each_other(serve: Serve, receiver: Receiver) -> None:
@@ -58,7 +64,7 @@ def test_endpoints_of_one_application_do_not_wait_for_each_other(serve: Serve, r
     app_id = _application(running, f"{receiver.url}/hang", *(f"{receiver.url}/ok/{number}" for number in range(10)))
     for _ in range(20):
         _send(running, app_id)
-    wait_until(lambda: len(receiver.accepted) == 200, "all other endpoints got everything", deadline_s=5.0)
+    wait_until(lambda: len(receiver.accepted) == 200, what="all other endpoints got everything", within_s=5.0)
 
 
 def test_a_backlog_that_cannot_be_delivered_stays_out_of_memory_and_loses_nothing(serve: Serve, receiver: Receiver) -> None:
@@ -76,7 +82,9 @@ def test_a_backlog_that_cannot_be_delivered_stays_out_of_memory_and_loses_nothin
     assert len(account.acknowledged) > BACKLOG / 2
     assert running.rss_mb() - before < GROWTH_MB
     gate.set()
-    wait_until(lambda: not (set(account.acknowledged.values()) - receiver.ids()), "all that was acknowledged is delivered", 60)
+    wait_until(
+        lambda: not (set(account.acknowledged.values()) - receiver.ids()), what="all that was acknowledged is delivered", within_s=60
+    )
     assert running.rss_mb() - before < GROWTH_MB
 
 
@@ -86,7 +94,7 @@ def test_retry_after_is_honoured_when_it_is_longer_than_the_schedule(serve: Serv
     running = serve(settings={"retry_schedule": "100ms,100ms"})
     app_id = _application(running, f"{receiver.url}/in")
     sent = _send(running, app_id)
-    wait_until(lambda: receiver.ids() == {sent}, "the retry comes")
+    wait_until(lambda: receiver.ids() == {sent}, what="the retry comes")
     first, second = receiver.arrivals
     assert 1.5 <= second.at_s - first.at_s <= 3.5
 
@@ -96,7 +104,7 @@ def test_an_endpoint_that_is_gone_is_disabled_at_once(serve: Serve, receiver: Re
     running = serve()
     app_id = _application(running, f"{receiver.url}/in")
     _send(running, app_id)
-    wait_until(lambda: running.call("GET", f"/app/{app_id}/endpoint")[1]["data"][0]["disabled"], "the endpoint is disabled")
+    wait_until(lambda: running.call("GET", f"/app/{app_id}/endpoint")[1]["data"][0]["disabled"], what="the endpoint is disabled")
     _send(running, app_id)
     stays_true(lambda: len(receiver.arrivals) == 1, "a disabled endpoint is served", 1.0)
 
@@ -109,7 +117,7 @@ def test_a_redirect_is_a_failure_and_is_not_followed(serve: Serve, receiver: Rec
     running = serve(settings={"retry_schedule": "5m"})
     app_id = _application(running, f"{receiver.url}/in")
     sent = _send(running, app_id)
-    (attempt,) = wait_until(lambda: _attempts(running, app_id, sent), "the attempt is listed")
+    (attempt,) = wait_until(lambda: _attempts(running, app_id, sent), what="the attempt is listed")
     assert (attempt["status"], attempt["responseStatusCode"]) == (2, 307)
     assert not receiver.at("/elsewhere")
 
@@ -121,7 +129,7 @@ def test_private_addresses_are_blocked_unless_they_were_allowed(serve: Serve, re
     for host in hosts:
         app_id = _application(running, f"http://{host}:{port}/in")
         sent = _send(running, app_id)
-        (attempt,) = wait_until(lambda app_id=app_id, sent=sent: _attempts(running, app_id, sent), f"{host}: the attempt is listed")  # type: ignore[misc]
+        (attempt,) = wait_until(functools.partial(_attempts, running, app_id, sent), what=f"{host}: the attempt is listed")
         assert (attempt["status"], attempt["responseStatusCode"]) == (2, 0), host
         assert "block" in attempt["response"].lower(), (host, attempt["response"])
     assert not receiver.arrivals
@@ -131,7 +139,7 @@ def test_an_attempt_tells_why_there_was_no_answer(serve: Serve) -> None:
     running = serve(settings={"retry_schedule": "5m"})
     app_id = _application(running, "http://127.0.0.1:1/in")
     sent = _send(running, app_id)
-    (attempt,) = wait_until(lambda: _attempts(running, app_id, sent), "the attempt is listed")
+    (attempt,) = wait_until(lambda: _attempts(running, app_id, sent), what="the attempt is listed")
     assert (attempt["status"], attempt["responseStatusCode"]) == (2, 0)
     assert "refused" in attempt["response"].lower()
 
@@ -140,7 +148,7 @@ def test_metrics_and_readiness_are_served(serve: Serve, receiver: Receiver) -> N
     running = serve()
     app_id = _application(running, f"{receiver.url}/in")
     _send(running, app_id)
-    wait_until(lambda: receiver.accepted, "the message is delivered")
+    wait_until(lambda: receiver.accepted, what="the message is delivered")
     assert running.call("GET", "/ready")[0] == 200
     assert running.call("GET", "/health") == (
         200,

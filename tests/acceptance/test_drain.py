@@ -17,7 +17,7 @@ from benchmarks import server
 from tests.acceptance.publishing import Account, publish
 from tests.acceptance.receiver import FAILED, OK, SILENCE, Answer, Receiver
 from tests.acceptance.serving import Serve
-from tests.acceptance.waiting import wait_until
+from tests.waiting import wait_until
 
 # The drain of the contract, and what a busy machine may add, seconds.
 DRAIN_S = 8.0
@@ -48,7 +48,7 @@ def test_sigterm_finishes_the_attempts_in_flight_and_repeats_none_of_them(serve:
     running = serve()
     app_id = _with_endpoint(running, f"{receiver.url}/slow")
     sent = {_send(running, app_id) for _ in range(10)}
-    wait_until(lambda: len(receiver.arrivals) == 10, "all attempts are in flight")
+    wait_until(lambda: len(receiver.arrivals) == 10, what="all attempts are in flight")
     began = time.monotonic()
     assert running.stop() == 0
     assert time.monotonic() - began < DRAIN_S
@@ -56,7 +56,7 @@ def test_sigterm_finishes_the_attempts_in_flight_and_repeats_none_of_them(serve:
 
     running = serve(port=running.port)
     marker = _send(running, app_id)
-    wait_until(lambda: marker in receiver.ids(), "the restarted server delivers")
+    wait_until(lambda: marker in receiver.ids(), what="the restarted server delivers")
     assert len(receiver.arrivals) == 11, "an attempt that ended before the stop was made again"
 
 
@@ -65,14 +65,14 @@ def test_sigterm_does_not_wait_for_an_endpoint_that_hangs_and_its_message_comes_
     running = serve()
     app_id = _with_endpoint(running, f"{receiver.url}/hang")
     sent = {_send(running, app_id) for _ in range(5)}
-    wait_until(lambda: len(receiver.arrivals) == 5, "all attempts hang")
+    wait_until(lambda: len(receiver.arrivals) == 5, what="all attempts hang")
     began = time.monotonic()
     assert running.stop() == 0
     assert time.monotonic() - began < DRAIN_S + SLACK_S
 
     receiver.decide = lambda arrival: OK
     serve(port=running.port)
-    wait_until(lambda: receiver.ids() == sent, "what was cut is delivered after the restart")
+    wait_until(lambda: receiver.ids() == sent, what="what was cut is delivered after the restart")
 
 
 def test_sigterm_stops_accepting_at_once(serve: Serve, receiver: Receiver) -> None:
@@ -80,9 +80,9 @@ def test_sigterm_stops_accepting_at_once(serve: Serve, receiver: Receiver) -> No
     running = serve()
     app_id = _with_endpoint(running, f"{receiver.url}/slow")
     _send(running, app_id)
-    wait_until(lambda: receiver.arrivals, "the attempt is in flight")
+    wait_until(lambda: receiver.arrivals, what="the attempt is in flight")
     running.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: _refuses(running), "new connections are refused", deadline_s=1.5)
+    wait_until(lambda: _refuses(running), what="new connections are refused", within_s=1.5)
     assert running.process.poll() is None, "it should still be finishing the attempt"
     assert running.process.wait(DRAIN_S) == 0
     assert len(receiver.ids()) == 1
@@ -104,7 +104,9 @@ def test_sigterm_under_full_load_answers_or_cuts_every_request_and_loses_nothing
     assert account.acknowledged
     assert set(account.refused.values()) <= {503}
     serve(port=running.port)
-    wait_until(lambda: not (set(account.acknowledged.values()) - receiver.ids()), "all that was acknowledged is delivered", 30)
+    wait_until(
+        lambda: not (set(account.acknowledged.values()) - receiver.ids()), what="all that was acknowledged is delivered", within_s=30
+    )
 
 
 def test_retries_survive_a_restart(serve: Serve, receiver: Receiver) -> None:
@@ -112,11 +114,11 @@ def test_retries_survive_a_restart(serve: Serve, receiver: Receiver) -> None:
     running = serve(settings={"retry_schedule": "1s,1s"})
     app_id = _with_endpoint(running, f"{receiver.url}/in")
     sent = _send(running, app_id)
-    wait_until(lambda: receiver.arrivals, "the first attempt failed")
+    wait_until(lambda: receiver.arrivals, what="the first attempt failed")
     assert running.stop() == 0
     receiver.decide = lambda arrival: OK
     serve(port=running.port, settings={"retry_schedule": "1s,1s"})
-    wait_until(lambda: receiver.ids() == {sent}, "the retry comes after the restart")
+    wait_until(lambda: receiver.ids() == {sent}, what="the retry comes after the restart")
     first, second = receiver.arrivals
     assert second.at_s - first.at_s >= 1.0, "the retry came early"
 
@@ -129,7 +131,7 @@ def test_it_listens_on_ipv6(serve: Serve, receiver: Receiver) -> None:
     running = serve(host="::1")
     app_id = _with_endpoint(running, f"{receiver.url}/in")
     sent = _send(running, app_id)
-    wait_until(lambda: receiver.ids() == {sent}, "the message is delivered")
+    wait_until(lambda: receiver.ids() == {sent}, what="the message is delivered")
 
 
 def test_a_second_server_on_the_same_file_refuses_clearly_and_leaves_the_first_alone(serve: Serve, receiver: Receiver) -> None:
@@ -141,7 +143,7 @@ def test_a_second_server_on_the_same_file_refuses_clearly_and_leaves_the_first_a
     assert "Traceback" not in printed
     assert str(running.database) in printed
     sent = _send(running, app_id)
-    wait_until(lambda: sent in receiver.ids(), "the first server goes on")
+    wait_until(lambda: sent in receiver.ids(), what="the first server goes on")
 
 
 def test_a_port_that_is_taken_is_refused_clearly(serve: Serve, tmp_path: pathlib.Path) -> None:
@@ -159,7 +161,7 @@ def test_it_works_without_uvloop(serve: Serve, receiver: Receiver) -> None:
     account = Account()
     asyncio.run(publish(running.port, app_id, running.token, iter(range(200)), account, connections=8))
     assert len(account.acknowledged) == 200
-    wait_until(lambda: receiver.ids() == set(account.acknowledged.values()), "all messages are delivered")
+    wait_until(lambda: receiver.ids() == set(account.acknowledged.values()), what="all messages are delivered")
     assert running.stop() == 0
 
 
@@ -185,7 +187,7 @@ def test_logs_never_hold_secrets_or_payloads(serve: Serve, receiver: Receiver) -
     endpoint_id = running.call("GET", f"/app/{app_id}/endpoint")[1]["data"][0]["id"]
     secret = running.call("GET", f"/app/{app_id}/endpoint/{endpoint_id}/secret")[1]["key"]
     running.make(f"/app/{app_id}/msg", {"eventType": "order.paid", "payload": {"card": "4111-secret-payload"}})
-    wait_until(lambda: receiver.accepted, "the message is delivered")
+    wait_until(lambda: receiver.accepted, what="the message is delivered")
     assert running.stop() == 0
     printed = running.log.read_text()
     for hidden in (secret, secret.removeprefix("whsec_"), running.token, "4111-secret-payload"):
@@ -194,7 +196,7 @@ def test_logs_never_hold_secrets_or_payloads(serve: Serve, receiver: Receiver) -
 
 def test_the_token_made_at_first_start_is_printed_once_and_works(serve: Serve) -> None:
     running = serve(settings={"token": ""}, wait=False)
-    wait_until(running.healthy, "the server is ready")
+    wait_until(running.healthy, what="the server is ready")
     words = running.log.read_text().replace('"', " ").split()
     tokens = {word.strip("',.") for word in words if word.strip("',.").startswith("sk_")}
     assert len(tokens) == 1

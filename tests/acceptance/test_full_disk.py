@@ -12,7 +12,8 @@ import pytest
 from benchmarks import server
 from tests.acceptance.receiver import FAILED, OK, Receiver
 from tests.acceptance.serving import Serve
-from tests.acceptance.waiting import stays_true, wait_until
+from tests.acceptance.watching import stays_true
+from tests.waiting import wait_until
 
 # Size of the disk of these tests: a database with its WAL fits several times, and filling it takes a moment.
 DISK_MIB = 24
@@ -116,7 +117,7 @@ def test_a_full_disk_refuses_messages_storms_nobody_and_recovers(disk: Disk, ser
     running = serve_there(disk.database, settings=SETTINGS)
     app_id = _with_endpoint(running, receiver)
     pending = {_publish(running, app_id, number)[1]["id"] for number in range(PENDING)}
-    wait_until(lambda: len(receiver.arrivals) >= PENDING, "every message was tried once")
+    wait_until(lambda: len(receiver.arrivals) >= PENDING, what="every message was tried once")
 
     disk.fill()
     receiver.decide = lambda arrival: OK
@@ -134,9 +135,9 @@ def test_a_full_disk_refuses_messages_storms_nobody_and_recovers(disk: Disk, ser
     assert running.process.poll() is None, running.log_tail()
 
     disk.free()
-    wait_until(lambda: _publish(running, app_id, 2000)[0] == 202, "messages are accepted again")
-    wait_until(lambda: not ((pending | accepted) - receiver.ids()), "what was acknowledged is delivered")
-    arrived = len(wait_until(lambda: _settled(running, app_id, receiver), "every delivery is recorded"))
+    wait_until(lambda: _publish(running, app_id, 2000)[0] == 202, what="messages are accepted again")
+    wait_until(lambda: not ((pending | accepted) - receiver.ids()), what="what was acknowledged is delivered")
+    arrived = len(wait_until(lambda: _settled(running, app_id, receiver), what="every delivery is recorded"))
     stays_true(lambda: len(receiver.arrivals) == arrived, "something is repeated although it was delivered", 1.5)
 
 
@@ -158,17 +159,17 @@ def test_below_the_free_disk_that_was_set_messages_are_refused_and_deliveries_go
     running = serve_there(disk.database, settings=SETTINGS | {"min_free_disk": f"{DISK_MIB // 3}MiB"})
     app_id = _with_endpoint(running, receiver)
     pending = {_publish(running, app_id, number)[1]["id"] for number in range(PENDING)}
-    wait_until(lambda: len(receiver.arrivals) >= PENDING, "every message was tried once")
+    wait_until(lambda: len(receiver.arrivals) >= PENDING, what="every message was tried once")
 
     disk.filler.write_bytes(b"x" * (DISK_MIB * 2 // 3) * 1024 * 1024)
-    wait_until(lambda: _publish(running, app_id, 1)[0] != 202, "the server notices that the disk runs full")
+    wait_until(lambda: _publish(running, app_id, 1)[0] != 202, what="the server notices that the disk runs full")
     status, answer = _publish(running, app_id, 2)
     assert (status, answer["code"]) == (503, "unavailable")
     receiver.decide = lambda arrival: OK
-    wait_until(lambda: not (pending - receiver.ids()), "deliveries go on")
+    wait_until(lambda: not (pending - receiver.ids()), what="deliveries go on")
 
     disk.free()
-    wait_until(lambda: _publish(running, app_id, 3)[0] == 202, "messages are accepted again")
+    wait_until(lambda: _publish(running, app_id, 3)[0] == 202, what="messages are accepted again")
 
 
 def test_a_disk_that_turns_read_only_refuses_messages_storms_nobody_and_recovers_after_a_restart(
@@ -178,7 +179,7 @@ def test_a_disk_that_turns_read_only_refuses_messages_storms_nobody_and_recovers
     running = serve_there(disk.database, settings=SETTINGS)
     app_id = _with_endpoint(running, receiver)
     pending = {_publish(running, app_id, number)[1]["id"] for number in range(PENDING)}
-    wait_until(lambda: len(receiver.arrivals) >= PENDING, "every message was tried once")
+    wait_until(lambda: len(receiver.arrivals) >= PENDING, what="every message was tried once")
 
     disk.fail()
     receiver.decide = lambda arrival: OK
@@ -192,7 +193,7 @@ def test_a_disk_that_turns_read_only_refuses_messages_storms_nobody_and_recovers
     disk.repair()
     running = serve_there(disk.database, settings=SETTINGS, port=running.port)
     assert _publish(running, app_id, 2000)[0] == 202
-    wait_until(lambda: not (pending - receiver.ids()), "what was acknowledged is delivered")
+    wait_until(lambda: not (pending - receiver.ids()), what="what was acknowledged is delivered")
 
 
 def test_a_server_whose_database_cannot_be_written_refuses_to_start_and_says_why(disk: Disk, serve_there: Serve) -> None:

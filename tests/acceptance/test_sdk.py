@@ -28,7 +28,7 @@ from svix.models import (
 from benchmarks.server import Server
 from tests.acceptance.receiver import FAILED, OK, Answer, Arrival, Receiver
 from tests.acceptance.serving import Serve
-from tests.acceptance.waiting import wait_until
+from tests.waiting import wait_until
 
 # What is sent: order of keys, blanks, number spelling and non-ASCII text must reach the receiver unchanged in meaning.
 PAYLOAD: typing.Final = {"type": "order.paid", "amount": 12.50, "big": 2**53 + 1, "text": "žluťoučký 馬 😀", "nested": {"z": 1, "a": None}}
@@ -61,12 +61,12 @@ class Shop:
 
     def listed(self, message_id: str, count: int) -> list[typing.Any]:
         """The attempts of a message, once `count` are listed; the oldest first."""
-        wait_until(lambda: len(self.attempts(message_id)) >= count, f"{count} attempts are listed")
+        wait_until(lambda: len(self.attempts(message_id)) >= count, what=f"{count} attempts are listed")
         return self.attempts(message_id)
 
     def arrived(self, count: int) -> list[Arrival]:
         """The arrivals, once there are `count`."""
-        wait_until(lambda: len(self.receiver.arrivals) >= count, f"{count} requests arrive")
+        wait_until(lambda: len(self.receiver.arrivals) >= count, what=f"{count} requests arrive")
         return self.receiver.arrivals
 
 
@@ -92,7 +92,7 @@ def test_a_message_arrives_signed_so_that_both_official_packages_verify_it(shop:
 def test_the_attempt_is_listed_with_what_the_endpoint_answered(shop: Shop) -> None:
     shop.receiver.decide = lambda arrival: Answer(201, body="přijato".encode())
     message_id = shop.send()
-    (attempt,) = wait_until(lambda: shop.attempts(message_id), "the attempt is listed")
+    (attempt,) = wait_until(lambda: shop.attempts(message_id), what="the attempt is listed")
     assert attempt.status == MessageStatus.SUCCESS
     assert attempt.response_status_code == 201
     assert attempt.response == "přijato"
@@ -131,7 +131,7 @@ def test_a_resend_by_hand_is_one_attempt_beside_the_schedule(serve: Serve, recei
     receiver.decide = lambda arrival: FAILED
     message_id = shop.send()
     shop.arrived(1)
-    wait_until(lambda: shop.attempts(message_id), "the failed attempt is listed")
+    wait_until(lambda: shop.attempts(message_id), what="the failed attempt is listed")
     before = shop.svix.message_attempt.list_attempted_messages(shop.app.id, shop.endpoint.id).data[0]
     assert before.status == MessageStatus.SENDING and before.next_attempt is not None
 
@@ -150,7 +150,7 @@ def test_a_resend_by_hand_is_one_attempt_beside_the_schedule(serve: Serve, recei
             for row in shop.svix.message_attempt.list_attempted_messages(shop.app.id, shop.endpoint.id).data
             if row.status == MessageStatus.SUCCESS
         ],
-        "a successful resend ends the schedule",
+        what="a successful resend ends the schedule",
     )
     assert ended[0].next_attempt is None
 
@@ -208,7 +208,7 @@ def test_deleting_an_endpoint_ends_its_retries(shop: Shop) -> None:
     marker = shop.svix.endpoint.create(shop.app.id, EndpointIn(url=f"{shop.receiver.url}/marker"))
     shop.receiver.decide = lambda arrival: OK
     shop.send()
-    wait_until(lambda: shop.receiver.at("/marker"), "the new endpoint is served")
+    wait_until(lambda: shop.receiver.at("/marker"), what="the new endpoint is served")
     assert marker.id
     assert len([arrival for arrival in shop.receiver.arrivals if arrival.id == message_id]) <= count + 1
     shop.svix.application.delete(shop.app.id)

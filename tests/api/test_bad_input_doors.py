@@ -123,7 +123,7 @@ header_sets = st.lists(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(body=bodies, path=paths, query=queries, token=tokens, headers=header_sets)
 def test_both_doors_answer_alike(
     target: Target, body: bytes, path: str, query: str, token: str | None, headers: list[tuple[str, str]]
