@@ -124,8 +124,9 @@ CREATE TABLE delivery (
     state       TEXT NOT NULL CHECK (state IN ('waiting', 'retrying')),
     PRIMARY KEY (endpoint_id, due_at, message_id, trigger)
 ) STRICT, WITHOUT ROWID;
--- A waiting row is found by its message, whose acceptance is its due time; a retrying or manual one needs this.
-CREATE INDEX delivery_by_message ON delivery (message_id, endpoint_id) WHERE state = 'retrying' OR trigger = 1;
+-- A waiting row is found by its message, whose acceptance is its due time; a retrying one (a manual one counts as such) needs this. One plain
+-- condition: with an OR in it SQLite deletes rows in two passes, at four times the cost.
+CREATE INDEX delivery_by_message ON delivery (message_id, endpoint_id) WHERE state = 'retrying';
 
 CREATE TABLE attempt (
     seq           INTEGER PRIMARY KEY,
