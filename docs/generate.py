@@ -21,11 +21,11 @@ def settings() -> str:
     """docs/reference/settings.md."""
     parts = [
         f"# Settings\n\n{NOTE}\n"
-        "Each setting can be given in a TOML file (`--config FILE`, or the file that `RINGBACK_CONFIG` names) under its own name, or as an\n"
-        "environment variable: `RINGBACK_` and the name in capitals. `listen_address` and `database_url` have the flags `--listen` and\n"
-        "`--database`. A flag beats a variable, a variable beats the file. The reference server's `SVIX_` variables of the same names are\n"
-        "read too; ours win. An empty variable counts as not set. All settings are checked at start; a wrong value or a name that is no\n"
-        "setting ends the start with a message that names it (exit code 2).\n\n"
+        "Each setting can be given in a TOML file (`--config FILE`, or the file that `RINGBACK_CONFIG` names) under its own\n"
+        "name, or as an environment variable: `RINGBACK_` and the name in capitals. `listen_address` and `database_url` have the\n"
+        "flags `--listen` and `--database`. A flag beats a variable, a variable beats the file. The reference server's `SVIX_`\n"
+        "variables of the same names are read too; ours win. An empty variable counts as not set. All settings are checked at\n"
+        "start; a wrong value or a name that is no setting ends the start with a message that names it (exit code 2).\n\n"
         "Durations are seconds, or a number with `ms`, `s`, `m`, `h`, `d` or `w`. Sizes are bytes, or a number with `kB`, `MB`, `GB`,\n"
         "`KiB`, `MiB` or `GiB`. Lists are TOML lists, or items with commas between.\n"
     ]
@@ -43,9 +43,10 @@ def events() -> str:
     """docs/reference/events.md."""
     parts = [
         f"# Log events\n\n{NOTE}\n"
-        "Every line that the server logs is one of these. On a terminal lines are made for people; otherwise each is one JSON object with\n"
-        "`timestamp` (UTC), `level`, `event` and the fields below (`log_format`). Secrets, tokens and payloads are never logged. Nothing is\n"
-        "logged for a single message or attempt: those are counted ([metrics](metrics.md)) and kept as history.\n\n"
+        "Every line that the server logs is one of these. On a terminal lines are made for people; otherwise each is one JSON\n"
+        "object with `timestamp` (UTC), `level`, `event` and the fields below (`log_format`). Secrets, tokens and payloads are\n"
+        "never logged. Nothing is logged for a single message or attempt: those are counted ([metrics](metrics.md)) and kept as\n"
+        "history.\n\n"
         "| Event | Level | Fields | Meaning |\n|---|---|---|---|\n"
     ]
     for event in catalogue():
