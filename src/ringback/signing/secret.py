@@ -60,8 +60,15 @@ class Ed25519Key(msgspec.Struct, frozen=True, gc=False):
         return f"Ed25519Key(***, public={self.public!r})"
 
 
+class PublicKey(msgspec.Struct, frozen=True, gc=False):
+    """A public key or certificate of any other kind (RSA, elliptic curves): PEM, or DER of its SubjectPublicKeyInfo."""
+
+    encoded: bytes
+
+
 SigningKey: TypeAlias = HmacKey | Ed25519Key
-CheckingKey: TypeAlias = HmacKey | Ed25519Key | Ed25519PublicKey
+# What can check is told apart by type, so that a public key can never be taken for a shared secret.
+CheckingKey: TypeAlias = HmacKey | Ed25519Key | Ed25519PublicKey | PublicKey
 
 
 def parse_secret(text: str) -> SigningKey:

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from ringback.errors import VerificationError
 from ringback.signing import hmac_body
 from ringback.signing.headers import Headers
-from ringback.signing.secret import CheckingKey, HmacKey, SigningKey
+from ringback.signing.secret import CheckingKey, Ed25519Key, Ed25519PublicKey, HmacKey, SigningKey
 from ringback.signing.verdict import (
     MALFORMED_HEADER,
     MISSING_HEADER,
@@ -68,7 +68,7 @@ def _item_maker(key: SigningKey) -> _Sign:
     return lambda content: b"v1a," + b2a_base64(private.sign(content), newline=False)
 
 
-def verify(headers: Headers, body: bytes, keys: Sequence[CheckingKey], *, now_s: int, tolerance_s: int = TOLERANCE_S) -> Verdict:
+def verify(headers: Headers, body: bytes, keys: Sequence[CheckingKey], *, now_s: float, tolerance_s: float = TOLERANCE_S) -> Verdict:
     """Check one request against all keys that are valid now. Raises VerificationError and nothing else, for any bytes."""
     return Verifier(keys, tolerance_s).verify(headers, body, now_s=now_s)
 
@@ -78,18 +78,22 @@ class Verifier:
 
     __slots__ = ("_ed25519", "_hmac", "_tolerance_s")
 
-    def __init__(self, keys: Sequence[CheckingKey], tolerance_s: int = TOLERANCE_S) -> None:
+    def __init__(self, keys: Sequence[CheckingKey], tolerance_s: float = TOLERANCE_S) -> None:
         self._hmac = tuple((i, hmac_body.prepare(key.secret)) for i, key in enumerate(keys) if isinstance(key, HmacKey))
-        self._ed25519 = tuple((i, _ed25519_check(key.public)) for i, key in enumerate(keys) if not isinstance(key, HmacKey))
+        pairs = ((i, key) for i, key in enumerate(keys) if isinstance(key, Ed25519Key | Ed25519PublicKey))
+        self._ed25519 = tuple((i, _ed25519_check(key.public)) for i, key in pairs)
+        if len(self._hmac) + len(self._ed25519) != len(keys) or not keys:
+            raise ValueError("Standard Webhooks needs one or more HMAC or ed25519 keys, and no others")
         self._tolerance_s = tolerance_s
 
-    def verify(self, headers: Headers, body: bytes, *, now_s: int) -> Verdict:
+    def verify(self, headers: Headers, body: bytes, *, now_s: float) -> Verdict:
         """Raises VerificationError and nothing else, for any bytes."""
         message_id, timestamp, signature = _read(headers)
         signed_at_s = _seconds(timestamp)
         items = _supported_items(signature)
-        check_age(signed_at_s, now_s, self._tolerance_s)
         scheme, index = self._match(items, b"%b.%b.%b" % (message_id, timestamp, body))
+        # Only now is the time known to be the sender's.
+        check_age(signed_at_s, now_s, self._tolerance_s)
         return Verdict(scheme=scheme, key_index=index, message_id=message_id.decode("latin-1"), signed_at_s=signed_at_s)
 
     def _match(self, items: list[tuple[bytes, bytes]], content: bytes) -> tuple[str, int]:
@@ -127,6 +131,8 @@ def _seconds(text: bytes) -> int:
 def _supported_items(signature: bytes) -> list[tuple[bytes, bytes]]:
     if not signature.strip():
         raise VerificationError(MISSING_HEADER, "the signature header is empty")
+    if b"," not in signature:
+        raise VerificationError(MALFORMED_HEADER, "the signature header must hold items like v1,<base64>")
     items = []
     for item in signature.split(b" ", MAX_ITEMS)[:MAX_ITEMS]:
         version, comma, value = item.partition(b",")

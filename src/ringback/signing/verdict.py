@@ -15,6 +15,8 @@ SIGNATURE_MISMATCH: Final = "signature_mismatch"
 TIMESTAMP_TOO_OLD: Final = "timestamp_too_old"
 TIMESTAMP_IN_FUTURE: Final = "timestamp_in_future"
 BODY_HASH_MISMATCH: Final = "body_hash_mismatch"
+# The signature holds, but covers no hash of the body, so that the body may be anyone's.
+MISSING_BODY_HASH: Final = "missing_body_hash"
 IP_DENIED: Final = "ip_denied"
 DUPLICATE: Final = "duplicate"
 
@@ -26,6 +28,7 @@ REASONS: Final = (
     TIMESTAMP_TOO_OLD,
     TIMESTAMP_IN_FUTURE,
     BODY_HASH_MISMATCH,
+    MISSING_BODY_HASH,
     IP_DENIED,
     DUPLICATE,
 )

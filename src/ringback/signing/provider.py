@@ -1,0 +1,42 @@
+"""What is known about one provider? A row of the catalogue: how it proves itself, and what a person needs to know to receive from it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ringback.signing.request import Scheme
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """One row. `schemes` are those that choosing the provider accepts, newest first; `by_name_only` are older or weaker ones.
+
+    A request is judged by the first of `schemes` that it claims to be of, so that nothing can be had by leaving the newer signature away.
+    `event_id` and `event_type` are places, tried in order: `header:NAME`, `json:PATH` or `form:NAME`; with `batch` (the path of the items
+    in the body) they are places in one item. `handshakes` are names of `ringback.signing.handshake`.
+    `confidence`: high (the provider's own documentation or package was read), medium (one good secondary source), low (a lead only).
+    """
+
+    id: str
+    name: str
+    confidence: Literal["high", "medium", "low"]
+    schemes: tuple[Scheme, ...]
+    by_name_only: tuple[Scheme, ...] = ()
+    header: str = ""
+    signed: str = ""
+    secret: str = ""
+    event_id: tuple[str, ...] = ()
+    event_type: tuple[str, ...] = ()
+    batch: str = ""
+    handshakes: tuple[str, ...] = ()
+    answer: str = ""
+    retries: str = ""
+    note: str = ""
+    unconfirmed: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def scheme_names(self) -> tuple[str, ...]:
+        """Every name under which its requests can be verified."""
+        return tuple(scheme.name for scheme in (*self.schemes, *self.by_name_only))

@@ -1,0 +1,1 @@
+"""Which providers are known, and what is particular about those that no row can describe?"""

@@ -1,0 +1,211 @@
+"""How does a provider sign? The template engine: one row of data says where the signature stands, what it covers, and how.
+
+A row is a `Signed`; `prepare` turns it and the secrets of one source into a `Verifier`, so that a request costs only its own bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from ringback.errors import VerificationError
+from ringback.signing import algorithms, template, times
+from ringback.signing.algorithms import Check
+from ringback.signing.documents import find, parse_json, text_of
+from ringback.signing.encodings import decode_secret
+from ringback.signing.fetched import NO_KEYS, KeySource
+from ringback.signing.headers import Headers
+from ringback.signing.request import InboundRequest, Secret, Verifier
+from ringback.signing.secret import HmacKey
+from ringback.signing.verdict import MALFORMED_HEADER, MISSING_HEADER, NO_SUPPORTED_SCHEME, SIGNATURE_MISMATCH, Verdict, check_age
+
+# Providers send at most a few signatures while they rotate keys; each one that is tried may cost an RSA operation.
+MAX_ITEMS: Final = 16
+
+# Where a time is written: nowhere, in an item of the signature header, in a header of its own, or in the JSON body.
+TimePlace: TypeAlias = str
+_Read: TypeAlias = Callable[[bytes], tuple[list[bytes], bytes]]
+_Find: TypeAlias = Callable[[Headers], tuple[list[bytes], bytes]]
+
+
+class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
+    """A scheme whose signature stands in a header.
+
+    `headers`: names to look for, lower case; the first that is present counts. `layout`: `plain` (the value is the signature, after
+    `prefix`), `list` (several, comma-separated, `prefix` optional), `each` (every one of `headers` holds one; a name that ends in `*`
+    stands for all that begin so) or `pairs` (`key=value` items between `separator`, the signatures under `signature_key`).
+    `timestamp`: "" (none), `item:KEY` (of the pairs), `header:NAME` or `json:PATH`; its `unit` is s, ms, s_or_ms, ns, iso or http.
+    """
+
+    name: str
+    headers: tuple[str, ...]
+    content: str = "{body}"
+    algorithm: str = "hmac-sha256"
+    encoding: Literal["hex", "base64", "base64url", "base64_of_hex"] = "hex"
+    layout: Literal["plain", "list", "pairs", "each"] = "plain"
+    prefix: str = ""
+    separator: str = ","
+    signature_key: str = "v1"
+    timestamp: TimePlace = ""
+    unit: Literal["s", "ms", "s_or_ms", "ns", "iso", "http"] = "s"
+    tolerance_s: float | None = None
+    secret_encoding: str = "utf8"
+    id_header: str = ""
+
+    def applies(self, request: InboundRequest) -> bool:
+        """Is one of its signature headers there?"""
+        if self.layout == "each":
+            return bool(_each(request.headers, tuple(header.encode() for header in self.headers)))
+        return any(header.encode() in request.headers for header in self.headers)
+
+    def prepare(self, secrets: Sequence[Secret], tolerance_s: float | None) -> Verifier:
+        """Check and absorb the secrets. Raises ValueError when one cannot be used."""
+        return SignedVerifier(self, secrets, tolerance_s)
+
+
+class SignedVerifier:
+    """A `Signed` scheme with its keys."""
+
+    __slots__ = ("_content", "_find", "_id_header", "_keys", "_name", "_seconds", "_time", "_tolerance_s")
+
+    def __init__(self, scheme: Signed, secrets: Sequence[Secret], tolerance_s: float | None) -> None:
+        if not secrets:
+            raise ValueError(f"{scheme.name} needs at least one secret")
+        self._name = scheme.name
+        self._find = _finder(scheme)
+        self._time = _time_reader(scheme)
+        self._seconds = times.reader(scheme.unit)
+        self._content = template.compile_template(scheme.content)
+        self._keys = tuple(_key(scheme, index, secret) for index, secret in enumerate(secrets))
+        self._tolerance_s = tolerance_s
+        self._id_header = scheme.id_header.encode()
+
+    def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
+        """Believe the request or raise VerificationError."""
+        signatures, timestamp = self._find(request.headers)
+        if self._time is not None:
+            timestamp = self._time(request)
+        signed_at_s = self._when(timestamp)
+        for index, key, check in self._keys:
+            if check(self._content(request, timestamp, key), signatures):
+                # Only now is the time known to be the sender's.
+                if self._tolerance_s is not None and signed_at_s is not None:
+                    check_age(signed_at_s, now_s, self._tolerance_s)
+                return Verdict(self._name, index, self._message_id(request.headers), signed_at_s)
+        raise VerificationError(SIGNATURE_MISMATCH, "the signature was not made with one of the secrets over these bytes")
+
+    def _when(self, timestamp: bytes) -> float | None:
+        if not timestamp:
+            return None
+        try:
+            return self._seconds(timestamp)
+        except (ValueError, OverflowError):
+            # A time that nobody asked to check is only some more signed bytes.
+            if self._tolerance_s is None:
+                return None
+            raise VerificationError(MALFORMED_HEADER, "the timestamp cannot be read") from None
+
+    def _message_id(self, headers: Headers) -> str | None:
+        value = headers.one(self._id_header) if self._id_header else None
+        return None if value is None else value.decode("latin-1")
+
+
+def _key(scheme: Signed, index: int, secret: Secret) -> tuple[int, bytes, Check]:
+    key = decode_secret(secret, scheme.secret_encoding)
+    return index, key.secret if isinstance(key, HmacKey) else b"", algorithms.prepare(scheme.algorithm, scheme.encoding, key)
+
+
+def _finder(scheme: Signed) -> _Find:
+    names = tuple(header.encode() for header in scheme.headers)
+    if scheme.layout == "each":
+        return lambda headers: (_each(headers, names, required=True), b"")
+    read = _reader(scheme)
+    if len(names) == 1:
+        only = names[0]
+        return lambda headers: read(headers.need(only))
+    return lambda headers: read(_first(headers, names))
+
+
+def _each(headers: Headers, names: tuple[bytes, ...], *, required: bool = False) -> list[bytes]:
+    present = {field.lower(): None for field, _ in headers}
+    found = [headers.need(name) for name in present if any(_is_called(name, wanted) for wanted in names)]
+    if required and not found:
+        raise VerificationError(MISSING_HEADER, f"header {' or '.join(name.decode() for name in names)} is missing")
+    return found[:MAX_ITEMS]
+
+
+def _is_called(name: bytes, wanted: bytes) -> bool:
+    return name.startswith(wanted[:-1]) if wanted.endswith(b"*") else name == wanted
+
+
+def _first(headers: Headers, names: tuple[bytes, ...]) -> bytes:
+    for name in names:
+        value = headers.one(name)
+        if value is not None:
+            return value
+    raise VerificationError(MISSING_HEADER, f"header {' or '.join(name.decode() for name in names)} is missing")
+
+
+def _reader(scheme: Signed) -> _Read:
+    if scheme.layout == "pairs":
+        return _pairs_reader(scheme)
+    prefix = scheme.prefix.encode()
+    if scheme.layout == "list":
+        return lambda value: ([item.strip().removeprefix(prefix) for item in value.split(b",", MAX_ITEMS)[:MAX_ITEMS]], b"")
+    return _plain_reader(prefix)
+
+
+def _plain_reader(prefix: bytes) -> _Read:
+    size = len(prefix)
+
+    def read(value: bytes) -> tuple[list[bytes], bytes]:
+        if not value.startswith(prefix):
+            raise VerificationError(MALFORMED_HEADER, f"the signature must begin with {prefix.decode()}")
+        return [value[size:]], b""
+
+    return read
+
+
+def _pairs_reader(scheme: Signed) -> _Read:
+    separator, wanted = scheme.separator.encode(), scheme.signature_key.encode()
+    kind, _, key = scheme.timestamp.partition(":")
+    time_key = key.encode() if kind == "item" else None
+
+    def read(value: bytes) -> tuple[list[bytes], bytes]:
+        signatures: list[bytes] = []
+        timestamp: bytes | None = None
+        for item in value.split(separator, MAX_ITEMS)[:MAX_ITEMS]:
+            name, equals, content = item.partition(b"=")
+            name = name.strip()
+            if name == wanted and equals:
+                signatures.append(content.strip())
+            elif name == time_key:
+                if timestamp is not None:
+                    raise VerificationError(MALFORMED_HEADER, "the signature header holds two times")
+                timestamp = content.strip()
+        if time_key is not None and not timestamp:
+            raise VerificationError(MALFORMED_HEADER, f"the signature header has no item {time_key.decode()}=")
+        if not signatures:
+            reason = NO_SUPPORTED_SCHEME if b"=" in value else MALFORMED_HEADER
+            raise VerificationError(reason, f"the signature header has no item {wanted.decode()}=")
+        return signatures, timestamp or b""
+
+    return read
+
+
+def _time_reader(scheme: Signed) -> Callable[[InboundRequest], bytes] | None:
+    kind, _, place = scheme.timestamp.partition(":")
+    if kind == "header":
+        name = place.lower().encode()
+        return lambda request: request.headers.need(name)
+    if kind == "json":
+        return lambda request: _json_time(request.body, place)
+    return None
+
+
+def _json_time(body: bytes, path: str) -> bytes:
+    # The body is signed as a whole: a sender that leaves the time out may do so, a stranger cannot.
+    value = next(find(parse_json(body), path), None)
+    return text_of(value) or b""
