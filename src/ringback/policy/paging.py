@@ -1,7 +1,7 @@
 """Which rows does one page of a list hold? A walk says where to read and which way; `cut` makes the page from what was read.
 
-A list is ordered by one text column (an id, or a name), and a cursor is a position in it, not a row: rows may come and go without a gap or a
-duplicate. A walk therefore is two bounds, a direction and a limit, and any store answers it with one query.
+A list is ordered by one text column (an id, or a name), and a cursor is a position in it, not a row: rows may come and go without a gap
+or a duplicate. A walk therefore is two bounds, a direction and a limit, and any store answers it with one query.
 """
 
 from __future__ import annotations

@@ -11,9 +11,7 @@ from ringback.model.endpoints import Endpoint, EndpointSecret
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 
-_COLUMNS = (
-    "id, app_id, uid, url, description, disabled, event_types, channels, metadata, throttle_rate, version, headers, secrets, created_at, updated_at"
-)
+_COLUMNS = "id, app_id, uid, url, description, disabled, event_types, channels, metadata, throttle_rate, version, headers, secrets, created_at, updated_at"
 _Strings = tuple[str, ...]
 
 
@@ -32,8 +30,8 @@ class Sealer(Protocol):
 def insert(tx: Transaction, vault: Sealer, endpoint: Endpoint) -> None:
     """Add an endpoint; its uid must be free."""
     tx.run(
-        "INSERT INTO endpoint (id, app_id, created_at, uid, url, host, description, disabled, event_types, channels, metadata, throttle_rate, version, "
-        "headers, secrets, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO endpoint (id, app_id, created_at, uid, url, host, description, disabled, event_types, channels, metadata, "
+        "throttle_rate, version, headers, secrets, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (endpoint.id, endpoint.app_id, endpoint.created_at, *_changeable(vault, endpoint)),
     )
 
@@ -70,14 +68,15 @@ def all_of(tx: Transaction, vault: Sealer, app_id: str) -> list[Endpoint]:
 def page(tx: Transaction, vault: Sealer, app_id: str, walk: Walk) -> list[Endpoint]:
     """The live endpoints of an application that a walk reads, and one more."""
     rows = tx.rows(
-        f"SELECT {_COLUMNS} FROM endpoint WHERE app_id = ? AND id > ? AND id < ? AND deleted_at IS NULL ORDER BY id {walk.direction} LIMIT ?",
+        f"SELECT {_COLUMNS} FROM endpoint WHERE app_id = ? AND id > ? AND id < ? AND deleted_at IS NULL "
+        f"ORDER BY id {walk.direction} LIMIT ?",
         (app_id, walk.above, walk.below, walk.fetch),
     )
     return [_endpoint(vault, row) for row in rows]
 
 
 def delete(tx: Transaction, endpoint_id: str, now_us: int) -> None:
-    """Hide an endpoint; the row stays while its history does. Its unfinished deliveries are dropped by the dispatcher when it meets them."""
+    """Hide an endpoint; the row stays while its history does. The dispatcher drops its deliveries as it meets them."""
     tx.run("UPDATE endpoint SET deleted_at = ? WHERE id = ?", (now_us, endpoint_id))
 
 

@@ -62,7 +62,10 @@ def unknown_of(tx: Transaction, org_id: str, names: Sequence[str]) -> list[str]:
     for start in range(0, len(names), _NAMES_A_QUERY):
         some = names[start : start + _NAMES_A_QUERY]
         marks = ", ".join("?" * len(some))
-        known.update(row[0] for row in tx.rows(f"SELECT name FROM event_type WHERE org_id = ? AND archived = 0 AND name IN ({marks})", (org_id, *some)))
+        known.update(
+            row[0]
+            for row in tx.rows(f"SELECT name FROM event_type WHERE org_id = ? AND archived = 0 AND name IN ({marks})", (org_id, *some))
+        )
     return [name for name in names if name not in known]
 
 

@@ -8,7 +8,9 @@ from ringback.store.base import Transaction
 
 def insert(tx: Transaction, organisation: Organisation) -> None:
     """Add an organisation. Its id and name must be free."""
-    tx.run("INSERT INTO organisation (id, name, created_at) VALUES (?, ?, ?)", (organisation.id, organisation.name, organisation.created_at))
+    tx.run(
+        "INSERT INTO organisation (id, name, created_at) VALUES (?, ?, ?)", (organisation.id, organisation.name, organisation.created_at)
+    )
 
 
 def by_id(tx: Transaction, org_id: str) -> Organisation | None:

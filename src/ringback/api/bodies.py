@@ -1,0 +1,181 @@
+"""What does a request body say, and what exactly is wrong with it? Strangers' bytes in, a struct or a full list of problems out.
+
+A `Body` is made once for each kind of request. Parsing has a fast path (decode the whole, check the rules) and, when anything is odd, a
+thorough one that decodes field by field, so that every failing field is named and not only the first.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from ringback.errors import FieldProblem, InvalidField
+from ringback.policy.validation import Rule
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+# Deeper than any event anybody sends, and shallow enough that every JSON reader on the way can follow: many stop at 100, Python's at 1000.
+MAX_DEPTH: Final = 64
+
+# The `type` of a problem: broken JSON, a wrong JSON type or a missing field; and a rule that is broken.
+MALFORMED: Final = "value_error.jsondecode"
+BROKEN_RULE: Final = "value_error"
+
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS: Final = bytes(set(range(256)) - set(b'[]{}"'))
+_AT: Final = re.compile(r" - at `(key in )?\$(.*)`$")
+_STEP: Final = re.compile(r"\.([^.\[\]]+)|(\[\d+\])|(\[\.\.\.\])")
+
+
+class Alias(msgspec.Struct, frozen=True):
+    """Another name for a field, used when the field itself is absent. `single`: the value is one item of what is a list there."""
+
+    field: str
+    single: bool = False
+
+
+class Body(Generic[T]):
+    """Parses one kind of request.
+
+    The struct may have a class variable `RULES`: Python field name to `policy.validation` rule, applied to values that are neither None nor
+    unset. `aliases` are other names on the wire.
+    """
+
+    def __init__(self, shape: type[T], aliases: Mapping[str, Alias] | None = None) -> None:
+        self.shape = shape
+        self.rules: Mapping[str, Rule] = getattr(shape, "RULES", {})
+        self.aliases: Mapping[str, Alias] = aliases or {}
+        self._decoder = msgspec.json.Decoder(shape)
+        self._fields = msgspec.structs.fields(shape)
+        self.optional = not any(field.required for field in self._fields)
+        self._wire = {field.name: field.encode_name for field in self._fields}
+        self._quoted = tuple(f'"{name}"'.encode() for name in self._wire.values())
+        self._quoted_aliases = tuple(f'"{name}"'.encode() for name in self.aliases)
+
+    def parse(self, raw: bytes) -> T:
+        """The request in these bytes; no bytes at all are `{}`. Raises InvalidField with every problem there is."""
+        raw = raw or b"{}"
+        check_text(raw)
+        for quoted in self._quoted_aliases:
+            if quoted in raw:
+                return self._parse_fields(raw)
+        for quoted in self._quoted:
+            if raw.count(quoted) > 1:
+                return self._parse_fields(raw)
+        try:
+            value = self._decoder.decode(raw)
+        except (ValueError, RecursionError):
+            return self._parse_fields(raw)
+        problems = [problem for name in self.rules for problem in self._broken(name, self._wire[name], getattr(value, name))]
+        if problems:
+            raise InvalidField(*problems)
+        return value
+
+    def _parse_fields(self, raw: bytes) -> T:
+        members = _members(raw)
+        problems = _repeated(raw, members, (*self._wire.values(), *self.aliases))
+        values: dict[str, Any] = {}
+        for field in self._fields:
+            given, single = self._given(field.encode_name, members)
+            if given is None:
+                if field.required:
+                    problems.append(FieldProblem(("body", field.encode_name), "the field is missing; it is required", MALFORMED))
+                continue
+            content = bytes(members[given])
+            if single and content != b"null":
+                content = b"[" + content + b"]"
+            try:
+                values[field.name] = msgspec.json.decode(content, type=field.type)
+            except ValueError as error:
+                problems.append(_explained(given, content, str(error)))
+            else:
+                problems += self._broken(field.name, given, values[field.name])
+        if problems:
+            raise InvalidField(*problems)
+        return self.shape(**values)
+
+    def _given(self, wire: str, members: Mapping[str, msgspec.Raw]) -> tuple[str | None, bool]:
+        if wire in members:
+            return wire, False
+        for name, alias in self.aliases.items():
+            if alias.field == wire and name in members:
+                return name, alias.single
+        return None, False
+
+    def _broken(self, name: str, wire: str, value: Any) -> list[FieldProblem]:
+        rule = self.rules.get(name)
+        if rule is None or value is None or value is msgspec.UNSET:
+            return []
+        return [FieldProblem(("body", wire, *where), message) for where, message in rule(value)]
+
+
+def check_text(raw: bytes) -> None:
+    """Is this UTF-8, and nested no deeper than `MAX_DEPTH`? Raises InvalidField. Linear in time, and free of recursion."""
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            message = f"the body is not UTF-8: byte {raw[error.start]:#04x} at offset {error.start}; encode it as UTF-8"
+            raise InvalidField(FieldProblem(("body",), message, MALFORMED)) from None
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        message = f"the body is nested deeper than {MAX_DEPTH} levels; flatten it"
+        raise InvalidField(FieldProblem(("body",), message, MALFORMED))
+
+
+def _depth(raw: bytes) -> int:
+    # Escaped quotes go first, then all but quotes and brackets; every other piece between quotes is then inside a string.
+    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_BRACKETS, _NOT_BRACKETS)
+    # Most brackets of real bodies are leaves: one pass that drops `[]` pairs leaves little to count.
+    brackets = b"".join(bare.split(b'"')[::2])
+    leaves = brackets.replace(b"[]", b"")
+    # "[" is 0x5B and "]" is 0x5D: 0x5C minus either is one step down or up.
+    return int(leaves != brackets) + max(accumulate(map(0x5C.__sub__, leaves)), default=0)
+
+
+def _members(raw: bytes) -> dict[str, msgspec.Raw]:
+    try:
+        return msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError as error:
+        text = str(error).split(" - at ")[0]
+        raise InvalidField(FieldProblem(("body",), f"the body must be a JSON object: {text}", MALFORMED)) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidField(FieldProblem(("body",), f"the body is not JSON: {error}", MALFORMED)) from None
+
+
+def _repeated(raw: bytes, members: Mapping[str, msgspec.Raw], names: tuple[str, ...]) -> list[FieldProblem]:
+    # A key that stands outside of all values more than once stands twice at the top level: the decoder keeps the last alone.
+    problems = []
+    for name in names:
+        quoted = f'"{name}"'.encode()
+        count = raw.count(quoted)
+        if count > 1 and count - sum(bytes(value).count(quoted) for value in members.values()) > 1:
+            problems.append(FieldProblem(("body", name), "the field stands in the body more than once; give it once", MALFORMED))
+    return problems
+
+
+def _explained(wire: str, content: bytes, text: str) -> FieldProblem:
+    match = _AT.search(text)
+    where: list[str] = []
+    if match is not None:
+        text = text[: match.start()]
+        for name, index, any_key in _STEP.findall(match[2]):
+            if any_key:
+                where += _wrong_key(content, text)
+                break
+            where.append(name or index)
+    kind = MALFORMED if ", got " in text or "malformed" in text else BROKEN_RULE
+    return FieldProblem(("body", wire, *where), text, kind)
+
+
+def _wrong_key(content: bytes, text: str) -> list[str]:
+    # The decoder does not say which member of a map is wrong: in maps of strings it is the first that is none.
+    if "`str" not in text:
+        return []
+    for key, value in msgspec.json.decode(content, type=dict[str, msgspec.Raw]).items():
+        if not bytes(value).startswith(b'"'):
+            return [key]
+    return []

@@ -1,0 +1,89 @@
+"""Is the server well, ready, and what do its numbers say? The operations that machines poll."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from ringback.api.auth import Access
+from ringback.api.problems import Header
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.errors import Unauthenticated
+from ringback.model.applications import TokenKind
+from ringback.services.health import Health
+from ringback.services.tokens import Tokens
+
+# The content type of the Prometheus text format, version 0.0.4.
+_PROMETHEUS: Header = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+# Whoever sets one of these speaks for somebody else, so a loopback address says nothing about the client.
+_PROXY_HEADERS = frozenset((b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"))
+
+
+class HealthStatus(msgspec.Struct, frozen=True):
+    """How one part does."""
+
+    status: Literal["ok", "error"]
+
+
+class HealthOut(msgspec.Struct, frozen=True):
+    """How each part does. There is no cache apart from the process that answers."""
+
+    database: HealthStatus
+    queue: HealthStatus
+    cache: HealthStatus
+
+
+def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics_access: str) -> list[Operation]:
+    """The operations of this module. `metrics_access`: `local`, `token` or `open`."""
+
+    async def report(call: Call) -> Answer:
+        found = await health.report()
+        shown = HealthOut(database=_status(found.database), queue=_status(found.queue), cache=_status(True))
+        return answer(200 if found.well else 500, shown)
+
+    async def ping(call: Call) -> Answer:
+        return NO_CONTENT
+
+    async def ready(call: Call) -> Answer:
+        is_ready = await health.ready()
+        return answer(200 if is_ready else 503, {"ready": is_ready})
+
+    async def scrape(call: Call) -> Answer:
+        await _check_metrics_access(call, tokens, metrics_access)
+        return Answer(200, metrics(), _PROMETHEUS)
+
+    def operation(path: str, summary: str, handler: Callable[[Call], object], answers: dict[int, object]) -> Operation:
+        return Operation(method="GET", path=path, summary=summary, handler=handler, access=Access.OPEN, answers=answers)  # type: ignore[arg-type]
+
+    return [
+        operation("/api/v1/health", "How the server does", report, {200: HealthOut}),
+        operation("/api/v1/health/ping", "Whether the server answers", ping, {204: None}),
+        operation("/api/v1/ready", "Whether the server wants requests", ready, {200: dict[str, bool]}),
+        operation("/metrics", "Numbers for Prometheus", scrape, {200: str}),
+    ]
+
+
+async def _check_metrics_access(call: Call, tokens: Tokens, metrics_access: str) -> None:
+    if metrics_access == "open" or (metrics_access == "local" and _is_local(call)):
+        return
+    authorization = next((value for name, value in call.scope["headers"] if name == b"authorization"), None)
+    who = await tokens.authenticate(authorization)
+    if who.kind is not TokenKind.ORG:
+        raise Unauthenticated("Metrics need an org token")
+
+
+def _is_local(call: Call) -> bool:
+    client = call.scope.get("client")
+    if client is None or any(name in _PROXY_HEADERS for name, _ in call.scope["headers"]):
+        return False
+    try:
+        return ipaddress.ip_address(client[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _status(well: bool) -> HealthStatus:
+    return HealthStatus("ok" if well else "error")

@@ -1,0 +1,208 @@
+"""What does every operation share? An operation is declared once, as a value; this carries a request through it.
+
+Authenticate, authorise, read the body, repeat or run, answer: the same for all. What a noun adds is a list of `Operation`s, each with a
+small handler that parses, calls one verb of a service and renders. The published specification is made from the same declarations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from ringback.api.auth import Access, authorise
+from ringback.api.bodies import Body
+from ringback.api.idempotency import Repeats
+from ringback.api.intake import BodyReader
+from ringback.api.problems import JSON_TYPE, Header, MethodNotAllowed, NotImplementedYet
+from ringback.api.queries import Query
+from ringback.model.applications import TokenKind
+from ringback.services.idempotency import Effect, StoredAnswer, digest
+from ringback.services.tokens import Principal, Tokens
+
+T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back: a status, and a body of the given type (JSON unless it says otherwise); no body with 204."""
+
+    status: int
+    body: bytes = b""
+    content_type: Header = JSON_TYPE
+    headers: tuple[Header, ...] = ()
+
+
+def answer(status: int, value: Any) -> Answer:
+    """A JSON answer."""
+    return Answer(status, msgspec.json.encode(value))
+
+
+# Success without anything to say.
+NO_CONTENT = Answer(204)
+
+
+class Call:
+    """One authenticated request, as its handler sees it.
+
+    `key` is the digest of its idempotency key, None without one. A handler that keeps the answer by other means than `keeping` sets `kept`.
+    """
+
+    __slots__ = ("_keep", "kept", "key", "params", "query", "raw", "scope", "who")
+
+    def __init__(
+        self,
+        who: Principal,
+        params: Mapping[str, str],
+        query: Query,
+        raw: bytes,
+        scope: Scope,
+        key: bytes | None = None,
+        keep: Callable[[Effect, int, bytes], None] | None = None,
+    ) -> None:
+        self.who = who
+        self.params = params
+        self.query = query
+        self.raw = raw
+        self.scope = scope
+        self.key = key
+        self.kept = False
+        self._keep = keep
+
+    def parsed(self, body: Body[T]) -> T:
+        """The request body. Raises InvalidField."""
+        return body.parse(self.raw)
+
+    def keeping(self, render: Callable[[R], Answer]) -> Callable[[Effect, R], None] | None:
+        """What a service must call in the transaction of the effect, so that a repeated request gets this answer; None without a key."""
+        keep = self._keep
+        if keep is None:
+            return None
+
+        def also(tx: Effect, result: R) -> None:
+            rendered = render(result)
+            keep(tx, rendered.status, rendered.body)
+            self.kept = True
+
+        return also
+
+
+# Who calls an operation that needs no token; such a caller owns nothing.
+_NOBODY = Principal(TokenKind.APP, "", "", "")
+
+Handler = Callable[[Call], Awaitable[Answer]]
+Rebuilder = Callable[[Call, StoredAnswer], Awaitable[Answer]]
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A query parameter, for the specification: its name, its JSON Schema, what it means."""
+
+    name: str
+    schema: dict[str, Any]
+    meaning: str = ""
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """One method on one path (`/api/v1/app/{app_id}`). `answers` maps a success status to the type of its body, None = no body.
+
+    `rebuild` makes the answer to a repeated request out of what was kept, where that is less than the answer itself.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    access: Access
+    answers: Mapping[int, Any]
+    body: Body[Any] | None = None
+    query: tuple[Parameter, ...] = ()
+    rebuild: Rebuilder | None = None
+
+
+class Pipeline:
+    """Carries requests through operations."""
+
+    def __init__(self, tokens: Tokens, repeats: Repeats, reader: BodyReader) -> None:
+        self._tokens = tokens
+        self._repeats = repeats
+        self._reader = reader
+
+    async def run(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
+        """The answer of one operation to one request. Raises RingbackError."""
+        headers = dict(scope["headers"])
+        who = await self._caller(operation, headers)
+        raw = b""
+        if operation.body is not None:
+            raw = await self._reader.read(headers, receive)
+        try:
+            return await self._answered(operation, who, raw, headers, scope)
+        finally:
+            self._reader.release(raw)
+
+    async def _caller(self, operation: Operation, headers: Mapping[bytes, bytes]) -> Principal:
+        if operation.access is Access.OPEN:
+            return _NOBODY
+        who = await self._tokens.authenticate(headers.get(b"authorization"))
+        authorise(operation.access, who)
+        return who
+
+    async def _answered(self, operation: Operation, who: Principal, raw: bytes, headers: Mapping[bytes, bytes], scope: Scope) -> Answer:
+        query = Query(scope["query_string"])
+        params = scope.get("path_params", {})
+        key = headers.get(b"idempotency-key") if operation.method == "POST" and who is not _NOBODY else None
+        if not key:
+            return await operation.handler(Call(who, params, query, raw, scope))
+
+        target = scope.get("raw_path", scope["path"].encode()) + b"?" + scope["query_string"]
+        mark = digest(who.token_id, key, operation.method, target)
+
+        async def run(keep: Callable[[Effect, int, bytes], None]) -> tuple[int, bytes, bool]:
+            call = Call(who, params, query, raw, scope, mark, keep)
+            given = await operation.handler(call)
+            return given.status, given.body, call.kept
+
+        async def rebuild(kept: StoredAnswer) -> StoredAnswer:
+            if operation.rebuild is None:
+                return kept
+            given = await operation.rebuild(Call(who, params, query, raw, scope), kept)
+            return StoredAnswer(given.status, given.body)
+
+        once = await self._repeats.once(mark, run, rebuild)
+        return Answer(once.status, once.body)
+
+
+class Resource:
+    """The ASGI application of one path: its operations by method. HEAD is answered wherever GET is."""
+
+    def __init__(self, pipeline: Pipeline, operations: Sequence[Operation], unbuilt: Sequence[str] = ()) -> None:
+        self._pipeline = pipeline
+        self._operations = {operation.method: operation for operation in operations}
+        self._unbuilt = frozenset(unbuilt)
+        if "GET" in self._operations:
+            self._operations["HEAD"] = self._operations["GET"]
+        self._allowed = tuple(sorted({*self._operations, *self._unbuilt, "OPTIONS"}))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. Raises RingbackError before anything is sent."""
+        method = scope["method"]
+        operation = self._operations.get(method)
+        if operation is None:
+            if method in self._unbuilt:
+                raise NotImplementedYet(method, scope["path"])
+            if method != "OPTIONS":
+                raise MethodNotAllowed(method, self._allowed)
+            await send_answer(send, Answer(204, headers=((b"allow", ", ".join(self._allowed).encode()),)))
+            return
+        given = await self._pipeline.run(operation, scope, receive)
+        await send_answer(send, given, without_body=method == "HEAD")
+
+
+async def send_answer(send: Send, given: Answer, *, without_body: bool = False) -> None:
+    """Send an answer as ASGI messages."""
+    headers: list[Header] = list(given.headers)
+    if given.status != 204:
+        headers += [given.content_type, (b"content-length", str(len(given.body)).encode())]
+    await send({"type": "http.response.start", "status": given.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if without_body else given.body})

@@ -1,0 +1,50 @@
+"""Is this server well? It is when its store reads and commits, and its dispatcher runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from ringback.errors import RingbackError
+from ringback.store.base import Store
+
+# A store that takes longer than this to answer a trivial question is of no use to anybody; probes commonly give up after 5 s.
+_DEADLINE_S = 3.0
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What works: the store reads and commits, the dispatcher takes work."""
+
+    database: bool
+    queue: bool
+
+    @property
+    def well(self) -> bool:
+        """Does everything work?"""
+        return self.database and self.queue
+
+
+class Health:
+    """Looks for itself. `dispatching` and `ready` say whether deliveries run, and whether requests are wanted (not while draining)."""
+
+    def __init__(self, store: Store, *, dispatching: Callable[[], bool] = lambda: True, ready: Callable[[], bool] = lambda: True) -> None:
+        self._store = store
+        self._dispatching = dispatching
+        self._ready = ready
+
+    async def report(self) -> Report:
+        """How it stands, found out by a read and a commit. Never raises for a store that fails."""
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                await self._store.read(lambda tx: tx.row("SELECT 1 FROM organisation LIMIT 1"))
+                await self._store.write(lambda tx: tx.row("SELECT 1 FROM organisation LIMIT 1"))
+            database = True
+        except (RingbackError, TimeoutError):
+            database = False
+        return Report(database, self._dispatching())
+
+    async def ready(self) -> bool:
+        """Should this server be sent requests?"""
+        return self._ready() and (await self.report()).well
