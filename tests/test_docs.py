@@ -1,0 +1,108 @@
+"""The documents are true of the code: what exists is documented, what is made from code is fresh, what is linked exists."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def _generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATOR = _generator()
+
+
+@pytest.mark.parametrize("name", GENERATOR.PAGES)
+def test_the_generated_page_is_what_the_code_says(name: str) -> None:
+    made = GENERATOR.PAGES[name]()
+    assert (REFERENCE / name).read_text("utf-8") == made, "run .venv/bin/python docs/generate.py"
+
+
+def _error_codes() -> set[str]:
+    """Codes that an answer may carry: `code = "…"` of error classes, and the literal codes that are raised."""
+    codes = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                assignments = [inner for inner in node.body if isinstance(inner, ast.Assign) and isinstance(inner.value, ast.Constant)]
+                codes |= {str(a.value.value) for a in assignments if getattr(a.targets[0], "id", "") == "code"}  # type: ignore[attr-defined]  # filtered above
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refused" and isinstance(node.args[0], ast.Constant):
+                codes.add(str(node.args[0].value))
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Unavailable", "StoreFailure"):
+                codes |= {str(k.value.value) for k in node.keywords if k.arg == "code" and isinstance(k.value, ast.Constant)}
+    return codes
+
+
+def test_every_error_code_is_documented() -> None:
+    page = (REFERENCE / "errors.md").read_text("utf-8")
+    assert sorted(code for code in _error_codes() if f"`{code}`" not in page) == []
+
+
+def test_every_error_class_of_an_attempt_is_documented() -> None:
+    from ringback.model.attempts import ErrorClass
+
+    page = (REFERENCE / "errors.md").read_text("utf-8")
+    assert [error.value for error in ErrorClass if f"`{error.value}`" not in page] == []
+
+
+def _anchors(file: Path) -> set[str]:
+    """What GitHub makes of a document's headings."""
+    headings = [line.lstrip("#").strip().lower() for line in file.read_text("utf-8").splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(document: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (document.parent / name).resolve() if name else document
+        if not file.exists() or (anchor and anchor not in _anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_script_and_command_in_a_shell_block_exists(document: Path) -> None:
+    from ringback.cli.main import COMMANDS
+
+    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", document.read_text("utf-8"), re.DOTALL)
+    scripts = {word for block in blocks for word in re.findall(r"(?:^|[\s(])((?:scripts|\.ci)/[\w-]+)", block)}
+    commands = {word for block in blocks for word in re.findall(r"(?:^|bin/|[\s(])ringback ([a-z]+)", block)}
+    assert sorted(script for script in scripts if not (ROOT / script).exists()) == []
+    assert sorted(commands - set(COMMANDS)) == []
+
+
+def test_the_readme_names_the_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert "scripts/serve" in readme and "scripts/test" in readme
+
+
+def test_settings_that_documents_mention_exist() -> None:
+    from ringback.config.load import _NOT_SETTINGS
+    from ringback.config.settings import declared_settings
+
+    known = {f"RINGBACK_{declared.name.upper()}" for declared in declared_settings()} | {"RINGBACK_CONFIG"}
+    known |= {f"RINGBACK_{alias.upper()}" for declared in declared_settings() for alias in declared.aliases}
+    mentioned = {
+        (document.name, variable)
+        for document in DOCUMENTS
+        for variable in re.findall(r"RINGBACK_[A-Z_]*[A-Z]", document.read_text("utf-8"))
+    }
+    assert sorted(pair for pair in mentioned if pair[1] not in known and not _NOT_SETTINGS.fullmatch(pair[1])) == []
