@@ -137,8 +137,8 @@ def test_names_that_hang_for_good_do_not_delay_names_that_answered_before(run: R
         # All of the threads for unknown names are taken, not only those that count.
         resolver = Resolver(lookup=dns, settings=ResolverSettings(slow_s=0.0005, keep_s=0.0, timeout_s=15.0))
         await resolver.resolve("healthy.example")
-        hanging = [asyncio.ensure_future(resolver.resolve(f"hang{i}.example")) for i in range(1_000)]
-        await until(lambda: len(dns.asked) >= 1 + 512)
+        hanging = [asyncio.ensure_future(resolver.resolve(f"hang{i}.example")) for i in range(1_500)]
+        await until(lambda: len(dns.asked) >= 1 + 1_024)
         async with asyncio.timeout(PROMPT_S):
             await resolver.resolve("healthy.example")
         for task in hanging:

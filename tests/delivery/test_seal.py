@@ -109,15 +109,8 @@ def test_user_and_password_of_the_url_become_basic_authorization_unless_set() ->
 
 
 def test_secrets_are_masked_in_the_record() -> None:
-    headers = {
-        "Authorization": "Bearer x",
-        "X-Api-Key": "k",
-        "X-Auth-Token": "t",
-        "Cookie": "c",
-        "Proxy-Authorization": "p",
-        "X-Own": "o",
-        "X-Fine": "f",
-    }
+    secret = ("Authorization", "X-Api-Key", "X-Auth-Token", "Cookie", "Proxy-Authorization", "X-Own")
+    headers = {**dict.fromkeys(secret, "k"), "X-Fine": "f"}
     shown = dict(masked_headers(sealed(headers=headers).head, sensitive={"x-own"}))
     assert {name for name, value in shown.items() if value == "***"} == set(secret)
     assert shown["X-Fine"] == "f"

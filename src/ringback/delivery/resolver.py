@@ -110,10 +110,10 @@ class Resolver:
         self._start_thread = start_thread
         self._entries: dict[str, _Entry] = {}
         self._flights: dict[str, _Flight] = {}
-        # A thread waiting in a lookup costs some 30 KB. Names that answered lately hang seldom, so few threads do; unknown names may
-        # be a flood of hanging ones, so there may be many; suspects get what is left over.
+        # A thread waiting in a lookup costs 31 KB. Names that answered lately hang seldom, so few threads do; unknown names may be a
+        # flood of hanging ones, and while threads are left the next healthy one finds room; suspects share what cannot grow.
         self._proven = _Lane(abreast=8, most=64)
-        self._unknown = _Lane(abreast=8, most=512)
+        self._unknown = _Lane(abreast=8, most=1_024)
         self._suspects = _Lane(abreast=4, most=4)
 
     @property

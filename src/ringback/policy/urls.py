@@ -75,7 +75,7 @@ def split_url(text: str) -> UrlParts:
         target += "?" + quote(url.query, safe=_TARGET_SAFE)
     return UrlParts(
         scheme=scheme,
-        host=_host(url.hostname),
+        host=_host(url.hostname, bracketed="[" in url.netloc),
         port=port if port is not None else DEFAULT_PORTS[scheme],
         target=target,
         userinfo=userinfo,
@@ -90,12 +90,12 @@ def normalise_url(text: str) -> str:
     return f"{parts.scheme}://{userinfo}{parts.authority}{parts.target}"
 
 
-def _host(host: str) -> str:
+def _host(host: str, *, bracketed: bool) -> str:
     literal = parse_literal(host)
+    if bracketed and (literal is None or ":" not in host):
+        raise ValueError(f"the host [{host}] is not an IPv6 address")
     if literal is not None:
         return str(literal)
-    if ":" in host:
-        raise ValueError(f"the host [{host}] is not an IPv6 address")
     if not host.isascii():
         try:
             host = idna.encode(host, uts46=True).decode("ascii")
