@@ -12,10 +12,11 @@ from ringback.model.messages import Message
 class Handoff(Protocol):
     """Takes deliveries that were just committed."""
 
-    def reserve(self, endpoint_id: str) -> bool:
+    def reserve(self, endpoint_id: str, app_id: str) -> bool:
         """May the next delivery of this endpoint be handed over in memory? False: it goes through the database, and will be claimed from there.
 
-        True only when nothing older of that endpoint waits in the database, and its queue has room.
+        True only when nothing older of that endpoint waits in the database, and its queue has room. Each True is answered by `hand_over` or
+        `unreserve`, each False by `spilled`.
         """
         ...
 
@@ -27,8 +28,16 @@ class Handoff(Protocol):
         """A reserved delivery was not committed after all."""
         ...
 
-    def wake(self, endpoint_id: str, due_at: int) -> None:
+    def spilled(self, endpoint_id: str) -> None:
+        """A delivery that could not be reserved is durable now, or was not committed after all."""
+        ...
+
+    def wake(self, endpoint_id: str, app_id: str, due_at: int) -> None:
         """Something of this endpoint is, or will be, due in the database at `due_at` (microseconds since 1970)."""
+        ...
+
+    def stop(self, endpoint_id: str) -> None:
+        """The endpoint was disabled or deleted: what is left of its deliveries ends now."""
         ...
 
     def in_flight(self, endpoint_id: str) -> int:

@@ -25,6 +25,8 @@ _COLUMNS: Final = f"{_HEAD}, a.response, a.response_head, a.request_head, a.sequ
 _PHASES_AT: Final = 14
 # Response bodies may be 20 kB each: a list without content leaves them where they are.
 _COLUMNS_WITHOUT_BODIES: Final = f"{_HEAD}, x'', x'', x'', a.sequence"
+# CROSS keeps the order of the join: each endpoint of the application (deleted ones too), then its attempts of one message.
+_OF_APPLICATION: Final = "endpoint e CROSS JOIN attempt a ON a.endpoint_id = e.id"
 # A minute's attempts are counted when they are recorded.
 _MINUTE_US: Final = 60_000_000
 # Ids are made when an attempt begins, to 4 ms; one minute more also covers a clock that was set back meanwhile.
@@ -98,16 +100,12 @@ def attempt_of(row: Row) -> Attempt:
     return Attempt(*values)
 
 
-def get(tx: Transaction, endpoint_ids: Sequence[str], message_id: str, attempt_id: str) -> Attempt | None:
-    """One attempt of a message, to one of these endpoints."""
-    for endpoint_id in endpoint_ids:
-        row = tx.row(
-            f"SELECT {_COLUMNS} FROM attempt a WHERE a.endpoint_id = ? AND a.message_id = ? AND a.id = ?",
-            (endpoint_id, message_id, attempt_id),
-        )
-        if row is not None:
-            return attempt_of(row)
-    return None
+def get(tx: Transaction, app_id: str, message_id: str, attempt_id: str) -> Attempt | None:
+    """One attempt to deliver a message of an application."""
+    row = tx.row(
+        f"SELECT {_COLUMNS} FROM {_OF_APPLICATION} WHERE e.app_id = ? AND a.message_id = ? AND a.id = ?", (app_id, message_id, attempt_id)
+    )
+    return None if row is None else attempt_of(row)
 
 
 def by_endpoint(tx: Transaction, endpoint_id: str, walk: Walk, chosen: AttemptFilter, *, content: bool) -> Page[Attempt]:
@@ -130,8 +128,7 @@ def by_message(
     """One page of the attempts to deliver a message, to all endpoints of its application or to one."""
     join, condition, parameters = chosen.sql()
     if endpoint_id is None:
-        # CROSS keeps the order of the join: every endpoint of the application, then its attempts of this message.
-        source, scope, value = "endpoint e CROSS JOIN attempt a ON a.endpoint_id = e.id", "e.app_id = ?", app_id
+        source, scope, value = _OF_APPLICATION, "e.app_id = ?", app_id
     else:
         source, scope, value = "attempt a", "a.endpoint_id = ?", endpoint_id
     rows = tx.rows(
@@ -190,10 +187,8 @@ def _pairs(tx: Transaction, endpoint_id: str, walk: Walk, limit: int, live: bool
     return [_pair(message_id, best, last, next_at if live else None) for message_id, best, last, next_at in rows]
 
 
-def unattempted(
-    tx: Transaction, app_id: str, endpoint_id: str, walk: Walk, chosen: MessageFilter, read: Reading
-) -> Page[tuple[Message, Pair]]:
-    """One page of the messages that wait for their first attempt to a live endpoint. Looks at all its unfinished deliveries."""
+def unattempted(tx: Transaction, endpoint_id: str, walk: Walk, chosen: MessageFilter, read: Reading) -> Page[tuple[Message, Pair]]:
+    """One page of the messages that wait for their first attempt to a live endpoint. Looks at each of its unfinished deliveries."""
     condition, parameters = chosen.sql()
     rows = tx.rows(
         f"SELECT {read.columns} FROM delivery d JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "

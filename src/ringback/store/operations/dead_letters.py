@@ -9,12 +9,19 @@ import msgspec
 from ringback.model.deliveries import DeadLetter
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
-from ringback.store.operations.deliveries import waits_manually
-from ringback.store.operations.walks import beyond, bounded, one_of
+from ringback.store.operations.walks import EXAMINED_MAX, beyond, bounded, one_of
 
-_COLUMNS: Final = "id, org_id, app_id, endpoint_id, message_id, event_type, cause, detail, attempts, sequence, died_at"
-# Letters examined in one step of a replay or discard: their ids are counted on the event loop, in a fraction of a millisecond.
-_STEP_ROWS: Final = 2_000
+_COLUMNS: Final = (
+    "d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, d.attempts, d.sequence, d.died_at"
+)
+# Can it be attempted? Its endpoint is live, its payload is there (the parameter is now), and no manual attempt waits already.
+_REPLAYABLE: Final = (
+    "EXISTS (SELECT 1 FROM endpoint e JOIN message m ON m.app_id = e.app_id AND m.id = d.message_id WHERE e.id = d.endpoint_id AND e.disabled = 0 "
+    "AND e.deleted_at IS NULL AND m.payload IS NOT NULL AND m.expires_at > ?) "
+    "AND NOT EXISTS (SELECT 1 FROM delivery w WHERE w.message_id = d.message_id AND w.endpoint_id = d.endpoint_id AND w.trigger = 1)"
+)
+# Letters that one step may look at for those that fit: a step runs on the event loop, and an id is passed in 50 nanoseconds.
+_STEP_EXAMINED: Final = 2_000
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -35,19 +42,14 @@ class Chosen(msgspec.Struct, frozen=True):
         """Does finding them take a long walk?"""
         return self.ids is None and (bool(self.event_types) or self.cause is not None)
 
-    def sql(self) -> tuple[str, list[Any]]:
-        """Conditions on a dead letter, each beginning with AND, with their parameters."""
-        text, parameters = "", list[Any]()
-        if self.event_types:
-            text += f" AND event_type IN {one_of(self.event_types)}"
-            parameters += self.event_types
-        if self.cause is not None:
-            text += " AND cause = ?"
-            parameters.append(self.cause)
-        if self.ids is not None:
-            text += f" AND id IN {one_of(self.ids)}"
-            parameters += self.ids
-        return text, parameters
+
+class Step(msgspec.Struct, frozen=True):
+    """What one step of a long walk did: letters replayed or discarded, letters passed over, endpoints to wake, and the walk that is left."""
+
+    count: int
+    skipped: int
+    endpoint_ids: frozenset[str]
+    rest: Walk | None
 
 
 def dead_letter_of(row: Row) -> DeadLetter:
@@ -57,71 +59,100 @@ def dead_letter_of(row: Row) -> DeadLetter:
 
 def get(tx: Transaction, dead_letter_id: str) -> DeadLetter | None:
     """The dead letter of this id, unless it was discarded."""
-    row = tx.row(f"SELECT {_COLUMNS} FROM dead_letter WHERE id = ? AND state = 'dead'", (dead_letter_id,))
+    row = tx.row(f"SELECT {_COLUMNS} FROM dead_letter d WHERE d.id = ? AND d.state = 'dead'", (dead_letter_id,))
     return None if row is None else dead_letter_of(row)
+
+
+def owner(tx: Transaction, endpoint_id: str) -> tuple[str, str] | None:
+    """The org and the application that an endpoint, deleted or not, belongs to."""
+    row = tx.row("SELECT a.org_id, a.id FROM endpoint e JOIN application a ON a.id = e.app_id WHERE e.id = ?", (endpoint_id,))
+    return None if row is None else (row[0], row[1])
 
 
 def listed(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Page[DeadLetter]:
     """One page of dead letters."""
-    stopped_at = None
-    if chosen:
-        # The index holds the undiscarded letters alone; naming their state lets it be used.
-        walk, stopped_at = bounded(tx, walk, "dead_letter", f"state = 'dead' AND {scope.column}", scope.value)
-    return cut(_read(tx, scope, walk, chosen), walk, stopped_at)
+    near, stopped_at = _near(tx, scope, walk, chosen)
+    source, parameters = _walked(scope, near, chosen)
+    rows = tx.rows(f"SELECT {_COLUMNS} FROM {source} LIMIT ?", (*parameters, walk.fetch))
+    return cut([dead_letter_of(row) for row in rows], walk, stopped_at)
 
 
-def _read(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> list[DeadLetter]:
-    condition, parameters = chosen.sql()
+def count(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> int:
+    """How many letters a walk would meet."""
+    source, parameters = _walked(scope, walk, chosen)
+    row = tx.row(f"SELECT COUNT(*) FROM (SELECT 1 FROM {source})", parameters)
+    return 0 if row is None else int(row[0])
+
+
+def try_replay(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: int) -> Step:
+    """What `replay` of the next `walk.limit` letters would do; nothing is changed."""
+    source, parameters = _walked(scope, walk, chosen)
+    row = tx.row(
+        f"SELECT COUNT(*), COALESCE(SUM(replayable), 0), MAX(id) FROM (SELECT d.id, {_REPLAYABLE} AS replayable FROM {source} LIMIT ?) x",
+        (now_us, *parameters, walk.limit),
+    )
+    met, ready, last = row or (0, 0, None)
+    return Step(ready, met - ready, frozenset(), None if met < walk.limit else beyond(walk, last))
+
+
+def replay(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: int) -> Step:
+    """Give each of the next `walk.limit` letters one manual attempt, now, if it can be made. They stay until it succeeds."""
+    near, stopped_at = _near(tx, scope, walk, chosen, _STEP_EXAMINED)
+    source, parameters = _walked(scope, near, chosen)
     rows = tx.rows(
-        f"SELECT {_COLUMNS} FROM dead_letter WHERE state = 'dead' AND {scope.column} = ? AND id > ? AND id < ?{condition} "
-        f"ORDER BY id {walk.direction} LIMIT ?",
-        (scope.value, walk.above, walk.below, *parameters, walk.fetch),
+        f"SELECT d.id, d.endpoint_id, d.message_id, d.app_id, d.sequence, {_REPLAYABLE} FROM {source} LIMIT ?",
+        (now_us, *parameters, walk.limit),
     )
-    return [dead_letter_of(row) for row in rows]
-
-
-class Stretch(msgspec.Struct, frozen=True):
-    """What one step of a long walk found, and the walk that is left; None when it has ended."""
-
-    letters: list[DeadLetter]
-    rest: Walk | None
-
-
-def stretch(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Stretch:
-    """The next letters of a long walk, `walk.limit` at most; perhaps none, when many in a row did not fit."""
-    near, stopped_at = walk, None
-    if chosen:
-        near, stopped_at = bounded(tx, walk, "dead_letter", f"state = 'dead' AND {scope.column}", scope.value, _STEP_ROWS)
-    letters = _read(tx, scope, near, chosen)
-    if len(letters) > walk.limit:
-        return Stretch(letters[: walk.limit], beyond(walk, letters[walk.limit - 1].id))
-    return Stretch(letters, None if stopped_at is None else beyond(walk, stopped_at))
-
-
-def replayable(tx: Transaction, letter: DeadLetter, now_us: int) -> bool:
-    """Can it be attempted? Its endpoint is live, its payload is there, and no manual attempt waits already."""
-    live = tx.row(
-        "SELECT 1 FROM endpoint e JOIN message m ON m.app_id = e.app_id AND m.id = ? "
-        "WHERE e.id = ? AND e.disabled = 0 AND e.deleted_at IS NULL AND m.payload IS NOT NULL AND m.expires_at > ?",
-        (letter.message_id, letter.endpoint_id, now_us),
+    ready = [row[1:5] for row in rows if row[5]]
+    tx.run_many(
+        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, 1, ?, ?, 0, 'waiting')",
+        [(endpoint_id, now_us, message_id, app_id, sequence) for endpoint_id, message_id, app_id, sequence in ready],
     )
-    return live is not None and not waits_manually(tx, letter.endpoint_id, letter.message_id)
+    return Step(len(ready), len(rows) - len(ready), frozenset(row[0] for row in ready), _rest(walk, rows, stopped_at))
 
 
-def replay(tx: Transaction, letter: DeadLetter, now_us: int) -> None:
-    """Give a replayable letter one manual attempt, now. It stays until the attempt succeeds."""
-    tx.run(
-        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
-        "VALUES (?, ?, ?, 1, ?, ?, 0, 'waiting')",
-        (letter.endpoint_id, now_us, letter.message_id, letter.app_id, letter.sequence),
-    )
-
-
-def discard(tx: Transaction, letter: DeadLetter) -> None:
-    """Take a letter off the lists for good."""
-    tx.run("UPDATE dead_letter SET state = 'discarded' WHERE id = ?", (letter.id,))
+def discard(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Step:
+    """Take the next `walk.limit` letters off the lists for good."""
+    near, stopped_at = _near(tx, scope, walk, chosen, _STEP_EXAMINED)
+    source, parameters = _walked(scope, near, chosen)
+    rows = tx.rows(f"SELECT d.id FROM {source} LIMIT ?", (*parameters, walk.limit))
+    tx.run_many("UPDATE dead_letter SET state = 'discarded' WHERE id = ?", rows)
+    return Step(len(rows), 0, frozenset(), _rest(walk, rows, stopped_at))
 
 
 def resolve(tx: Transaction, endpoint_id: str, message_id: str) -> None:
     """The delivery succeeded after all: its dead letter goes."""
     tx.run("DELETE FROM dead_letter WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
+
+
+def _near(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, most: int = EXAMINED_MAX) -> tuple[Walk, str | None]:
+    """The part of a walk to be looked at now, and its last id, if it is not the whole."""
+    if not chosen:
+        return walk, None
+    # The index holds the undiscarded letters alone; naming their state lets it be used.
+    return bounded(tx, walk, "dead_letter", f"state = 'dead' AND {scope.column}", scope.value, most)
+
+
+def _walked(scope: Scope, walk: Walk, chosen: Chosen) -> tuple[str, tuple[Any, ...]]:
+    """The letters `d` of a walk in its order, as the rest of a query behind FROM, with its parameters."""
+    condition, more = "", list[Any]()
+    if chosen.event_types:
+        condition += f" AND d.event_type IN {one_of(chosen.event_types)}"
+        more += chosen.event_types
+    if chosen.cause is not None:
+        condition += " AND d.cause = ?"
+        more.append(chosen.cause)
+    if chosen.ids is not None:
+        condition += f" AND d.id IN {one_of(chosen.ids)}"
+        more += chosen.ids
+    return (
+        f"dead_letter d WHERE d.state = 'dead' AND d.{scope.column} = ? AND d.id > ? AND d.id < ?{condition} ORDER BY d.id {walk.direction}",
+        (scope.value, walk.above, walk.below, *more),
+    )
+
+
+def _rest(walk: Walk, rows: list[Row], stopped_at: str | None) -> Walk | None:
+    """The walk behind the rows of a full step, or behind the last id that a step looked at in vain."""
+    if len(rows) == walk.limit:
+        return beyond(walk, rows[-1][0])
+    return None if stopped_at is None else beyond(walk, stopped_at)

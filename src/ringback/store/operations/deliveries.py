@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from ringback import ids
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """An endpoint as far as its deliveries are concerned."""
+
+    id: str
+    disabled: bool
+
+
+def destination(tx: Transaction, app_id: str, reference: str) -> Destination | None:
+    """The endpoint of an application with this id or uid, unless it was deleted."""
+    column = "id" if reference.startswith(ids.ENDPOINT) else "uid"
+    row = tx.row(f"SELECT id, disabled FROM endpoint WHERE app_id = ? AND {column} = ? AND deleted_at IS NULL", (app_id, reference))
+    return None if row is None else Destination(row[0], bool(row[1]))
 
 
 def pending(tx: Transaction, endpoint_id: str) -> int:
@@ -49,8 +66,3 @@ def next_sequence(tx: Transaction, endpoint_id: str) -> int:
         (endpoint_id,),
     )
     return int(rows[0][0])
-
-
-def waits_manually(tx: Transaction, endpoint_id: str, message_id: str) -> bool:
-    """Is a manual attempt of this delivery still to be made?"""
-    return tx.row("SELECT 1 FROM delivery WHERE message_id = ? AND endpoint_id = ? AND trigger = 1", (message_id, endpoint_id)) is not None

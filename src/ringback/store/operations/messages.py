@@ -18,8 +18,8 @@ _HEAD: Final = (
     "m.deliver_at"
 )
 WITH_PAYLOAD: Final = f"{_HEAD}, m.payload"
-# A large payload lies on pages of its own, which a list without content need not touch.
-WITHOUT_PAYLOAD: Final = f"{_HEAD}, NULL"
+# A large payload lies on pages of its own, which a list without content need not touch; an empty one stands for it.
+WITHOUT_PAYLOAD: Final = f"{_HEAD}, CASE WHEN m.payload IS NULL THEN NULL ELSE x'' END"
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 

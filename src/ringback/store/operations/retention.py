@@ -75,7 +75,7 @@ def purge_idempotency(tx: Transaction, now_us: int, limit: int, after: bytes) ->
 
 
 def next_abandoned(tx: Transaction, after: str) -> tuple[str, bool] | None:
-    """The next endpoint behind `after` with unfinished deliveries, and whether they are abandoned: it or its application is disabled or gone."""
+    """The next endpoint behind `after` with unfinished deliveries, and whether nobody will make them: it or its application is off or gone."""
     row = tx.row("SELECT endpoint_id, app_id FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))
     if row is None:
         return None

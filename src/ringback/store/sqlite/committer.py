@@ -163,12 +163,19 @@ class Committer:
         return batch
 
     def _apply(self, batch: _Batch) -> None:
-        for write in batch.writes:
-            self._apply_write(write)
         if batch.acceptances:
             batch.accepted, batch.others = verbs.accept(self._tx, batch.acceptances)
         if batch.records:
             verbs.record(self._tx, [r for records, _ in batch.records for r in records])
+        self._apply_writes(batch)
+
+    def _apply_writes(self, batch: _Batch) -> None:
+        # After the acceptances, with their leases taken: a claim among the writes must not see a delivery that was handed over as free.
+        for acceptance in batch.accepted:
+            for delivery in acceptance.claimed:
+                self._book.take(delivery, delivery.due_at + self._lease_us)
+        for write in batch.writes:
+            self._apply_write(write)
 
     def _apply_write(self, write: Write) -> None:
         tx = self._tx
@@ -188,8 +195,6 @@ class Committer:
 
     def _apply_alone(self, batch: _Batch) -> None:
         tx = self._tx
-        for write in batch.writes:
-            self._apply_write(write)
         batch.accepted, batch.others = [], []
         for acceptance in batch.acceptances:
             acceptance.claimed.clear()
@@ -213,6 +218,7 @@ class Committer:
                 self._loop.call_soon(done, translated(error))
             tx.execute("RELEASE r")
         batch.records = kept
+        self._apply_writes(batch)
 
     def _rollback(self) -> None:
         if self._connection.in_transaction:
@@ -273,8 +279,6 @@ class Committer:
             else:
                 write.future.set_exception(write.error)
         for acceptance in batch.accepted:
-            for delivery in acceptance.claimed:
-                self._book.take(delivery, delivery.due_at + self._lease_us)
             acceptance.accepted(acceptance)
         for acceptance, verdict in batch.others:
             if isinstance(verdict, str):
@@ -292,6 +296,7 @@ class Committer:
             if not write.future.cancelled():
                 write.future.set_exception(cause)
         for acceptance in batch.acceptances:
+            self._book.give_back_all(acceptance.claimed)
             acceptance.refused(acceptance, cause)
         for _, done in batch.records:
             done(cause)

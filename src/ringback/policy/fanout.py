@@ -1,0 +1,23 @@
+"""Who gets a message? Matching of event types and channels. Source: contract 6.1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ringback.model.endpoints import Endpoint
+
+
+def wants(endpoint: Endpoint, event_type: str, channels: Sequence[str] | None) -> bool:
+    """Does this endpoint receive such a message? A message without channels does not reach an endpoint with channels."""
+    if endpoint.disabled:
+        return False
+    if endpoint.event_types is not None and event_type not in endpoint.event_types:
+        return False
+    if endpoint.channels is None:
+        return True
+    return channels is not None and any(c in endpoint.channels for c in channels)
+
+
+def matched(endpoints: Iterable[Endpoint], event_type: str, channels: Sequence[str] | None) -> tuple[str, ...]:
+    """The ids of the endpoints that receive such a message, each once."""
+    return tuple(e.id for e in endpoints if wants(e, event_type, channels))

@@ -1,0 +1,99 @@
+"""What does an answer mean? Turns the facts of an attempt into a judgement: success or not, whose words explain it, what should happen next.
+
+Pure: a failed delivery is a value, not an exception.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+
+from ringback.clock import SECOND_US, to_us
+from ringback.model.attempts import ErrorClass, Exchange
+from ringback.policy.heads import header_value
+
+# Statuses by which an endpoint says that it has too much to do; its other deliveries wait with this one.
+OVERLOADED: Final = frozenset({429, 503})
+# The endpoint will never want anything again (RFC 9110, 15.5.11).
+GONE: Final = 410
+# The header by which a receiver may steer its own deliveries.
+CONTROL: Final = b"webhook-delivery"
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """The judgement of one attempt.
+
+    `cause` is an error class or `http_<status>`, "" on success; `words` is a sentence for people. `retry_after_s` is what the endpoint asked for,
+    if it can be read and lies in the future. `slow_down`: this endpoint should get fewer requests at once.
+    """
+
+    success: bool
+    cause: str = ""
+    words: str = ""
+    slow_down: bool = False
+    timed_out: bool = False
+    overloaded: bool = False
+    retry_after_s: float | None = None
+    disables: bool = False
+    aborts: bool = False
+
+
+_SUCCESS: Final = Outcome(True)
+
+
+def judge(exchange: Exchange, now_us: int) -> Outcome:
+    """What an exchange means at `now_us` (which a Retry-After date is measured against). 2xx is success, everything else is not."""
+    status = exchange.status
+    if 200 <= status < 300:
+        return _SUCCESS
+    if status == 0:
+        error = exchange.error or ErrorClass.INTERNAL
+        timed_out = error in (ErrorClass.TIMEOUT, ErrorClass.CONNECT_TIMEOUT)
+        return Outcome(False, error.value, exchange.detail, slow_down=True, timed_out=timed_out)
+    control = (header_value(exchange.head, CONTROL) or b"").lower()
+    return Outcome(
+        False,
+        f"http_{status}",
+        f"the endpoint answered {status} {_phrase(status)}".rstrip(),
+        slow_down=status == 429 or status >= 500,
+        overloaded=status in OVERLOADED,
+        retry_after_s=retry_after_s(header_value(exchange.head, b"retry-after"), now_us),
+        disables=status == GONE or control == b"disable",
+        aborts=control == b"abort-message",
+    )
+
+
+def _phrase(status: int) -> str:
+    if 300 <= status < 400:
+        return "(redirects are never followed)"
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def retry_after_s(value: bytes | None, now_us: int) -> float | None:
+    """Seconds from `now_us` that a Retry-After value asks for: seconds, also fractional, or an HTTP date. None for anything unreadable or past.
+
+    Source: RFC 9110, 10.2.3.
+    """
+    if value is None:
+        return None
+    text = value.decode("latin-1").strip()
+    try:
+        seconds = float(text) if not any(c in text for c in "eEnN_") else None
+    except ValueError:
+        seconds = None
+    if seconds is None:
+        try:
+            at = parsedate_to_datetime(text)
+        except (ValueError, IndexError, TypeError, OverflowError):
+            return None
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        seconds = (to_us(at) - now_us) / SECOND_US
+    return seconds if 0 < seconds < float("inf") else None

@@ -1,0 +1,103 @@
+"""Which endpoints does this application have, right now? A cache in front of the store, for those who must know without waiting.
+
+One server has the database, so what changed is known here at once: `changed` is called when the commit is durable, and everyone who still holds
+the former entry sees that it is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ringback.errors import NotFound
+from ringback.model.applications import Application
+from ringback.model.endpoints import Endpoint
+from ringback.policy.fanout import matched
+from ringback.store.base import Store
+from ringback.store.operations import directory
+from ringback.store.operations.endpoints import Sealer
+
+# Applications remembered: some 5 kB each with a few endpoints, so 25 MB at the most.
+_REMEMBERED: Final = 5_000
+# Event types remembered per application; they come from strangers' requests, so there must be an end.
+_EVENT_TYPES: Final = 1_000
+
+
+class Entry:
+    """One application with its live endpoints, as of a moment; `stale` from the moment that it changed."""
+
+    __slots__ = ("_matches", "application", "endpoints", "stale")
+
+    def __init__(self, application: Application, endpoints: Sequence[Endpoint]) -> None:
+        self.application = application
+        self.endpoints = {e.id: e for e in endpoints}
+        self.stale = False
+        self._matches: dict[str, tuple[str, ...]] = {}
+
+    def match(self, event_type: str, channels: Sequence[str] | None) -> tuple[str, ...]:
+        """The ids of the endpoints that receive such a message."""
+        if channels is not None:
+            return matched(self.endpoints.values(), event_type, channels)
+        found = self._matches.get(event_type)
+        if found is None:
+            if len(self._matches) >= _EVENT_TYPES:
+                self._matches.clear()
+            found = self._matches[event_type] = matched(self.endpoints.values(), event_type, None)
+        return found
+
+
+class Directory:
+    """Applications with their endpoints, by id and by uid."""
+
+    def __init__(self, store: Store, vault: Sealer) -> None:
+        self._store = store
+        self._vault = vault
+        self._by_ref: dict[tuple[str, str], Entry] = {}
+        self._by_id: dict[str, Entry] = {}
+        self._changes = 0
+
+    def known(self, org_id: str, ref: str) -> Entry | None:
+        """The entry of an application by id or uid, if it is remembered. Never blocks."""
+        return self._by_ref.get((org_id, ref))
+
+    def known_by_id(self, app_id: str) -> Entry | None:
+        """The entry of an application by id, if it is remembered. Never blocks."""
+        return self._by_id.get(app_id)
+
+    async def find(self, org_id: str, ref: str) -> Entry:
+        """The entry of an application by id or uid. Raises NotFound, StoreFailure."""
+        entry = self._by_ref.get((org_id, ref)) or await self._load(org_id, ref)
+        if entry is None:
+            raise NotFound
+        self._by_ref[(org_id, ref)] = entry
+        return entry
+
+    async def find_by_id(self, app_id: str) -> Entry | None:
+        """The entry of a live application, or None when it was deleted. Raises StoreFailure."""
+        return self._by_id.get(app_id) or await self._load(None, app_id)
+
+    def changed(self, app_id: str) -> None:
+        """The application or one of its endpoints was changed or deleted, durably."""
+        self._changes += 1
+        entry = self._by_id.pop(app_id, None)
+        if entry is not None:
+            entry.stale = True
+            org_id = entry.application.org_id
+            self._by_ref.pop((org_id, app_id), None)
+            if entry.application.uid is not None:
+                self._by_ref.pop((org_id, entry.application.uid), None)
+
+    async def _load(self, org_id: str | None, ref: str) -> Entry | None:
+        while True:
+            changes = self._changes
+            loaded = await self._store.read(lambda tx: directory.load(tx, self._vault, org_id, ref))
+            if changes == self._changes:
+                break
+        if loaded is None:
+            return None
+        entry = self._by_id.get(loaded[0].id)
+        if entry is None:
+            if len(self._by_id) >= _REMEMBERED:
+                self.changed(next(iter(self._by_id)))
+            entry = self._by_id[loaded[0].id] = Entry(*loaded)
+        return entry

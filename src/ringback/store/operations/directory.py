@@ -1,0 +1,37 @@
+"""What does delivery need to know of an application? It and its endpoints in one look."""
+
+from __future__ import annotations
+
+from ringback.model.applications import Application
+from ringback.model.endpoints import Endpoint
+from ringback.store.base import Transaction
+from ringback.store.operations import applications, endpoints
+from ringback.store.operations.endpoints import Sealer
+
+
+def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[Application, list[Endpoint]] | None:
+    """The live application of that id or uid, with its live endpoints. Without `org_id`, `ref` is an id that we stored ourselves."""
+    if org_id is None:
+        row = tx.row("SELECT org_id FROM application WHERE id = ? AND deleted_at IS NULL", (ref,))
+        if row is None:
+            return None
+        org_id = row[0]
+    application = applications.by_ref(tx, org_id, ref)
+    return None if application is None else (application, endpoints.all_of(tx, vault, application.id))
+
+
+def unfinished(tx: Transaction) -> list[tuple[str, str, int]]:
+    """Every endpoint with live deliveries, its application, and when its first one is due. Skips from endpoint to endpoint along the key."""
+    found = []
+    row = tx.row("SELECT endpoint_id, app_id, due_at FROM delivery ORDER BY endpoint_id, due_at LIMIT 1")
+    while row is not None:
+        found.append((row[0], row[1], row[2]))
+        row = tx.row("SELECT endpoint_id, app_id, due_at FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id, due_at LIMIT 1", (row[0],))
+    return found
+
+
+def newest_ids(tx: Transaction) -> list[str]:
+    """The last ids given to what is stored in order: no later one may sort below them."""
+    rows = tx.rows("SELECT id FROM message WHERE seq = (SELECT MAX(seq) FROM message)")
+    rows += tx.rows("SELECT id FROM attempt WHERE seq = (SELECT MAX(seq) FROM attempt)")
+    return [row[0] for row in rows]
