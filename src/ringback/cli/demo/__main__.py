@@ -21,7 +21,7 @@ from ringback.cli.demo.show import show
 from ringback.cli.demo.tally import Tally
 from ringback.clock import SystemClock
 from ringback.errors import RingbackError
-from ringback.signing.secret import CheckingKey, parse_secret
+from ringback.signing.secret import CheckingKey, parse_public_key, parse_secret
 
 _APP = "/api/v1/app/ringback-demo"
 _ENDPOINT = f"{_APP}/endpoint/demo-receiver"
@@ -80,7 +80,8 @@ def _set_up(api: Api, endpoint: str) -> CheckingKey:
         if status not in (HTTPStatus.CREATED, HTTPStatus.CONFLICT):
             raise RingbackError(f"event type {name} was answered {status}: {answer}")
     api.need("PUT", _ENDPOINT, {"url": endpoint, "uid": "demo-receiver", "description": "Fails now and then, on purpose"})
-    return parse_secret(api.need("GET", f"{_ENDPOINT}/secret")["key"])
+    key = api.need("GET", f"{_ENDPOINT}/secret")["key"]
+    return parse_public_key(key) if key.startswith("whpk_") else parse_secret(key)
 
 
 async def _send(api: Api, tally: Tally, run_name: str, clock: SystemClock) -> None:
