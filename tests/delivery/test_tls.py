@@ -150,3 +150,21 @@ def test_many_connections_at_once_shake_hands_a_few_at_a_time(run: Run, authorit
         assert {e.status for e in exchanges} == {200}
 
     run(story())
+
+
+def test_servers_that_hang_in_the_handshake_do_not_keep_others_out(run: Run, authority: Authority) -> None:
+    async def story() -> None:
+        async with (
+            serving(silent) as hung,
+            serving(answering(OK), tls=authority.server_context("127.0.0.1")) as healthy,
+            transport(ca=client_context(authority.file), request_timeout_s=15.0) as client,
+        ):
+            stuck = [asyncio.ensure_future(attempt(client, request(hung.port, tls=True))) for _ in range(200)]
+            await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                assert (await attempt(client, request(healthy.port, tls=True))).status == 200
+            assert not any(task.done() for task in stuck)
+            for task in stuck:
+                task.cancel()
+
+    run(story())

@@ -32,6 +32,9 @@ class DialSettings(msgspec.Struct, frozen=True):
     tls_timeout_s: float = 10.0
     # A handshake costs 0.5 to 1.5 ms of CPU: so many at once keep the loop below 25 ms when a thousand connections open together.
     handshakes_at_once: int = 16
+    # From here a handshake waits for the peer rather than for our CPU, and another may start beside it: servers that hang in the
+    # middle of it must not keep the healthy ones out.
+    handshake_turn_s: float = 0.05
 
 
 class Dialer:
@@ -109,10 +112,7 @@ class Dialer:
             if not origin.tls:
                 _, connection = await loop.create_connection(lambda: make(admitted.text), sock=sock)
             else:
-                async with self._handshakes, asyncio.timeout(min(self._settings.tls_timeout_s, max(deadline_s - self._now(), 0))):
-                    _, connection = await loop.create_connection(
-                        lambda: make(admitted.text), sock=sock, ssl=self._context, server_hostname=origin.host.rstrip(".")
-                    )
+                connection = await self._shake_hands(origin, sock, admitted, deadline_s, make)
             opened = True
             return connection
         except TimeoutError as exc:
@@ -124,16 +124,50 @@ class Dialer:
         except ssl.SSLError as exc:
             raise CannotConnect(ErrorClass.TLS, f"TLS with {origin.host} failed: {exc.reason or exc}", admitted.text) from exc
         except OSError as exc:
-            text = f"{admitted.text} closed the connection during the TLS handshake ({exc.strerror or exc})"
-            raise CannotConnect(ErrorClass.TLS, text, admitted.text) from exc
+            what = "during the TLS handshake" if origin.tls else "before the request was sent"
+            error = ErrorClass.TLS if origin.tls else ErrorClass.RESET
+            raise CannotConnect(error, f"{admitted.text} closed the connection {what} ({exc.strerror or exc})", admitted.text) from exc
         finally:
             if not opened:
                 sock.close()
+
+    async def _shake_hands(
+        self, origin: Origin, sock: socket.socket, admitted: Admitted, deadline_s: float, make: MakeConnection
+    ) -> Connection:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(max(deadline_s - self._now(), 0)):
+            await self._handshakes.acquire()
+            turn = _Turn(self._handshakes, self._settings.handshake_turn_s)
+            try:
+                async with asyncio.timeout(self._settings.tls_timeout_s):
+                    _, connection = await loop.create_connection(
+                        lambda: make(admitted.text), sock=sock, ssl=self._context, server_hostname=origin.host.rstrip(".")
+                    )
+            finally:
+                turn.end()
+        return connection
 
     def remember_session(self, origin: Origin, transport: asyncio.BaseTransport) -> None:
         """After the first response on a TLS connection: keep its session for the next connection to that host."""
         if isinstance(self._context, ResumingContext):
             self._context.remember(origin.host.rstrip("."), transport.get_extra_info("ssl_object"))
+
+
+class _Turn:
+    """A place among the handshakes that run at once; given back when it ends, at the latest after `at_most_s`."""
+
+    __slots__ = ("_ended", "_places", "_timer")
+
+    def __init__(self, places: asyncio.Semaphore, at_most_s: float) -> None:
+        self._places = places
+        self._ended = False
+        self._timer = asyncio.get_running_loop().call_later(at_most_s, self.end)
+
+    def end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._timer.cancel()
+            self._places.release()
 
 
 def _class_of(exc: OSError) -> ErrorClass:

@@ -180,7 +180,7 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The deadline has passed: the status counts if it is in, otherwise the attempt has failed."""
         if self._status:
-            self._conclude(cut=True)
+            self._conclude(self._now(), cut=True)
         else:
             self._fail(ErrorClass.TIMEOUT, f"no complete response headers within {self.deadline_s - self._started_s:g} s")
 
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
         if self._done is None:
             self.drop()
         elif self._status:
-            self._conclude(cut=True)
+            self._conclude(self._now(), cut=True)
         else:
             self._fail(ErrorClass.RESET, detail)
 
@@ -210,7 +210,8 @@ class Connection(asyncio.Protocol):
             return
         self._received += len(data)
         self._last = data
-        if not self._status:
+        status_was_in = self._status != 0
+        if not status_was_in:
             if not self._raw:
                 self._raw = data
             else:
@@ -225,7 +226,8 @@ class Connection(asyncio.Protocol):
             self._refused_by_parser(exc)
             return
         if self._complete:
-            self._conclude()
+            # The clock is read once for an answer that came in one piece.
+            self._conclude(self._now() if status_was_in else self._status_s)
         elif self._status:
             self._reading_body()
         elif len(self._raw) > self._limits.head_max_bytes:
@@ -241,7 +243,7 @@ class Connection(asyncio.Protocol):
             return
         if self._status:
             # Without a length the end of the connection is the end of the body.
-            self._conclude(cut=exc is not None or self._chunked or self._has_length())
+            self._conclude(self._now(), cut=exc is not None or self._chunked or self._has_length())
         elif isinstance(exc, ssl.SSLError):
             self._fail(ErrorClass.TLS, f"TLS failed: {exc.reason or exc}")
         elif self._received == 0 and self.uses > 1:
@@ -294,9 +296,9 @@ class Connection(asyncio.Protocol):
     def _refused_by_parser(self, exc: Exception) -> None:
         if self._complete:
             self._keep_alive = False
-            self._conclude()
+            self._conclude(self._now())
         elif self._status:
-            self._conclude(cut=True)
+            self._conclude(self._now(), cut=True)
         elif isinstance(exc, HttpParserUpgrade):
             self._fail(ErrorClass.PROTOCOL, "the server switched protocols without being asked")
         elif any(words in str(exc) for words in _LENGTH_COMPLAINTS):
@@ -315,19 +317,18 @@ class Connection(asyncio.Protocol):
         elif end > 0:
             self._status = status
             self._status_s = self._now()
-            self._conclude(cut=True)
+            self._conclude(self._now(), cut=True)
         elif len(self._raw) > self._limits.head_max_bytes:
             self._fail(ErrorClass.PROTOCOL, f"the response headers are longer than {self._limits.head_max_bytes} bytes")
 
     def _reading_body(self) -> None:
         if self._body_bytes >= self._limits.body_max_bytes:
-            self._conclude(cut=True)
+            self._conclude(self._now(), cut=True)
             return
         self.deadline_s = min(self.deadline_s, self._status_s + self._limits.body_time_s)
 
-    def _conclude(self, *, cut: bool = False) -> None:
+    def _conclude(self, ended_s: float, *, cut: bool = False) -> None:
         """The status is in, and so is as much of the body as there will be."""
-        now = self._now()
         start, end = self._head_span()
         head = bytes(self._raw[start:end])
         body = b"".join(self._chunks)
@@ -340,7 +341,7 @@ class Connection(asyncio.Protocol):
             address=self.address,
             reused=self.uses > 1,
             duration_us=int((self._status_s - self._started_s) * _US),
-            phases=self._phases(int((self._status_s - self._sent_s) * _US), int((now - self._status_s) * _US)),
+            phases=self._phases(int((self._status_s - self._sent_s) * _US), int((ended_s - self._status_s) * _US)),
         )
         if self.uses == 1 and not self.closed:
             self._owner.first_answer(self, self._transport)
@@ -367,6 +368,7 @@ class Connection(asyncio.Protocol):
         self._done = None
         if keep:
             self._forget()
+            self.idle_since_s = self._status_s
             self._owner.reusable(self)
         else:
             self.drop()

@@ -132,7 +132,6 @@ class HttpTransport:
         if self._closed or self._waiting or len(pool.idle) >= self._settings.idle_per_origin:
             connection.drop()
             return
-        connection.idle_since_s = self._now()
         pool.idle.append(connection)
 
     def lost(self, connection: Connection) -> None:
