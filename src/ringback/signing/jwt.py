@@ -100,6 +100,8 @@ class _JwtVerifier:
         self._audiences = (scheme.audience,) * bool(scheme.audience)
         if self._fetches and scheme.names_audience:
             self._audiences = tuple(secret.text for secret in secrets)
+            if not all(self._audiences):
+                raise ValueError(f"{scheme.name} needs an audience, not an empty text")
         keys = [decode_secret(secret, scheme.secret_encoding) for secret in given]
         self._checks = {name: _checks(name, keys) for name in scheme.algorithms}
         checked = {index for checks in self._checks.values() for index, _ in checks}

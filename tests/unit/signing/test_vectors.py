@@ -17,7 +17,7 @@ from ringback.signing.verdict import REASONS
 from ringback.signing.verify import prepare_provider, prepare_scheme
 
 VECTORS: list[dict[str, Any]] = json.loads(Path(__file__).parents[2].joinpath("vectors/providers.json").read_text())["vectors"]
-# What the vectors leave to us. Twilio writes an apostrophe as %27, whatever the proxy made of it; Stripe's own package lets the future pass.
+# What the vectors leave to us: Twilio writes an apostrophe as %27, whatever a proxy makes of it; Stripe's own package lets the future pass.
 DECISIONS = {"twilio-special-chars-query-raw-apostrophe": None, "stripe-future": "timestamp_in_future"}
 
 
@@ -26,7 +26,9 @@ def ids(vector: dict[str, Any]) -> str:
 
 
 def request_of(vector: dict[str, Any]) -> InboundRequest:
-    return InboundRequest(Headers.of(vector["headers"]), b64decode(vector["body_b64"]), vector["method"].encode(), (vector["url"] or "").encode())
+    return InboundRequest(
+        Headers.of(vector["headers"]), b64decode(vector["body_b64"]), vector["method"].encode(), (vector["url"] or "").encode()
+    )
 
 
 def secrets_of(vector: dict[str, Any]) -> list[Secret]:
