@@ -14,6 +14,8 @@ from ringback.api.intake import BodyReader
 from ringback.clock import SystemClock
 from ringback.ids import IdMaker
 from ringback.services.applications import Applications
+from ringback.services.endpoints import Endpoints
+from ringback.services.event_types import EventTypes
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
 from ringback.services.tokens import Tokens
@@ -57,6 +59,8 @@ class Api:
             idempotency=self.idempotency,
             health=Health(self.store),
             applications=Applications(self.store, clock, make_id, self.directory, self.tokens),
+            endpoints=Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes),
+            event_types=EventTypes(self.store, clock),
         )
         await self.tokens.ensure_first(TOKEN)
         self.reader = BodyReader(64 * 1024, 1024 * 1024)

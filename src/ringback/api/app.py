@@ -15,7 +15,7 @@ import msgspec
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ringback.api import applications, health
+from ringback.api import applications, endpoints, event_types, health, openapi
 from ringback.api.contract import contract_operations
 from ringback.api.idempotency import Repeats
 from ringback.api.intake import BodyReader, ClientGone
@@ -23,6 +23,8 @@ from ringback.api.problems import JSON_TYPE, Header, Problem, internal, render
 from ringback.api.routing import Operation, Pipeline, Resource
 from ringback.errors import NotFound, RingbackError
 from ringback.services.applications import Applications
+from ringback.services.endpoints import Endpoints
+from ringback.services.event_types import EventTypes
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
 from ringback.services.tokens import Tokens
@@ -43,6 +45,8 @@ class Services(msgspec.Struct, frozen=True):
     idempotency: Idempotency
     health: Health
     applications: Applications
+    endpoints: Endpoints
+    event_types: EventTypes
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +69,11 @@ def build(
     operations = [
         *health.routes(services.health, services.tokens, metrics, settings.metrics_access),
         *applications.routes(services.applications),
+        *endpoints.routes(services.endpoints),
+        *event_types.routes(services.event_types),
         *more,
     ]
+    operations.append(openapi.operation_for(tuple(operations)))
     pipeline = Pipeline(services.tokens, Repeats(services.idempotency, settings.idempotency_wait_s), reader)
     return Frame(Router(_routes(pipeline, operations), redirect_slashes=False, default=_unknown))
 

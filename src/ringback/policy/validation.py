@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from ringback.policy.urls import MAX_URL_CHARS, normalise_url
+from ringback.signing.secret import parse_secret
 
 Problem: TypeAlias = tuple[tuple[str, ...], str]
 Rule: TypeAlias = Callable[[Any], Sequence[Problem]]
@@ -154,12 +155,13 @@ def url(value: str) -> Sequence[Problem]:
     return ()
 
 
-def https_url(value: str) -> Sequence[Problem]:
-    """The rule for endpoint URLs where the operator allows https alone."""
-    problems = url(value)
-    if not problems and not value.lower().startswith("https:"):
-        return [((), "the URL must start with https:// on this server (setting endpoint_https_only)")]
-    return problems
+def secret(value: str) -> Sequence[Problem]:
+    """The rule for signing secrets. The problem does not repeat the secret."""
+    try:
+        parse_secret(value)
+    except ValueError as error:
+        return [((), str(error))]
+    return ()
 
 
 def headers(value: Mapping[str, str | None]) -> Sequence[Problem]:

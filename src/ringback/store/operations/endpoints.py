@@ -12,7 +12,10 @@ from ringback.model.endpoints import Endpoint, EndpointSecret
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 
-_COLUMNS = "id, app_id, uid, url, description, disabled, event_types, channels, metadata, throttle_rate, version, headers, secrets, created_at, updated_at"
+_COLUMNS = (
+    "id, app_id, uid, url, description, disabled, event_types, channels, metadata, throttle_rate, version, headers, secrets, created_at, "
+    "updated_at"
+)
 _Strings = tuple[str, ...]
 
 

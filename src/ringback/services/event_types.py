@@ -1,0 +1,166 @@
+"""What can be done with event types? The catalogue is written by the organisation, and read by it and by its applications."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ringback.clock import Clock
+from ringback.errors import NotFound, Refused
+from ringback.model.applications import TokenKind
+from ringback.model.event_types import EventType
+from ringback.policy import json_schemas, validation
+from ringback.policy.paging import Page, Walk, cut
+from ringback.policy.validation import Name, Rule
+from ringback.services.tokens import Principal
+from ringback.store.base import Store, Transaction
+from ringback.store.operations import event_types
+
+
+class EventTypeUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A whole event type, as it should be, less its name."""
+
+    description: str
+    archived: bool = False
+    deprecated: bool = False
+    schemas: dict[str, Any] | None = None
+    group_name: Name | None = None
+    feature_flags: tuple[Name, ...] | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "description": validation.text,
+        "schemas": json_schemas.schemas,
+        "group_name": validation.name,
+        "feature_flags": validation.names,
+    }
+
+
+class EventTypeIn(EventTypeUpsertIn, frozen=True, kw_only=True, rename="camel"):
+    """A new event type."""
+
+    name: Name
+
+    RULES: ClassVar[Mapping[str, Rule]] = {"name": validation.name, **EventTypeUpsertIn.RULES}
+
+
+class EventTypePatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What to change of an event type: what is unset stays, None removes."""
+
+    description: str | UnsetType = UNSET
+    archived: bool | UnsetType = UNSET
+    deprecated: bool | UnsetType = UNSET
+    schemas: dict[str, Any] | UnsetType | None = UNSET
+    group_name: Name | UnsetType | None = UNSET
+    feature_flags: tuple[Name, ...] | UnsetType | None = UNSET
+
+    RULES: ClassVar[Mapping[str, Rule]] = EventTypeUpsertIn.RULES
+
+
+class Created(msgspec.Struct, frozen=True):
+    """An event type, and whether it was made just now."""
+
+    event_type: EventType
+    new: bool
+
+
+class EventTypes:
+    """The event types of every organisation; each verb sees those of its caller alone."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def create(self, who: Principal, wanted: EventTypeIn, *, also: Callable[[Transaction, Created], None] | None = None) -> Created:
+        """Make an event type, or bring an archived one back. Raises Refused (`event_type_exists`) when a live one has the name."""
+
+        def operation(tx: Transaction) -> Created:
+            former = event_types.by_name(tx, who.org_id, wanted.name)
+            if former is not None and not former.archived:
+                raise Refused("event_type_exists", f"An event type named {wanted.name!r} exists already; update it instead", 409)
+            created = Created(self._put(tx, who, wanted.name, wanted, former), True)
+            if also is not None:
+                also(tx, created)
+            return created
+
+        return await self._store.write(operation)
+
+    async def get(self, who: Principal, name: str) -> EventType:
+        """The event type of that name, archived or not. Raises NotFound, also for one behind a feature flag that the caller lacks."""
+        return await self._store.read(lambda tx: _find(tx, who, name))
+
+    async def page(self, who: Principal, walk: Walk, *, archived: bool) -> Page[EventType]:
+        """One page of the event types that the caller may see."""
+        flagged = _sees_flagged(who)
+        return cut(await self._store.read(lambda tx: event_types.page(tx, who.org_id, walk, archived=archived, flagged=flagged)), walk)
+
+    async def upsert(self, who: Principal, name: str, wanted: EventTypeUpsertIn) -> Created:
+        """Replace the event type of that name as a whole, or make it."""
+
+        def operation(tx: Transaction) -> Created:
+            former = event_types.by_name(tx, who.org_id, name)
+            return Created(self._put(tx, who, name, wanted, former), former is None)
+
+        return await self._store.write(operation)
+
+    async def patch(self, who: Principal, name: str, change: EventTypePatch) -> EventType:
+        """Change some fields. Raises NotFound."""
+        changes = {field: value for field, value in msgspec.structs.asdict(change).items() if value is not UNSET}
+
+        def operation(tx: Transaction) -> EventType:
+            former = _find(tx, who, name)
+            return self._stored(tx, former, msgspec.structs.replace(former, **changes))
+
+        return await self._store.write(operation)
+
+    async def delete(self, who: Principal, name: str, *, expunge: bool) -> None:
+        """Archive an event type: known and still delivered, but no longer to be chosen. With `expunge` it is gone. Raises NotFound."""
+
+        def operation(tx: Transaction) -> None:
+            former = _find(tx, who, name)
+            if expunge:
+                event_types.delete(tx, who.org_id, name)
+            else:
+                self._stored(tx, former, msgspec.structs.replace(former, archived=True))
+
+        await self._store.write(operation)
+
+    def _put(self, tx: Transaction, who: Principal, name: str, wanted: EventTypeUpsertIn, former: EventType | None) -> EventType:
+        now_us = self._clock.now_us()
+        event_type = EventType(
+            org_id=who.org_id,
+            name=name,
+            description=wanted.description,
+            archived=wanted.archived,
+            deprecated=wanted.deprecated,
+            schemas=wanted.schemas,
+            group_name=wanted.group_name,
+            feature_flags=wanted.feature_flags,
+            created_at=now_us if former is None else former.created_at,
+            updated_at=now_us if former is None else former.updated_at,
+        )
+        if former is not None:
+            return self._stored(tx, former, event_type)
+        event_types.put(tx, event_type)
+        return event_type
+
+    def _stored(self, tx: Transaction, former: EventType, wanted: EventType) -> EventType:
+        if wanted == former:
+            return former
+        event_type = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), former.updated_at + 1))
+        event_types.put(tx, event_type)
+        return event_type
+
+
+def _find(tx: Transaction, who: Principal, name: str) -> EventType:
+    event_type = event_types.by_name(tx, who.org_id, name)
+    if event_type is None or (event_type.feature_flags and not _sees_flagged(who)):
+        raise NotFound
+    return event_type
+
+
+def _sees_flagged(who: Principal) -> bool:
+    # Application tokens carry no feature flags yet, so what is behind one is not for them.
+    return who.kind is TokenKind.ORG
