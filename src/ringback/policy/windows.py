@@ -53,6 +53,13 @@ def windowed(prefix: str, ask: Ask, now_us: int) -> Walk:
     return Walk(ask.limit, True, from_old_end, max(above), min(below))
 
 
+def between(prefix: str, walk: Walk, since_us: int | None, until_us: int | None) -> Walk:
+    """The part of a walk whose ids were made in [since, until)."""
+    above = walk.above if since_us is None else max(walk.above, _start(prefix, since_us))
+    below = walk.below if until_us is None else min(walk.below, _start(prefix, until_us))
+    return msgspec.structs.replace(walk, above=above, below=below)
+
+
 def _oldest_us(ask: Ask, now_us: int) -> int:
     """Where the 90 days of look-back begin."""
     if ask.before_us is not None:

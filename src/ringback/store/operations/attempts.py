@@ -29,7 +29,7 @@ _COLUMNS_WITHOUT_BODIES: Final = f"{_HEAD}, x'', x'', x'', a.sequence"
 _OF_APPLICATION: Final = "endpoint e CROSS JOIN attempt a ON a.endpoint_id = e.id"
 # A minute's attempts are counted when they are recorded.
 _MINUTE_US: Final = 60_000_000
-# Ids are made when an attempt begins, to 4 ms; one minute more also covers a clock that was set back meanwhile.
+# Ids are made when an attempt has ended, at most 35 s after it began; a minute either way also covers a clock that was set meanwhile.
 _SKEW_US: Final = 60_000_000
 # Pairs read at a time while looking for those of one status.
 _PAIRS_AT_ONCE: Final = 500
@@ -179,7 +179,7 @@ def _pairs(tx: Transaction, endpoint_id: str, walk: Walk, limit: int, live: bool
     rows = tx.rows(
         "SELECT a.message_id, MIN(a.status), "
         "(SELECT l.status FROM attempt l WHERE l.endpoint_id = ? AND l.message_id = a.message_id ORDER BY l.id DESC LIMIT 1), "
-        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = ? AND d.message_id = a.message_id AND d.state = 'retrying') "
+        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = ? AND d.message_id = a.message_id AND d.state = 'retrying' AND d.trigger = 0) "
         "FROM attempt a WHERE a.endpoint_id = ? AND a.message_id > ? AND a.message_id < ? "
         f"GROUP BY a.message_id ORDER BY a.message_id {walk.direction} LIMIT ?",
         (endpoint_id, endpoint_id, endpoint_id, walk.above, walk.below, limit),
@@ -205,7 +205,7 @@ def destinations(tx: Transaction, app_id: str, message_id: str, walk: Walk) -> P
     rows = tx.rows(
         "SELECT e.id, (SELECT MIN(a.status) FROM attempt a WHERE a.endpoint_id = e.id AND a.message_id = ?), "
         "(SELECT l.status FROM attempt l WHERE l.endpoint_id = e.id AND l.message_id = ? ORDER BY l.id DESC LIMIT 1), "
-        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying'), "
+        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying' AND d.trigger = 0), "
         "e.disabled = 0 AND e.deleted_at IS NULL FROM endpoint e WHERE e.app_id = ? AND e.id > ? AND e.id < ? "
         "AND EXISTS (SELECT 1 FROM attempt x WHERE x.endpoint_id = e.id AND x.message_id = ?) "
         f"ORDER BY e.id {walk.direction} LIMIT ?",

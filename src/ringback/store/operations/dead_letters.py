@@ -16,9 +16,10 @@ _COLUMNS: Final = (
 )
 # Can it be attempted? Its endpoint is live, its payload is there (the parameter is now), and no manual attempt waits already.
 _REPLAYABLE: Final = (
-    "EXISTS (SELECT 1 FROM endpoint e JOIN message m ON m.app_id = e.app_id AND m.id = d.message_id WHERE e.id = d.endpoint_id AND e.disabled = 0 "
-    "AND e.deleted_at IS NULL AND m.payload IS NOT NULL AND m.expires_at > ?) "
-    "AND NOT EXISTS (SELECT 1 FROM delivery w WHERE w.message_id = d.message_id AND w.endpoint_id = d.endpoint_id AND w.trigger = 1)"
+    "EXISTS (SELECT 1 FROM endpoint e JOIN message m ON m.app_id = e.app_id AND m.id = d.message_id "
+    "WHERE e.id = d.endpoint_id AND e.disabled = 0 AND e.deleted_at IS NULL AND m.payload IS NOT NULL AND m.expires_at > ?) "
+    "AND NOT EXISTS (SELECT 1 FROM delivery w WHERE w.message_id = d.message_id AND w.endpoint_id = d.endpoint_id AND w.state = 'retrying' "
+    "AND w.trigger = 1)"
 )
 # Letters that one step may look at for those that fit: a step runs on the event loop, and an id is passed in 50 nanoseconds.
 _STEP_EXAMINED: Final = 2_000
@@ -44,11 +45,11 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one step of a long walk did: letters replayed or discarded, letters passed over, endpoints to wake, and the walk that is left."""
+    """What one step of a long walk did: letters acted on, letters passed over, endpoints (with their applications) to wake, the walk left."""
 
     count: int
     skipped: int
-    endpoint_ids: frozenset[str]
+    woken: frozenset[tuple[str, str]]
     rest: Walk | None
 
 
@@ -105,10 +106,16 @@ def replay(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: in
     )
     ready = [row[1:5] for row in rows if row[5]]
     tx.run_many(
-        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, 1, ?, ?, 0, 'waiting')",
+        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
+        "VALUES (?, ?, ?, 1, ?, ?, 0, 'retrying')",
         [(endpoint_id, now_us, message_id, app_id, sequence) for endpoint_id, message_id, app_id, sequence in ready],
     )
-    return Step(len(ready), len(rows) - len(ready), frozenset(row[0] for row in ready), _rest(walk, rows, stopped_at))
+    return Step(
+        len(ready),
+        len(rows) - len(ready),
+        frozenset((endpoint_id, app_id) for endpoint_id, _, app_id, _ in ready),
+        _rest(walk, rows, stopped_at),
+    )
 
 
 def discard(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Step:
@@ -146,7 +153,8 @@ def _walked(scope: Scope, walk: Walk, chosen: Chosen) -> tuple[str, tuple[Any, .
         condition += f" AND d.id IN {one_of(chosen.ids)}"
         more += chosen.ids
     return (
-        f"dead_letter d WHERE d.state = 'dead' AND d.{scope.column} = ? AND d.id > ? AND d.id < ?{condition} ORDER BY d.id {walk.direction}",
+        f"dead_letter d WHERE d.state = 'dead' AND d.{scope.column} = ? AND d.id > ? AND d.id < ?{condition} "
+        f"ORDER BY d.id {walk.direction}",
         (scope.value, walk.above, walk.below, *more),
     )
 

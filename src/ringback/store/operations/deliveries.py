@@ -30,12 +30,15 @@ def pending(tx: Transaction, endpoint_id: str) -> int:
 
 
 def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int) -> int:
-    """One attempt now, beside the schedule. Returns when it is due: a microsecond later for each that was asked for at the same instant."""
+    """One attempt now, beside the schedule. Returns when it is due: a microsecond later for each that was asked for at the same instant.
+
+    Its row counts as retrying, which is what gives it a place in the index by message.
+    """
     sequence = sequence_of(tx, endpoint_id, message)
     due_at = now_us
     while not tx.run(
         "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
-        "VALUES (?, ?, ?, 1, ?, ?, 0, 'waiting') ON CONFLICT DO NOTHING",
+        "VALUES (?, ?, ?, 1, ?, ?, 0, 'retrying') ON CONFLICT DO NOTHING",
         (endpoint_id, due_at, message.id, message.app_id, sequence),
     ):
         due_at += 1
@@ -52,7 +55,6 @@ def sequence_of(tx: Transaction, endpoint_id: str, message: Message) -> int:
             (endpoint_id, due_at, message.id),
         )
         or tx.row("SELECT sequence FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying' LIMIT 1", pair)
-        or tx.row("SELECT sequence FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 1 LIMIT 1", pair)
         or tx.row("SELECT sequence FROM attempt WHERE endpoint_id = ? AND message_id = ? LIMIT 1", pair)
     )
     return next_sequence(tx, endpoint_id) if row is None else int(row[0])
@@ -66,3 +68,12 @@ def next_sequence(tx: Transaction, endpoint_id: str) -> int:
         (endpoint_id,),
     )
     return int(rows[0][0])
+
+
+def drop(tx: Transaction, endpoint_id: str, limit: int) -> int:
+    """Remove live deliveries of an endpoint that nobody will make, at most `limit` of them; how many."""
+    return tx.run(
+        "DELETE FROM delivery WHERE (endpoint_id, due_at, message_id, trigger) IN "
+        "(SELECT endpoint_id, due_at, message_id, trigger FROM delivery WHERE endpoint_id = ? LIMIT ?)",
+        (endpoint_id, limit),
+    )

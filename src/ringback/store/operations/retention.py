@@ -10,6 +10,7 @@ from typing import Final
 
 from ringback import ids
 from ringback.store.base import Transaction
+from ringback.store.operations import deliveries
 
 _MINUTE_US: Final = 60_000_000
 
@@ -75,7 +76,7 @@ def purge_idempotency(tx: Transaction, now_us: int, limit: int, after: bytes) ->
 
 
 def next_abandoned(tx: Transaction, after: str) -> tuple[str, bool] | None:
-    """The next endpoint behind `after` with unfinished deliveries, and whether nobody will make them: it or its application is off or gone."""
+    """The next endpoint behind `after` with unfinished deliveries, and whether nobody will make them: it or its application is off."""
     row = tx.row("SELECT endpoint_id, app_id FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))
     if row is None:
         return None
@@ -85,15 +86,6 @@ def next_abandoned(tx: Transaction, after: str) -> tuple[str, bool] | None:
         (row[0],),
     )
     return str(row[0]), live is None
-
-
-def drop_deliveries(tx: Transaction, endpoint_id: str, limit: int) -> int:
-    """Remove unfinished deliveries of an endpoint that is disabled or deleted."""
-    due = tx.rows("SELECT due_at, message_id, trigger FROM delivery WHERE endpoint_id = ? ORDER BY due_at LIMIT ?", (endpoint_id, limit))
-    tx.run_many(
-        "DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?", [(endpoint_id, *row) for row in due]
-    )
-    return len(due)
 
 
 def purge_application(tx: Transaction, limit: int) -> int:
@@ -118,7 +110,7 @@ def purge_application(tx: Transaction, limit: int) -> int:
 
 def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
     """Remove what a deleted endpoint left, and in the end itself; never 0 while there is something."""
-    removed = drop_deliveries(tx, endpoint_id, limit)
+    removed = deliveries.drop(tx, endpoint_id, limit)
     for table, key in (("attempt", "seq"), ("attempt_count", "minute"), ("dead_letter", "id")):
         if removed >= limit:
             return removed

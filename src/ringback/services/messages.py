@@ -1,0 +1,52 @@
+"""What can be done with stored messages? They are read, listed, and their content is forgotten; `services.intake` accepts new ones."""
+
+from __future__ import annotations
+
+from ringback import ids
+from ringback.clock import Clock
+from ringback.errors import NotFound
+from ringback.model.messages import Message
+from ringback.policy.paging import Page
+from ringback.policy.windows import Ask, windowed
+from ringback.services.applications import find
+from ringback.services.tokens import Principal
+from ringback.store.base import Store, Transaction
+from ringback.store.operations import messages
+from ringback.store.operations.messages import MessageFilter as MessageFilter
+
+
+def find_message(tx: Transaction, app_id: str, reference: str, now_us: int, *, content: bool) -> Message:
+    """The message of that id or eventId; without content its payload is empty, or None when it is gone. Raises NotFound."""
+    message = messages.find(tx, app_id, reference, now_us, content=content)
+    if message is None:
+        raise NotFound
+    return message
+
+
+class Messages:
+    """The messages of every application; each verb sees those that its caller may reach."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def page(self, who: Principal, app: str, ask: Ask, chosen: MessageFilter, *, content: bool) -> Page[Message]:
+        """One page of an application's messages, the newest first. Raises NotFound."""
+        now_us = self._clock.now_us()
+        walk = windowed(ids.MESSAGE, ask, now_us)
+        return await self._store.read(lambda tx: messages.listed(tx, find(tx, who, app).id, walk, chosen, now_us, content=content))
+
+    async def get(self, who: Principal, app: str, reference: str, *, content: bool) -> Message:
+        """One message. Raises NotFound."""
+        now_us = self._clock.now_us()
+        return await self._store.read(lambda tx: find_message(tx, find(tx, who, app).id, reference, now_us, content=content))
+
+    async def expunge(self, who: Principal, app: str, reference: str) -> None:
+        """Forget what a message said; attempts that are still to be made will fail for it. Raises NotFound."""
+        now_us = self._clock.now_us()
+
+        def operation(tx: Transaction) -> None:
+            message = find_message(tx, find(tx, who, app).id, reference, now_us, content=False)
+            messages.expunge(tx, message.app_id, message.id)
+
+        await self._store.write(operation)
