@@ -29,7 +29,10 @@ async def transport(
     *, allowed: str = "127.0.0.0/8, ::1", resolver: Resolver | None = None, ca: ssl.SSLContext | None = None, **changes: object
 ) -> AsyncIterator[HttpTransport]:
     policy = AddressPolicy(parse_networks(allowed))
-    opened = HttpTransport(policy=policy, settings=settings(**changes), resolver=resolver, ssl_context=ca)
+    # Without an authority nobody is trusted; loading the machine's own ones takes longer than most tests.
+    opened = HttpTransport(
+        policy=policy, settings=settings(**changes), resolver=resolver, ssl_context=ca or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    )
     try:
         yield opened
     finally:

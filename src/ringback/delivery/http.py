@@ -225,13 +225,13 @@ class Connection(asyncio.Protocol):
         except (HttpParserError, HttpParserUpgrade) as exc:
             self._refused_by_parser(exc)
             return
+        if not status_was_in and len(self._raw) > self._limits.head_max_bytes and not self._head_fits():
+            return
         if self._complete:
             # The clock is read once for an answer that came in one piece.
             self._conclude(self._now() if status_was_in else self._status_s)
         elif self._status:
             self._reading_body()
-        elif len(self._raw) > self._limits.head_max_bytes:
-            self._fail(ErrorClass.PROTOCOL, f"the response headers are longer than {self._limits.head_max_bytes} bytes")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The peer closed, or we did."""
@@ -310,6 +310,8 @@ class Connection(asyncio.Protocol):
     def _await_mangled_head(self) -> None:
         """A head whose lengths cannot be believed still has a status: it counts once the head is complete, without any body."""
         start, end = self._head_span()
+        if len(self._raw) > self._limits.head_max_bytes and not self._head_fits():
+            return
         # The parser has passed the status line, so the three digits are there.
         status = int(bytes(self._raw[start + 9 : start + 12]))
         if status < _FINAL_STATUS:
@@ -318,8 +320,14 @@ class Connection(asyncio.Protocol):
             self._status = status
             self._status_s = self._now()
             self._conclude(self._now(), cut=True)
-        elif len(self._raw) > self._limits.head_max_bytes:
-            self._fail(ErrorClass.PROTOCOL, f"the response headers are longer than {self._limits.head_max_bytes} bytes")
+
+    def _head_fits(self) -> bool:
+        """Is the head, interim ones included, within the limit? Ends the attempt when it is not."""
+        _, end = self._head_span()
+        if 0 <= end <= self._limits.head_max_bytes:
+            return True
+        self._fail(ErrorClass.PROTOCOL, f"the response headers are longer than {self._limits.head_max_bytes} bytes")
+        return False
 
     def _reading_body(self) -> None:
         if self._body_bytes >= self._limits.body_max_bytes:
