@@ -116,6 +116,8 @@ def test_a_handshake_that_hangs_times_out(run: Run) -> None:
             exchange = await attempt(client, request(server.port, tls=True))
             assert exchange.error is ErrorClass.TIMEOUT
             assert "TLS handshake" in exchange.detail
+            assert exchange.phases.connect_us >= 0
+            assert exchange.phases.tls_us > 0.8 * exchange.duration_us
 
     run(story())
 

@@ -6,7 +6,8 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -16,7 +17,7 @@ from ringback.delivery.http import Connection, Opening
 from ringback.delivery.resolver import Resolver
 from ringback.delivery.tls import ResumingContext
 from ringback.delivery.transport import Origin
-from ringback.model.attempts import ErrorClass
+from ringback.model.attempts import ErrorClass, Phases
 from ringback.policy.addresses import AddressPolicy, parse_literal
 
 # Microseconds per second.
@@ -52,17 +53,23 @@ class Dialer:
 
     async def dial(self, origin: Origin, deadline_s: float, make: MakeConnection) -> tuple[Connection, Opening]:
         """A new connection to an origin. Raises CannotConnect, at the latest about `deadline_s`."""
-        started = self._now()
-        literal = parse_literal(origin.host)
-        addresses = await self._addresses(origin, deadline_s) if literal is None else (str(literal),)
-        connecting = self._now()
-        dns_us = int((connecting - started) * _US) if literal is None else -1
-        sock, admitted = await self._connect(admit(self._policy, addresses, origin.port), deadline_s)
-        connected = self._now()
-        connection = await self._open(origin, sock, admitted, deadline_s, make)
-        opened = self._now()
-        tls_us = int((opened - connected) * _US) if origin.tls else -1
-        return connection, Opening(dns_us, int((connected - connecting) * _US), tls_us, opened)
+        watch = _Stopwatch(self._now)
+        try:
+            literal = parse_literal(origin.host)
+            if literal is None:
+                with watch.phase("dns_us"):
+                    addresses = await self._addresses(origin, deadline_s)
+            else:
+                addresses = (str(literal),)
+            admitted = admit(self._policy, addresses, origin.port)
+            with watch.phase("connect_us"):
+                sock, peer = await self._connect(admitted, deadline_s)
+            with watch.phase("tls_us" if origin.tls else "open_us"):
+                connection = await self._open(origin, sock, peer, deadline_s, make)
+        except CannotConnect as failure:
+            failure.phases = Phases(dns_us=watch.dns_us, connect_us=watch.connect_us, tls_us=watch.tls_us)
+            raise
+        return connection, Opening(watch.dns_us, watch.connect_us, watch.tls_us, self._now())
 
     async def _addresses(self, origin: Origin, deadline_s: float) -> tuple[str, ...]:
         try:
@@ -151,6 +158,24 @@ class Dialer:
         """After the first response on a TLS connection: keep its session for the next connection to that host."""
         if isinstance(self._context, ResumingContext):
             self._context.remember(origin.host.rstrip("."), transport.get_extra_info("ssl_object"))
+
+
+class _Stopwatch:
+    """How long each phase took, microseconds; -1 = it did not happen. A phase that fails has taken time, too."""
+
+    __slots__ = ("_now", "connect_us", "dns_us", "open_us", "tls_us")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.dns_us = self.connect_us = self.tls_us = self.open_us = -1
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started_s = self._now()
+        try:
+            yield
+        finally:
+            setattr(self, name, int((self._now() - started_s) * _US))
 
 
 class _Turn:

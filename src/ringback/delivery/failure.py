@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from ringback.errors import RingbackError
-from ringback.model.attempts import ErrorClass
+from ringback.model.attempts import ErrorClass, Phases
 
 
 class CannotConnect(RingbackError):
-    """No connection came about; `error` is the class, the message a sentence, `address` what was tried last ("" for nothing)."""
+    """No connection came about.
+
+    `error` is the class, `detail` a sentence, `address` what was tried last ("" for nothing), `phases` how long what happened took.
+    """
 
     def __init__(self, error: ErrorClass, detail: str, address: str = "") -> None:
         super().__init__(detail)
         self.error = error
         self.detail = detail
         self.address = address
+        self.phases = Phases()

@@ -190,8 +190,16 @@ class HttpTransport:
         else:
             failure = task.result()
         if failure is not None:
-            duration_us = int((self._now() - started_s) * _US)
-            done(Exchange(status=0, error=failure.error, detail=failure.detail, address=failure.address, duration_us=duration_us))
+            done(
+                Exchange(
+                    status=0,
+                    error=failure.error,
+                    detail=failure.detail,
+                    address=failure.address,
+                    duration_us=int((self._now() - started_s) * _US),
+                    phases=failure.phases,
+                )
+            )
 
     def _make(self, address: str) -> Connection:
         return Connection(self, self._settings.response, self._now, address)
