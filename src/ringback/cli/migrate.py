@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 
 from ringback.cli.options import add_options, settings_of
 
@@ -21,7 +22,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Migrate; raises OperatorError while a server holds the database, or when its schema is newer."""
     settings = settings_of(args)
-    from ringback import app
+    from ringback.clock import SystemClock
+    from ringback.store.opening import database_path, open_store
 
-    print(app.migrate(settings))
+    async def migrate() -> None:
+        store = await open_store(settings.database_url, SystemClock())
+        await store.close()
+
+    asyncio.run(migrate())
+    print(f"{database_path(settings.database_url)} is at this version")
     return 0

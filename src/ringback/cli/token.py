@@ -1,15 +1,26 @@
-"""`ringback token create | list | revoke`: who may call the server."""
+"""`ringback token create | list | revoke`: who may call the server.
+
+A running server holds its database, and remembers tokens that it believed: then it is asked to do the work. Otherwise the database is
+opened here.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-from typing import TYPE_CHECKING
+import secrets
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringback.cli.options import add_options, settings_of
 
 if TYPE_CHECKING:
+    from ringback.config import Settings
+    from ringback.config.running import RunningServer
     from ringback.services.tokens import Tokens
+
+T = TypeVar("T")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,35 +43,121 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it; raises NotFound for an unknown organisation or id."""
-    return asyncio.run(_run(args))
-
-
-async def _run(args: argparse.Namespace) -> int:
-    settings = settings_of(args)
-    from ringback import app
-
-    async with app.open_tokens(settings) as tokens:
-        await args.act(tokens, args)
+    """Do it; raises RingbackError for an unknown organisation or id, OperatorError when the database cannot be opened."""
+    args.act(_desk_of(settings_of(args)), args)
     return 0
 
 
-async def _create(tokens: Tokens, args: argparse.Namespace) -> None:
+class _Desk:
+    """Where tokens are handled in the absence of a server: in the database itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def create(self, org: str) -> str:
+        async def verb(tokens: Tokens) -> str:
+            return (await tokens.create(org))[1]
+
+        return self._with_tokens(verb)
+
+    def list(self, org: str | None) -> list[dict[str, Any]]:
+        import msgspec
+
+        from ringback.api.operator import shown
+
+        async def verb(tokens: Tokens) -> list[dict[str, Any]]:
+            return [msgspec.to_builtins(shown(token)) for token in await tokens.list(org)]
+
+        return self._with_tokens(verb)
+
+    def revoke(self, token_id: str) -> None:
+        self._with_tokens(lambda tokens: tokens.revoke(token_id))
+
+    def _with_tokens(self, verb: Callable[[Tokens], Awaitable[T]]) -> T:
+        from ringback.clock import SystemClock
+        from ringback.ids import IdMaker
+        from ringback.services.tokens import Tokens
+        from ringback.store.opening import open_store
+
+        async def opened() -> T:
+            clock = SystemClock()
+            store = await open_store(self._settings.database_url, clock)
+            try:
+                return await verb(Tokens(store, clock, IdMaker(), secrets.randbits))
+            finally:
+                await store.close()
+
+        return asyncio.run(opened())
+
+
+class _RemoteDesk(_Desk):
+    """The same, done by the server that holds the database. Nobody listening there means that it was killed: then the database is free."""
+
+    def __init__(self, settings: Settings, server: RunningServer) -> None:
+        super().__init__(settings)
+        from ringback.cli.api import Api
+
+        self._api = Api(server.url, server.token)
+
+    def create(self, org: str) -> str:
+        text: str = self._call("POST", "", {"org": org})["token"]
+        return text
+
+    def list(self, org: str | None) -> list[dict[str, Any]]:
+        from urllib.parse import urlencode
+
+        listed: list[dict[str, Any]] = self._call("GET", f"?{urlencode({'org': org})}" if org else "")
+        return listed
+
+    def revoke(self, token_id: str) -> None:
+        from urllib.parse import quote
+
+        self._call("DELETE", f"/{quote(token_id, safe='')}")
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        from ringback.errors import NotFound, RingbackError
+
+        status, answer = self._api.call(method, f"/api/v1/operator/token{path}", body)
+        if status == HTTPStatus.NOT_FOUND:
+            raise NotFound(answer["detail"])
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise RingbackError(f"the running server answered {status}: {answer}")
+        return answer
+
+
+def _desk_of(settings: Settings) -> _Desk:
+    from ringback.config.running import find
+    from ringback.store.opening import database_path
+
+    server = find(database_path(settings.database_url))
+    if server is None or not _listens(server):
+        return _Desk(settings)
+    return _RemoteDesk(settings, server)
+
+
+def _listens(server: RunningServer) -> bool:
+    from ringback.cli.api import Api
+
+    try:
+        Api(server.url, server.token).call("GET", "/api/v1/health/ping")
+    except OSError:
+        return False
+    return True
+
+
+def _create(desk: _Desk, args: argparse.Namespace) -> None:
     # The text alone on stdout, so that a script can keep it: TOKEN=$(ringback token create)
-    _, text = await tokens.create(args.org)
-    print(text)
+    print(desk.create(args.org))
 
 
-async def _list(tokens: Tokens, args: argparse.Namespace) -> None:
-    from ringback.clock import rfc3339
-
+def _list(desk: _Desk, args: argparse.Namespace) -> None:
+    listed = desk.list(args.org)
     print(f"{'ID':<32} {'ORGANISATION':<32} {'KIND':<5} {'STATE':<8} {'CREATED':<28} NAME")
-    for token in await tokens.list(args.org):
-        state = "usable" if token.revoked_at is None else "revoked"
-        kind = token.kind.name.lower()
-        print(f"{token.id:<32} {token.org_id:<32} {kind:<5} {state:<8} {rfc3339(token.created_at):<28} {token.name}".rstrip())
+    for token in listed:
+        state = "revoked" if token["revoked"] else "usable"
+        print(f"{token['id']:<32} {token['orgId']:<32} {token['kind']:<5} {state:<8} {token['createdAt']:<28} {token['name']}".rstrip())
 
 
-async def _revoke(tokens: Tokens, args: argparse.Namespace) -> None:
-    token = await tokens.revoke(args.id)
-    print(f"revoked {token.id}")
+def _revoke(desk: _Desk, args: argparse.Namespace) -> None:
+    desk.revoke(args.id)
+    print(f"revoked {args.id}")

@@ -88,7 +88,8 @@ class Tokens:
         def operation(tx: Transaction) -> Token:
             org = organisations.by_name(tx, org_name)
             if org is None:
-                org = Organisation(self._ids.make(ids.ORGANISATION, now_us), org_name, now_us)
+                org_id = DEFAULT_ORG_ID if org_name == DEFAULT_ORG_NAME else self._ids.make(ids.ORGANISATION, now_us)
+                org = Organisation(org_id, org_name, now_us)
                 organisations.insert(tx, org)
             return self._insert(tx, org.id, kind, app_id, text, name, now_us, expires_at)
 

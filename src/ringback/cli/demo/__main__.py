@@ -13,7 +13,7 @@ import sys
 import threading
 from http import HTTPStatus
 
-from ringback.cli.demo.api import Api
+from ringback.cli.api import Api
 from ringback.cli.demo.companion import RECEIVER_HOST
 from ringback.cli.demo.events import DESCRIPTIONS, make_event
 from ringback.cli.demo.receiver import Receiver

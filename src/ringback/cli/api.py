@@ -1,4 +1,4 @@
-"""How does a customer's program speak to the server? Over the public HTTP API, one keep-alive connection, one request after another."""
+"""How does a command speak to a server? Over the public HTTP API, one keep-alive connection, one request after another."""
 
 from __future__ import annotations
 
