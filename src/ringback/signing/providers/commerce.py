@@ -10,6 +10,7 @@ from ringback.signing.providers.ebay import Ebay
 from ringback.signing.scheme import Signed
 from ringback.signing.tokens import Token, Unsigned
 
+# Tolerances are the provider's own, in seconds, from the source that each row names.
 ROWS: Final = (
     Provider(
         id="shopify",

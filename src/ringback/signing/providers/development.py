@@ -10,6 +10,7 @@ from ringback.signing.scheme import Signed
 from ringback.signing.standard_scheme import StandardScheme
 from ringback.signing.tokens import Token
 
+# Tolerances are the provider's own, in seconds, from the source that each row names.
 ROWS: Final = (
     Provider(
         id="github",

@@ -12,6 +12,7 @@ from ringback.signing.providers.paypal import PayPal
 from ringback.signing.scheme import Signed
 from ringback.signing.tokens import Token, Unsigned
 
+# Tolerances are the provider's own, in seconds, from the source that each row names.
 ROWS: Final = (
     Provider(
         id="stripe",

@@ -11,6 +11,7 @@ from ringback.signing.providers.sns import Sns
 from ringback.signing.scheme import Signed
 from ringback.signing.tokens import Token
 
+# Tolerances are the provider's own, in seconds, from the source that each row names.
 ROWS: Final = (
     Provider(
         id="workos",

@@ -7,6 +7,7 @@ from typing import Final
 from ringback.signing.provider import Provider
 from ringback.signing.standard_scheme import StandardScheme
 
+# Tolerances are the provider's own, in seconds, from the source that each row names.
 ROWS: Final = (
     Provider(
         id="standard-webhooks",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -20,10 +21,20 @@ from ringback.signing.encodings import base64_signature, decode_secret
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.request import InboundRequest, Secret, Verifier
 from ringback.signing.secret import HmacKey
-from ringback.signing.verdict import BODY_HASH_MISMATCH, MALFORMED_HEADER, MISSING_BODY_HASH, SIGNATURE_MISMATCH, Verdict
+from ringback.signing.verdict import (
+    BODY_HASH_MISMATCH,
+    MALFORMED_HEADER,
+    MISSING_BODY_HASH,
+    NO_SUPPORTED_SCHEME,
+    SIGNATURE_MISMATCH,
+    Verdict,
+)
 
-_HEADER = b"x-twilio-signature"
-_BODY_HASH = b"bodySHA256"
+_HEADER: Final = b"x-twilio-signature"
+# Sent with requests that are signed with a SharedKey instead of the auth token: `key=<id>,algorithm=HMAC_SHA256`.
+_SETTINGS: Final = b"x-twilio-webhooks-signature-settings"
+_HASHES: Final = {b"HMAC_SHA1": "sha1", b"HMAC_SHA256": "sha256"}
+_BODY_HASH: Final = b"bodySHA256"
 
 
 class TwilioForm(msgspec.Struct, frozen=True, kw_only=True, tag="twilio-form"):
@@ -67,23 +78,35 @@ class _TwilioVerifier:
             raise ValueError(f"{name} needs the auth token as its secret")
         self._name = name
         self._is_form = is_form
-        self._macs = tuple(hmac_body.prepare(key.secret, "sha1") for key in keys if isinstance(key, HmacKey))
-        if len(self._macs) != len(keys):
+        shared = [key.secret for key in keys if isinstance(key, HmacKey)]
+        if len(shared) != len(keys):
             raise ValueError(f"{name} needs a shared secret, not a public key")
+        self._macs = {said: tuple(hmac_body.prepare(key, algorithm) for key in shared) for said, algorithm in _HASHES.items()}
 
     def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
         signature = request.headers.need(_HEADER)
         if not request.url:
             raise VerificationError(MALFORMED_HEADER, "Twilio signs the URL that it called; give the source its public URL")
+        macs = self._macs.get(_algorithm(request.headers.one(_SETTINGS)))
+        if macs is None:
+            raise VerificationError(NO_SUPPORTED_SCHEME, f"{_SETTINGS.decode()} names an algorithm that is not known here")
         fields = _signed_fields(request.body) if self._is_form else b""
         # As it came is nearly always right: only then are other spellings made.
         for spelling in spellings(request.url):
-            for index, mac in enumerate(self._macs):
+            for index, mac in enumerate(macs):
                 if hmac.compare_digest(base64_signature(mac(spelling + fields)), signature):
                     if not self._is_form:
                         _check_body_hash(request)
                     return Verdict(self._name, index)
         raise VerificationError(SIGNATURE_MISMATCH, "the signature was not made with one of the auth tokens over this URL and form")
+
+
+def _algorithm(settings: bytes | None) -> bytes:
+    for part in (settings or b"").split(b","):
+        name, _, value = part.partition(b"=")
+        if name.strip() == b"algorithm" and value.strip():
+            return value.strip().upper()
+    return b"HMAC_SHA1"
 
 
 def _signed_fields(body: bytes) -> bytes:
