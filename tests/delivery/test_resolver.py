@@ -160,6 +160,32 @@ def test_names_that_hung_lately_share_few_threads_from_then_on(run: Run, dns: Dn
     run(story())
 
 
+def test_a_lookup_that_breaks_gives_its_place_back(run: Run) -> None:
+    def lookup(host: str, port: int) -> list[tuple[object, ...]]:
+        raise ValueError("embedded null")
+
+    async def story() -> None:
+        resolver = Resolver(lookup=lookup, settings=ResolverSettings(slow_s=10.0))
+        for i in range(30):
+            with pytest.raises(CannotConnect, match="does not resolve: embedded null"):
+                await resolver.resolve(f"a{i}.example")
+
+    run(story())
+
+
+def test_a_machine_without_threads_fails_the_name_and_not_the_loop(run: Run, dns: Dns) -> None:
+    def no_threads(work: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def story() -> None:
+        resolver = Resolver(lookup=dns, settings=ResolverSettings(slow_s=10.0), start_thread=no_threads)
+        for i in range(30):
+            with pytest.raises(CannotConnect, match="cannot be looked up: can't start new thread"):
+                await resolver.resolve(f"a{i}.example")
+
+    run(story())
+
+
 def test_the_memory_for_names_is_bounded(run: Run, dns: Dns) -> None:
     async def story() -> None:
         resolver = Resolver(lookup=dns, settings=ResolverSettings(max_names=10))

@@ -6,6 +6,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 from __future__ import annotations
 
 import datetime
+import json
 import time
 
 import pytest
@@ -72,8 +73,10 @@ def test_the_header_style_chooses_the_names(style: HeaderStyle, families: list[s
 def test_the_official_libraries_believe_what_was_sealed(body: bytes) -> None:
     now_s = int(datetime.datetime.now(datetime.UTC).timestamp())
     request = sealed(body=body, now_s=now_s, style="both")
-    standardwebhooks.Webhook(SECRET).verify(request.body, fields(request))
-    svix.Webhook(SECRET).verify(request.body, fields(request))
+    assert standardwebhooks.Webhook(SECRET).verify(request.body, fields(request)) == json.loads(body)
+    assert svix.Webhook(SECRET).verify(request.body, fields(request)) == json.loads(body)
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        standardwebhooks.Webhook(SECRET).verify(request.body + b" ", fields(request))
 
 
 def test_own_headers_replace_the_defaults_and_come_as_written() -> None:

@@ -170,13 +170,16 @@ class Resolver:
             except RuntimeError:
                 pass  # The loop is closed: nobody waits for the answer any more.
 
-        self._start_thread(work)
+        try:
+            self._start_thread(work)
+        except RuntimeError as exc:
+            loop.call_soon(self._answered, flight, slow, (), f"the name {flight.host} cannot be looked up: {exc}")
 
     def _look_up(self, host: str) -> tuple[tuple[str, ...], str]:
         """In a thread: the addresses of a name, or why there are none."""
         try:
             rows = self._lookup(host, 0)
-        except (OSError, UnicodeError) as exc:
+        except Exception as exc:  # Whatever it is: a thread that died without a word would never give its place back.
             return (), f"the name {host} does not resolve: {getattr(exc, 'strerror', None) or exc}"
         addresses = tuple(dict.fromkeys(str(row[-1][0]) for row in rows))
         return addresses, "" if addresses else f"the name {host} has no address"
