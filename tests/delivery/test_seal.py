@@ -74,9 +74,11 @@ def test_the_official_libraries_believe_what_was_sealed(body: bytes) -> None:
     now_s = int(datetime.datetime.now(datetime.UTC).timestamp())
     request = sealed(body=body, now_s=now_s, style="both")
     assert standardwebhooks.Webhook(SECRET).verify(request.body, fields(request)) == json.loads(body)
-    assert svix.Webhook(SECRET).verify(request.body, fields(request)) == json.loads(body)
+    svix.Webhook(SECRET).verify(request.body, fields(request))
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         standardwebhooks.Webhook(SECRET).verify(request.body + b" ", fields(request))
+    with pytest.raises(svix.WebhookVerificationError):
+        svix.Webhook(SECRET).verify(request.body + b" ", fields(request))
 
 
 def test_own_headers_replace_the_defaults_and_come_as_written() -> None:
