@@ -1,0 +1,28 @@
+"""The tutorial does what it says: its pieces, put into one file as the reader is told, run against a real server."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.acceptance.serving import Serve
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial" / "first-webhook.md"
+
+
+def test_the_tutorial_runs(serve: Serve, tmp_path: Path) -> None:
+    text = TUTORIAL.read_text("utf-8")
+    (settings,) = re.findall(r"^(RINGBACK_\S+(?: RINGBACK_\S+)*) scripts/serve$", text, re.MULTILINE)
+    chosen = dict(setting.split("=") for setting in settings.split())
+    running = serve(settings={name.removeprefix("RINGBACK_").lower(): value for name, value in chosen.items()})
+
+    program = tmp_path / "tutorial.py"
+    program.write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), "utf-8")
+    environ = {"PATH": os.environ["PATH"], "RINGBACK_TOKEN": running.token, "SERVER_URL": running.url}
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=120, env=environ)
+    assert done.returncode == 0, done.stderr
+    assert "delivered, signed and verified: {'order': 1, 'customer': 'Zoë'}" in done.stdout
+    assert "verified with the old secret" in done.stdout
