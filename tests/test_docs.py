@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +29,8 @@ GENERATOR = _generator()
 
 @pytest.mark.parametrize("name", GENERATOR.PAGES)
 def test_the_generated_page_is_what_the_code_says(name: str) -> None:
+    if name == "cli.md" and sys.version_info[:2] != (3, 11):
+        pytest.skip("argparse words its help differently in other versions of Python")
     made = GENERATOR.PAGES[name]()
     assert (REFERENCE / name).read_text("utf-8") == made, "run .venv/bin/python docs/generate.py"
 
