@@ -122,6 +122,13 @@ def test_secrets_are_masked_in_the_record() -> None:
     assert shown["webhook-signature"].startswith("v1,")
 
 
+def test_a_plan_knows_whether_there_is_anything_to_mask() -> None:
+    signer = Signer((parse_secret(SECRET),))
+    assert make_plan(url="https://example.com/", signer=signer, headers={"X-Fine": "f"}).sensitive == frozenset()
+    assert make_plan(url="https://u:p@example.com/", signer=signer).sensitive == {"authorization"}
+    assert make_plan(url="https://example.com/", signer=signer, headers={"X-Own": "o"}, sensitive={"x-own"}).sensitive == {"x-own"}
+
+
 @given(st.binary(max_size=200), st.text(alphabet=st.characters(min_codepoint=32, max_codepoint=126), max_size=40))
 def test_percent_signs_and_odd_bytes_do_not_confuse_the_template(body: bytes, value: str) -> None:
     request = sealed("https://example.com/%41?%25=%", headers={"x-any": value}, body=body)

@@ -41,17 +41,24 @@ class Signs(Protocol):
 class Plan(msgspec.Struct, frozen=True):
     """Everything about an endpoint's requests that does not change from one attempt to the next.
 
-    `template` takes content type, length, sequence and (once per header family) id, timestamp and signature.
+    `template` takes content type, length, sequence and (once per header family) id, timestamp and signature. `sensitive` names the headers
+    in it whose values are secrets, lower case; empty when nothing needs masking in the record.
     """
 
     origin: Origin
     template: bytes
     signer: Signs
     families: int
+    sensitive: frozenset[str]
 
 
-def make_plan(*, url: str, signer: Signs, headers: Mapping[str, str] | None = None, style: HeaderStyle = "standard") -> Plan:
-    """Prepare an endpoint's requests. Raises ValueError for a URL or a header that cannot be sent."""
+def make_plan(
+    *, url: str, signer: Signs, headers: Mapping[str, str] | None = None, style: HeaderStyle = "standard", sensitive: Collection[str] = ()
+) -> Plan:
+    """Prepare an endpoint's requests. `sensitive` names secret headers besides the well-known ones, lower case.
+
+    Raises ValueError for a URL or a header that cannot be sent.
+    """
     parts = split_url(url)
     fields = {"user-agent": f"ringback/{__version__}", "accept": "*/*"}
     if parts.basic:
@@ -74,7 +81,8 @@ def make_plan(*, url: str, signer: Signs, headers: Mapping[str, str] | None = No
     families = _FAMILIES[style]
     trio = "".join(f"{f}-id: %b\r\n{f}-timestamp: %b\r\n{f}-signature: %b\r\n" for f in families).encode()
     template = fixed + b"\r\ncontent-type: " + kind + b"\r\ncontent-length: %d\r\nringback-sequence: %d\r\n" + trio + b"\r\n"
-    return Plan(Origin(parts.tls, parts.host, parts.port), template, signer, len(families))
+    secret = frozenset(key for key in fields if _is_sensitive(key, sensitive))
+    return Plan(Origin(parts.tls, parts.host, parts.port), template, signer, len(families), secret)
 
 
 def seal(plan: Plan, *, message_id: bytes, now_s: int, body: bytes, content_type: bytes, sequence: int) -> SealedRequest:
