@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 import httpx
@@ -43,8 +43,11 @@ class Api:
         self._runner = runner
         self.run(self._open())
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self._runner.run(work)
+    def run(self, work: Awaitable[Any]) -> Any:
+        async def awaited() -> Any:
+            return await work
+
+        return self._runner.run(awaited())
 
     async def _open(self) -> None:
         clock = SystemClock()

@@ -113,20 +113,15 @@ class Applications:
             if former is None:
                 uid = wanted.uid if wanted.uid is not None or UID(ref) else ref
                 return Created(self._insert(tx, who, wanted, uid), True)
-            return Created(
-                self._replace(
-                    tx,
-                    former,
-                    msgspec.structs.replace(
-                        former,
-                        name=wanted.name,
-                        uid=wanted.uid,
-                        throttle_rate=wanted.throttle_rate,
-                        metadata=wanted.metadata or {},
-                    ),
-                ),
-                False,
+            changed = msgspec.structs.replace(
+                former,
+                name=wanted.name,
+                # Addressed by its uid it keeps it, or repeating the request would make another one.
+                uid=ref if wanted.uid is None and ref == former.uid else wanted.uid,
+                throttle_rate=wanted.throttle_rate,
+                metadata=wanted.metadata or {},
             )
+            return Created(self._replace(tx, former, changed), False)
 
         created = await self._store.write(operation)
         self._directory.changed(created.application.id)

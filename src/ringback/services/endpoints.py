@@ -196,6 +196,8 @@ class Endpoints:
                 new = EndpointIn(**msgspec.structs.asdict(wanted))
                 return Created(self._insert(tx, who, application.id, new, uid), True)
             changes = msgspec.structs.asdict(wanted)
+            # Addressed by its uid it keeps it, or repeating the request would make another one.
+            changes["uid"] = ref if wanted.uid is None and ref == former.uid else wanted.uid
             changes["metadata"] = wanted.metadata or {}
             changes["version"] = wanted.version or 1
             return Created(self._replace(tx, who, former, changes), False)
