@@ -211,7 +211,7 @@ def _shown_endpoint(endpoint: Endpoint, pair: Pair) -> bytes:
     )
 
 
-def _statuses(query: Query, expanded: bool) -> tuple[int, ...] | None:
+def _statuses(query: Query, expanded: bool) -> tuple[AttemptStatus, ...] | None:
     """The statuses that a filter means: without `expanded_statuses`, success includes canceled."""
     status = query.number("status")
     if status is None:
@@ -220,7 +220,7 @@ def _statuses(query: Query, expanded: bool) -> tuple[int, ...] | None:
         raise query.invalid("status", f"{status} is not a status; use 0 success, 1 pending, 2 fail, 3 sending or 4 canceled")
     if status == AttemptStatus.SUCCESS and not expanded:
         return (AttemptStatus.SUCCESS, AttemptStatus.CANCELED)
-    return (status,)
+    return (AttemptStatus(status),)
 
 
 def _attempt_filter(query: Query, expanded: bool) -> AttemptFilter:

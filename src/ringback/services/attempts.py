@@ -35,6 +35,9 @@ STATS_GRACE_US: Final = 300 * 1_000_000
 # Counts are kept by the minute: a window nobody chose begins at a full one, so that none need be counted one by one.
 _MINUTE_US: Final = 60_000_000
 
+# The statuses of messages that still have attempts ahead.
+_UNFINISHED: Final = frozenset((AttemptStatus.PENDING, AttemptStatus.SENDING))
+
 # What the caller adds to the transaction of a resend; must not raise for anything but a failing store.
 Also = Callable[[Transaction, None], None]
 
@@ -106,7 +109,15 @@ class Attempts:
         return await self._store.read(query)
 
     async def attempted(
-        self, who: Principal, app: str, endpoint: str, ask: Ask, statuses: Sequence[int] | None, chosen: MessageFilter, *, content: bool
+        self,
+        who: Principal,
+        app: str,
+        endpoint: str,
+        ask: Ask,
+        statuses: Sequence[AttemptStatus] | None,
+        chosen: MessageFilter,
+        *,
+        content: bool,
     ) -> Page[tuple[Message, Pair]]:
         """One page of the messages attempted to an endpoint (status 1: yet to be attempted), the newest first."""
         now_us = self._clock.now_us()
@@ -116,8 +127,9 @@ class Attempts:
             app_id = find(tx, who, app).id
             found = find_endpoint(tx, app_id, endpoint)
             reading = Reading(now_us, content, live=not found.disabled)
-            if statuses is not None and AttemptStatus.PENDING in statuses:
-                return Page([], True) if found.disabled else attempts.unattempted(tx, found.id, walk, chosen, reading)
+            unfinished = None if statuses is None else next((s for s in statuses if s in _UNFINISHED), None)
+            if unfinished is not None:
+                return Page([], True) if found.disabled else attempts.unfinished(tx, found.id, walk, unfinished, chosen, reading)
             return attempts.attempted(tx, app_id, found.id, walk, statuses, chosen, reading)
 
         return await self._store.read(query)

@@ -33,8 +33,8 @@ _MINUTE_US: Final = 60_000_000
 _SKEW_US: Final = 60_000_000
 # Pairs read at a time while looking for those of one status.
 _PAIRS_AT_ONCE: Final = 500
-# So many times in one request: 10,000 pairs take 50 to 100 ms.
-_STEPS_MAX: Final = 20
+# Attempts that a list by status examines in one request: along one index, without their messages.
+_STATUSES_EXAMINED: Final = 100_000
 
 
 class AttemptFilter(msgspec.Struct, frozen=True):
@@ -156,48 +156,64 @@ def _pair(key: str, best: int, last: int, next_at: int | None) -> Pair:
 def attempted(
     tx: Transaction, app_id: str, endpoint_id: str, walk: Walk, statuses: Sequence[int] | None, chosen: MessageFilter, read: Reading
 ) -> Page[tuple[Message, Pair]]:
-    """One page of the messages attempted to an endpoint, with how they stand.
-
-    Many pairs may have to be looked at for one that fits: a filtered walk takes them by the hundred and gives up after some thousands.
-    """
-    filtered = statuses is not None or bool(chosen)
-    step = _PAIRS_AT_ONCE if filtered else walk.fetch
+    """One page of the messages attempted to an endpoint, with how they stand; a filtered walk takes them by the hundred."""
+    near, stopped_at = walk, None
+    if chosen:
+        near, stopped_at = bounded(tx, walk, "attempt", "endpoint_id", endpoint_id, key="message_id")
+    elif statuses is not None:
+        near, stopped_at = bounded(tx, walk, "attempt", "endpoint_id", endpoint_id, key="message_id", most=_STATUSES_EXAMINED)
+    step = walk.fetch if statuses is None and not chosen else _PAIRS_AT_ONCE
     found: list[tuple[Message, Pair]] = []
-    rest = walk
-    for _ in range(_STEPS_MAX):
-        pairs = _pairs(tx, endpoint_id, rest, step, read.live)
+    while True:
+        pairs = _pairs(tx, endpoint_id, near, statuses, step, read.live)
         fitting = [p for p in pairs if statuses is None or p.status in statuses]
         messages = by_ids(tx, app_id, [p.key for p in fitting], chosen, read.now_us, content=read.content)
         found += [(messages[p.key], p) for p in fitting if p.key in messages]
         if len(pairs) < step or len(found) > walk.limit:
-            return cut(found, walk)
-        rest = beyond(rest, pairs[-1].key)
-    return cut(found, walk, pairs[-1].key)
+            return cut(found, walk, stopped_at)
+        near = beyond(near, pairs[-1].key)
 
 
-def _pairs(tx: Transaction, endpoint_id: str, walk: Walk, limit: int, live: bool) -> list[Pair]:
+def _pairs(tx: Transaction, endpoint_id: str, walk: Walk, statuses: Sequence[int] | None, limit: int, live: bool) -> list[Pair]:
+    """The next pairs that may have one of the statuses: the index tells those with a success from the others."""
+    having = ""
+    if statuses is not None:
+        having = (
+            "" if len(statuses) > 1 else " HAVING MIN(a.status) = 0" if AttemptStatus.SUCCESS in statuses else " HAVING MIN(a.status) > 0"
+        )
     rows = tx.rows(
         "SELECT a.message_id, MIN(a.status), "
         "(SELECT l.status FROM attempt l WHERE l.endpoint_id = ? AND l.message_id = a.message_id ORDER BY l.id DESC LIMIT 1), "
-        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = ? AND d.message_id = a.message_id AND d.state = 'retrying' AND d.trigger = 0) "
-        "FROM attempt a WHERE a.endpoint_id = ? AND a.message_id > ? AND a.message_id < ? "
-        f"GROUP BY a.message_id ORDER BY a.message_id {walk.direction} LIMIT ?",
+        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = ? AND d.message_id = a.message_id AND d.state = 'retrying' "
+        "AND d.trigger = 0) FROM attempt a WHERE a.endpoint_id = ? AND a.message_id > ? AND a.message_id < ? "
+        f"GROUP BY a.message_id{having} ORDER BY a.message_id {walk.direction} LIMIT ?",
         (endpoint_id, endpoint_id, endpoint_id, walk.above, walk.below, limit),
     )
     return [_pair(message_id, best, last, next_at if live else None) for message_id, best, last, next_at in rows]
 
 
-def unattempted(tx: Transaction, endpoint_id: str, walk: Walk, chosen: MessageFilter, read: Reading) -> Page[tuple[Message, Pair]]:
-    """One page of the messages that wait for their first attempt to a live endpoint. Looks at each of its unfinished deliveries."""
+# What a live delivery of each status looks like: waiting for its first attempt, or for a retry.
+_UNFINISHED: Final = {
+    AttemptStatus.PENDING: "d.state = 'waiting' AND NOT EXISTS "
+    "(SELECT 1 FROM attempt a WHERE a.endpoint_id = d.endpoint_id AND a.message_id = d.message_id)",
+    AttemptStatus.SENDING: "d.state = 'retrying'",
+}
+
+
+def unfinished(
+    tx: Transaction, endpoint_id: str, walk: Walk, status: AttemptStatus, chosen: MessageFilter, read: Reading
+) -> Page[tuple[Message, Pair]]:
+    """One page of the messages that wait for their first attempt to a live endpoint, or for a retry. Looks at all its live deliveries."""
     condition, parameters = chosen.sql()
     rows = tx.rows(
-        f"SELECT {read.columns} FROM delivery d JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
-        f"WHERE d.endpoint_id = ? AND d.state = 'waiting' AND d.trigger = 0 AND d.message_id > ? AND d.message_id < ?{condition} "
-        "AND NOT EXISTS (SELECT 1 FROM attempt a WHERE a.endpoint_id = d.endpoint_id AND a.message_id = d.message_id) "
+        f"SELECT {read.columns}, d.due_at FROM delivery d JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
+        f"WHERE d.endpoint_id = ? AND d.trigger = 0 AND d.message_id > ? AND d.message_id < ? AND {_UNFINISHED[status]}{condition} "
         f"ORDER BY d.message_id {walk.direction} LIMIT ?",
         (endpoint_id, walk.above, walk.below, *parameters, walk.fetch),
     )
-    return cut([(message_of(row, read.now_us), Pair(row[0], AttemptStatus.PENDING, None)) for row in rows], walk)
+    # Only a retry is shown with its time: the contract ties it to that status.
+    retry = status == AttemptStatus.SENDING
+    return cut([(message_of(row[:-1], read.now_us), Pair(row[0], status, row[-1] if retry else None)) for row in rows], walk)
 
 
 def destinations(tx: Transaction, app_id: str, message_id: str, walk: Walk) -> Page[Pair]:
@@ -205,8 +221,8 @@ def destinations(tx: Transaction, app_id: str, message_id: str, walk: Walk) -> P
     rows = tx.rows(
         "SELECT e.id, (SELECT MIN(a.status) FROM attempt a WHERE a.endpoint_id = e.id AND a.message_id = ?), "
         "(SELECT l.status FROM attempt l WHERE l.endpoint_id = e.id AND l.message_id = ? ORDER BY l.id DESC LIMIT 1), "
-        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying' AND d.trigger = 0), "
-        "e.disabled = 0 AND e.deleted_at IS NULL FROM endpoint e WHERE e.app_id = ? AND e.id > ? AND e.id < ? "
+        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying' "
+        "AND d.trigger = 0), e.disabled = 0 AND e.deleted_at IS NULL FROM endpoint e WHERE e.app_id = ? AND e.id > ? AND e.id < ? "
         "AND EXISTS (SELECT 1 FROM attempt x WHERE x.endpoint_id = e.id AND x.message_id = ?) "
         f"ORDER BY e.id {walk.direction} LIMIT ?",
         (message_id, message_id, message_id, app_id, walk.above, walk.below, message_id, walk.fetch),

@@ -45,7 +45,7 @@ class Chosen(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one step of a long walk did: letters acted on, letters passed over, endpoints (with their applications) to wake, the walk left."""
+    """What one step of a long walk did: letters acted on, letters passed over, endpoints (and applications) to wake, the walk left."""
 
     count: int
     skipped: int
@@ -137,7 +137,7 @@ def _near(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, most: int =
     if not chosen:
         return walk, None
     # The index holds the undiscarded letters alone; naming their state lets it be used.
-    return bounded(tx, walk, "dead_letter", f"state = 'dead' AND {scope.column}", scope.value, most)
+    return bounded(tx, walk, "dead_letter", f"state = 'dead' AND {scope.column}", scope.value, most=most)
 
 
 def _walked(scope: Scope, walk: Walk, chosen: Chosen) -> tuple[str, tuple[Any, ...]]:

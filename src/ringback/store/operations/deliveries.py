@@ -70,10 +70,10 @@ def next_sequence(tx: Transaction, endpoint_id: str) -> int:
     return int(rows[0][0])
 
 
-def drop(tx: Transaction, endpoint_id: str, limit: int) -> int:
-    """Remove live deliveries of an endpoint that nobody will make, at most `limit` of them; how many."""
+def drop(tx: Transaction, endpoint_id: str, limit: int, before: str = "~") -> int:
+    """Remove live deliveries of an endpoint that nobody will make, of messages whose id sorts below `before`, at most `limit`; how many."""
     return tx.run(
         "DELETE FROM delivery WHERE (endpoint_id, due_at, message_id, trigger) IN "
-        "(SELECT endpoint_id, due_at, message_id, trigger FROM delivery WHERE endpoint_id = ? LIMIT ?)",
-        (endpoint_id, limit),
+        "(SELECT endpoint_id, due_at, message_id, trigger FROM delivery WHERE endpoint_id = ? AND message_id < ? LIMIT ?)",
+        (endpoint_id, before, limit),
     )

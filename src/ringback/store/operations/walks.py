@@ -14,21 +14,26 @@ from ringback.store.base import Transaction
 EXAMINED_MAX: Final = 20_000
 
 
-def bounded(tx: Transaction, walk: Walk, table: str, scope: str, value: Any, most: int = EXAMINED_MAX) -> tuple[Walk, str | None]:
-    """The part of a walk that one request may examine, and the last id of it; None when that is the whole walk.
+def bounded(
+    tx: Transaction, walk: Walk, table: str, scope: str, value: Any, *, key: str = "id", most: int = EXAMINED_MAX
+) -> tuple[Walk, str | None]:
+    """The part of a walk that one request may examine, `most` rows or a few less, and its last key; None when that is the whole walk.
 
-    `table` must have an index on (`scope`, id): counting along it touches nothing else.
+    `table` must have an index on (`scope`, `key`): counting along it touches nothing else.
     """
-    edge = tx.rows(
-        f"SELECT id FROM {table} WHERE {scope} = ? AND id > ? AND id < ? ORDER BY id {walk.direction} LIMIT 2 OFFSET ?",
-        (value, walk.above, walk.below, most - 1),
+    edge = tx.row(
+        f"SELECT {key} FROM {table} WHERE {scope} = ? AND {key} > ? AND {key} < ? ORDER BY {key} {walk.direction} LIMIT 1 OFFSET ?",
+        (value, walk.above, walk.below, most),
     )
-    if len(edge) < 2:
+    if edge is None:
         return walk, None
-    last, beyond = edge[0][0], edge[1][0]
-    if walk.direction == "ASC":
-        return msgspec.structs.replace(walk, below=beyond), last
-    return msgspec.structs.replace(walk, above=beyond), last
+    upwards = walk.direction == "ASC"
+    near = msgspec.structs.replace(walk, below=edge[0]) if upwards else msgspec.structs.replace(walk, above=edge[0])
+    last = tx.row(
+        f"SELECT {key} FROM {table} WHERE {scope} = ? AND {key} > ? AND {key} < ? ORDER BY {key} {'DESC' if upwards else 'ASC'} LIMIT 1",
+        (value, near.above, near.below),
+    )
+    return (walk, None) if last is None else (near, last[0])
 
 
 def beyond(walk: Walk, key: str) -> Walk:
