@@ -95,6 +95,23 @@ def test_every_admitted_address_is_tried_in_turn(run: Run) -> None:
     run(story())
 
 
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(run: Run) -> None:
+    async def story() -> None:
+        async with serving(answering(OK)) as server:
+            with socket.create_server(("127.0.0.2", server.port), backlog=0):
+                fillers = [socket.socket() for _ in range(4)]
+                for filler in fillers:
+                    filler.setblocking(False)
+                    filler.connect_ex(("127.0.0.2", server.port))
+                async with transport(resolver=Resolver(lookup=Names(["127.0.0.2", "127.0.0.1"]))) as client:
+                    exchange = await attempt(client, request(server.port, "half-dead.example"))
+                for filler in fillers:
+                    filler.close()
+            assert (exchange.status, exchange.address) == (200, f"127.0.0.1:{server.port}")
+
+    run(story())
+
+
 def test_a_name_that_changes_after_the_check_is_not_asked_again(run: Run) -> None:
     """DNS rebinding: first a harmless address, a moment later an inner one."""
 
