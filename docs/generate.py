@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
+import pkgutil
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from ringback.cli.main import build_parser  # noqa: E402 - the path to the source must be set before
+import ringback.api  # noqa: E402 - the path to the source must be set before
+from ringback.api.auth import Access  # noqa: E402 - as above
+from ringback.api.routing import Operation  # noqa: E402 - as above
+from ringback.cli.main import build_parser  # noqa: E402 - as above
 from ringback.config.settings import declared_settings  # noqa: E402 - as above
 from ringback.telemetry.events import catalogue  # noqa: E402 - as above
 from ringback.telemetry.prometheus import CATALOGUE  # noqa: E402 - as above
@@ -91,7 +97,48 @@ def cli() -> str:
     )
 
 
-PAGES = {"settings.md": settings, "events.md": events, "metrics.md": metrics, "cli.md": cli}
+class _Anything:
+    """Stands for a service that is never called."""
+
+    def __getattr__(self, name: str) -> _Anything:
+        return self
+
+
+def _operations() -> dict[str, list[Operation]]:
+    """The operations of the API, by module. Declaring them calls no service, so that none is needed here."""
+    declared = {}
+    for found in pkgutil.iter_modules(ringback.api.__path__):
+        routes = getattr(importlib.import_module(f"ringback.api.{found.name}"), "routes", None)
+        if routes is not None:
+            declared[found.name] = routes(*(_Anything() for _ in inspect.signature(routes).parameters))
+    return declared
+
+
+ACCESS = {Access.OPEN: "none", Access.APPLICATION: "org token, or the application's", Access.ORGANISATION: "org token"}
+# Operations that check their caller themselves.
+OWN_ACCESS = {
+    "/metrics": "[metrics_access](settings.md#metrics_access)",
+    "/api/v1/operator/": "the operator's, from the file beside the database",
+}
+
+
+def http_api() -> str:
+    """docs/reference/http-api.md."""
+    parts = [
+        f"# HTTP API\n\n{NOTE}\n"
+        "`GET /api/v1/openapi.json` on a running server has every field of every request and answer, made from the same types that\n"
+        "parse the requests. A token goes into `Authorization: Bearer …`. Errors: [errors](errors.md). Every path also takes one\n"
+        "slash at its end, and HEAD where GET is. Routes of the Svix API that are not in this list answer 501.\n"
+    ]
+    for noun, operations in _operations().items():
+        parts.append(f"\n## {noun.replace('_', ' ').capitalize()}\n\n| Method | Path | What it does | Token |\n|---|---|---|---|\n")
+        for operation in operations:
+            access = next((own for prefix, own in OWN_ACCESS.items() if operation.path.startswith(prefix)), ACCESS[operation.access])
+            parts.append(f"| {operation.method} | `{operation.path}` | {operation.summary} | {access} |\n")
+    return "".join(parts)
+
+
+PAGES = {"http-api.md": http_api, "settings.md": settings, "events.md": events, "metrics.md": metrics, "cli.md": cli}
 
 
 if __name__ == "__main__":
