@@ -142,7 +142,7 @@ class Settings:
     )
     proxy_addr: str | None = optional(values.web_url("http", "https", "socks5"), "A proxy that deliveries go through.")
     noproxy: tuple[str, ...] = setting("", values.names(), "Hosts that deliveries reach directly although `proxy_addr` is set.")
-    max_in_flight: int = setting("512", values.count(1, 65_536), "The most attempts on the wire at once.")
+    max_in_flight: int = setting("2048", values.count(1, 65_536), "The most attempts on the wire at once.")
     endpoint_concurrency: int = setting(
         "64", values.count(1, 4_096), "The most attempts on the wire to one endpoint; a struggling one gets fewer by itself."
     )

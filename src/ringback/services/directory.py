@@ -1,12 +1,12 @@
 """Which endpoints does this application have, right now? A cache in front of the store, for those who must know without waiting.
 
-One server has the database, so what changed is known here at once: `changed` is called when the commit is durable, and everyone who still holds
-the former entry sees that it is stale.
+One server has the database, so what changed is known here at once: `changed` is called when the commit is durable, and everyone who still
+holds the former entry sees that it is stale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ringback.errors import NotFound
@@ -55,6 +55,11 @@ class Directory:
         self._by_ref: dict[tuple[str, str], Entry] = {}
         self._by_id: dict[str, Entry] = {}
         self._changes = 0
+        self._watchers: list[Callable[[str], None]] = []
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Have somebody told the id of each application that changes."""
+        self._watchers.append(changed)
 
     def known(self, org_id: str, ref: str) -> Entry | None:
         """The entry of an application by id or uid, if it is remembered. Never blocks."""
@@ -78,6 +83,11 @@ class Directory:
 
     def changed(self, app_id: str) -> None:
         """The application or one of its endpoints was changed or deleted, durably."""
+        self._forget(app_id)
+        for watcher in self._watchers:
+            watcher(app_id)
+
+    def _forget(self, app_id: str) -> None:
         self._changes += 1
         entry = self._by_id.pop(app_id, None)
         if entry is not None:
@@ -98,6 +108,6 @@ class Directory:
         entry = self._by_id.get(loaded[0].id)
         if entry is None:
             if len(self._by_id) >= _REMEMBERED:
-                self.changed(next(iter(self._by_id)))
+                self._forget(next(iter(self._by_id)))
             entry = self._by_id[loaded[0].id] = Entry(*loaded)
         return entry

@@ -17,6 +17,7 @@ from ringback.model.messages import Message
 from ringback.services.directory import Entry
 from ringback.services.ports import Handoff
 from ringback.store.base import Acceptance, IdempotencyMark, Store, Target
+from ringback.telemetry.prometheus import Metrics
 
 
 class NewMessage(msgspec.Struct, frozen=True, gc=False):
@@ -48,14 +49,14 @@ class _Pending(Acceptance):
 class Intake:
     """Accepts messages. `closed` refuses new ones while the server drains."""
 
-    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, handoff: Handoff) -> None:
+    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, handoff: Handoff, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
         self._ids = make_id
         self._handoff = handoff
+        self._metrics = metrics
         self._pending = 0
         self.closed = False
-        self.accepted = 0
 
     @property
     def pending(self) -> int:
@@ -94,7 +95,8 @@ class Intake:
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1
-        self.accepted += 1
+        self._metrics.messages_accepted += 1
+        self._metrics.backlog += len(acceptance.targets)
         message = acceptance.message
         acceptance.answers.accepted(message)  # type: ignore[attr-defined]  # made by accept() above
         if acceptance.claimed:

@@ -36,10 +36,6 @@ class Handoff(Protocol):
         """Something of this endpoint is, or will be, due in the database at `due_at` (microseconds since 1970)."""
         ...
 
-    def stop(self, endpoint_id: str) -> None:
-        """The endpoint was disabled or deleted: what is left of its deliveries ends now."""
-        ...
-
     def in_flight(self, endpoint_id: str) -> int:
         """How many attempts to this endpoint are on the wire now."""
         ...

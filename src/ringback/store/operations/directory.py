@@ -35,3 +35,9 @@ def newest_ids(tx: Transaction) -> list[str]:
     rows = tx.rows("SELECT id FROM message WHERE seq = (SELECT MAX(seq) FROM message)")
     rows += tx.rows("SELECT id FROM attempt WHERE seq = (SELECT MAX(seq) FROM attempt)")
     return [row[0] for row in rows]
+
+
+def count_unfinished(tx: Transaction) -> int:
+    """How many deliveries are live. Costs a walk through all of them."""
+    row = tx.row("SELECT COUNT(*) FROM delivery")
+    return 0 if row is None else int(row[0])

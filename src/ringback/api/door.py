@@ -1,0 +1,464 @@
+"""The hot door: POST of a message, answered on the connection itself; every other request goes the ordinary way, through ASGI.
+
+A subclass of uvicorn's protocol, so that everything else about HTTP is uvicorn's. A request is hot when it is of the one route, its token and its
+application are known in memory, and nothing before it on the connection is unanswered. It then has a `HotCycle` where others have uvicorn's own
+cycle, so that pipelining and shutdown treat both alike. The ordinary route (`api.publish`) answers the same, byte for byte.
+
+Bounds that uvicorn lacks are here, for all requests: the size of the head, and how long head, body and idle connections may take.
+Source: uvicorn 0.54, `protocols/http/httptools_impl.py`; the version is pinned, and a test asserts the names that are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any, Final
+
+import httptools
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from ringback.api.intake import BodyReader
+from ringback.api.problems import Problem, render
+from ringback.api.publish import Publisher, new_message
+from ringback.api.render import render_message
+from ringback.errors import RingbackError, Unavailable
+from ringback.model.applications import TokenKind
+from ringback.model.messages import Message
+from ringback.services.idempotency import Idempotency, StoredAnswer, digest
+from ringback.services.intake import Answers
+from ringback.services.tokens import Principal, Tokens
+
+# All of a request's head: twice what nginx and Apache allow by default (8 KiB a line, 32 KiB in all), for long tokens and query strings.
+MAX_HEAD_BYTES: Final = 65_536
+# Apache's default; no client of an API comes near.
+MAX_HEADERS: Final = 100
+# What nginx allows for a request line, and Apache: longer URLs are attacks.
+MAX_URL_BYTES: Final = 8_192
+# From the first byte of a head to its last, and from connecting to the first byte, seconds.
+HEAD_TIMEOUT_S: Final = 15.0
+# As for ordinary requests (`api.intake`).
+BODY_TIMEOUT_S: Final = 30.0
+# Between requests, seconds; longer than the idle limit of common clients, so that it is they who close.
+IDLE_TIMEOUT_S: Final = 75.0
+# How often deadlines are looked at, seconds: they are counted in tens of seconds.
+SWEEP_S: Final = 1.0
+# Routes remembered by their URL: as many as there are active applications.
+_ROUTES: Final = 10_000
+
+_PREFIX: Final = b"/api/v1/app/"
+_SUFFIX: Final = b"/msg"
+_JSON: Final = b"content-type: application/json\r\ncontent-length: "
+_ID: Final = b"\r\nx-request-id: "
+_CLOSE: Final = b"\r\nconnection: close"
+_END: Final = b"\r\n\r\n"
+_INVALID: Final = (400, "bad_request", "the request is not valid HTTP/1.1")
+
+
+class Route(msgspec.Struct, frozen=True):
+    """A hot URL, read: whose message it is, whether the answer shows the payload, and what an idempotency key is bound to."""
+
+    app_ref: str
+    with_content: bool
+    target: bytes
+
+
+class Doorway(msgspec.Struct):
+    """What all connections of one server share. `connections` is uvicorn's set of them."""
+
+    publisher: Publisher
+    tokens: Tokens
+    idempotency: Idempotency
+    reader: BodyReader
+    wait_s: float
+    routes: dict[bytes, Route | None] = msgspec.field(default_factory=dict)
+
+    def route(self, url: bytes) -> Route | None:
+        """The hot route of a URL, if it is one. Only plain spellings are: no escapes, no query but `with_content`."""
+        try:
+            return self.routes[url]
+        except KeyError:
+            if len(self.routes) >= _ROUTES:
+                self.routes.clear()
+            route = self.routes[url] = _read_route(url)
+            return route
+
+
+def _read_route(url: bytes) -> Route | None:
+    path, _, query = url.partition(b"?")
+    path = path.removesuffix(b"/")
+    ref = path[len(_PREFIX) : -len(_SUFFIX)]
+    if not (path.startswith(_PREFIX) and path.endswith(_SUFFIX)) or not ref or not ref.replace(b"-", b"").replace(b".", b"").replace(b"_", b"").isalnum():
+        return None
+    if query not in (b"", b"with_content=true", b"with_content=false"):
+        return None
+    return Route(ref.decode(), query != b"with_content=false", path + b"?" + query)
+
+
+class HotCycle:
+    """One hot request: its body while it arrives, its answer when that is known. Has what uvicorn expects of a cycle."""
+
+    __slots__ = (
+        "answered", "chunks", "disconnected", "door", "keep_alive", "key", "message_event", "principal", "request_id", "response_complete", "route",
+        "size", "timer", "waiter",
+    )  # fmt: skip
+
+    def __init__(self, door: HotDoor, route: Route, principal: Principal, key: bytes | None, request_id: bytes, keep_alive: bool) -> None:
+        self.door = door
+        self.route = route
+        self.principal = principal
+        self.key = key
+        self.request_id = request_id
+        self.keep_alive = keep_alive
+        self.response_complete = False
+        self.disconnected = False
+        self.message_event = _NO_EVENT
+        self.chunks: list[bytes] = []
+        self.size = 0
+        self.answered = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.waiter: Any = None
+
+    def run(self) -> None:
+        """The body is complete: publish it."""
+        if self.key is None:
+            self._publish()
+            return
+        flights = self.door.way.idempotency.flights
+        if flights.begin(self.key):
+            self._publish()
+            return
+        self.waiter = self._told
+        if self.timer is None:
+            self.timer = self.door.loop.call_later(self.door.way.wait_s, self._waited_enough)
+        flights.wait(self.key, self.waiter)
+
+    def _told(self, stored: StoredAnswer | None) -> None:
+        self.waiter = None
+        if self.answered:
+            return
+        if stored is None:
+            self.run()
+        else:
+            self._answer(stored.status, stored.body)
+
+    def _waited_enough(self) -> None:
+        self.timer = None
+        if self.waiter is not None and self.key is not None:
+            self.door.way.idempotency.flights.leave(self.key, self.waiter)
+            self.waiter = None
+            text = "a request with this idempotency-key is still running; try again"
+            self.refuse(Unavailable(text, code="idempotency_in_progress", retry_after_s=1))
+
+    def _publish(self) -> None:
+        publisher = self.door.way.publisher
+        try:
+            body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+            new, _ = new_message(body, publisher.clock.now_us())
+            entry = publisher.directory.known(self.principal.org_id, self.route.app_ref)
+            if entry is None:
+                self.door.loop.create_task(self._find_and_publish(body))
+                return
+            publisher.intake.accept(entry, new, publisher.mark(self.key), Answers(self._accepted, self._repeated, self._refused))
+        except RingbackError as error:
+            self._refused(error)
+
+    async def _find_and_publish(self, body: bytes) -> None:
+        # The application was changed between the head and the body of this request.
+        publisher = self.door.way.publisher
+        try:
+            new, _ = new_message(body, publisher.clock.now_us())
+            entry = await publisher.directory.find(self.principal.org_id, self.route.app_ref)
+            publisher.intake.accept(entry, new, publisher.mark(self.key), Answers(self._accepted, self._repeated, self._refused))
+        except RingbackError as error:
+            self._refused(error)
+
+    def _accepted(self, message: Message) -> None:
+        body = render_message(message, self.route.with_content)
+        if self.key is not None:
+            self.door.way.idempotency.flights.finish(self.key, StoredAnswer(202, body))
+        self._answer(202, body)
+
+    def _repeated(self, message_id: str) -> None:
+        self.door.loop.create_task(self._repeat(message_id))
+
+    async def _repeat(self, message_id: str) -> None:
+        try:
+            message = await self.door.way.publisher.messages.get(self.principal, self.route.app_ref, message_id, content=True)
+        except RingbackError as error:
+            self._refused(error)
+        else:
+            self._accepted(message)
+
+    def _refused(self, error: Exception) -> None:
+        if self.key is not None:
+            self.door.way.idempotency.flights.finish(self.key, None)
+        self.refuse(error if isinstance(error, RingbackError) else Unavailable("the message could not be stored; try again"))
+
+    def refuse(self, error: RingbackError) -> None:
+        """Answer with an error."""
+        problem = render(error, self.request_id.decode("latin-1"))
+        self._answer(problem.status, problem.body, problem)
+
+    def _answer(self, status: int, body: bytes, problem: Problem | None = None) -> None:
+        self.answered = True
+        if self.timer is not None:
+            self.timer.cancel()
+        self.door.way.reader.give_back(self.size)
+        self.chunks.clear()
+        if not self.disconnected:
+            self.door.answer(self, status, body, problem)
+
+
+class _NoEvent:
+    """Nobody waits for a hot request's body: it is taken as it comes."""
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        """Nothing."""
+
+
+_NO_EVENT: Final = _NoEvent()
+
+
+class _Refused(Exception):
+    """A head that is too large; stops the parser."""
+
+
+class HotDoor(HttpToolsProtocol):
+    """One connection. `way` is set on the subclass that `protocol_class` makes."""
+
+    way: Doorway
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.deadline = self.loop.time() + HEAD_TIMEOUT_S
+        self._head_bytes = 0
+        self._in_head = True
+        self._hot: HotCycle | None = None
+        self._refusal: tuple[int, str, str] | None = None
+        self._dated: tuple[Any, bytes] = (None, b"")
+
+    # -- bytes in
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; answer what is not HTTP, and heads that never end."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Nothing here speaks another protocol: the request was handed to the application as it is.
+            return
+        except httptools.HttpParserError:
+            self._refuse(*(self._refusal or _INVALID))
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, "headers_too_large", f"the head of a request may have {MAX_HEAD_BYTES} bytes")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._head_bytes = 0
+        self._in_head = True
+        self.deadline = self.loop.time() + HEAD_TIMEOUT_S
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the URL."""
+        self.url += url
+        if len(self.url) > MAX_URL_BYTES:
+            self._stop(414, "uri_too_long", f"a URL may have {MAX_URL_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, whole."""
+        self._head_bytes += len(name) + len(value) + 4
+        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
+            self._stop(431, "headers_too_large", f"the head of a request may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers")
+        name = name.lower()
+        if name == b"expect":
+            self.expect_100_continue = value.lower() == b"100-continue"
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: is it a hot request?"""
+        self._in_head = False
+        self._hot = None
+        cycle = self.cycle
+        if (cycle is None or cycle.response_complete) and self.parser.get_method() == b"POST":
+            route = self.way.route(self.url)
+            if route is not None:
+                hot = self._hot_cycle(route)
+                if hot is not None:
+                    self.deadline = self.loop.time() + BODY_TIMEOUT_S
+                    self._hot = hot
+                    self.cycle = hot  # type: ignore[assignment]  # has all that uvicorn uses of a cycle
+                    return
+        # Bodies of ordinary requests have their own deadline, in `api.intake`.
+        self.deadline = float("inf")
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers += headers
+        super().on_headers_complete()
+
+    def _hot_cycle(self, route: Route) -> HotCycle | None:
+        authorization = key = None
+        request_id = b""
+        way = self.way
+        for name, value in self.headers:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"idempotency-key":
+                key = value
+            elif name == b"svix-req-id":
+                request_id = value
+            elif name == b"content-length":
+                if len(value) > 7 or int(value) > way.reader.max_body_bytes:
+                    return None
+            elif name in (b"expect", b"origin", b"upgrade", b"transfer-encoding"):
+                return None
+        if authorization is None:
+            return None
+        principal = way.tokens.known(authorization)
+        if principal is None or principal.kind is not TokenKind.ORG or way.publisher.directory.known(principal.org_id, route.app_ref) is None:
+            return None
+        if not request_id:
+            request_id = b"%016x" % random.getrandbits(64)
+        elif len(request_id) > 128 or not request_id.isascii() or not request_id.decode().isprintable():
+            return None
+        if key:
+            key = digest(principal.token_id, key, "POST", route.target)
+        return HotCycle(self, route, principal, key or None, request_id, self.parser.should_keep_alive())
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        hot = self._hot
+        if hot is None:
+            super().on_body(body)
+            return
+        if hot.answered:
+            return
+        try:
+            self.way.reader.take(len(body))
+        except RingbackError as error:
+            hot.keep_alive = False
+            hot.refuse(error)
+            return
+        hot.size += len(body)
+        if hot.size > self.way.reader.max_body_bytes:
+            hot.keep_alive = False
+            hot.refuse(self.way.reader.too_large())
+            return
+        hot.chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        hot = self._hot
+        if hot is None:
+            super().on_message_complete()
+            return
+        self.deadline = float("inf")
+        if not hot.answered:
+            hot.run()
+
+    # -- bytes out
+
+    def answer(self, cycle: HotCycle, status: int, body: bytes, problem: Problem | None) -> None:
+        """Write a hot answer, the same bytes as uvicorn would for the ordinary route."""
+        headers = self.server_state.default_headers
+        if headers is not self._dated[0]:
+            self._dated = (headers, b"".join(b"%b: %b\r\n" % header for header in headers))
+        extra = b""
+        if problem is not None:
+            extra = b"".join(b"%b: %b\r\n" % header for header in problem.headers)
+            if b"connection: close" in extra:
+                cycle.keep_alive = False
+        end = _END if cycle.keep_alive or b"connection: close" in extra else _CLOSE + _END
+        head = (STATUS_LINE[status], self._dated[1], extra, _JSON, b"%d" % len(body), _ID, cycle.request_id, end, body)
+        self.transport.write(b"".join(head))
+        cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request of this connection; without a timer of its own, `sweep` closes it when none comes."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._in_head or self.cycle.response_complete:
+            self.deadline = self.loop.time() + IDLE_TIMEOUT_S
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone; what was accepted goes on without it."""
+        hot = self._hot
+        if hot is not None and not hot.answered and self.cycle is hot and hot.chunks and self.parser is not None and self.deadline != float("inf"):
+            self.way.reader.give_back(hot.size)
+        super().connection_lost(exc)
+
+    # -- refusals
+
+    def expire(self, now_s: float) -> None:
+        """Close the connection if its deadline has passed."""
+        if now_s < self.deadline:
+            return
+        self.deadline = float("inf")
+        hot = self._hot
+        if hot is not None and not hot.answered and not hot.response_complete and not self._in_head:
+            hot.keep_alive = False
+            self._refuse(408, "request_timeout", f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")
+        elif self._in_head and self._head_bytes:
+            self._refuse(408, "request_timeout", f"the head did not arrive within {HEAD_TIMEOUT_S:.0f} s")
+        else:
+            self.transport.close()
+
+    def _stop(self, status: int, code: str, detail: str) -> None:
+        self._refusal = (status, code, detail)
+        raise _Refused(detail)
+
+    def _refuse(self, status: int, code: str, detail: str) -> None:
+        """Answer for the connection as a whole, and close it: what follows on it cannot be read."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # An earlier request is still being answered: its answer goes first, and the connection ends after it.
+            self.cycle.keep_alive = False
+            if not isinstance(self.cycle, HotCycle) or self.cycle.answered or self._in_head:
+                self.flow.pause_reading()
+                return
+        body = msgspec.json.encode({"code": code, "detail": detail})
+        head = b"".join((STATUS_LINE[status], _JSON, b"%d" % len(body), _CLOSE, _END))
+        self.transport.write(head + body)
+        self.transport.close()
+
+
+def protocol_class(way: Doorway) -> type[HotDoor]:
+    """The protocol of one server."""
+    return type("Door", (HotDoor,), {"way": way})
+
+
+class Sweeper:
+    """Looks after the deadlines of all connections, once a second: cheaper than a timer for each."""
+
+    def __init__(self, connections: set[Any]) -> None:
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        now_s = self._loop.time()
+        for connection in list(self._connections):
+            if isinstance(connection, HotDoor):
+                connection.expire(now_s)
+        self._timer = self._loop.call_later(SWEEP_S, self._sweep)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._timer.cancel()

@@ -1,0 +1,198 @@
+"""How is a message published? What a request may say, and the ordinary route; `api.door` has the same as a fast path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final
+
+import msgspec
+
+from ringback.api.applications import APPLICATION_IN
+from ringback.api.auth import Access
+from ringback.api.bodies import BROKEN_RULE, MALFORMED, Alias, Body
+from ringback.api.messages import WITH_CONTENT, MessageOut
+from ringback.api.render import render_message
+from ringback.api.routing import Answer, Call, Operation
+from ringback.clock import SECOND_US, Clock, to_us
+from ringback.errors import FieldProblem, InvalidField, NotFound
+from ringback.model.messages import Message
+from ringback.policy import validation
+from ringback.policy.validation import Channel, Instant, Name, Rule, Tag
+from ringback.services.applications import ApplicationIn, Applications
+from ringback.services.directory import Directory, Entry
+from ringback.services.idempotency import StoredAnswer
+from ringback.services.intake import Answers, Intake, NewMessage
+from ringback.services.messages import Messages
+from ringback.store.base import IdempotencyMark
+
+PATH: Final = "/api/v1/app/{app_id}/msg"
+
+# How long a payload is kept unless the message says otherwise (contract, 3.4).
+DEFAULT_LIFE_US: Final = 90 * 86_400 * SECOND_US
+_HOUR_US: Final = 3_600 * SECOND_US
+# `deliverAt` must lie between these (contract, 3.4).
+_SOONEST_US: Final = 60 * SECOND_US
+_LATEST_US: Final = 86_400 * SECOND_US
+_JSON_TYPE: Final = "application/json"
+
+
+class TransformationsParams(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A body to send instead of `payload`, byte for byte, and its content type."""
+
+    raw_payload: str | None = None
+    headers: dict[str, str] | None = None
+
+
+class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A message as a client sends it."""
+
+    event_type: Name
+    payload: msgspec.Raw
+    event_id: Name | None = None
+    channels: Annotated[tuple[Channel, ...], msgspec.Meta(min_length=1, max_length=validation.MAX_CHANNELS)] | None = None
+    tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=validation.MAX_TAGS)] | None = None
+    application: ApplicationIn | None = None
+    transformations_params: TransformationsParams | None = None
+    deliver_at: Instant | None = None
+    payload_retention_period: Annotated[int, msgspec.Meta(ge=1, le=90)] | None = None
+    payload_retention_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "event_type": validation.name,
+        "event_id": validation.uid("msg_"),
+        "channels": validation.channels,
+        "tags": validation.tags,
+    }
+
+
+MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")})
+
+
+def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
+    """The message that a request body describes. Raises InvalidField."""
+    wanted = MESSAGE_IN.parse(raw)
+    payload = bytes(wanted.payload)
+    problems = []
+    if payload[:1] != b"{":
+        problems.append(FieldProblem(("body", "payload"), "the payload must be a JSON object", MALFORMED))
+    life_us = DEFAULT_LIFE_US
+    if wanted.payload_retention_hours is not None:
+        life_us = wanted.payload_retention_hours * _HOUR_US
+        if wanted.payload_retention_period is not None:
+            text = "give payloadRetentionHours or payloadRetentionPeriod, not both"
+            problems.append(FieldProblem(("body", "payloadRetentionHours"), text, BROKEN_RULE))
+    elif wanted.payload_retention_period is not None:
+        life_us = wanted.payload_retention_period * 24 * _HOUR_US
+    deliver_at = None
+    if wanted.deliver_at is not None:
+        deliver_at = to_us(wanted.deliver_at)
+        if not now_us + _SOONEST_US <= deliver_at <= now_us + _LATEST_US:
+            text = f"{_shown(wanted.deliver_at)} must be at least 1 minute and at most 24 hours ahead"
+            problems.append(FieldProblem(("body", "deliverAt"), text, BROKEN_RULE))
+    if problems:
+        raise InvalidField(*problems)
+    content_type, is_raw = _JSON_TYPE, False
+    if wanted.transformations_params is not None and wanted.transformations_params.raw_payload is not None:
+        payload, is_raw = wanted.transformations_params.raw_payload.encode(), True
+        content_type = _content_type(wanted.transformations_params.headers or {})
+    new = NewMessage(
+        wanted.event_type, payload, life_us, wanted.event_id, wanted.channels, wanted.tags, deliver_at, content_type, is_raw
+    )
+    return new, wanted
+
+
+def _shown(at: datetime) -> str:
+    return at.isoformat()
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    for name, value in headers.items():
+        if name.lower() == "content-type":
+            if not value.isascii() or not value.isprintable():
+                text = "a content type is printable ASCII, such as application/xml"
+                raise InvalidField(FieldProblem(("body", "transformationsParams", "headers", name), text, BROKEN_RULE))
+            return value
+    return _JSON_TYPE
+
+
+class Publisher:
+    """What both doors need to publish. Belongs to one event loop."""
+
+    def __init__(self, intake: Intake, directory: Directory, applications: Applications, messages: Messages, clock: Clock, ttl_us: int) -> None:
+        self.intake = intake
+        self.directory = directory
+        self.applications = applications
+        self.messages = messages
+        self.clock = clock
+        self.ttl_us = ttl_us
+
+    def mark(self, key: bytes | None) -> IdempotencyMark | None:
+        """What to keep of an idempotency key."""
+        return None if key is None else IdempotencyMark(key, self.clock.now_us() + self.ttl_us)
+
+    async def publish(self, call: Call) -> Answer:
+        """POST a message, the ordinary way. Raises RingbackError."""
+        content = call.query.flag("with_content", True)
+        new, wanted = new_message(call.raw, self.clock.now_us())
+        entry = await self._application(call, wanted)
+        done: asyncio.Future[Message | str] = asyncio.get_running_loop().create_future()
+
+        def settle(result: Message | str) -> None:
+            if not done.done():
+                done.set_result(result)
+
+        def fail(error: Exception) -> None:
+            if not done.done():
+                done.set_exception(error)
+
+        self.intake.accept(entry, new, self.mark(call.key), Answers(settle, settle, fail))
+        result = await done
+        # The mark was committed with the message.
+        call.kept = call.key is not None
+        if isinstance(result, str):
+            result = await self.messages.get(call.who, call.params["app_id"], result, content=True)
+        return Answer(202, render_message(result, content))
+
+    async def rebuild(self, call: Call, kept: StoredAnswer) -> Answer:
+        """The answer to a message that was published before with the same key."""
+        content = call.query.flag("with_content", True)
+        message = await self.messages.get(call.who, call.params["app_id"], kept.message_id or "", content=True)
+        return Answer(202, render_message(message, content))
+
+    async def _application(self, call: Call, wanted: MessageIn) -> Entry:
+        ref = call.params["app_id"]
+        try:
+            return await self.directory.find(call.who.org_id, ref)
+        except NotFound:
+            application = wanted.application
+            if application is None:
+                raise
+        where = ("body", "application", "uid")
+        if application.uid is None:
+            raise InvalidField(FieldProblem(where, f"the uid is required here, and must be {ref!r}", "application_uid_missing"))
+        if application.uid != ref:
+            raise InvalidField(FieldProblem(where, f"{application.uid!r} must equal {ref!r} of the path", "application_uid_mismatch"))
+        # Its rules have not been looked at, as it stands inside another body.
+        APPLICATION_IN.parse(msgspec.json.encode(application))
+        await self.applications.create(call.who, application, get_if_exists=True)
+        return await self.directory.find(call.who.org_id, ref)
+
+
+def routes(publisher: Publisher) -> list[Operation]:
+    """The operations of this module."""
+    answers: dict[int, Any] = {202: MessageOut}
+    return [
+        Operation(
+            method="POST",
+            path=PATH,
+            summary="Publish a message",
+            handler=publisher.publish,
+            access=Access.ORGANISATION,
+            body=MESSAGE_IN,
+            query=(WITH_CONTENT,),
+            answers=answers,
+            rebuild=publisher.rebuild,
+        )
+    ]

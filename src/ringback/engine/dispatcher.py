@@ -1,0 +1,449 @@
+"""Whose turn is it? Takes deliveries from the intake and from the store, and puts them on the wire in fair turns.
+
+Each endpoint has a lane. Lanes with something to send and leave to send it stand in a ring and are served one delivery a turn. What does
+not fit into memory stays in the database, and a lane that has something due there claims it in order when it has room. What is due later
+costs one entry per endpoint in a heap of alarms, however many deliveries it stands for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from ringback import ids
+from ringback.clock import SECOND_US, Clock
+from ringback.delivery.seal import seal
+from ringback.delivery.transport import Transport
+from ringback.engine.lanes import READY_MAX, Lane, LanePlan
+from ringback.engine.limiter import Limiter
+from ringback.engine.recorder import Recorder, masked
+from ringback.errors import RingbackError
+from ringback.ids import IdMaker
+from ringback.model.attempts import ErrorClass, Exchange
+from ringback.model.deliveries import Claim, Delivery
+from ringback.model.messages import Message
+from ringback.policy.outcome import Outcome, judge
+from ringback.policy.retry import RetryPolicy
+from ringback.services.directory import Directory, Entry
+from ringback.store.base import Record, Store
+from ringback.store.operations import deliveries
+from ringback.telemetry.prometheus import Metrics
+
+# A claim is leased for twice the longest attempt (30 s and its body), and longer while it waits its turn.
+LEASE_US: Final = 70 * SECOND_US
+# Rows removed in one write when an endpoint is stopped: about 2 ms.
+_DROP_ROWS: Final = 500
+# Seconds until something that the store could not do is tried again.
+_AGAIN_S: Final = 0.5
+# Attempts that ended and wait to be recorded: beyond this nothing new is sent, so that a slow disk bounds what a crash repeats.
+_UNRECORDED_MAX: Final = 4_096
+
+_GONE: Final = Exchange(0, error=ErrorClass.PAYLOAD_GONE, detail="the payload was deleted or is past its retention; there is nothing to send")
+
+
+class _Flight:
+    """One attempt on the wire."""
+
+    __slots__ = ("_dispatcher", "_lane", "claim", "head", "place", "plan", "started_at")
+
+    def __init__(
+        self, dispatcher: Dispatcher, lane: Lane, claim: Claim, plan: LanePlan, head: bytes, started_at: int, place: bool
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._lane = lane
+        self.claim = claim
+        self.plan = plan
+        self.head = head
+        self.started_at = started_at
+        self.place = place
+
+    def landed(self, exchange: Exchange) -> None:
+        """The transport is done."""
+        self._dispatcher.landed(self._lane, self, exchange)
+
+
+class Dispatcher:
+    """`services.ports.Handoff`, and all that follows from it. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        transport: Transport,
+        directory: Directory,
+        clock: Clock,
+        make_id: IdMaker,
+        policy: RetryPolicy,
+        limiter: Limiter,
+        draw: Callable[[], float],
+        metrics: Metrics,
+        prepare: Callable[[Entry, str, int], LanePlan | None],
+        retry_after_max_s: float,
+    ) -> None:
+        self._store = store
+        self._transport = transport
+        self._directory = directory
+        self._clock = clock
+        self._limiter = limiter
+        self._prepare = prepare
+        self._retry_after_max_s = retry_after_max_s
+        self._metrics = metrics
+        self._recorder = Recorder(store, clock, make_id, policy, draw, metrics, self._settled, self._pump)
+        self._loop = asyncio.get_running_loop()
+        self._lanes: dict[str, Lane] = {}
+        self._by_app: dict[str, set[Lane]] = {}
+        self._ring: deque[Lane] = deque()
+        self._alarms: list[tuple[int, str]] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = False
+        self._closed = False
+        directory.watch(self._changed)
+
+    # -- services.ports.Handoff
+
+    def reserve(self, endpoint_id: str, app_id: str) -> bool:
+        """May the next delivery be handed over in memory? See `Handoff.reserve`."""
+        lane = self._lanes.get(endpoint_id)
+        if lane is None:
+            lane = self._lane(endpoint_id, app_id)
+        if self._running and lane.has_room():
+            lane.reserved += 1
+            return True
+        lane.spilling += 1
+        return False
+
+    def hand_over(self, message: Message, deliveries: Sequence[Delivery]) -> None:
+        """Attempt reserved deliveries; see `Handoff.hand_over`."""
+        for delivery in deliveries:
+            lane = self._lanes[delivery.endpoint_id]
+            lane.reserved -= 1
+            lane.first.append(Claim(delivery, message))
+            if not lane.ringed:
+                self._join(lane)
+        self._pump()
+
+    def unreserve(self, endpoint_id: str) -> None:
+        """A reserved delivery was not committed."""
+        self._lanes[endpoint_id].reserved -= 1
+
+    def spilled(self, endpoint_id: str) -> None:
+        """A delivery went to the database instead."""
+        lane = self._lanes[endpoint_id]
+        lane.spilling -= 1
+        self._has_stored(lane)
+
+    def wake(self, endpoint_id: str, app_id: str, due_at: int) -> None:
+        """Something is due in the database, now or later."""
+        lane = self._lane(endpoint_id, app_id)
+        if due_at <= self._clock.now_us():
+            self._has_stored(lane)
+        elif lane.next_due is None or due_at < lane.next_due:
+            lane.next_due = due_at
+            self._set_alarm(due_at, endpoint_id)
+
+    def in_flight(self, endpoint_id: str) -> int:
+        """Attempts of this endpoint on the wire."""
+        lane = self._lanes.get(endpoint_id)
+        return 0 if lane is None else lane.flying
+
+    # -- life
+
+    def start(self, unfinished: Sequence[tuple[str, str, int]]) -> None:
+        """Begin, with what an earlier run left unfinished: endpoint, application, and when its first delivery is due."""
+        self._running = True
+        for endpoint_id, app_id, due_at in unfinished:
+            self.wake(endpoint_id, app_id, due_at)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Send nothing new, and wait until what is on the wire has landed and is recorded, or until the deadline."""
+        self._running = False
+        end = self._clock.monotonic_s() + deadline_s
+        while (self._limiter.flying or self._recorder.pending) and self._clock.monotonic_s() < end:
+            await asyncio.sleep(0.005)
+        # What is still on the wire will be repeated by the next run: its end, when the transport closes, is no failure of the endpoint.
+        self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def running(self) -> bool:
+        """Is dispatch going on?"""
+        return self._running and not self._recorder.paused
+
+    @property
+    def flying(self) -> int:
+        """Attempts on the wire."""
+        return self._limiter.flying
+
+    def tidy(self) -> None:
+        """Renew the leases of what waits in memory, and forget endpoints that have nothing to do. To be called every `LEASE_US` / 3."""
+        until = self._clock.now_us() + LEASE_US
+        for lane in list(self._lanes.values()):
+            if lane.waiting:
+                self._store.renew((c.delivery for c in (*lane.first, *lane.retries)), until)
+            elif lane.idle:
+                del self._lanes[lane.endpoint_id]
+                lanes = self._by_app[lane.app_id]
+                lanes.discard(lane)
+                if not lanes:
+                    del self._by_app[lane.app_id]
+
+    def oldest_due(self) -> int:
+        """When the most overdue delivery was due, microseconds since 1970; 0 when none is."""
+        now_us = self._clock.now_us()
+        dues = [queue[0].delivery.due_at for lane in self._lanes.values() for queue in (lane.first, lane.retries) if queue]
+        return min((due for due in dues if due < now_us), default=0)
+
+    # -- turns
+
+    def _lane(self, endpoint_id: str, app_id: str) -> Lane:
+        lane = self._lanes.get(endpoint_id)
+        if lane is None:
+            lane = self._lanes[endpoint_id] = Lane(endpoint_id, app_id)
+            self._by_app.setdefault(app_id, set()).add(lane)
+        return lane
+
+    def _join(self, lane: Lane) -> None:
+        lane.ringed = True
+        self._ring.append(lane)
+
+    def _pump(self) -> None:
+        ring = self._ring
+        turns = len(ring)
+        while turns and self._running and not self._recorder.paused and self._recorder.pending < _UNRECORDED_MAX:
+            lane = ring.popleft()
+            turns -= 1
+            if self._serve(lane):
+                # It goes to the end of the ring, and this round becomes one turn longer.
+                ring.append(lane)
+                turns += 1
+            else:
+                lane.ringed = False
+
+    def _serve(self, lane: Lane) -> bool:
+        """Give a lane one turn; does it want another?"""
+        if not (lane.first or lane.retries) or lane.loading or lane.stopped:
+            return False
+        now_us = self._clock.now_us()
+        if lane.paused_until > now_us or not self._limiter.allows(lane):
+            return False
+        plan = lane.plan
+        if plan is None or plan.entry.stale or plan.valid_until <= now_us:
+            plan = self._plan(lane, now_us)
+            if plan is None:
+                return False
+        claim = lane.take()
+        self._attempt(lane, plan, claim, now_us)
+        if lane.stored and not lane.claiming and lane.waiting < READY_MAX // 2:
+            self._claim(lane)
+        return bool(lane.first or lane.retries)
+
+    def _attempt(self, lane: Lane, plan: LanePlan, claim: Claim, now_us: int) -> None:
+        message = claim.message
+        place = self._limiter.start(lane)
+        if message.payload is None:
+            flight = _Flight(self, lane, claim, plan, b"", now_us, place)
+            self._loop.call_soon(flight.landed, _GONE)
+            return
+        request = seal(
+            plan.plan,
+            message_id=message.id.encode(),
+            now_s=now_us // SECOND_US,
+            body=message.payload,
+            content_type=message.content_type.encode(),
+            sequence=claim.delivery.sequence,
+        )
+        self._transport.send(request, _Flight(self, lane, claim, plan, request.head, now_us, place).landed)
+
+    def landed(self, lane: Lane, flight: _Flight, exchange: Exchange) -> None:
+        """An attempt has ended: judge it, have it recorded, and give others their turn."""
+        if self._closed:
+            return
+        limiter = self._limiter
+        limiter.end(lane, flight.place)
+        now_us = self._clock.now_us()
+        outcome = judge(exchange, now_us)
+        if outcome.success:
+            limiter.succeeded(lane)
+            self._metrics.delivery_seconds.observe((now_us - flight.claim.delivery.due_at) / SECOND_US)
+        else:
+            self._failed(lane, outcome, now_us)
+        plan = flight.plan
+        head = masked(flight.head, plan.sensitive) if plan.sensitive and flight.head else flight.head
+        self._recorder.record(lane, flight.claim, plan.url, head, flight.started_at, exchange, outcome)
+        if not lane.ringed and (lane.first or lane.retries):
+            self._join(lane)
+        if self._ring:
+            self._pump()
+        if lane.stored and not lane.claiming:
+            self._claim(lane)
+
+    def _failed(self, lane: Lane, outcome: Outcome, now_us: int) -> None:
+        if outcome.slow_down:
+            self._limiter.struggled(lane)
+        if outcome.overloaded and outcome.retry_after_s is not None:
+            # The endpoint's other deliveries wait for the same instant.
+            lane.paused_until = now_us + int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US)
+            self._set_alarm(lane.paused_until, lane.endpoint_id)
+
+    def _settled(self, lane: Lane, record: Record) -> None:
+        if record.disables_endpoint:
+            self._directory.changed(record.delivery.app_id)
+        elif record.next_due_at is not None:
+            self.wake(lane.endpoint_id, lane.app_id, record.next_due_at)
+
+    # -- configuration
+
+    def _plan(self, lane: Lane, now_us: int) -> LanePlan | None:
+        entry = self._directory.known_by_id(lane.app_id)
+        if entry is None:
+            lane.loading = True
+            self._spawn(self._load(lane))
+            return None
+        return self._use(lane, entry, now_us)
+
+    async def _load(self, lane: Lane) -> None:
+        try:
+            entry = await self._entry(lane.app_id)
+        finally:
+            lane.loading = False
+        if self._use(lane, entry, self._clock.now_us()) is not None and lane.waiting and not lane.ringed:
+            self._join(lane)
+            self._pump()
+
+    async def _entry(self, app_id: str) -> Entry | None:
+        while True:
+            try:
+                return await self._directory.find_by_id(app_id)
+            except RingbackError:
+                await asyncio.sleep(_AGAIN_S)
+
+    def _use(self, lane: Lane, entry: Entry | None, now_us: int) -> LanePlan | None:
+        lane.plan = None if entry is None else self._prepare(entry, lane.endpoint_id, now_us)
+        if lane.plan is None:
+            self._stop(lane)
+        return lane.plan
+
+    def _changed(self, app_id: str) -> None:
+        lanes = [lane for lane in self._by_app.get(app_id, ()) if not lane.idle]
+        if lanes and not self._closed:
+            self._spawn(self._look_again(app_id, lanes))
+
+    async def _look_again(self, app_id: str, lanes: list[Lane]) -> None:
+        entry = await self._entry(app_id)
+        for lane in lanes:
+            self._use(lane, entry, self._clock.now_us())
+
+    def _stop(self, lane: Lane) -> None:
+        """The endpoint was disabled or deleted: what is left of its deliveries ends now."""
+        if not lane.stopped:
+            lane.stopped = True
+            self._store.release(c.delivery for c in lane.drain())
+            self._spawn(self._clear(lane))
+
+    # -- the database
+
+    def _has_stored(self, lane: Lane) -> None:
+        lane.stored = True
+        lane.woken += 1
+        if not lane.claiming and lane.waiting < READY_MAX // 2:
+            self._claim(lane)
+
+    def _claim(self, lane: Lane) -> None:
+        if self._running and not lane.stopped and lane.paused_until <= self._clock.now_us() and lane.waiting < READY_MAX // 2:
+            lane.claiming = True
+            self._spawn(self._claim_some(lane))
+
+    async def _claim_some(self, lane: Lane) -> None:
+        woken = lane.woken
+        try:
+            found = await self._store.claim(lane.endpoint_id, READY_MAX - lane.waiting, self._clock.now_us(), LEASE_US)
+        except RingbackError:
+            await asyncio.sleep(_AGAIN_S)
+            lane.claiming = False
+            self._has_stored(lane)
+            return
+        lane.claiming = False
+        if lane.stopped:
+            self._store.release(c.delivery for c in found.claims)
+            return
+        for claim in found.claims:
+            lane.put(claim)
+        due = found.next_due_at
+        if due is None or due > self._clock.now_us():
+            if lane.woken == woken:
+                lane.stored = False
+            if due is not None and (lane.next_due is None or due < lane.next_due):
+                lane.next_due = due
+                self._set_alarm(due, lane.endpoint_id)
+        if lane.waiting and not lane.ringed:
+            self._join(lane)
+        self._pump()
+        if lane.stored and not lane.claiming and not lane.waiting and self._limiter.allows(lane):
+            self._claim(lane)
+
+    async def _clear(self, lane: Lane) -> None:
+        """Remove the live deliveries of a disabled or deleted endpoint, then let the lane start anew should the endpoint come back."""
+        # Should it be enabled again meanwhile, what is published from now on counts.
+        before = ids.start_id(ids.MESSAGE, self._clock.now_us())
+        while True:
+            try:
+                removed = await self._store.write(lambda tx: deliveries.drop(tx, lane.endpoint_id, _DROP_ROWS, before))
+            except RingbackError:
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            self._metrics.backlog -= removed
+            if removed < _DROP_ROWS:
+                break
+        lane.stopped = False
+        lane.next_due = None
+        # Whatever came while the lane was stopped lies in the database.
+        self._has_stored(lane)
+
+    # -- alarms
+
+    def _set_alarm(self, at_us: int, endpoint_id: str) -> None:
+        heapq.heappush(self._alarms, (at_us, endpoint_id))
+        if self._alarm is None or at_us < self._alarm_at:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._alarms:
+            self._alarm_at = self._alarms[0][0]
+            delay_s = max(self._alarm_at - self._clock.now_us(), 0) / SECOND_US
+            # Wall time may be set back or forth under us: look again every minute at the latest.
+            self._alarm = self._loop.call_later(min(delay_s + 0.001, 60.0), self._ring_alarms)
+
+    def _ring_alarms(self) -> None:
+        self._alarm = None
+        now_us = self._clock.now_us()
+        while self._alarms and self._alarms[0][0] <= now_us:
+            _, endpoint_id = heapq.heappop(self._alarms)
+            lane = self._lanes.get(endpoint_id)
+            if lane is None:
+                continue
+            if lane.next_due is not None and lane.next_due <= now_us:
+                lane.next_due = None
+                self._has_stored(lane)
+            if lane.waiting and not lane.ringed:
+                self._join(lane)
+            elif lane.stored and not lane.claiming:
+                self._claim(lane)
+        self._arm()
+        self._pump()
+
+    def _spawn(self, work: object) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]  # always one of the coroutines above
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,115 @@
+"""What waits for one endpoint? A lane is the virtual queue of an endpoint: what is in memory, what is on the wire, and what it may have."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from ringback.delivery.seal import Plan
+from ringback.model.deliveries import Claim
+from ringback.services.directory import Entry
+
+# First attempts and retries leave a lane in this ratio, so that neither starves the other.
+FIRST_PER_RETRY: Final = 4
+# Requests at once to an endpoint that has not answered yet: enough for most, and little to lose if it hangs.
+START_LIMIT: Final = 8
+# Deliveries of one lane in memory; more wait in the database. Twice the largest concurrency, so that a lane never runs dry between claims.
+READY_MAX: Final = 128
+
+
+class LanePlan(msgspec.Struct, frozen=True):
+    """An endpoint's configuration as delivery needs it. `valid_until` is when a secret that still signs ends; `sensitive` are headers to mask."""
+
+    plan: Plan
+    entry: Entry
+    url: str
+    valid_until: int
+    sensitive: frozenset[str]
+
+
+class Lane:
+    """One endpoint's queue. `stored`: something due waits in the database, so nothing newer may be handed over in memory."""
+
+    __slots__ = (
+        "app_id",
+        "claiming",
+        "endpoint_id",
+        "first",
+        "flying",
+        "limit",
+        "loading",
+        "next_due",
+        "paused_until",
+        "plan",
+        "proven",
+        "reserved",
+        "retries",
+        "ringed",
+        "since_retry",
+        "spilling",
+        "stopped",
+        "stored",
+        "woken",
+    )
+
+    def __init__(self, endpoint_id: str, app_id: str) -> None:
+        self.endpoint_id = endpoint_id
+        self.app_id = app_id
+        self.first: deque[Claim] = deque()
+        self.retries: deque[Claim] = deque()
+        self.flying = 0
+        self.limit = START_LIMIT
+        self.proven = False
+        self.reserved = 0
+        self.spilling = 0
+        self.stored = False
+        self.claiming = False
+        self.loading = False
+        self.stopped = False
+        self.ringed = False
+        self.since_retry = 0
+        self.woken = 0
+        self.next_due: int | None = None
+        self.paused_until = 0
+        self.plan: LanePlan | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries in memory that are not on the wire."""
+        return len(self.first) + len(self.retries)
+
+    @property
+    def idle(self) -> bool:
+        """Is there nothing to remember about this endpoint but its past?"""
+        return not (
+            self.first or self.retries or self.flying or self.reserved or self.spilling or self.stored or self.claiming or self.loading
+        ) and (self.next_due is None)
+
+    def has_room(self) -> bool:
+        """May a delivery be handed over in memory, with nothing older left behind?"""
+        return not (self.stored or self.spilling or self.claiming or self.stopped) and len(self.first) + self.reserved < READY_MAX
+
+    def put(self, claim: Claim) -> None:
+        """Add a delivery to the queue it belongs in."""
+        if claim.delivery.attempts or claim.delivery.trigger:
+            self.retries.append(claim)
+        else:
+            self.first.append(claim)
+
+    def take(self) -> Claim:
+        """The delivery whose turn it is: four first attempts, then a retry. The lane must not be empty."""
+        if self.retries and (not self.first or self.since_retry >= FIRST_PER_RETRY):
+            self.since_retry = 0
+            return self.retries.popleft()
+        if self.retries:
+            self.since_retry += 1
+        return self.first.popleft()
+
+    def drain(self) -> list[Claim]:
+        """Empty the queue."""
+        claims = [*self.first, *self.retries]
+        self.first.clear()
+        self.retries.clear()
+        return claims

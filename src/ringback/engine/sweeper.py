@@ -1,0 +1,81 @@
+"""What is past its time? Retention, in slices of a few milliseconds inside the group commits, so that nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from ringback.clock import Clock
+from ringback.errors import RingbackError
+from ringback.store.base import Store, Transaction
+from ringback.store.operations import deliveries, retention
+
+T = TypeVar("T")
+
+# Rows in a slice: 1 to 3 ms.
+_SLICE: Final = 100
+# Seconds between two slices: leaves nine tenths of the writer to others.
+_PAUSE_S: Final = 0.02
+# Seconds between two sweeps; an expired payload is never shown even before it is swept, so minutes do no harm.
+SWEEP_EVERY_S: Final = 60.0
+
+
+class Sweeper:
+    """Sweeps the store for ever. `history_us` is how long history is kept, microseconds."""
+
+    def __init__(self, store: Store, clock: Clock, history_us: int) -> None:
+        self._store = store
+        self._clock = clock
+        self._history_us = history_us
+
+    async def run(self) -> None:
+        """Sweep every minute until cancelled. A store that fails is tried again a minute later."""
+        while True:
+            try:
+                await self.sweep()
+            except RingbackError:
+                # The store has told the log what ails it.
+                pass
+            await asyncio.sleep(SWEEP_EVERY_S)
+
+    async def sweep(self) -> int:
+        """Remove everything that is past its time now; how many rows."""
+        now_us = self._clock.now_us()
+        before_us = now_us - self._history_us
+        removed = await self._all(lambda tx: retention.expire_payloads(tx, now_us, _SLICE))
+        removed += await self._all(lambda tx: retention.purge_messages(tx, before_us, _SLICE))
+        removed += await self._all(lambda tx: retention.purge_attempts(tx, before_us, _SLICE))
+        removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE))
+        removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
+        removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
+        removed += await self._walk("", lambda tx, after: retention.purge_counts(tx, before_us, _SLICE, after))
+        removed += await self._walk(b"", lambda tx, after: retention.purge_idempotency(tx, now_us, _SLICE, after))
+        return removed + await self._abandoned()
+
+    async def _all(self, purge: Callable[[Transaction], int]) -> int:
+        total = 0
+        while removed := await self._store.write(purge):
+            total += removed
+            await asyncio.sleep(_PAUSE_S)
+        return total
+
+    async def _walk(self, start: T, purge: Callable[[Transaction, T], tuple[int, T | None]]) -> int:
+        total = 0
+        after: T | None = start
+        while after is not None:
+            at = after
+            removed, after = await self._store.write(lambda tx, at=at: purge(tx, at))  # type: ignore[misc]
+            total += removed
+            await asyncio.sleep(_PAUSE_S)
+        return total
+
+    async def _abandoned(self) -> int:
+        """Deliveries of endpoints that are off: the dispatcher drops those it meets, and after a crash some may be left."""
+        total = 0
+        after = ""
+        while (found := await self._store.read(lambda tx, after=after: retention.next_abandoned(tx, after))) is not None:  # type: ignore[misc]
+            after, nobody = found
+            if nobody:
+                total += await self._all(lambda tx, endpoint_id=after: deliveries.drop(tx, endpoint_id, _SLICE))  # type: ignore[misc]
+        return total
