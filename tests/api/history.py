@@ -43,7 +43,7 @@ class History:
     def __init__(self, api: Any) -> None:
         self.api = api
         self.handoff = Wakes()
-        clock = SystemClock()
+        clock = self.clock = SystemClock()
         self.now_us = clock.now_us()
         self._ids = IdMaker()
         more = [

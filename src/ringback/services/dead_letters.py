@@ -54,9 +54,13 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class DeadLetters:
-    """The dead letters of every organisation. `app` is the id or uid of an application, None = the whole organisation of the caller."""
+    """The dead letters of every organisation; one request acts on `most` at the most.
 
-    def __init__(self, store: Store, clock: Clock, handoff: Handoff) -> None:
+    `app` is the id or uid of an application, None = the whole organisation of the caller.
+    """
+
+    def __init__(self, store: Store, clock: Clock, handoff: Handoff, most: int = MAX_LETTERS) -> None:
+        self._most = most
         self._store = store
         self._clock = clock
         self._handoff = handoff
@@ -98,7 +102,7 @@ class DeadLetters:
                 self._handoff.wake(endpoint_id, app_id, due_us)
             return done
 
-        return await self._counted(scope, chosen, await self._walk(walk, STEP, MAX_LETTERS, step), walk)
+        return await self._counted(scope, chosen, await self._walk(walk, STEP, self._most, step), walk)
 
     async def discard(self, who: Principal, app: str | None, picked: Picked, *, dry_run: bool) -> Done:
         """Take the picked letters off the lists for good. Raises NotFound, and StoreFailure when it could not go on."""
@@ -106,7 +110,7 @@ class DeadLetters:
         walk = self._oldest_first(picked, self._clock.now_us())
         if dry_run:
             return Done(await self._store.read(lambda tx: dead_letters.count(tx, scope, walk, chosen)), 0, 0, None)
-        done = await self._walk(walk, STEP, MAX_LETTERS, lambda w: self._store.write(lambda tx: dead_letters.discard(tx, scope, w, chosen)))
+        done = await self._walk(walk, STEP, self._most, lambda w: self._store.write(lambda tx: dead_letters.discard(tx, scope, w, chosen)))
         return await self._counted(scope, chosen, done, walk)
 
     async def _prepared(self, who: Principal, app: str | None, picked: Picked) -> tuple[Scope, Chosen]:

@@ -31,6 +31,7 @@ CREATE TABLE application (
     deleted_at    INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX application_by_org ON application (org_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX application_deleted ON application (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE UNIQUE INDEX application_by_uid ON application (org_id, uid) WHERE uid IS NOT NULL AND deleted_at IS NULL;
 
 -- url, headers and secrets are sealed with the main secret (store.vault); host is that of the url, for lists that filter by it. A deleted
@@ -55,6 +56,7 @@ CREATE TABLE endpoint (
     deleted_at    INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX endpoint_by_app ON endpoint (app_id, id);
+CREATE INDEX endpoint_deleted ON endpoint (deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE UNIQUE INDEX endpoint_by_uid ON endpoint (app_id, uid) WHERE uid IS NOT NULL AND deleted_at IS NULL;
 
 -- The last sequence number given to a delivery of this endpoint: apart from the endpoint, because it changes with every message.

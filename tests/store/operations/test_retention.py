@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ringback.store.operations import deliveries, retention
+from tests.api.conftest import Api
+from tests.api.history import DAY_US, SECOND_US, History
+
+
+@pytest.fixture
+def history() -> Iterator[History]:
+    with asyncio.Runner() as runner:
+        api = Api(runner)
+        yield History(api)
+        api.close()
+
+
+def purged(history: History, purge: Callable[[Any], Any]) -> Any:
+    async def write() -> Any:
+        return await history.api.store.write(purge)
+
+    return history.api.run(write())
+
+
+def until_nothing(history: History, purge: Callable[[Any], int]) -> int:
+    total = 0
+    while removed := purged(history, purge):
+        total += removed
+    return total
+
+
+def left(history: History, table: str) -> int:
+    return int(history.rows(f"SELECT COUNT(*) FROM {table}")[0][0])
+
+
+def test_a_payload_goes_at_its_time_and_its_message_stays(history):
+    soon = [history.message(expires_at=history.now_us + n) for n in range(1, 4)]
+    later = history.message(expires_at=history.now_us + DAY_US)
+    assert purged(history, lambda tx: retention.expire_payloads(tx, history.now_us, 2)) == 0
+    assert purged(history, lambda tx: retention.expire_payloads(tx, history.now_us + 3, 2)) == 2
+    assert purged(history, lambda tx: retention.expire_payloads(tx, history.now_us + 3, 2)) == 1
+    kept = {row[0] for row in history.rows("SELECT id FROM message WHERE payload IS NOT NULL")}
+    assert kept == {later.id}
+    assert left(history, "message") == len(soon) + 1
+
+
+def test_old_messages_go_in_steps_and_free_their_event_ids(history):
+    for age in (5, 4, 3):
+        history.message(age_us=age * DAY_US, event_id=f"e{age}")
+    young = history.message(event_id="young")
+    assert purged(history, lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 2)) == 2
+    assert until_nothing(history, lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 2)) == 1
+    assert history.rows("SELECT id FROM message") == [(young.id,)]
+    assert history.rows("SELECT event_id FROM message_event_id") == [("young",)]
+
+
+def test_old_attempts_counts_and_dead_letters_go(history):
+    for age in (5, 4):
+        history.attempt(history.message(age_us=age * DAY_US), code=500, dead="http_500")
+    history.attempt(history.message(age_us=SECOND_US), code=500, dead="http_500")
+    before = history.now_us - 2 * DAY_US
+    assert until_nothing(history, lambda tx: retention.purge_attempts(tx, before, 1)) == 2
+    assert until_nothing(history, lambda tx: retention.purge_dead_letters(tx, before, 1)) == 2
+    assert purged(history, lambda tx: retention.purge_counts(tx, before, 1, "")) == (1, "")
+    assert purged(history, lambda tx: retention.purge_counts(tx, before, 1, "")) == (1, "")
+    assert purged(history, lambda tx: retention.purge_counts(tx, before, 1, "")) == (0, history.endpoint_id)
+    assert purged(history, lambda tx: retention.purge_counts(tx, before, 1, history.endpoint_id)) == (0, None)
+    assert left(history, "attempt") == left(history, "dead_letter") == left(history, "attempt_count") == 1
+
+
+def test_expired_idempotency_keys_go_in_a_walk_round_all(history):
+    for n in range(5):
+        key, expires_at = bytes([n]) * 16, history.now_us + (1 if n % 2 else -1)
+        purged(
+            history, lambda tx, key=key, at=expires_at: tx.run("INSERT INTO idempotency VALUES (?, ?, 202, NULL, NULL, NULL)", (key, at))
+        )
+    walk: list[Any] = []
+    after: bytes | None = b""
+    while after is not None:
+        at = after
+        removed, after = purged(history, lambda tx, at=at: retention.purge_idempotency(tx, history.now_us, 2, at))
+        walk.append(removed)
+    assert walk == [1, 1, 1]
+    assert left(history, "idempotency") == 2
+
+
+def test_deliveries_that_nobody_will_make_are_found_and_dropped(history):
+    second = history.endpoint("second")
+    for _ in range(3):
+        history.message(history.endpoint_id, second)
+    history.api.patch("/app/shop/endpoint/second", {"disabled": True})
+    found = purged(history, lambda tx: retention.next_abandoned(tx, ""))
+    assert found == (history.endpoint_id, False)
+    assert purged(history, lambda tx: retention.next_abandoned(tx, found[0])) == (second, True)
+    assert purged(history, lambda tx: retention.next_abandoned(tx, second)) is None
+    assert until_nothing(history, lambda tx: deliveries.drop(tx, second, 2)) == 3
+    assert left(history, "delivery") == 3
+    history.api.delete("/app/shop")
+    assert purged(history, lambda tx: retention.next_abandoned(tx, "")) == (history.endpoint_id, True)
+
+
+def test_a_deleted_application_leaves_nothing(history):
+    other = history.api.made("/app", {"name": "Other", "uid": "other"})["id"]
+    kept = history.message(history.endpoint("x", "other"), app_id=other)
+    history.message(event_id="e1")
+    for code in (200, 500):
+        history.attempt(history.message(), code=code, dead="http_500" if code == 500 else None)
+    history.api.delete("/app/shop")
+    assert until_nothing(history, lambda tx: retention.purge_application(tx, 2)) > 0
+    assert history.rows("SELECT id FROM message") == [(kept.id,)]
+    assert history.rows("SELECT id FROM application") == [(other,)]
+    for table in ("attempt", "attempt_count", "dead_letter", "message_event_id"):
+        assert left(history, table) == 0, table
+    assert left(history, "endpoint") == left(history, "endpoint_sequence") == left(history, "delivery") == 1
+
+
+def test_a_deleted_endpoint_stays_as_long_as_its_history(history):
+    message = history.message()
+    history.attempt(message)
+    history.api.delete("/app/shop/endpoint/first")
+    assert purged(history, lambda tx: retention.purge_deleted_endpoints(tx, history.now_us - DAY_US, 10)) == 0
+    assert history.get(f"/msg/{message.id}/endpoint")["data"][0]["id"] == history.endpoint_id
+    assert until_nothing(history, lambda tx: retention.purge_deleted_endpoints(tx, history.now_us + DAY_US, 2)) > 0
+    assert left(history, "endpoint") == left(history, "attempt") == 0
