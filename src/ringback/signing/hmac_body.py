@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 Mac: TypeAlias = Callable[[bytes], bytes]
+Fresh: TypeAlias = "Callable[[], _Hash]"
 
 # RFC 2104: the bytes that the key is combined with before the inner and the outer hash.
 _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
-def prepare(key: bytes, algorithm: str = "sha256") -> Mac:
-    """A function from bytes to their HMAC under `key`. `algorithm` is a name that hashlib knows."""
-    start = hashlib.new(algorithm)
-    block = start.block_size
+def absorb(key: bytes, algorithm: str) -> tuple[Fresh, Fresh]:
+    """Makers of the inner and the outer hash that have taken in the key. `algorithm` is a name that hashlib knows."""
+    block = hashlib.new(algorithm).block_size
     if len(key) > block:
         key = hashlib.new(algorithm, key).digest()
     padded = key.ljust(block, b"\0")
-    inner = hashlib.new(algorithm, padded.translate(_INNER)).copy
-    outer = hashlib.new(algorithm, padded.translate(_OUTER)).copy
+    return hashlib.new(algorithm, padded.translate(_INNER)).copy, hashlib.new(algorithm, padded.translate(_OUTER)).copy
+
+
+def prepare(key: bytes, algorithm: str = "sha256") -> Mac:
+    """A function from bytes to their HMAC under `key`. `algorithm` is a name that hashlib knows."""
+    inner, outer = absorb(key, algorithm)
 
     def mac(data: bytes) -> bytes:
         first = inner()

@@ -26,7 +26,6 @@ MAX_ITEMS: Final = 16
 
 # Where a time is written: nowhere, in an item of the signature header, in a header of its own, or in the JSON body.
 TimePlace: TypeAlias = str
-_Read: TypeAlias = Callable[[bytes], tuple[list[bytes], bytes]]
 _Find: TypeAlias = Callable[[Headers], tuple[list[bytes], bytes]]
 
 
@@ -77,7 +76,8 @@ class SignedVerifier:
         self._find = _finder(scheme)
         self._time = _time_reader(scheme)
         self._seconds = times.reader(scheme.unit)
-        self._content = template.compile_template(scheme.content)
+        # Most schemes sign just the body.
+        self._content = None if scheme.content == "{body}" else template.compile_template(scheme.content)
         self._keys = tuple(_key(scheme, index, secret) for index, secret in enumerate(secrets))
         self._tolerance_s = tolerance_s
         self._id_header = scheme.id_header.encode()
@@ -87,18 +87,18 @@ class SignedVerifier:
         signatures, timestamp = self._find(request.headers)
         if self._time is not None:
             timestamp = self._time(request)
-        signed_at_s = self._when(timestamp)
+        signed_at_s = self._when(timestamp) if timestamp else None
         for index, key, check in self._keys:
-            if check(self._content(request, timestamp, key), signatures):
+            content = request.body if self._content is None else self._content(request, timestamp, key)
+            if check(content, signatures):
                 # Only now is the time known to be the sender's.
-                if self._tolerance_s is not None and signed_at_s is not None:
+                if signed_at_s is not None and self._tolerance_s is not None:
                     check_age(signed_at_s, now_s, self._tolerance_s)
-                return Verdict(self._name, index, self._message_id(request.headers), signed_at_s)
+                message_id = self._message_id(request.headers) if self._id_header else None
+                return Verdict(self._name, index, message_id, signed_at_s)
         raise VerificationError(SIGNATURE_MISMATCH, "the signature was not made with one of the secrets over these bytes")
 
     def _when(self, timestamp: bytes) -> float | None:
-        if not timestamp:
-            return None
         try:
             return self._seconds(timestamp)
         except (ValueError, OverflowError):
@@ -108,7 +108,7 @@ class SignedVerifier:
             raise VerificationError(MALFORMED_HEADER, "the timestamp cannot be read") from None
 
     def _message_id(self, headers: Headers) -> str | None:
-        value = headers.one(self._id_header) if self._id_header else None
+        value = headers.one(self._id_header)
         return None if value is None else value.decode("latin-1")
 
 
@@ -119,20 +119,25 @@ def _key(scheme: Signed, index: int, secret: Secret) -> tuple[int, bytes, Check]
 
 def _finder(scheme: Signed) -> _Find:
     names = tuple(header.encode() for header in scheme.headers)
+    prefix = scheme.prefix.encode()
     if scheme.layout == "each":
         return lambda headers: (_each(headers, names, required=True), b"")
-    read = _reader(scheme)
-    if len(names) == 1:
-        only = names[0]
-        return lambda headers: read(headers.need(only))
-    return lambda headers: read(_first(headers, names))
+    if scheme.layout == "pairs":
+        return _pairs_finder(scheme, names)
+    if scheme.layout == "list":
+        return lambda headers: ([item.strip().removeprefix(prefix) for item in _items(_first(headers, names), b",")], b"")
+    return _plain_finder(names, prefix)
+
+
+def _items(value: bytes, separator: bytes) -> list[bytes]:
+    return value.split(separator, MAX_ITEMS)[:MAX_ITEMS]
 
 
 def _each(headers: Headers, names: tuple[bytes, ...], *, required: bool = False) -> list[bytes]:
     present = {field.lower(): None for field, _ in headers}
     found = [headers.need(name) for name in present if any(_is_called(name, wanted) for wanted in names)]
     if required and not found:
-        raise VerificationError(MISSING_HEADER, f"header {' or '.join(name.decode() for name in names)} is missing")
+        raise _missing(names)
     return found[:MAX_ITEMS]
 
 
@@ -145,38 +150,40 @@ def _first(headers: Headers, names: tuple[bytes, ...]) -> bytes:
         value = headers.one(name)
         if value is not None:
             return value
-    raise VerificationError(MISSING_HEADER, f"header {' or '.join(name.decode() for name in names)} is missing")
+    raise _missing(names)
 
 
-def _reader(scheme: Signed) -> _Read:
-    if scheme.layout == "pairs":
-        return _pairs_reader(scheme)
-    prefix = scheme.prefix.encode()
-    if scheme.layout == "list":
-        return lambda value: ([item.strip().removeprefix(prefix) for item in value.split(b",", MAX_ITEMS)[:MAX_ITEMS]], b"")
-    return _plain_reader(prefix)
+def _missing(names: tuple[bytes, ...]) -> VerificationError:
+    return VerificationError(MISSING_HEADER, f"header {' or '.join(name.decode() for name in names)} is missing")
 
 
-def _plain_reader(prefix: bytes) -> _Read:
+def _plain_finder(names: tuple[bytes, ...], prefix: bytes) -> _Find:
     size = len(prefix)
 
-    def read(value: bytes) -> tuple[list[bytes], bytes]:
+    def find_plain(headers: Headers) -> tuple[list[bytes], bytes]:
+        for name in names:
+            value = headers.one(name)
+            if value is not None:
+                break
+        else:
+            raise _missing(names)
         if not value.startswith(prefix):
             raise VerificationError(MALFORMED_HEADER, f"the signature must begin with {prefix.decode()}")
         return [value[size:]], b""
 
-    return read
+    return find_plain
 
 
-def _pairs_reader(scheme: Signed) -> _Read:
+def _pairs_finder(scheme: Signed, names: tuple[bytes, ...]) -> _Find:
     separator, wanted = scheme.separator.encode(), scheme.signature_key.encode()
     kind, _, key = scheme.timestamp.partition(":")
     time_key = key.encode() if kind == "item" else None
 
-    def read(value: bytes) -> tuple[list[bytes], bytes]:
+    def find_pairs(headers: Headers) -> tuple[list[bytes], bytes]:
+        value = _first(headers, names)
         signatures: list[bytes] = []
         timestamp: bytes | None = None
-        for item in value.split(separator, MAX_ITEMS)[:MAX_ITEMS]:
+        for item in _items(value, separator):
             name, equals, content = item.partition(b"=")
             name = name.strip()
             if name == wanted and equals:
@@ -192,7 +199,7 @@ def _pairs_reader(scheme: Signed) -> _Read:
             raise VerificationError(reason, f"the signature header has no item {wanted.decode()}=")
         return signatures, timestamp or b""
 
-    return read
+    return find_pairs
 
 
 def _time_reader(scheme: Signed) -> Callable[[InboundRequest], bytes] | None:

@@ -90,31 +90,27 @@ class Verifier:
         """Raises VerificationError and nothing else, for any bytes."""
         message_id, timestamp, signature = _read(headers)
         signed_at_s = _seconds(timestamp)
-        items = _supported_items(signature)
-        scheme, index = self._match(items, b"%b.%b.%b" % (message_id, timestamp, body))
+        v1, v1a = _supported_items(signature)
+        scheme, index = self._match(v1, v1a, b"%b.%b.%b" % (message_id, timestamp, body))
         # Only now is the time known to be the sender's.
         check_age(signed_at_s, now_s, self._tolerance_s)
-        return Verdict(scheme=scheme, key_index=index, message_id=message_id.decode("latin-1"), signed_at_s=signed_at_s)
+        return Verdict(scheme, index, message_id.decode("latin-1"), signed_at_s)
 
-    def _match(self, items: list[tuple[bytes, bytes]], content: bytes) -> tuple[str, int]:
-        symmetric = [value for version, value in items if version == b"v1"]
-        for i, mac in self._hmac if symmetric else ():
+    def _match(self, v1: list[bytes], v1a: list[bytes], content: bytes) -> tuple[str, int]:
+        for i, mac in self._hmac if v1 else ():
             expected = b2a_base64(mac(content), newline=False)
-            for value in symmetric:
+            for value in v1:
                 if hmac.compare_digest(expected, value):
                     return "standard-v1", i
-        asymmetric = [value for version, value in items if version == b"v1a"]
-        for i, check in self._ed25519:
-            for value in asymmetric:
+        for i, check in self._ed25519 if v1a else ():
+            for value in v1a:
                 if check(value, content):
                     return "standard-v1a", i
         raise VerificationError(SIGNATURE_MISMATCH, "no item of the signature header was made with one of the keys over these bytes")
 
 
 def _read(headers: Headers) -> tuple[bytes, bytes, bytes]:
-    names = _STANDARD
-    if _STANDARD[2] not in headers and _SVIX[2] in headers:
-        names = _SVIX
+    names = _STANDARD if _STANDARD[2] in headers or _SVIX[2] not in headers else _SVIX
     message_id, timestamp, signature = headers.need(names[0]), headers.need(names[1]), headers.need(names[2])
     # A dot in the id would let one signed text be read as another id and another time.
     if not message_id or b"." in message_id:
@@ -128,19 +124,25 @@ def _seconds(text: bytes) -> int:
     return int(text)
 
 
-def _supported_items(signature: bytes) -> list[tuple[bytes, bytes]]:
-    if not signature.strip():
-        raise VerificationError(MISSING_HEADER, "the signature header is empty")
-    if b"," not in signature:
-        raise VerificationError(MALFORMED_HEADER, "the signature header must hold items like v1,<base64>")
-    items = []
+def _supported_items(signature: bytes) -> tuple[list[bytes], list[bytes]]:
+    v1: list[bytes] = []
+    v1a: list[bytes] = []
     for item in signature.split(b" ", MAX_ITEMS)[:MAX_ITEMS]:
-        version, comma, value = item.partition(b",")
-        if comma and version in (b"v1", b"v1a"):
-            items.append((version, value))
-    if not items:
-        raise VerificationError(NO_SUPPORTED_SCHEME, "the signature header has no item of version v1 or v1a")
-    return items
+        if item.startswith(b"v1,"):
+            v1.append(item[3:])
+        elif item.startswith(b"v1a,"):
+            v1a.append(item[4:])
+    if not v1 and not v1a:
+        raise _unsupported(signature)
+    return v1, v1a
+
+
+def _unsupported(signature: bytes) -> VerificationError:
+    if not signature.strip():
+        return VerificationError(MISSING_HEADER, "the signature header is empty")
+    if b"," not in signature:
+        return VerificationError(MALFORMED_HEADER, "the signature header must hold items like v1,<base64>")
+    return VerificationError(NO_SUPPORTED_SCHEME, "the signature header has no item of version v1 or v1a")
 
 
 def _ed25519_check(public: bytes) -> Callable[[bytes, bytes], bool]:
