@@ -171,7 +171,7 @@ def _called(tree: ast.AST) -> Iterator[str]:
 
 
 def _claims_something(function: ast.AST) -> bool:
-    """An assertion, or a call that raises by its nature: a check, a wait, `verify`, or `suppress` (nothing but that family may be raised)."""
+    """An assertion, or a call that raises by its nature: a check, a wait, `verify`, `suppress` (no other family may be raised)."""
     asserts = any(isinstance(node, ast.Assert) for node in ast.walk(function))
     return asserts or any(
         re.match(r"_?(assert|check|expect|report|raises|fail|until|wait_until|suppress|verify)", name) for name in _called(function)

@@ -135,7 +135,7 @@ def test_the_demo_delivers_retries_and_verifies_until_it_is_stopped(tmp_path: Pa
 
     def numbers() -> dict[str, float]:
         last = next((line for line in reversed(command.out) if line.startswith("demo: sent")), "")
-        return {name: float(value) for name, value in re.findall(r"([a-z0-9][a-z0-9 ]*?) ([\d.]+)", last.removeprefix("demo: "))}
+        return {name: float(value) for name, value in re.findall(r"([a-z0-9][a-z0-9 ]*?) ([\d.]+)(?: ms)?(?:  |$)", last[6:])}
 
     try:
         wait_until(

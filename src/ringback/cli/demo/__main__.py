@@ -7,10 +7,9 @@ receiver here must go on answering.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import signal
 import sys
-import threading
 from http import HTTPStatus
 
 from ringback.cli.api import Api
@@ -110,14 +109,14 @@ async def _main(url: str, token: str) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def watch_stdin() -> None:
-        sys.stdin.buffer.read()
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(stopped.set)
+    def on_stdin() -> None:
+        if not os.read(sys.stdin.fileno(), 1024):
+            loop.remove_reader(sys.stdin.fileno())
+            stopped.set()
 
+    loop.add_reader(sys.stdin.fileno(), on_stdin)
     loop.add_signal_handler(signal.SIGTERM, stopped.set)
     loop.add_signal_handler(signal.SIGINT, lambda: None)
-    threading.Thread(target=watch_stdin, daemon=True).start()
     await run(url, token, stopped)
 
 

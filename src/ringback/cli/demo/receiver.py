@@ -24,7 +24,7 @@ class Fate(enum.Enum):
 
     TAKEN = b"HTTP/1.1 204 No Content\r\n\r\n"
     BROKEN = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 25\r\n\r\ndatabase is not reachable"
-    BUSY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncontent-length: 4\r\n\r\nbusy"
+    BUSY = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 4\r\n\r\nbusy"
     HANGING = b""
     CLOSING = b"\x00"
 
@@ -32,15 +32,15 @@ class Fate(enum.Enum):
 def fate_of(sequence: int, failures: int) -> Fate:
     """Most events are taken at once; each way to fail has its share, and every event is taken in the end."""
     if failures == 0:
-        # Shares of first attempts: 10% broken, 2% hang until the sender gives up, 2.5% are cut off.
-        if sequence % 10 == 3:
+        # Shares of first attempts: 5% broken, 2.5% cut off, and every eight seconds or so one that hangs until the sender gives up.
+        if sequence % 20 == 3:
             return Fate.BROKEN
-        if sequence % 50 == 11:
-            return Fate.HANGING
         if sequence % 40 == 14:
             return Fate.CLOSING
-    # 4% are refused twice with Retry-After.
-    if failures < 2 and sequence % 25 == 7:
+        if sequence % 200 == 111:
+            return Fate.HANGING
+    # 1% are refused twice. No Retry-After: it would hold back all others too, as it should, and hide how fast they are.
+    if failures < 2 and sequence % 100 == 47:
         return Fate.BUSY
     return Fate.TAKEN
 
@@ -74,8 +74,8 @@ class Receiver:
         try:
             while await self._answer_one(reader, writer):
                 pass
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
-            # The sender left, between requests or within one.
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, asyncio.CancelledError):
+            # The sender left, between requests or within one; or the demo ends, and nothing waits for this task.
             pass
         finally:
             writer.close()
