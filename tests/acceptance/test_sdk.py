@@ -9,7 +9,7 @@ import typing
 import pytest
 import standardwebhooks
 import svix.webhooks
-from svix.api import MessageAttemptListByEndpointOptions, MessageListOptions, Svix, SvixOptions
+from svix.api import MessageAttemptListByEndpointOptions, MessageAttemptListByMsgOptions, MessageListOptions, Svix, SvixOptions
 from svix.exceptions import HttpError, HTTPValidationError
 from svix.models import (
     ApplicationIn,
@@ -32,6 +32,9 @@ from tests.waiting import wait_until
 
 # What is sent: order of keys, blanks, number spelling and non-ASCII text must reach the receiver unchanged in meaning.
 PAYLOAD: typing.Final = {"type": "order.paid", "amount": 12.50, "big": 2**53 + 1, "text": "žluťoučký 馬 😀", "nested": {"z": 1, "a": None}}
+
+# The SDK leaves the contents out unless it is asked for them.
+WITH_CONTENT: typing.Final = MessageAttemptListByMsgOptions(with_content=True)
 
 
 class Shop:
@@ -57,7 +60,7 @@ class Shop:
 
     def attempts(self, message_id: str) -> list[typing.Any]:
         """The attempts of a message, the oldest first."""
-        return list(reversed(self.svix.message_attempt.list_by_msg(self.app.id, message_id).data))
+        return list(reversed(self.svix.message_attempt.list_by_msg(self.app.id, message_id, WITH_CONTENT).data))
 
     def listed(self, message_id: str, count: int) -> list[typing.Any]:
         """The attempts of a message, once `count` are listed; the oldest first."""
