@@ -77,6 +77,23 @@ def test_wrong_usage_is_exit_code_2_with_a_message_and_no_traceback(words: list[
     assert "Traceback" not in done.stderr
 
 
+def test_a_mismatch_comes_with_its_likely_cause(tmp_path: Path) -> None:
+    vector = next(vector for vector in VECTORS if vector["id"] == "github-docs-hello-trailing-newline")
+    done = ringback(*words_of(vector, tmp_path / "body"))
+    assert done.stdout == "signature_mismatch\n"
+    assert "a newline was added" in done.stderr
+    assert json.loads(ringback(*words_of(vector, tmp_path / "body"), "--json").stdout)["likely_causes"]
+
+
+def test_hmac_schemes_are_verified_without_the_package_cryptography(tmp_path: Path) -> None:
+    vector = next(vector for vector in VECTORS if vector["id"] == "stripe-python-dummy")
+    program = "import sys; sys.modules['cryptography'] = None; from ringback.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    words = [sys.executable, "-c", program, *words_of(vector, tmp_path / "body")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stdout) == (0, "valid\n"), done.stderr
+
+
 def test_without_now_the_clock_counts(tmp_path: Path) -> None:
     words = words_of(next(vector for vector in VECTORS if vector["id"] == "slack-docs"), tmp_path / "body")
     at = words.index("--now")

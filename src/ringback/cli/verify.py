@@ -7,16 +7,18 @@ import json
 import math
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ringback.clock import SECOND_US, SystemClock
 from ringback.errors import VerificationError
+from ringback.signing.diagnosis import likely_causes
 from ringback.signing.encodings import SECRET_ENCODINGS
 from ringback.signing.fetched import KeyUnavailable
 from ringback.signing.headers import Headers
 from ringback.signing.providers import catalogue
 from ringback.signing.request import InboundRequest, Secret, Verifier
-from ringback.signing.verdict import Verdict
+from ringback.signing.verdict import SIGNATURE_MISMATCH, Verdict
 from ringback.signing.verify import prepare_provider, prepare_scheme
 
 VALID = 0
@@ -51,8 +53,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Verify; 0 and `valid`, 1 and the reason code, or 2 when the command line cannot be used."""
+    secrets = [Secret(text, args.secret_encoding) for text in args.secret]
     try:
-        verifier, request = _verifier(args), _request(args)
+        verifier, request = _prepare(args, secrets, args.tolerance), _request(args)
     except (ValueError, OSError) as wrong:
         print(f"ringback verify: {wrong}", file=sys.stderr)
         return MISUSED
@@ -60,11 +63,23 @@ def run(args: argparse.Namespace) -> int:
     try:
         verdict = verifier.verify(request, now_s=now_s)
     except VerificationError as refused:
-        return _refuse(args, refused.reason, str(refused))
+        return _refuse(args, refused.reason, str(refused), _causes(args, secrets, request, refused.reason))
     except KeyUnavailable as missing:
-        return _refuse(args, missing.code, f"{missing}; give it with --secret and --secret-encoding pem where the scheme allows")
+        return _refuse(args, missing.code, f"{missing}; give it with --secret and --secret-encoding pem where the scheme allows", [])
     _accept(args, verdict)
     return VALID
+
+
+def _prepare(args: argparse.Namespace, secrets: Sequence[Secret], tolerance_s: float | None) -> Verifier:
+    if args.provider is not None:
+        return prepare_provider(catalogue.provider(args.provider), secrets, tolerance_s=tolerance_s)
+    return prepare_scheme(catalogue.scheme(args.scheme), secrets, tolerance_s=tolerance_s)
+
+
+def _causes(args: argparse.Namespace, secrets: Sequence[Secret], request: InboundRequest, reason: str) -> list[str]:
+    if reason != SIGNATURE_MISMATCH:
+        return []
+    return likely_causes(lambda changed: _prepare(args, changed, math.inf), secrets, request, now_s=0)
 
 
 def _encodings_help() -> str:
@@ -92,13 +107,6 @@ def _header(text: str) -> tuple[bytes, bytes]:
     return name.strip(), value.strip(b" \t")
 
 
-def _verifier(args: argparse.Namespace) -> Verifier:
-    secrets = [Secret(text, args.secret_encoding) for text in args.secret]
-    if args.provider is not None:
-        return prepare_provider(catalogue.provider(args.provider), secrets, tolerance_s=args.tolerance)
-    return prepare_scheme(catalogue.scheme(args.scheme), secrets, tolerance_s=args.tolerance)
-
-
 def _request(args: argparse.Namespace) -> InboundRequest:
     body = sys.stdin.buffer.read() if args.body_file == "-" else Path(args.body_file).read_bytes()
     return InboundRequest(Headers(args.header), body, os.fsencode(args.method).upper(), os.fsencode(args.url))
@@ -112,10 +120,11 @@ def _accept(args: argparse.Namespace, verdict: Verdict) -> None:
         print("valid")
 
 
-def _refuse(args: argparse.Namespace, reason: str, detail: str) -> int:
+def _refuse(args: argparse.Namespace, reason: str, detail: str, causes: list[str]) -> int:
     if args.json:
-        print(json.dumps({"valid": False, "reason": reason, "detail": detail}))
+        print(json.dumps({"valid": False, "reason": reason, "detail": detail, "likely_causes": causes}))
     else:
         print(reason)
-        print(f"ringback verify: {detail}", file=sys.stderr)
+        for line in (detail, *(f"it would match if this is so: {cause}" for cause in causes)):
+            print(f"ringback verify: {line}", file=sys.stderr)
     return REFUSED

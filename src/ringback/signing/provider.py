@@ -14,7 +14,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 
     A request is judged by the first of `schemes` that it claims to be of, so that nothing can be had by leaving the newer signature away.
     `event_id` and `event_type` are places, tried in order: `header:NAME`, `json:PATH` or `form:NAME`; with `batch` (the path of the items
-    in the body) they are places in one item. `handshakes` are names of `ringback.signing.handshake`.
+    in the body, or `form:NAME` when they are a JSON array in a field of a form) they are places in one item. `handshakes` are names of `ringback.signing.handshake`.
     `confidence`: high (the provider's own documentation or package was read), medium (one good secondary source), low (a lead only).
     """
 

@@ -262,6 +262,24 @@ def test_a_message_signature_that_leaves_something_out_is_not_enough() -> None:
     assert outcome(scheme, SHARED, without_query) == "no_supported_scheme"
 
 
+def test_the_ed25519_example_of_the_rfc_holds() -> None:
+    """https://www.rfc-editor.org/rfc/rfc9421#name-signing-a-request-using-ed2."""
+    request = post(
+        {
+            "Host": "example.com",
+            "Date": "Tue, 20 Apr 2021 02:07:55 GMT",
+            "Content-Type": "application/json",
+            "Content-Length": "18",
+            "Signature-Input": 'sig-b26=("date" "@method" "@path" "@authority" "content-type" "content-length");created=1618884473'
+            ';keyid="test-key-ed25519"',
+            "Signature": "sig-b26=:wqcAqbmYJ2ji2glfAMaRy4gruYYnx2nEFN2HN6jrnDnQCK1u02Gb04v9EDgwUPiu4A0w6vuQv5lIp5WPpBKRCw==:",
+        }
+    )
+    key = Secret("JrQLj5P/89iXES9+vFgrIy29clF9CC/oPPsw3c5D0bs=", "base64_ed25519_public_key")
+    assert outcome(HttpSignature(name="rfc9421", required=()), key, request) == "valid"
+    assert outcome(HttpSignature(name="rfc9421"), key, request) == "no_supported_scheme"
+
+
 def test_the_key_decides_the_algorithm_of_a_message_signature() -> None:
     request = signed_request(FULL, LINES, parameters=';alg="ed25519"')
     assert outcome(HttpSignature(name="rfc9421"), SHARED, request) == "signature_mismatch"
