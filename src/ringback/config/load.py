@@ -77,6 +77,9 @@ def _parse(known: tuple[Declared, ...], given: list[_Given], problems: list[str]
         entry = next((g for g in reversed(given) if g.name == declared.name or g.name in declared.aliases), None)
         if entry is None:
             continue
+        if declared.planned:
+            problems.append(f"{entry.source} cannot be set: this version of Ringback does not do it yet. Remove it.")
+            continue
         try:
             text = entry.text.strip()
             translate = declared.aliases.get(entry.name)
@@ -159,5 +162,3 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"endpoint_concurrency ({settings.endpoint_concurrency}) is above max_in_flight ({settings.max_in_flight}): "
             "one endpoint could take every slot. Lower it, or raise max_in_flight."
         )
-    if settings.proxy_addr is None and settings.noproxy:
-        yield "noproxy is set but proxy_addr is not: there is no proxy to go around. Set proxy_addr, or remove noproxy."

@@ -24,13 +24,17 @@ _WHITELABEL: Mapping[str, Callable[[str], str]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Declared:
-    """What is known of a setting besides its value: how it is written, its default as text ("" = unset), its meaning, its other names."""
+    """What is known of a setting besides its value: how it is written, its default as text ("" = unset), its meaning, its other names.
+
+    `planned`: the name is reserved by the contract, but nothing obeys it yet, and ignoring it would be a danger: setting it is refused.
+    """
 
     name: str
     kind: Kind[Any]
     default: str
     meaning: str
     aliases: Mapping[str, Callable[[str], str]]
+    planned: bool
 
 
 def _same(text: str) -> str:
@@ -38,17 +42,23 @@ def _same(text: str) -> str:
 
 
 def setting(
-    default: str, kind: Kind[T], meaning: str, *, alias: str = "", translated: Mapping[str, Callable[[str], str]] | None = None
+    default: str,
+    kind: Kind[T],
+    meaning: str,
+    *,
+    alias: str = "",
+    translated: Mapping[str, Callable[[str], str]] | None = None,
+    planned: bool = False,
 ) -> T:
     """Declare a setting that always has a value. `translated` are other names whose values are written differently."""
     aliases = translated if translated is not None else {alias: _same} if alias else {}
-    metadata = {"kind": kind, "default": default, "meaning": meaning, "aliases": aliases}
+    metadata = {"kind": kind, "default": default, "meaning": meaning, "aliases": aliases, "planned": planned}
     return dataclasses.field(default=kind.parse(default), metadata=metadata)
 
 
-def optional(kind: Kind[T], meaning: str) -> T | None:
+def optional(kind: Kind[T], meaning: str, *, planned: bool = False) -> T | None:
     """Declare a setting that may be left out (None)."""
-    metadata = {"kind": kind, "default": "", "meaning": meaning, "aliases": {}}
+    metadata = {"kind": kind, "default": "", "meaning": meaning, "aliases": {}, "planned": planned}
     return cast("T | None", dataclasses.field(default=None, metadata=metadata))
 
 
@@ -59,11 +69,12 @@ class Settings:
     listen_address: HostPort = setting("127.0.0.1:8071", values.host_port(), "Where the server listens for HTTP.")
     public_url: str | None = optional(
         values.web_url("http", "https"),
-        "The URL under which the outside reaches this server. Left out, it is taken from each request, but only from a client on loopback "
-        "or a trusted proxy.",
+        "The URL under which the outside reaches this server, for links that it hands out. No answer of this version holds one.",
     )
     trusted_proxies: tuple[Network, ...] = setting(
-        "", values.subnets(), "Proxies whose `X-Forwarded-*` headers are believed; those of anybody else are ignored."
+        "",
+        values.subnets(),
+        "Proxies whose `X-Forwarded-*` headers are believed. Nothing in this version depends on them: they are ignored.",
     )
     database_url: str = setting(
         "sqlite:///ringback.db",
@@ -78,9 +89,11 @@ class Settings:
     token: Secret | None = optional(
         values.secret(8), "An org token to accept from the first start on. Left out, one is made at first start and printed once."
     )
-    jwt_secret: Secret | None = optional(values.secret(8), "The key of the reference server's JWTs. Left out, JWTs are refused.")
+    jwt_secret: Secret | None = optional(
+        values.secret(8), "The key of the reference server's JWTs. Left out, JWTs are refused.", planned=True
+    )
     jwt_algorithm: str = setting(
-        "HS256", values.choice("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDSA"), "How those JWTs are signed."
+        "HS256", values.choice("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDSA"), "How those JWTs are signed.", planned=True
     )
     metrics_access: str = setting(
         "local",
@@ -140,8 +153,10 @@ class Settings:
     whitelist_subnets: tuple[Network, ...] = setting(
         "", values.subnets(), "Private networks that deliveries may reach all the same. Empty: public addresses only."
     )
-    proxy_addr: str | None = optional(values.web_url("http", "https", "socks5"), "A proxy that deliveries go through.")
-    noproxy: tuple[str, ...] = setting("", values.names(), "Hosts that deliveries reach directly although `proxy_addr` is set.")
+    proxy_addr: str | None = optional(values.web_url("http", "https", "socks5"), "A proxy that deliveries go through.", planned=True)
+    noproxy: tuple[str, ...] = setting(
+        "", values.names(), "Hosts that deliveries reach directly although `proxy_addr` is set.", planned=True
+    )
     max_in_flight: int = setting("2048", values.count(1, 65_536), "The most attempts on the wire at once.")
     endpoint_concurrency: int = setting(
         "64", values.count(1, 4_096), "The most attempts on the wire to one endpoint; a struggling one gets fewer by itself."
@@ -166,7 +181,4 @@ class Settings:
 
 def declared_settings() -> tuple[Declared, ...]:
     """Every setting, in the order of declaration."""
-    return tuple(
-        Declared(field.name, field.metadata["kind"], field.metadata["default"], field.metadata["meaning"], field.metadata["aliases"])
-        for field in dataclasses.fields(Settings)
-    )
+    return tuple(Declared(name=field.name, **field.metadata) for field in dataclasses.fields(Settings))
