@@ -68,6 +68,8 @@ def decode_signature(text: bytes, encoding: str) -> bytes:
 def decode_secret(secret: Secret, default: str) -> CheckingKey:
     """The key that a secret stands for, read as its own encoding says, or else as `default`. Raises ValueError without the secret."""
     encoding = secret.encoding or default
+    if encoding == "utf8" and default in _REFINED:
+        encoding = default
     read = SECRET_ENCODINGS.get(encoding)
     if read is None:
         raise ValueError(f"{encoding!r} is no secret encoding; use one of {', '.join(SECRET_ENCODINGS)}")
@@ -136,6 +138,9 @@ def _spki(text: str) -> PublicKey:
 def _pem(text: str) -> PublicKey:
     return PublicKey(text.encode())
 
+
+# What some schemes make of the UTF-8 text is part of the scheme: saying that the secret is plain text does not change it.
+_REFINED: Final = ("nfkd_utf8", "sha1_of_utf8")
 
 SECRET_ENCODINGS: Final[dict[str, Callable[[str], CheckingKey]]] = {
     "utf8": _utf8,

@@ -13,9 +13,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One row. `schemes` are those that choosing the provider accepts, newest first; `by_name_only` are older or weaker ones.
 
     A request is judged by the first of `schemes` that it claims to be of, so that nothing can be had by leaving the newer signature away.
-    `event_id` and `event_type` are places, tried in order: `header:NAME`, `json:PATH` or `form:NAME`; with `batch` (the path of the items
-    in the body, or `form:NAME` when they are a JSON array in a field of a form) they are places in one item. `handshakes` are names of `ringback.signing.handshake`.
-    `confidence`: high (the provider's own documentation or package was read), medium (one good secondary source), low (a lead only).
+    `event_id` and `event_type` are places, tried in order: `header:NAME`, `json:PATH` or `form:NAME`. `batch` is the path of the items in
+    the body (`form:NAME` when they are a JSON array in a field of a form); then they are places in one item. `handshakes` are names of
+    `ringback.signing.handshake`. `confidence`: high (the provider's own documentation or package was read), medium (one good secondary
+    source), low (a lead only).
     """
 
     id: str

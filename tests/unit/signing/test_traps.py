@@ -134,6 +134,19 @@ def test_a_time_that_is_not_signed_is_not_believed() -> None:
     assert reason("linear", "s", post(linear, body), now_s=NOW_S + 61) == "timestamp_too_old"
 
 
+def test_an_empty_time_does_not_let_its_digits_move_into_the_body() -> None:
+    signature = mac(b"s", b"%d000" % NOW_S + BODY).hex()
+    good = post({"x-timestamp": f"{NOW_S}000", "x-signature": signature})
+    moved = post({"x-timestamp": "", "x-signature": signature}, b"%d000" % NOW_S + BODY)
+    assert verify("airwallex", "s", good, tolerance_s=300)
+    assert reason("airwallex", "s", moved, tolerance_s=300) == "malformed_header"
+
+
+def test_a_secret_said_to_be_plain_text_is_still_used_as_its_scheme_wants() -> None:
+    request = post({"X-Hmac-Signature": "hmac-sha256-hex=" + mac("se\u0301cret".encode(), BODY).hex()})
+    assert prepare_provider(provider("easypost"), [Secret("sécret", "utf8")]).verify(request, now_s=NOW_S)
+
+
 def test_the_time_is_judged_only_after_the_signature() -> None:
     assert reason("slack", "s", post({"X-Slack-Request-Timestamp": "1", "X-Slack-Signature": "v0=" + "0" * 64})) == "signature_mismatch"
 
