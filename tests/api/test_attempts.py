@@ -340,3 +340,45 @@ def test_a_foreign_cursor_of_each_list_is_refused(history):
         (f"/msg/{message.id}/endpoint", ids.MESSAGE),
     ):
         assert history.api.get(f"/app/shop{path}", params={"iterator": ids.start_id(prefix, 0)}).status_code == 422
+
+
+def test_a_filtered_list_of_a_long_history_answers_in_parts_and_loses_nothing(history):
+    history.attempt(history.message(age_us=SECOND_US), code=500, dead="http_500")
+    ((first,),) = history.rows("SELECT MAX(seq) FROM attempt")
+
+    async def copy_to(count: int) -> None:
+        # 60,000 more messages of the minute before, with one successful attempt each; too many to be made one by one.
+        made = [
+            (start[:-6] + f"{n:06}", start.replace("msg_", "atmpt_")[:-6] + f"{n:06}")
+            for start in [ids.start_id("msg_", history.now_us - 60 * SECOND_US)]
+            for n in range(count)
+        ]
+        columns = [row[1] for row in await history.api.store.read(lambda tx: tx.rows("PRAGMA table_info(attempt)"))]
+        kept = ", ".join(column for column in columns if column not in ("seq", "id", "message_id", "status"))
+        of_message = "app_id, event_type, created_at, expires_at, content_type, raw, matched"
+
+        def write(tx: Any) -> None:
+            tx.run_many(
+                f"INSERT INTO message (id, {of_message}) SELECT ?, {of_message} FROM message WHERE seq = 1",
+                [(message_id,) for message_id, _ in made],
+            )
+            tx.run_many(
+                f"INSERT INTO attempt (id, message_id, status, {kept}) SELECT ?, ?, 0, {kept} FROM attempt WHERE seq = {first}",
+                [(attempt_id, message_id) for message_id, attempt_id in made],
+            )
+
+        await history.api.store.write(write)
+
+    oldest = history.message(age_us=120 * SECOND_US)
+    history.attempt(oldest, code=500, dead="http_500")
+    history.api.run(copy_to(60_000))
+    for path, query in (
+        ("/endpoint/first/msg", {"status": 2}),
+        ("/endpoint/first/msg", {"event_types": "order.created", "status": 2}),
+        ("/attempt/endpoint/first", {"status": 2}),
+    ):
+        assert len(history.get(path, **query)["data"]) == 1, path
+        assert len(walked(history, path, 50, **query)) == 2, path
+    assert walked(history, "/msg", 50, channel="none") == []
+    shown = history.get("/msg", channel="none")
+    assert (shown["data"], shown["done"], shown["iterator"] is None) == ([], False, False)

@@ -129,7 +129,7 @@ class Attempts:
             reading = Reading(now_us, content, live=not found.disabled)
             unfinished = None if statuses is None else next((s for s in statuses if s in _UNFINISHED), None)
             if unfinished is not None:
-                return Page([], True) if found.disabled else attempts.unfinished(tx, found.id, walk, unfinished, chosen, reading)
+                return Page([], True) if found.disabled else attempts.unfinished(tx, app_id, found.id, walk, unfinished, chosen, reading)
             return attempts.attempted(tx, app_id, found.id, walk, statuses, chosen, reading)
 
         return await self._store.read(query)
