@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -108,7 +109,9 @@ class Dialer:
             text = f"no connection to {admitted.text} within {max(timeout_s, 0):.1f} s"
             raise CannotConnect(ErrorClass.CONNECT_TIMEOUT, text, admitted.text) from exc
         except OSError as exc:
-            raise CannotConnect(_class_of(exc), f"cannot connect to {admitted.text}: {exc.strerror or exc}", admitted.text) from exc
+            # The loop writes its own text over the system's, without the reason.
+            reason = os.strerror(exc.errno) if exc.errno else str(exc)
+            raise CannotConnect(_class_of(exc), f"cannot connect to {admitted.text}: {reason}", admitted.text) from exc
         finally:
             if not connected:
                 sock.close()
