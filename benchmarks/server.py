@@ -135,17 +135,18 @@ def start(
     host: str = "127.0.0.1",
     port: int = 0,
     wrapper: typing.Sequence[str] = (),
+    log: pathlib.Path | None = None,
     wait: bool = True,
 ) -> Server:
     """Start a server on `database` and wait until it is ready.
 
-    `wrapper` goes before the command and must end in `exec` (the process measured is the one started). With `wait=False` returns at once.
-    Raises StartFailed.
+    `wrapper` goes before the command and must end in `exec` (the process measured is the one started). What it prints goes to `log`, or
+    beside the database. With `wait=False` returns at once. Raises StartFailed.
     """
     port = port or free_port(host)
     listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     chosen = settings or {}
-    log = database.with_suffix(".log")
+    log = log or database.with_suffix(".log")
     began = time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(

@@ -22,7 +22,8 @@ class Serve:
     def __call__(self, database: pathlib.Path | None = None, **options: typing.Any) -> server.Server:
         """Start a server with short retries; `settings` and the other arguments are those of `benchmarks.server.start`."""
         settings = QUICK_RETRIES | options.pop("settings", {})
-        started = server.start(database or self.directory / "ringback.db", settings, **options)
+        log = self.directory / "server.log"
+        started = server.start(database or self.directory / "ringback.db", settings, log=log, **options)
         self.servers.append(started)
         return started
 
