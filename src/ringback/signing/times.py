@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 # 10^20 ns is the year 5138: longer numbers are no times, and would cost time to parse.
@@ -48,6 +47,9 @@ def _iso(text: bytes) -> float:
 
 
 def _http_date(text: bytes) -> float:
+    # Only for the few who write times so: the package costs more to import than all the rest of verification.
+    from email.utils import parsedate_to_datetime
+
     if len(text) > _MAX_TEXT:
         raise ValueError("too long for a time")
     return parsedate_to_datetime(text.decode("ascii")).timestamp()

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringback.errors import VerificationError
+from ringback.signing import times
 from ringback.signing.fetched import KeyRef
 from ringback.signing.headers import Headers
 from ringback.signing.http_signatures import HttpSignature
@@ -320,3 +321,31 @@ def test_generic_schemes_can_be_made_from_a_configuration() -> None:
     made = msgspec.convert(settings, Signed | Token | Jwt | HttpSignature)
     signature = hmac.digest(b"s", b"%d." % NOW_S + BODY, "sha256").hex()
     assert outcome(made, Secret("s"), post({"X-Sig": signature, "X-Time": str(NOW_S)})) == "valid"
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "expected"),
+    [
+        ("s", b"1700000000", NOW_S),
+        ("ms", b"1700000000500", NOW_S + 0.5),
+        ("ns", b"1700000000000000000", NOW_S),
+        ("s_or_ms", b"1700000000", NOW_S),
+        ("s_or_ms", b"1700000000000", NOW_S),
+        ("iso", b"2023-11-14T22:13:20Z", NOW_S),
+        ("iso", b"2023-11-14T22:13:20.123456789Z", NOW_S + 0.123456),
+        ("iso", b"2023-11-15T00:13:20+02:00", NOW_S),
+        ("iso", b"2023-11-14T22:13:20", NOW_S),
+        ("http", b"Tue, 14 Nov 2023 22:13:20 GMT", NOW_S),
+    ],
+)
+def test_a_time_is_read_in_its_unit(unit: str, text: bytes, expected: float) -> None:
+    assert times.reader(unit)(text) == pytest.approx(expected)
+
+
+@given(st.sampled_from(["s", "ms", "ns", "s_or_ms", "iso", "http"]), st.binary(max_size=45))
+def test_a_time_is_read_or_refused(unit: str, text: bytes) -> None:
+    try:
+        read = times.reader(unit)(text)
+    except (ValueError, OverflowError):
+        return
+    assert isinstance(read, int | float)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from base64 import b64decode
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import ringback.signing.verify
 from ringback.errors import VerificationError
 from ringback.signing.headers import Headers
 from ringback.signing.providers.catalogue import PROVIDERS, scheme
@@ -92,3 +94,7 @@ def test_a_known_answer_fails_when_its_signature_header_came_twice(vector: dict[
     with pytest.raises(VerificationError) as refused:
         verifier.verify(twice, now_s=vector.get("now", 1_700_000_000))
     assert refused.value.reason == "malformed_header"
+
+
+def test_the_example_of_the_documentation_runs() -> None:
+    assert doctest.testmod(ringback.signing.verify) == (0, 7)
