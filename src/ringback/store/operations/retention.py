@@ -111,13 +111,14 @@ def purge_application(tx: Transaction, limit: int) -> int:
 def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
     """Remove what a deleted endpoint left, and in the end itself; never 0 while there is something."""
     removed = deliveries.drop(tx, endpoint_id, limit)
-    for table, key in (("attempt", "seq"), ("attempt_count", "minute"), ("dead_letter", "id")):
+    for table, key in (("attempt", "seq"), ("dead_letter", "id"), ("attempt_count", "minute")):
         if removed >= limit:
             return removed
-        removed += tx.run(
-            f"DELETE FROM {table} WHERE endpoint_id = ? AND {key} IN (SELECT {key} FROM {table} WHERE endpoint_id = ? LIMIT ?)",
-            (endpoint_id, endpoint_id, limit - removed),
-        )
+        # Found first, then removed one by one: in one statement SQLite would look at all rows of the endpoint.
+        found = tx.rows(f"SELECT {key} FROM {table} WHERE endpoint_id = ? LIMIT ?", (endpoint_id, limit - removed))
+        scope, values = (" AND endpoint_id = ?", (endpoint_id,)) if table == "attempt_count" else ("", ())
+        tx.run_many(f"DELETE FROM {table} WHERE {key} = ?{scope}", [(*row, *values) for row in found])
+        removed += len(found)
     if removed < limit:
         tx.run("DELETE FROM endpoint_sequence WHERE endpoint_id = ?", (endpoint_id,))
         removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
