@@ -6,7 +6,6 @@ here, around all operations.
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -28,8 +27,8 @@ from ringback.services.event_types import EventTypes
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
 from ringback.services.tokens import Tokens
-
-_log = logging.getLogger(__name__)
+from ringback.telemetry.events import REQUEST_FAILED
+from ringback.telemetry.log import log
 
 # How long a browser may remember the answer to a preflight, seconds (contract, 1.10).
 _PREFLIGHT_MAX_AGE = b"600"
@@ -97,6 +96,10 @@ async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
     raise NotFound(f"no such route: {scope['path']}")
 
 
+def _tell(request_id: str, scope: Scope, error: Exception) -> None:
+    log(REQUEST_FAILED, failure=error, request_id=request_id, method=scope["method"], path=scope["path"], error=type(error).__name__)
+
+
 class Frame:
     """What every request passes through: one path spelling, a request id, CORS, and errors as JSON."""
 
@@ -127,6 +130,9 @@ class Frame:
 
         problem: Problem
         try:
+            if b"%2f" in scope.get("raw_path", b"").lower():
+                # Decoded it would look like the end of a segment; and no id, uid or name holds a slash.
+                raise NotFound(f"no such route: {scope['path']}")
             await self._inner(_one_spelling(scope), receive, framed)
             return
         except ClientGone:
@@ -134,10 +140,10 @@ class Frame:
         except RingbackError as error:
             problem = render(error, request_id)
             if problem.status == 500:
-                _log.error("request %s failed: %s", request_id, error, exc_info=error)
+                _tell(request_id, scope, error)
         except Exception as error:
             problem = internal(request_id)
-            _log.error("request %s failed: %s", request_id, error, exc_info=error)
+            _tell(request_id, scope, error)
         if started:
             raise ConnectionAbortedError(f"request {request_id} failed halfway through its answer")
         body = b"" if scope["method"] == "HEAD" else problem.body

@@ -22,6 +22,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Migrate; raises OperatorError while a server holds the database, or when its schema is newer."""
     settings = settings_of(args)
+    from ringback.telemetry.log import configure_logging
+
+    configure_logging(settings.log_level, settings.log_format)
     from ringback.clock import SystemClock
     from ringback.store.opening import database_path, open_store
 

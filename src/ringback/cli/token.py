@@ -44,7 +44,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises RingbackError for an unknown organisation or id, OperatorError when the database cannot be opened."""
-    args.act(_desk_of(settings_of(args)), args)
+    settings = settings_of(args)
+    from ringback.telemetry.log import configure_logging
+
+    # What the command did is its output; its log tells of trouble only.
+    configure_logging("warning", settings.log_format)
+    args.act(_desk_of(settings), args)
     return 0
 
 

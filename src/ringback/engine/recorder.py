@@ -20,6 +20,8 @@ from ringback.model.deliveries import AttemptStatus, Claim, DeadLetter, Trigger
 from ringback.policy.outcome import Outcome
 from ringback.policy.retry import RetryPolicy, next_delay_s
 from ringback.store.base import Record, Store
+from ringback.telemetry.events import RECORDING_PAUSED, RECORDING_RESUMED
+from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
 # Seconds between two tries to commit what could not be committed.
@@ -27,7 +29,10 @@ _AGAIN_S: Final = 0.5
 
 
 class Recorder:
-    """Turns finished attempts into records. `settled(lane, record)` is called once a record is durable, `resumed` when a failure is over."""
+    """Turns finished attempts into records.
+
+    `settled(lane, record)` is called once a record is durable, `resumed` when the store works again.
+    """
 
     def __init__(
         self,
@@ -50,6 +55,8 @@ class Recorder:
         self._resumed = resumed
         self._unkept: list[tuple[Lane, Record]] = []
         self._retrying: asyncio.TimerHandle | None = None
+        # Whether the log knows that dispatch is paused.
+        self._told = False
         self.pending = 0
 
     @property
@@ -126,6 +133,9 @@ class Recorder:
             if self._unkept and self._retrying is None:
                 self._retry()
             return
+        if not self._unkept and not self._told:
+            self._told = True
+            log(RECORDING_PAUSED, error=str(failure))
         self._unkept.append((lane, record))
         if self._retrying is None:
             self._retrying = asyncio.get_running_loop().call_later(_AGAIN_S, self._retry)
@@ -142,6 +152,8 @@ class Recorder:
             self._done(lane, record, failure)
             left -= 1
             if left == 0 and not self._unkept:
+                self._told = False
+                log(RECORDING_RESUMED, recorded=len(unkept))
                 self._resumed()
 
         for lane, record in unkept:

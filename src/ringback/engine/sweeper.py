@@ -10,6 +10,8 @@ from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import deliveries, retention
+from ringback.telemetry.events import RETENTION_SWEPT
+from ringback.telemetry.log import log
 
 T = TypeVar("T")
 
@@ -33,7 +35,8 @@ class Sweeper:
         """Sweep every minute until cancelled. A store that fails is tried again a minute later."""
         while True:
             try:
-                await self.sweep()
+                if rows := await self.sweep():
+                    log(RETENTION_SWEPT, rows=rows)
             except RingbackError:
                 # The store has told the log what ails it.
                 pass

@@ -18,6 +18,8 @@ from ringback.ids import IdMaker
 from ringback.model.applications import Organisation, Token, TokenKind
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import organisations, tokens
+from ringback.telemetry.events import TOKEN_MADE
+from ringback.telemetry.log import log
 
 # The organisation of a new server: the id that the reference server's tokens carry, so that they find their rows after a move.
 DEFAULT_ORG_ID = "org_23rb8YdGqMT0qIzpgGwdXfHirMu"
@@ -93,7 +95,9 @@ class Tokens:
                 organisations.insert(tx, org)
             return self._insert(tx, org.id, kind, app_id, text, name, now_us, expires_at)
 
-        return await self._store.write(operation), text
+        token = await self._store.write(operation)
+        log(TOKEN_MADE, token_id=token.id, organisation=org_name)
+        return token, text
 
     async def list(self, org_name: str | None = None) -> list[Token]:
         """All tokens, of one organisation or of all, the oldest first, revoked ones too. Raises NotFound for an unknown organisation."""

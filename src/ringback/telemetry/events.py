@@ -44,16 +44,17 @@ DISK_RECOVERED = LogEvent("disk.recovered", "info", ("free_bytes",), "There is e
 STORE_FAILED = LogEvent(
     "store.failed",
     "error",
-    ("doing", "error"),
-    "The store could not commit or read. What was asked of it was not done, and was answered 5xx.",
+    ("error",),
+    "A commit failed. What it held was not kept, and was answered 5xx; not repeated until a commit succeeds again.",
 )
+STORE_RECOVERED = LogEvent("store.recovered", "info", (), "Commits succeed again.")
 RECORDING_PAUSED = LogEvent(
     "recording.paused",
     "error",
     ("error", "waiting"),
     "Attempts cannot be recorded: dispatch waits, so that nothing is sent again and again.",
 )
-RECORDING_RESUMED = LogEvent("recording.resumed", "info", ("paused_s", "recorded"), "Attempts are recorded again; dispatch goes on.")
+RECORDING_RESUMED = LogEvent("recording.resumed", "info", ("recorded",), "Attempts are recorded again; dispatch goes on.")
 ENDPOINT_DISABLED = LogEvent(
     "endpoint.disabled", "warning", ("app_id", "endpoint_id", "cause"), "An endpoint was disabled by its answers, not by a person."
 )
@@ -63,7 +64,7 @@ LOOP_LAGGED = LogEvent(
     ("lag_s",),
     "The event loop was held for so long: every request and attempt waited. At most one line a minute.",
 )
-RETENTION_SWEPT = LogEvent("retention.swept", "info", ("messages", "attempts", "took_s"), "What was past its retention was deleted.")
+RETENTION_SWEPT = LogEvent("retention.swept", "info", ("rows",), "What was past its retention was deleted.")
 REQUEST_FAILED = LogEvent(
     "request.failed", "error", ("request_id", "method", "path", "error"), "A request ran into a defect of ours and was answered 500."
 )
