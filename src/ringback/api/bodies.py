@@ -53,8 +53,11 @@ class Body(Generic[T]):
         self._fields = msgspec.structs.fields(shape)
         self.optional = not any(field.required for field in self._fields)
         self._wire = {field.name: field.encode_name for field in self._fields}
+        self._checks = tuple((name, self._wire[name], rule) for name, rule in self.rules.items())
         self._quoted = tuple(f'"{name}"'.encode() for name in self._wire.values())
-        self._quoted_aliases = tuple(f'"{name}"'.encode() for name in self.aliases)
+        # An alias of a required field only matters when that field is missing, and then decoding fails anyway.
+        required = {field.encode_name for field in self._fields if field.required}
+        self._quoted_aliases = tuple(f'"{name}"'.encode() for name, alias in self.aliases.items() if alias.field not in required)
 
     def parse(self, raw: bytes) -> T:
         """The request in these bytes; no bytes at all are `{}`. Raises InvalidField with every problem there is."""
@@ -70,7 +73,12 @@ class Body(Generic[T]):
             value = self._decoder.decode(raw)
         except (ValueError, RecursionError):
             return self._parse_fields(raw)
-        problems = [problem for name in self.rules for problem in self._broken(name, self._wire[name], getattr(value, name))]
+        problems: list[FieldProblem] = []
+        for name, wire, rule in self._checks:
+            given = getattr(value, name)
+            if given is not None and given is not msgspec.UNSET:
+                for where, message in rule(given):
+                    problems.append(FieldProblem(("body", wire, *where), message))
         if problems:
             raise InvalidField(*problems)
         return value

@@ -1,8 +1,8 @@
 """The hot door: POST of a message, answered on the connection itself; every other request goes the ordinary way, through ASGI.
 
-A subclass of uvicorn's protocol, so that everything else about HTTP is uvicorn's. A request is hot when it is of the one route, its token and its
-application are known in memory, and nothing before it on the connection is unanswered. It then has a `HotCycle` where others have uvicorn's own
-cycle, so that pipelining and shutdown treat both alike. The ordinary route (`api.publish`) answers the same, byte for byte.
+A subclass of uvicorn's protocol, so that everything else about HTTP is uvicorn's. A request is hot when it is of the one route, its token
+and its application are known in memory, and nothing before it on the connection is unanswered. It then has a `HotCycle` where others have
+uvicorn's own cycle, so that pipelining and shutdown treat both alike. The ordinary route (`api.publish`) answers the same, byte for byte.
 
 Bounds that uvicorn lacks are here, for all requests: the size of the head, and how long head, body and idle connections may take.
 Source: uvicorn 0.54, `protocols/http/httptools_impl.py`; the version is pinned, and a test asserts the names that are used.
@@ -11,7 +11,8 @@ Source: uvicorn 0.54, `protocols/http/httptools_impl.py`; the version is pinned,
 from __future__ import annotations
 
 import asyncio
-import random
+import re
+import secrets
 from typing import Any, Final
 
 import httptools
@@ -46,6 +47,7 @@ SWEEP_S: Final = 1.0
 # Routes remembered by their URL: as many as there are active applications.
 _ROUTES: Final = 10_000
 
+_REFERENCE: Final = re.compile(rb"[A-Za-z0-9\-_.]{1,256}")
 _PREFIX: Final = b"/api/v1/app/"
 _SUFFIX: Final = b"/msg"
 _JSON: Final = b"content-type: application/json\r\ncontent-length: "
@@ -88,7 +90,7 @@ def _read_route(url: bytes) -> Route | None:
     path, _, query = url.partition(b"?")
     path = path.removesuffix(b"/")
     ref = path[len(_PREFIX) : -len(_SUFFIX)]
-    if not (path.startswith(_PREFIX) and path.endswith(_SUFFIX)) or not ref or not ref.replace(b"-", b"").replace(b".", b"").replace(b"_", b"").isalnum():
+    if not (path.startswith(_PREFIX) and path.endswith(_SUFFIX)) or not _REFERENCE.fullmatch(ref):
         return None
     if query not in (b"", b"with_content=true", b"with_content=false"):
         return None
@@ -99,8 +101,8 @@ class HotCycle:
     """One hot request: its body while it arrives, its answer when that is known. Has what uvicorn expects of a cycle."""
 
     __slots__ = (
-        "answered", "chunks", "disconnected", "door", "keep_alive", "key", "message_event", "principal", "request_id", "response_complete", "route",
-        "size", "timer", "waiter",
+        "answered", "chunks", "disconnected", "door", "keep_alive", "key", "message_event", "principal", "request_id", "response_complete",
+        "route", "running", "size", "timer", "waiter",
     )  # fmt: skip
 
     def __init__(self, door: HotDoor, route: Route, principal: Principal, key: bytes | None, request_id: bytes, keep_alive: bool) -> None:
@@ -115,12 +117,14 @@ class HotCycle:
         self.message_event = _NO_EVENT
         self.chunks: list[bytes] = []
         self.size = 0
+        self.running = False
         self.answered = False
         self.timer: asyncio.TimerHandle | None = None
         self.waiter: Any = None
 
     def run(self) -> None:
         """The body is complete: publish it."""
+        self.running = True
         if self.key is None:
             self._publish()
             return
@@ -230,6 +234,8 @@ class HotDoor(HttpToolsProtocol):
     """One connection. `way` is set on the subclass that `protocol_class` makes."""
 
     way: Doorway
+    # uvicorn's own kind of cycle, or ours.
+    cycle: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -294,7 +300,7 @@ class HotDoor(HttpToolsProtocol):
                 if hot is not None:
                     self.deadline = self.loop.time() + BODY_TIMEOUT_S
                     self._hot = hot
-                    self.cycle = hot  # type: ignore[assignment]  # has all that uvicorn uses of a cycle
+                    self.cycle = hot
                     return
         # Bodies of ordinary requests have their own deadline, in `api.intake`.
         self.deadline = float("inf")
@@ -323,10 +329,14 @@ class HotDoor(HttpToolsProtocol):
         if authorization is None:
             return None
         principal = way.tokens.known(authorization)
-        if principal is None or principal.kind is not TokenKind.ORG or way.publisher.directory.known(principal.org_id, route.app_ref) is None:
+        if (
+            principal is None
+            or principal.kind is not TokenKind.ORG
+            or way.publisher.directory.known(principal.org_id, route.app_ref) is None
+        ):
             return None
         if not request_id:
-            request_id = b"%016x" % random.getrandbits(64)
+            request_id = secrets.token_hex(8).encode()
         elif len(request_id) > 128 or not request_id.isascii() or not request_id.decode().isprintable():
             return None
         if key:
@@ -399,7 +409,8 @@ class HotDoor(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone; what was accepted goes on without it."""
         hot = self._hot
-        if hot is not None and not hot.answered and self.cycle is hot and hot.chunks and self.parser is not None and self.deadline != float("inf"):
+        if hot is not None and not hot.answered and not hot.running:
+            # Its body will never be whole.
             self.way.reader.give_back(hot.size)
         super().connection_lost(exc)
 
@@ -411,8 +422,7 @@ class HotDoor(HttpToolsProtocol):
             return
         self.deadline = float("inf")
         hot = self._hot
-        if hot is not None and not hot.answered and not hot.response_complete and not self._in_head:
-            hot.keep_alive = False
+        if hot is not None and not hot.answered and not self._in_head:
             self._refuse(408, "request_timeout", f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s")
         elif self._in_head and self._head_bytes:
             self._refuse(408, "request_timeout", f"the head did not arrive within {HEAD_TIMEOUT_S:.0f} s")

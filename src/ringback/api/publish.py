@@ -97,9 +97,7 @@ def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
     if wanted.transformations_params is not None and wanted.transformations_params.raw_payload is not None:
         payload, is_raw = wanted.transformations_params.raw_payload.encode(), True
         content_type = _content_type(wanted.transformations_params.headers or {})
-    new = NewMessage(
-        wanted.event_type, payload, life_us, wanted.event_id, wanted.channels, wanted.tags, deliver_at, content_type, is_raw
-    )
+    new = NewMessage(wanted.event_type, payload, life_us, wanted.event_id, wanted.channels, wanted.tags, deliver_at, content_type, is_raw)
     return new, wanted
 
 
@@ -120,7 +118,9 @@ def _content_type(headers: Mapping[str, str]) -> str:
 class Publisher:
     """What both doors need to publish. Belongs to one event loop."""
 
-    def __init__(self, intake: Intake, directory: Directory, applications: Applications, messages: Messages, clock: Clock, ttl_us: int) -> None:
+    def __init__(
+        self, intake: Intake, directory: Directory, applications: Applications, messages: Messages, clock: Clock, ttl_us: int
+    ) -> None:
         self.intake = intake
         self.directory = directory
         self.applications = applications

@@ -15,12 +15,17 @@ from ringback.services.directory import Entry
 FIRST_PER_RETRY: Final = 4
 # Requests at once to an endpoint that has not answered yet: enough for most, and little to lose if it hangs.
 START_LIMIT: Final = 8
-# Deliveries of one lane in memory; more wait in the database. Twice the largest concurrency, so that a lane never runs dry between claims.
-READY_MAX: Final = 128
+# Deliveries of one lane in memory; more wait in the database. A burst of so many need not be read back; under 2 MB at 500 bytes each.
+READY_MAX: Final = 1_024
+# A lane that has more in the database claims at this mark: low enough that claims are large, high enough that it never runs dry meanwhile.
+LOW_MARK: Final = 256
 
 
 class LanePlan(msgspec.Struct, frozen=True):
-    """An endpoint's configuration as delivery needs it. `valid_until` is when a secret that still signs ends; `sensitive` are headers to mask."""
+    """An endpoint's configuration as delivery needs it.
+
+    `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case.
+    """
 
     plan: Plan
     entry: Entry

@@ -7,7 +7,6 @@ from typing import Final
 
 from ringback.delivery.seal import HeaderStyle, make_plan
 from ringback.engine.lanes import LanePlan
-from ringback.policy.heads import header_value
 from ringback.policy.urls import split_url
 from ringback.policy.validation import is_sensitive
 from ringback.services.directory import Entry
@@ -26,18 +25,16 @@ def planner(style: HeaderStyle) -> Callable[[Entry, str, int], LanePlan | None]:
         if endpoint is None or endpoint.disabled:
             return None
         signer = Signer([parse_secret(text) for text in endpoint.signing_secrets(now_us)])
-        plan = make_plan(url=endpoint.url, signer=signer, headers=endpoint.headers, style=style)
+        own = [name.lower() for name in endpoint.headers if is_sensitive(name)]
+        plan = make_plan(url=endpoint.url, signer=signer, headers=endpoint.headers, style=style, sensitive=own)
         ends = [s.expires_at for s in endpoint.secrets if s.expires_at is not None and s.expires_at > now_us]
-        sensitive = {name.lower() for name in endpoint.headers if is_sensitive(name)}
-        if header_value(plan.template, b"authorization") is not None:
-            sensitive.add("authorization")
-        return LanePlan(plan, entry, _shown(endpoint.url), min(ends, default=_NEVER_US), frozenset(sensitive))
+        return LanePlan(plan, entry, _shown(endpoint.url), min(ends, default=_NEVER_US), frozenset(plan.sensitive))
 
     return prepare
 
 
 def _shown(url: str) -> str:
     """The URL without the user and password that it may carry."""
-    scheme, _, rest = url.partition("://")
+    scheme, _, _ = url.partition("://")
     parts = split_url(url)
     return f"{scheme}://{parts.authority}{parts.target}" if parts.basic else url

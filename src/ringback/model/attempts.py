@@ -38,9 +38,9 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
     """The facts of one attempt on the wire, before anybody judges them.
 
     `status` is 0 without an HTTP answer; then `error` and `detail` (a sentence) say why. With a status, `error` is None even when the
-    body broke off: the outcome is decided once the status is in. `head` is the status line and headers as received, at most 4 KiB; `body` is at
-    most the configured number of bytes, `body_truncated` tells whether more came or might have come. `address` is `ip:port`, "" when
-    none was connected to. `duration_us` runs from the start to the response headers (or to the failure).
+    body broke off: the outcome is decided once the status is in. `head` is the status line and headers as received, at most 4 KiB; `body`
+    is at most the configured number of bytes, `body_truncated` tells whether more came or might have come. `address` is `ip:port`, ""
+    when none was connected to. `duration_us` runs from the start to the response headers (or to the failure).
     """
 
     status: int
@@ -58,8 +58,8 @@ class Exchange(msgspec.Struct, frozen=True, gc=False):
 class Attempt(msgspec.Struct, frozen=True, gc=False):
     """History: one try, as it is stored and shown. Never changed, except that its bodies may be expunged.
 
-    `status` and `trigger` are numbers of the contract (see `model.deliveries`); `started_at` is microseconds since 1970. `number` counts the
-    attempts of this delivery from 1. `response` is None once expunged.
+    `status` and `trigger` are numbers of the contract (see `model.deliveries`); `started_at` is microseconds since 1970. `number` counts
+    the attempts of this delivery from 1. `response` is None once expunged.
     """
 
     id: str

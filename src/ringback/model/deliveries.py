@@ -40,8 +40,8 @@ class AttemptStatus(enum.IntEnum):
 class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to one endpoint, unfinished.
 
-    `due_at` is wall time in microseconds; `attempts` counts the scheduled attempts already made; `sequence` is the message's place among all
-    messages of this endpoint, from 1 up, given once. A manual delivery (`trigger`) is a single attempt beside the schedule.
+    `due_at` is wall time in microseconds; `attempts` counts the scheduled attempts already made; `sequence` is the message's place among
+    all messages of this endpoint, from 1 up, given once. A manual delivery (`trigger`) is a single attempt beside the schedule.
     """
 
     endpoint_id: str

@@ -8,8 +8,8 @@ import msgspec
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One event of one application.
 
-    `payload` is delivered byte for byte; None once it is expunged or past `expires_at`. `raw` says that it is not a JSON object and is shown
-    wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970.
+    `payload` is delivered byte for byte; None once it is expunged or past `expires_at`. `raw` says that it is not a JSON object and is
+    shown wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970.
     """
 
     id: str

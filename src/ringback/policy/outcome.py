@@ -1,4 +1,4 @@
-"""What does an answer mean? Turns the facts of an attempt into a judgement: success or not, whose words explain it, what should happen next.
+"""What does an answer mean? Turns the facts of an attempt into a judgement: success or not, why in words, and what should happen next.
 
 Pure: a failed delivery is a value, not an exception.
 """
@@ -27,8 +27,8 @@ CONTROL: Final = b"webhook-delivery"
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The judgement of one attempt.
 
-    `cause` is an error class or `http_<status>`, "" on success; `words` is a sentence for people. `retry_after_s` is what the endpoint asked for,
-    if it can be read and lies in the future. `slow_down`: this endpoint should get fewer requests at once.
+    `cause` is an error class or `http_<status>`, "" on success; `words` is a sentence for people. `retry_after_s` is what the endpoint
+    asked for, if it can be read and lies in the future. `slow_down`: this endpoint should get fewer requests at once.
     """
 
     success: bool
@@ -77,7 +77,7 @@ def _phrase(status: int) -> str:
 
 
 def retry_after_s(value: bytes | None, now_us: int) -> float | None:
-    """Seconds from `now_us` that a Retry-After value asks for: seconds, also fractional, or an HTTP date. None for anything unreadable or past.
+    """Seconds from `now_us` that a Retry-After value asks for (seconds, also fractional, or an HTTP date); None for the unreadable or past.
 
     Source: RFC 9110, 10.2.3.
     """

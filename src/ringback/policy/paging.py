@@ -44,8 +44,8 @@ class Walk(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, Generic[T], frozen=True):
     """Rows in display order. `done`: there are no more in the direction that was walked.
 
-    A filtered walk may give up before the end, after many rows that do not fit: then the page may be short, even empty, and `stopped_at` is the last
-    key it examined.
+    A filtered walk may give up before the end, after many rows that do not fit: then the page may be short, even empty, and `stopped_at`
+    is the last key it examined.
     """
 
     items: list[T]

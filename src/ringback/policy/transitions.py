@@ -1,4 +1,4 @@
-"""Which states of a delivery may follow which? One table, equal to the CHECK constraints of the schema and to the diagram in ARCHITECTURE.md."""
+"""Which states of a delivery may follow which? One table, equal to the schema's CHECK constraints and to the diagram in ARCHITECTURE.md."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ class Intake:
             len(matched),
         )
         if new.deliver_at is None:
-            reserve = self._handoff.reserve
-            targets = [Target(endpoint_id, reserve(endpoint_id, app_id)) for endpoint_id in matched]
+            reserve, size = self._handoff.reserve, len(new.payload)
+            targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
         else:
             targets = [Target(endpoint_id, False) for endpoint_id in matched]
         self._pending += 1
@@ -120,8 +120,9 @@ class Intake:
         self._pending -= 1
         if acceptance.message.deliver_at is not None:
             return
+        size = len(acceptance.message.payload or b"")
         for target in acceptance.targets:
             if target.claim:
-                self._handoff.unreserve(target.endpoint_id)
+                self._handoff.unreserve(target.endpoint_id, size)
             else:
                 self._handoff.spilled(target.endpoint_id)

@@ -12,8 +12,8 @@ from ringback.model.messages import Message
 class Handoff(Protocol):
     """Takes deliveries that were just committed."""
 
-    def reserve(self, endpoint_id: str, app_id: str) -> bool:
-        """May the next delivery of this endpoint be handed over in memory? False: it goes through the database, and will be claimed from there.
+    def reserve(self, endpoint_id: str, app_id: str, size: int) -> bool:
+        """May the next delivery of this endpoint, of `size` bytes, be handed over in memory? False: it goes through the database.
 
         True only when nothing older of that endpoint waits in the database, and its queue has room. Each True is answered by `hand_over` or
         `unreserve`, each False by `spilled`.
@@ -24,7 +24,7 @@ class Handoff(Protocol):
         """These deliveries, each reserved before, are durable and leased: attempt them."""
         ...
 
-    def unreserve(self, endpoint_id: str) -> None:
+    def unreserve(self, endpoint_id: str, size: int) -> None:
         """A reserved delivery was not committed after all."""
         ...
 

@@ -1,7 +1,8 @@
 """What can a store do? The seam between the services and engine above and the databases below.
 
-The seam is at the height of the domain: the hot verbs are methods here, and the verbs of each noun are functions in `store.operations`, written
-once in SQL that every vendor understands, over the `Transaction` that a store hands them. One conformance suite runs over every store.
+The seam is at the height of the domain: the hot verbs are methods here, and the verbs of each noun are functions in `store.operations`,
+written once in SQL that every vendor understands, over the `Transaction` that a store hands them. One conformance suite runs over every
+store.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class Acceptance(msgspec.Struct, gc=False):
     """A message with the endpoints it was matched to, to be committed as one.
 
     The store makes a delivery for each target, with its sequence number; those with `claim` count as leased and are found in `claimed` once
-    the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the cause, or
-    `repeated` with the id of the message that the same idempotency key made before.
+    the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the
+    cause, or `repeated` with the id of the message that the same idempotency key made before.
     """
 
     message: Message
@@ -73,8 +74,8 @@ class Acceptance(msgspec.Struct, gc=False):
 class Record(msgspec.Struct, frozen=True, gc=False):
     """What one attempt leaves behind: history, and what becomes of the delivery.
 
-    `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one. `ends_pair`
-    also ends a schedule that runs beside this attempt (a manual success).
+    `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
+    `ends_pair` also ends a schedule that runs beside this attempt (a manual success).
     """
 
     delivery: Delivery
@@ -86,7 +87,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """Deliveries leased to the caller, the oldest due first. `next_due_at` is when the first one not among them is due, None = nothing is left."""
+    """Deliveries leased to the caller, the oldest due first.
+
+    `next_due_at` is when the first one not among them is due; None = nothing is left.
+    """
 
     claims: list[Claim]
     next_due_at: int | None
@@ -100,7 +104,10 @@ class Store(Protocol):
         ...
 
     def record(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
-        """Commit what attempts have left behind, all or none; `done` hears None, or why nothing was kept. May wait some milliseconds for company."""
+        """Commit what attempts have left behind, all or none; `done` hears None, or why nothing was kept.
+
+        May wait some milliseconds for company.
+        """
         ...
 
     def claim(self, endpoint_id: str, limit: int, now_us: int, lease_us: int) -> Awaitable[Claims]:
@@ -116,7 +123,10 @@ class Store(Protocol):
         ...
 
     def write(self, operation: Callable[[Transaction], T]) -> Awaitable[T]:
-        """Run a short operation in the next group commit, alone in a savepoint: what it raises is raised here, and only its own effect is undone."""
+        """Run a short operation in the next group commit, alone in a savepoint.
+
+        What it raises is raised here, and only its own effect is undone.
+        """
         ...
 
     def read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:

@@ -16,6 +16,8 @@ from ringback.errors import OperatorError
 from ringback.store.migrations import migrations
 from ringback.store.sqlite.connection import open_writer, translated
 from ringback.store.sqlite.store import SqliteStore
+from ringback.telemetry.events import DATABASE_COPIED, DATABASE_MIGRATED
+from ringback.telemetry.log import log
 
 _SQLITE: Final = "sqlite:///"
 # Pages copied per step of the copy made before a migration.
@@ -23,9 +25,14 @@ _COPY_PAGES: Final = 1_000
 
 
 def database_path(url: str) -> str:
-    """The file that a `sqlite:///…` URL names (three slashes: relative, four: absolute), or `:memory:`. Raises OperatorError for any other URL."""
+    """The file that a `sqlite:///…` URL names (three slashes: relative, four: absolute), or `:memory:`.
+
+    Raises OperatorError for any other URL.
+    """
     if not url.startswith(_SQLITE):
-        raise OperatorError(f"database_url {url!r}: only sqlite:///FILE is supported; three slashes for a relative path, four for an absolute one")
+        raise OperatorError(
+            f"database_url {url!r}: only sqlite:///FILE is supported; three slashes for a relative path, four for an absolute one"
+        )
     path = unquote(url[len(_SQLITE) :])
     if not path:
         raise OperatorError(f"database_url {url!r}: a file name must follow sqlite:///")
@@ -66,7 +73,8 @@ def _lock(path: str) -> IO[str]:
     try:
         # Made here with its final mode, so that no moment exists in which others can read it.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        lock = open(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")
+        # Open for as long as the store is: closing it gives the file to others.
+        lock = os.fdopen(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")
     except OSError as error:
         raise OperatorError(f"database {path}: {error.strerror}; its directory must exist and be writable") from error
     try:
@@ -95,11 +103,15 @@ def migrate(connection: apsw.Connection, path: str) -> list[str]:
         raise OperatorError(f"database {path} has schema {version}, and this version knows up to {newest}; use a newer ringback")
     pending = [step for step in steps if step.version > version]
     if pending and version > 0 and path != ":memory:":
-        _copy(connection, Path(f"{path}.before-{newest}"))
+        copy = Path(f"{path}.before-{newest}")
+        _copy(connection, copy)
+        log(DATABASE_COPIED, path=str(copy), size_bytes=copy.stat().st_size)
     for step in pending:
         with connection:
             connection.execute(step.sql)
             connection.pragma("user_version", step.version)
+    if pending:
+        log(DATABASE_MIGRATED, path=path, from_version=version, to_version=newest)
     return [step.name for step in pending]
 
 

@@ -21,8 +21,9 @@ class Migration(msgspec.Struct, frozen=True):
 
 def migrations() -> list[Migration]:
     """All steps, the first one first."""
-    found = []
-    for entry in importlib.resources.files(__name__).iterdir():
-        if match := _NAME.fullmatch(entry.name):
-            found.append(Migration(int(match[1]), entry.name, entry.read_text()))
+    found = [
+        Migration(int(match[1]), entry.name, entry.read_text())
+        for entry in importlib.resources.files(__name__).iterdir()
+        if (match := _NAME.fullmatch(entry.name))
+    ]
     return sorted(found, key=lambda m: m.version)

@@ -1,0 +1,1 @@
+"""The verbs of each noun, in SQL that every vendor understands."""

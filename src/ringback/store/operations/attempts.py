@@ -13,7 +13,7 @@ from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
-from ringback.store.operations.messages import MessageFilter, by_ids
+from ringback.store.operations.messages import MessageFilter, by_ids, cut_to_size
 from ringback.store.operations.walks import EXAMINED_MAX, beyond, bounded, one_of
 
 _HEAD: Final = (
@@ -166,17 +166,27 @@ def attempted(
         most = _WITH_MESSAGES_EXAMINED if chosen else _STATUSES_EXAMINED
         near, stopped_at = bounded(tx, walk, "attempt", "endpoint_id", endpoint_id, key="message_id", most=most)
     step = walk.fetch
-    found: list[tuple[Message, Pair]] = []
+    found: list[Pair] = []
     for _ in range(_STEPS_MAX):
         pairs = _pairs(tx, endpoint_id, near, statuses, step, read.live)
         fitting = [p for p in pairs if statuses is None or p.status in statuses]
-        messages = by_ids(tx, app_id, [p.key for p in fitting], chosen, read.now_us, content=read.content)
-        found += [(messages[p.key], p) for p in fitting if p.key in messages]
+        messages = by_ids(tx, app_id, [p.key for p in fitting], chosen, read.now_us, content=False)
+        found += [p for p in fitting if p.key in messages]
         if len(pairs) < step or len(found) > walk.limit:
-            return cut(found, walk, stopped_at)
+            return _with_messages(tx, app_id, found, walk, stopped_at, read)
         near = beyond(near, pairs[-1].key)
         step = _PAIRS_AT_ONCE
-    return cut(found, walk, pairs[-1].key)
+    return _with_messages(tx, app_id, found, walk, pairs[-1].key, read)
+
+
+def _with_messages(
+    tx: Transaction, app_id: str, pairs: list[Pair], walk: Walk, stopped_at: str | None, read: Reading
+) -> Page[tuple[Message, Pair]]:
+    """The page that pairs, read by `walk`, make, with their messages."""
+    by_key = {pair.key: pair for pair in pairs[: walk.fetch]}
+    page = cut_to_size(tx, app_id, list(by_key), walk, stopped_at) if read.content else cut(list(by_key), walk, stopped_at)
+    messages = by_ids(tx, app_id, page.items, MessageFilter(), read.now_us, content=read.content)
+    return Page([(messages[key], by_key[key]) for key in page.items], page.done, page.stopped_at)
 
 
 def _pairs(tx: Transaction, endpoint_id: str, walk: Walk, statuses: Sequence[int] | None, limit: int, live: bool) -> list[Pair]:
@@ -211,19 +221,19 @@ def unfinished(
         f"AND message_id > ? AND message_id < ? ORDER BY due_at {walk.direction} LIMIT ?) d ORDER BY message_id {walk.direction} LIMIT ?"
     )
     near, step = walk, walk.fetch
-    found: list[tuple[Message, Pair]] = []
+    found: list[Pair] = []
     for _ in range(_STEPS_MAX):
         due = tx.rows(sql, (endpoint_id, "waiting" if waiting else "retrying", near.above, near.below, _ALL, step))
-        messages = by_ids(tx, app_id, [message_id for message_id, _ in due], chosen, read.now_us, content=read.content)
+        messages = by_ids(tx, app_id, [message_id for message_id, _ in due], chosen, read.now_us, content=False)
         for message_id, due_at in due:
             # A manual attempt may have come before the first scheduled one: then the pair has a standing already.
             if message_id in messages and not (waiting and _was_attempted(tx, endpoint_id, message_id)):
-                found.append((messages[message_id], Pair(message_id, status, None if waiting else due_at)))
+                found.append(Pair(message_id, status, None if waiting else due_at))
         if len(due) < step or len(found) > walk.limit:
-            return cut(found, walk)
+            return _with_messages(tx, app_id, found, walk, None, read)
         near = beyond(near, due[-1][0])
         step = _PAIRS_AT_ONCE
-    return cut(found, walk, due[-1][0])
+    return _with_messages(tx, app_id, found, walk, due[-1][0], read)
 
 
 def _was_attempted(tx: Transaction, endpoint_id: str, message_id: str) -> bool:

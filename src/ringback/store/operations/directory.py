@@ -21,12 +21,17 @@ def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[
 
 
 def unfinished(tx: Transaction) -> list[tuple[str, str, int]]:
-    """Every endpoint with live deliveries, its application, and when its first one is due. Skips from endpoint to endpoint along the key."""
+    """Every endpoint with live deliveries, its application, and when its first one is due.
+
+    Skips from endpoint to endpoint along the key.
+    """
     found = []
     row = tx.row("SELECT endpoint_id, app_id, due_at FROM delivery ORDER BY endpoint_id, due_at LIMIT 1")
     while row is not None:
         found.append((row[0], row[1], row[2]))
-        row = tx.row("SELECT endpoint_id, app_id, due_at FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id, due_at LIMIT 1", (row[0],))
+        row = tx.row(
+            "SELECT endpoint_id, app_id, due_at FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id, due_at LIMIT 1", (row[0],)
+        )
     return found
 
 

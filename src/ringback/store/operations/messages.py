@@ -21,6 +21,9 @@ WITH_PAYLOAD: Final = f"{_HEAD}, m.payload"
 # A large payload lies on pages of its own, which a list without content need not touch; an empty one stands for it.
 WITHOUT_PAYLOAD: Final = f"{_HEAD}, CASE WHEN m.payload IS NULL THEN NULL ELSE x'' END"
 
+# Payloads in one page: eight of the largest messages; 250 of them would be more than the server's whole memory.
+PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 
 
@@ -100,16 +103,35 @@ def by_ids(
 
 def listed(tx: Transaction, app_id: str, walk: Walk, chosen: MessageFilter, now_us: int, *, content: bool) -> Page[Message]:
     """One page of an application's messages: a walk along the index of their ids."""
-    stopped_at = None
+    near, stopped_at = walk, None
     if chosen:
-        walk, stopped_at = bounded(tx, walk, "message", "app_id", app_id)
+        near, stopped_at = bounded(tx, walk, "message", "app_id", app_id)
     condition, parameters = chosen.sql()
     rows = tx.rows(
-        f"SELECT {WITH_PAYLOAD if content else WITHOUT_PAYLOAD} FROM message m WHERE m.app_id = ? AND m.id > ? AND m.id < ?{condition} "
-        f"ORDER BY m.id {walk.direction} LIMIT ?",
-        (app_id, walk.above, walk.below, *parameters, walk.fetch),
+        f"SELECT m.id FROM message m WHERE m.app_id = ? AND m.id > ? AND m.id < ?{condition} ORDER BY m.id {walk.direction} LIMIT ?",
+        (app_id, near.above, near.below, *parameters, walk.fetch),
     )
-    return cut([message_of(row, now_us) for row in rows], walk, stopped_at)
+    page = (
+        cut_to_size(tx, app_id, [row[0] for row in rows], walk, stopped_at) if content else cut([row[0] for row in rows], walk, stopped_at)
+    )
+    found = by_ids(tx, app_id, page.items, MessageFilter(), now_us, content=content)
+    return Page([found[message_id] for message_id in page.items], page.done, page.stopped_at)
+
+
+def cut_to_size(tx: Transaction, app_id: str, message_ids: list[str], walk: Walk, stopped_at: str | None) -> Page[str]:
+    """The page that these messages, read by `walk`, make with their payloads: shorter than asked for when those are large, never empty for it."""
+    sizes: dict[str, int] = {}
+    if message_ids:
+        rows = tx.rows(
+            f"SELECT id, COALESCE(LENGTH(payload), 0) FROM message WHERE app_id = ? AND id IN {one_of(message_ids)}", (app_id, *message_ids)
+        )
+        sizes = {message_id: size for message_id, size in rows}
+    total = 0
+    for n, message_id in enumerate(message_ids[: walk.limit]):
+        total += sizes[message_id]
+        if total > PAGE_BYTES_MAX and n:
+            return cut(message_ids[:n], walk, message_ids[n - 1])
+    return cut(message_ids, walk, stopped_at)
 
 
 def expunge(tx: Transaction, app_id: str, message_id: str) -> None:

@@ -12,6 +12,7 @@ from ringback import ids
 from ringback.store.base import Transaction
 from ringback.store.operations import deliveries
 
+# Attempts are counted by the minute.
 _MINUTE_US: Final = 60_000_000
 
 

@@ -1,7 +1,8 @@
 """How is the write-ahead log kept small? By copying it into the database beside the writer, and then its tail between two commits.
 
-A passive checkpoint never catches up with a writer that never pauses, and the log is only reused from its start once all of it is copied. So most of
-it is copied on a connection of its own; the few frames that came meanwhile follow on the commit thread, where no commit can add more.
+A passive checkpoint never catches up with a writer that never pauses, and the log is only reused from its start once all of it is copied.
+So most of it is copied on a connection of its own; the few frames that came meanwhile follow on the commit thread, where no commit can
+add more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ START_PAGES: Final = 4_096
 class Checkpoints:
     """Watches the log of one writer connection. `between` runs a job when no transaction is open."""
 
-    def __init__(self, path: str, writer: apsw.Connection, between: Callable[[Callable[[], None]], None], call: Callable[..., object]) -> None:
+    def __init__(
+        self, path: str, writer: apsw.Connection, between: Callable[[Callable[[], None]], None], call: Callable[..., object]
+    ) -> None:
         self._path = path
         self._writer = writer
         self._between = between

@@ -1,8 +1,8 @@
 """How do many writers share one fsync? Group commit: all that waits goes into one transaction.
 
-The statements of a batch run on the event loop, where they take some ten microseconds each and touch pages in memory; only the COMMIT, which waits for the
-disk, runs on a thread. So the two threads never fight for the interpreter's lock row by row, which costs more than the statements themselves, and while one
-batch is on its way to the disk the next one gathers.
+The statements of a batch run on the event loop, where they take some ten microseconds each and touch pages in memory; only the COMMIT,
+which waits for the disk, runs on a thread. So the two threads never fight for the interpreter's lock row by row, which costs more than
+the statements themselves, and while one batch is on its way to the disk the next one gathers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ringback.store.base import Acceptance, Record, Transaction
 from ringback.store.sqlite import verbs
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction, translated
+from ringback.telemetry.events import STORE_FAILED, STORE_RECOVERED
+from ringback.telemetry.log import log
 
 # Rows in one batch: at some 12 us each they hold the loop for under 4 ms.
 MAX_ROWS: Final = 256
@@ -41,7 +43,7 @@ class Write:
 
 
 class _Batch:
-    __slots__ = ("accepted", "acceptances", "error", "others", "records", "seconds", "writes")
+    __slots__ = ("acceptances", "accepted", "error", "others", "records", "seconds", "writes")
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
@@ -57,7 +59,11 @@ class Committer:
     """Gathers writes, commits them together, and tells each what became of it. Belongs to one event loop."""
 
     def __init__(
-        self, connection: apsw.Connection, book: ClaimBook, lease_us: int, observe: Callable[[float, int], None] = lambda seconds, rows: None
+        self,
+        connection: apsw.Connection,
+        book: ClaimBook,
+        lease_us: int,
+        observe: Callable[[float, int], None] = lambda seconds, rows: None,
     ) -> None:
         self._connection = connection
         self._tx = SqliteTransaction(connection)
@@ -69,6 +75,7 @@ class Committer:
         self._acceptances: list[Acceptance] = []
         self._records: list[tuple[Sequence[Record], Callable[[Exception | None], None]]] = []
         self._busy = False
+        self._failing = False
         self._scheduled = False
         self._linger: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
@@ -261,12 +268,21 @@ class Committer:
         elif self._records and self._linger is None:
             self._linger = self._loop.call_later(RECORD_LINGER_S, self._schedule)
         self._observe(batch.seconds, len(batch.acceptances) + len(batch.records) + len(batch.writes))
+        self._tell(batch.error)
         if batch.error is None:
             self._succeed(batch)
         else:
             self._fail(batch, batch.error)
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+    def _tell(self, error: Exception | None) -> None:
+        """Log the first failure and the first success after it; a full disk fails a thousand commits a second."""
+        if error is not None and not self._failing:
+            log(STORE_FAILED, error=str(error))
+        elif error is None and self._failing:
+            log(STORE_RECOVERED)
+        self._failing = error is not None
 
     def _succeed(self, batch: _Batch) -> None:
         for write in batch.writes:

@@ -36,6 +36,23 @@ class _Job:
         self.future = future
 
 
+class _Watch:
+    """Tells when a query has taken too long."""
+
+    __slots__ = ("_deadline_s",)
+
+    def __init__(self) -> None:
+        self._deadline_s = 0.0
+
+    def start(self) -> None:
+        """A query begins."""
+        self._deadline_s = time.monotonic() + DEADLINE_S
+
+    def expired(self) -> bool:
+        """Must it end now?"""
+        return time.monotonic() > self._deadline_s
+
+
 class Readers:
     """A few connections that only read. Belongs to one event loop."""
 
@@ -64,15 +81,15 @@ class Readers:
 
     def _run(self) -> None:
         connection: apsw.Connection | None = None
-        deadline = 0.0
+        watch = _Watch()
         while (job := self._jobs.get()) is not None:
             result: Any = None
             error: Exception | None = None
             try:
                 if connection is None:
                     connection = open_reader(self._path)
-                    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
-                deadline = time.monotonic() + DEADLINE_S
+                    connection.set_progress_handler(watch.expired, _STEPS)
+                watch.start()
                 result = self._ask(connection, job.query)
             except apsw.Error as failure:
                 error = translated(failure)

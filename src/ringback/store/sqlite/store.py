@@ -19,6 +19,8 @@ from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.committer import Committer
 from ringback.store.sqlite.connection import SqliteTransaction
 from ringback.store.sqlite.readers import Readers
+from ringback.telemetry.events import DISK_LOW, DISK_RECOVERED
+from ringback.telemetry.log import log
 
 T = TypeVar("T")
 
@@ -122,12 +124,16 @@ class SqliteStore:
     def _look_at_space(self) -> None:
         space = os.statvfs(os.path.dirname(os.path.abspath(self._path)))
         free = space.f_bavail * space.f_frsize
+        was_low = self._low_space is not None
         if free < self._min_free_disk:
+            if not was_low:
+                log(DISK_LOW, free_bytes=free, least_bytes=self._min_free_disk)
             self._low_space = StoreFailure(
-                f"only {free >> 20} MiB of disk are free, and min_free_disk is {self._min_free_disk >> 20} MiB; nothing was stored; free space and try again"
+                f"only {free >> 20} MiB of disk are free, and min_free_disk is {self._min_free_disk >> 20} MiB; nothing was stored; "
+                "free space and try again"
             )
         else:
+            if was_low:
+                log(DISK_RECOVERED, free_bytes=free)
             self._low_space = None
         self._space_timer = self._loop.call_later(_SPACE_EVERY_S, self._look_at_space)
-
-

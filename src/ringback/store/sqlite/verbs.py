@@ -24,11 +24,13 @@ _RETRYING: Final = "retrying"
 
 _MARK = (
     "INSERT INTO idempotency (key, expires_at, status, app_id, message_id) VALUES (?, ?, 202, ?, ?) "
-    "ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, status = 202, app_id = excluded.app_id, message_id = excluded.message_id, "
+    "ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, status = 202, app_id = excluded.app_id, message_id = "
+    "excluded.message_id, "
     "body = NULL WHERE idempotency.expires_at <= ?"
 )
 _MESSAGE = (
-    "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, tags, deliver_at, payload) "
+    "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, "
+    "tags, deliver_at, payload) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SEQUENCE = (
@@ -40,11 +42,13 @@ _DELIVERY = (
 )
 _UNDELIVER = "DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?"
 _ATTEMPT = (
-    "INSERT INTO attempt (id, app_id, endpoint_id, message_id, url, number, status, trigger, code, started_at, duration_us, error, detail, address, "
+    "INSERT INTO attempt (id, app_id, endpoint_id, message_id, url, number, status, trigger, code, started_at, duration_us, "
+    "error, detail, address, "
     "phases, response, response_head, request_head, sequence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _COUNT = (
-    "INSERT INTO attempt_count (endpoint_id, minute, success, fail, canceled) VALUES (?, ?, ?, ?, ?) ON CONFLICT (endpoint_id, minute) DO UPDATE SET "
+    "INSERT INTO attempt_count (endpoint_id, minute, success, fail, canceled) VALUES (?, ?, ?, ?, ?) ON CONFLICT "
+    "(endpoint_id, minute) DO UPDATE SET "
     "success = success + excluded.success, fail = fail + excluded.fail, canceled = canceled + excluded.canceled"
 )
 _DEAD = (
@@ -58,7 +62,8 @@ _PAIR_ENDS = (
 )
 _DISABLE = "UPDATE endpoint SET disabled = 1, version = version + 1, updated_at = ? WHERE id = ? AND disabled = 0"
 _DUE = (
-    "SELECT d.due_at, d.message_id, d.trigger, d.app_id, d.sequence, d.attempts, m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, "
+    "SELECT d.due_at, d.message_id, d.trigger, d.app_id, d.sequence, d.attempts, m.event_type, m.created_at, m.expires_at, "
+    "m.content_type, m.raw, "
     "m.event_id, m.payload FROM delivery d LEFT JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
     "WHERE d.endpoint_id = ? ORDER BY d.due_at, d.message_id, d.trigger LIMIT ?"
 )
@@ -222,7 +227,21 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, limit: int, 
     claims: list[Claim] = []
     next_due_at: int | None = None
     for row in tx.execute(_DUE, (endpoint_id, limit + len(taken) + 1)):
-        due_at, message_id, trigger, app_id, sequence, attempts, event_type, created_at, expires_at, content_type, raw, event_id, payload = row
+        (
+            due_at,
+            message_id,
+            trigger,
+            app_id,
+            sequence,
+            attempts,
+            event_type,
+            created_at,
+            expires_at,
+            content_type,
+            raw,
+            event_id,
+            payload,
+        ) = row
         delivery = Delivery(endpoint_id, message_id, app_id, due_at, sequence, attempts, Trigger(trigger))
         if key_of(delivery) in taken:
             continue
@@ -232,7 +251,15 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, limit: int, 
         if created_at is None or expires_at <= now_us:
             payload = None
         message = Message(
-            message_id, app_id, event_type or "", payload, created_at or 0, expires_at or 0, content_type or "", bool(raw), event_id=event_id
+            message_id,
+            app_id,
+            event_type or "",
+            payload,
+            created_at or 0,
+            expires_at or 0,
+            content_type or "",
+            bool(raw),
+            event_id=event_id,
         )
         claims.append(Claim(delivery, message))
     for c in claims:
