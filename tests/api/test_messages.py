@@ -97,7 +97,7 @@ def test_a_list_shows_the_newest_first_and_pages_both_ways(history):
 
 
 def test_a_foreign_cursor_is_refused(history):
-    for cursor in ("nonsense", ids.start_id(ids.ATTEMPT, 0), "--" + ids.start_id(ids.MESSAGE, 0)):
+    for cursor in ("nonsense", "msg_" + "z" * 27, "msg_" + "é" * 27, ids.start_id(ids.ATTEMPT, 0), "--" + ids.start_id(ids.MESSAGE, 0)):
         assert history.api.get("/app/shop/msg", params={"iterator": cursor}).status_code == 422
 
 
@@ -153,3 +153,28 @@ def test_unknown_things_are_not_found_in_the_contract_s_shape(history):
     response = history.api.get("/app/shop/msg/msg_nothing")
     assert (response.status_code, json.loads(response.content)) == (404, {"code": "not_found", "detail": "Entity not found"})
     assert history.api.get("/app/nothing/msg").status_code == 404
+
+
+def test_large_payloads_make_a_page_shorter_and_lose_nothing(history):
+    payload = b'{"a": "' + b"x" * 1_900_000 + b'"}'
+    made = [history.message(payload=payload).id for _ in range(11)][::-1]
+    page = history.get("/msg", limit=20)
+    assert (ids_of(page), page["done"]) == (made[:8], False)
+    rest = history.get("/msg", limit=20, iterator=page["iterator"])
+    assert (ids_of(rest), rest["done"]) == (made[8:], True)
+    back = history.get("/msg", limit=20, iterator=f"-{made[-1]}")
+    assert (ids_of(back), back["done"]) == (made[2:10], False)
+    assert len(history.get("/msg", limit=20, with_content="false")["data"]) == 11
+
+
+def test_messages_that_arrive_during_a_walk_make_no_gap_and_no_duplicate(history):
+    made = [history.message().id for _ in range(6)][::-1]
+    found, more = [], {}
+    while True:
+        page = history.get("/msg", limit=2, **more)
+        found += ids_of(page)
+        history.message()
+        if page["done"]:
+            break
+        more = {"iterator": page["iterator"]}
+    assert found == made

@@ -61,7 +61,15 @@ def ask_of(query: Query, prefix: str) -> Ask:
 
 def cursor_shape(prefix: str) -> Callable[[str], bool]:
     """The test for cursors that are ids of this prefix."""
-    return lambda text: ids.is_id(prefix, text)
+
+    def is_cursor(text: str) -> bool:
+        try:
+            ids.decode(text)
+        except ValueError:
+            return False
+        return ids.is_id(prefix, text)
+
+    return is_cursor
 
 
 def message_filter_of(query: Query) -> MessageFilter:

@@ -119,7 +119,7 @@ def listed(tx: Transaction, app_id: str, walk: Walk, chosen: MessageFilter, now_
 
 
 def cut_to_size(tx: Transaction, app_id: str, message_ids: list[str], walk: Walk, stopped_at: str | None) -> Page[str]:
-    """The page that these messages, read by `walk`, make with their payloads: shorter than asked for when those are large, never empty for it."""
+    """The page that these messages, read by `walk`, make with their payloads: a shorter one when those are large."""
     sizes: dict[str, int] = {}
     if message_ids:
         rows = tx.rows(
