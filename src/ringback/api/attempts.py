@@ -1,4 +1,4 @@
-"""The operations on attempts: what was tried, how messages stand, one more try by hand, and an endpoint's statistics."""
+"""The operations on attempts: what was tried, and one more try by hand."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ from typing import Any, Final, Literal
 import msgspec
 
 from ringback import ids
+from ringback.api import standings
 from ringback.api.auth import Access
-from ringback.api.messages import MESSAGE_FILTERS, WINDOW, WITH_CONTENT, MessageOut, ask_of, cursor_shape, message_filter_of
-from ringback.api.pagination import ITERATOR, LIMIT, ListOut, walk_of
+from ringback.api.messages import MESSAGE_FILTERS, WINDOW, WITH_CONTENT, MessageOut, ask_of, message_filter_of
+from ringback.api.pagination import ListOut
 from ringback.api.queries import Query
 from ringback.api.render import readable, render_message, render_page
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
+from ringback.api.standings import EXPANDED, STATUS, StatusText, status_of, status_text, statuses_of
 from ringback.clock import rfc3339
 from ringback.model.attempts import Attempt, Phases
 from ringback.model.deliveries import AttemptStatus
-from ringback.model.endpoints import Endpoint
 from ringback.model.messages import Message
 from ringback.policy.heads import header_fields
-from ringback.services.attempts import AttemptFilter, Attempts, Pair, Shown, Stats
+from ringback.services.attempts import AttemptFilter, Attempts, Shown
 
 _APP: Final = "/api/v1/app/{app_id}"
 # The hundreds of HTTP statuses that a filter may name; 0 = no HTTP answer (contract, 5.3).
 _CODE_CLASSES: Final = (0, 100, 200, 300, 400, 500)
-_STATUS: Final = Parameter("status", {"type": "integer", "enum": [int(status) for status in AttemptStatus]}, "Only those that stand so")
 _CODE_CLASS: Final = Parameter("status_code_class", {"type": "integer", "enum": list(_CODE_CLASSES)}, "Only HTTP statuses of this hundred")
-_EXPANDED: Final = Parameter("expanded_statuses", {"type": "boolean", "default": False}, "Show canceled as 4, not as success")
-_ATTEMPT_FILTERS: Final = (*WINDOW, _STATUS, _CODE_CLASS, *MESSAGE_FILTERS, WITH_CONTENT, _EXPANDED)
-
-StatusText = Literal["success", "pending", "fail", "sending", "canceled"]
+_ATTEMPT_FILTERS: Final = (*WINDOW, STATUS, _CODE_CLASS, *MESSAGE_FILTERS, WITH_CONTENT, EXPANDED)
 
 
 class PhasesOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -76,63 +73,6 @@ class ListResponseMessageAttemptOut(ListOut[MessageAttemptOut], frozen=True, ren
     """One page of attempts."""
 
 
-class EndpointMessageOut(MessageOut, frozen=True, rename="camel"):
-    """A message, and how it stands with an endpoint."""
-
-    status: AttemptStatus
-    status_text: StatusText
-    next_attempt: str | None
-
-
-class ListResponseEndpointMessageOut(ListOut[EndpointMessageOut], frozen=True, rename="camel"):
-    """One page of messages attempted to an endpoint."""
-
-
-class MessageEndpointOut(msgspec.Struct, frozen=True, rename="camel"):
-    """An endpoint, and how a message stands with it."""
-
-    id: str
-    url: str
-    description: str
-    uid: str | None
-    disabled: bool
-    event_types: tuple[str, ...] | None
-    filter_types: tuple[str, ...] | None
-    channels: tuple[str, ...] | None
-    throttle_rate: int | None
-    rate_limit: int | None
-    version: int
-    created_at: str
-    updated_at: str
-    status: AttemptStatus
-    status_text: StatusText
-    next_attempt: str | None
-
-
-class ListResponseMessageEndpointOut(ListOut[MessageEndpointOut], frozen=True, rename="camel"):
-    """One page of endpoints that a message was attempted to."""
-
-
-class EndpointStats(msgspec.Struct, frozen=True):
-    """Attempts by outcome, attempts on the wire now (`sending`), deliveries that wait for their first attempt (`pending`)."""
-
-    success: int
-    pending: int
-    sending: int
-    fail: int
-    canceled: int
-
-
-def status_of(status: int, expanded: bool) -> AttemptStatus:
-    """The status to show: a canceled attempt looks like a success to clients that do not ask for more."""
-    return AttemptStatus.SUCCESS if status == AttemptStatus.CANCELED and not expanded else AttemptStatus(status)
-
-
-def status_text(status: AttemptStatus) -> StatusText:
-    """The word for a status."""
-    return status.name.lower()  # type: ignore[return-value]  # the names are those of the contract; a test compares them
-
-
 def shown_attempt(attempt: Attempt, *, expanded: bool, content: bool, message: Message | None = None) -> bytes:
     """A MessageAttemptOut."""
     a = attempt
@@ -176,60 +116,13 @@ def _phases(phases: Phases) -> PhasesOut:
     return PhasesOut(*(None if us < 0 else us / 1000 for us in (p.dns_us, p.connect_us, p.tls_us, p.send_us, p.wait_us, p.body_us)))
 
 
-def _standing(pair: Pair, expanded: bool) -> dict[str, Any]:
-    status = status_of(pair.status, expanded)
-    return {
-        "status": status,
-        "statusText": status_text(status),
-        "nextAttempt": None if pair.next_at is None else rfc3339(pair.next_at),
-    }
-
-
-def _shown_message(message: Message, pair: Pair, *, expanded: bool, content: bool) -> bytes:
-    return render_message(message, content)[:-1] + b"," + msgspec.json.encode(_standing(pair, expanded))[1:]
-
-
-def _shown_endpoint(endpoint: Endpoint, pair: Pair) -> bytes:
-    e = endpoint
-    return msgspec.json.encode(
-        {
-            "id": e.id,
-            "url": e.url,
-            "description": e.description,
-            "uid": e.uid,
-            "disabled": e.disabled,
-            "eventTypes": e.event_types,
-            "filterTypes": e.event_types,
-            "channels": e.channels,
-            "throttleRate": e.throttle_rate,
-            "rateLimit": e.throttle_rate,
-            "version": e.version,
-            "createdAt": rfc3339(e.created_at),
-            "updatedAt": rfc3339(e.updated_at),
-            **_standing(pair, expanded=False),
-        }
-    )
-
-
-def _statuses(query: Query, expanded: bool) -> tuple[AttemptStatus, ...] | None:
-    """The statuses that a filter means: without `expanded_statuses`, success includes canceled."""
-    status = query.number("status")
-    if status is None:
-        return None
-    if status not in list(AttemptStatus):
-        raise query.invalid("status", f"{status} is not a status; use 0 success, 1 pending, 2 fail, 3 sending or 4 canceled")
-    if status == AttemptStatus.SUCCESS and not expanded:
-        return (AttemptStatus.SUCCESS, AttemptStatus.CANCELED)
-    return (AttemptStatus(status),)
-
-
 def _attempt_filter(query: Query, expanded: bool) -> AttemptFilter:
     code_class = query.number("status_code_class")
     if code_class is not None and code_class not in _CODE_CLASSES:
         raise query.invalid(
             "status_code_class", f"{code_class} is no class of HTTP statuses; use one of {', '.join(map(str, _CODE_CLASSES))}"
         )
-    return AttemptFilter(_statuses(query, expanded), code_class, message_filter_of(query))
+    return AttemptFilter(statuses_of(query, expanded), code_class, message_filter_of(query))
 
 
 class _Handlers:
@@ -270,27 +163,6 @@ class _Handlers:
             200, render_page(page, lambda row: row.attempt.id, lambda row: shown_attempt(row.attempt, expanded=expanded, content=content))
         )
 
-    async def attempted(self, call: Call) -> Answer:
-        query = call.query
-        expanded, content = query.flag("expanded_statuses", False), query.flag("with_content", True)
-        page = await self._attempts.attempted(
-            call.who,
-            call.params["app_id"],
-            call.params["endpoint_id"],
-            ask_of(query, ids.MESSAGE),
-            _statuses(query, expanded),
-            message_filter_of(query),
-            content=content,
-        )
-        return Answer(
-            200, render_page(page, lambda row: row[0].id, lambda row: _shown_message(row[0], row[1], expanded=expanded, content=content))
-        )
-
-    async def destinations(self, call: Call) -> Answer:
-        walk = walk_of(call.query, cursor_shape(ids.ENDPOINT), descending=False, ordered=False)
-        page = await self._attempts.destinations(call.who, call.params["app_id"], call.params["msg_id"], walk)
-        return Answer(200, render_page(page, lambda row: row[0].id, lambda row: _shown_endpoint(*row)))
-
     async def get(self, call: Call) -> Answer:
         expanded = call.query.flag("expanded_statuses", False)
         attempt = await self._attempts.get(call.who, call.params["app_id"], call.params["msg_id"], call.params["attempt_id"])
@@ -307,21 +179,11 @@ class _Handlers:
         )
         return answer(202, {})
 
-    async def stats(self, call: Call) -> Answer:
-        since, until = call.query.instant("since"), call.query.instant("until")
-        return answer(
-            200, _shown_stats(await self._attempts.stats(call.who, call.params["app_id"], call.params["endpoint_id"], since, until))
-        )
-
-
-def _shown_stats(stats: Stats) -> EndpointStats:
-    return EndpointStats(stats.success, stats.pending, stats.sending, stats.fail, stats.canceled)
-
 
 def routes(attempts: Attempts) -> list[Operation]:
-    """The operations of this module."""
+    """The operations of this module, and those on the standings that follow from attempts."""
     handlers = _Handlers(attempts)
-    return [*_list_routes(handlers), *_single_routes(handlers)]
+    return [*_list_routes(handlers), *_single_routes(handlers), *standings.routes(attempts)]
 
 
 def _list_routes(handlers: _Handlers) -> list[Operation]:
@@ -355,30 +217,11 @@ def _list_routes(handlers: _Handlers) -> list[Operation]:
             answers=attempts,
         ),
         *by_message,
-        Operation(
-            method="GET",
-            path=f"{_APP}/endpoint/{{endpoint_id}}/msg",
-            summary="List the messages attempted to an endpoint, or waiting for it",
-            handler=handlers.attempted,
-            access=Access.APPLICATION,
-            query=(*WINDOW, _STATUS, *MESSAGE_FILTERS, WITH_CONTENT, _EXPANDED),
-            answers={200: ListResponseEndpointMessageOut},
-        ),
-        Operation(
-            method="GET",
-            path=f"{_APP}/msg/{{msg_id}}/endpoint",
-            summary="List the endpoints that a message was attempted to",
-            handler=handlers.destinations,
-            access=Access.APPLICATION,
-            query=(LIMIT, ITERATOR),
-            answers={200: ListResponseMessageEndpointOut},
-        ),
     ]
 
 
 def _single_routes(handlers: _Handlers) -> list[Operation]:
     one = f"{_APP}/msg/{{msg_id}}/attempt/{{attempt_id}}"
-    instant = {"type": "string", "format": "date-time"}
     return [
         Operation(
             method="GET",
@@ -386,7 +229,7 @@ def _single_routes(handlers: _Handlers) -> list[Operation]:
             summary="Get an attempt",
             handler=handlers.get,
             access=Access.APPLICATION,
-            query=(_EXPANDED,),
+            query=(EXPANDED,),
             answers={200: MessageAttemptOut},
         ),
         Operation(
@@ -404,14 +247,5 @@ def _single_routes(handlers: _Handlers) -> list[Operation]:
             handler=handlers.resend,
             access=Access.APPLICATION,
             answers={202: dict[str, Any]},
-        ),
-        Operation(
-            method="GET",
-            path=f"{_APP}/endpoint/{{endpoint_id}}/stats",
-            summary="Count the attempts to an endpoint",
-            handler=handlers.stats,
-            access=Access.APPLICATION,
-            query=(Parameter("since", instant, "28 days before `until` by default"), Parameter("until", instant, "Now by default")),
-            answers={200: EndpointStats},
         ),
     ]
