@@ -109,3 +109,32 @@ def test_settings_that_documents_mention_exist() -> None:
         for variable in re.findall(r"RINGBACK_[A-Z_]*[A-Z]", document.read_text("utf-8"))
     }
     assert sorted(pair for pair in mentioned if pair[1] not in known and not _NOT_SETTINGS.fullmatch(pair[1])) == []
+
+
+def _log_calls() -> list[tuple[str, str, set[str]]]:
+    """Where each event is logged: place, the event's name in the catalogue, and the fields it is given."""
+    calls = []
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "log" and node.args and isinstance(node.args[0], ast.Name):
+                fields = {keyword.arg for keyword in node.keywords if keyword.arg and keyword.arg != "failure"}
+                calls.append((f"{path.name}:{node.lineno}", node.args[0].id, fields))
+    return calls
+
+
+def test_every_log_line_carries_the_fields_of_its_event_and_no_other() -> None:
+    from ringback.telemetry import events
+
+    declared = {name: event for name, event in vars(events).items() if isinstance(event, events.LogEvent)}
+    calls = [call for call in _log_calls() if call[1] in declared]
+    assert [call for call in calls if call[2] != set(declared[call[1]].fields)] == []
+    assert set(declared) - {name for _, name, _ in calls} == {"LIBRARY"}, "events that nobody logs"
+
+
+def test_every_metric_is_written_by_somebody() -> None:
+    from ringback.telemetry.prometheus import Metrics
+
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "src").rglob("*.py") if path.name != "prometheus.py")
+    written = {name for name in Metrics.__slots__ if re.search(rf"metrics\.{name}(\.observe\(| [+-]?= )", source)}
+    assert set(Metrics.__slots__) - written == {"attempts", "started_us"}
+    assert "metrics.count_attempt(" in source

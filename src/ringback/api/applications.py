@@ -21,6 +21,11 @@ APPLICATION_PATCH = Body(ApplicationPatch, _ALIASES)
 _LIST = "/api/v1/app"
 _ONE = "/api/v1/app/{app_id}"
 _FLAG = {"type": "boolean", "default": False}
+_FILTERS = (
+    Parameter("exclude_apps_with_no_endpoints", _FLAG, "Leave out applications without endpoints"),
+    Parameter("exclude_apps_with_disabled_endpoints", _FLAG, "Leave out applications whose endpoints are all disabled"),
+    Parameter("exclude_apps_with_svix_play_endpoints", _FLAG, "Leave out applications whose endpoints are all request bins"),
+)
 
 
 class ApplicationOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -99,11 +104,6 @@ def _created(created: Created) -> Answer:
 def routes(applications: Applications) -> list[Operation]:
     """The operations of this module."""
     handlers = _Handlers(applications)
-    filters = (
-        Parameter("exclude_apps_with_no_endpoints", _FLAG, "Leave out applications without endpoints"),
-        Parameter("exclude_apps_with_disabled_endpoints", _FLAG, "Leave out applications whose endpoints are all disabled"),
-        Parameter("exclude_apps_with_svix_play_endpoints", _FLAG, "Leave out applications whose endpoints are all request bins"),
-    )
     return [
         Operation(
             method="GET",
@@ -111,7 +111,7 @@ def routes(applications: Applications) -> list[Operation]:
             summary="List applications",
             handler=handlers.list,
             access=Access.ORGANISATION,
-            query=(LIMIT, ITERATOR, ORDER, *filters),
+            query=(LIMIT, ITERATOR, ORDER, *_FILTERS),
             answers={200: ListResponseApplicationOut},
         ),
         Operation(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
+from collections.abc import Callable
 from typing import Any, Final
 
 import httptools
@@ -48,12 +48,15 @@ SWEEP_S: Final = 1.0
 _ROUTES: Final = 10_000
 
 _REFERENCE: Final = re.compile(rb"[A-Za-z0-9\-_.]{1,256}")
+# Headers that ask for more than the hot way has.
+_COLD: Final = frozenset({b"expect", b"origin", b"upgrade", b"transfer-encoding"})
 _PREFIX: Final = b"/api/v1/app/"
 _SUFFIX: Final = b"/msg"
 _JSON: Final = b"content-type: application/json\r\ncontent-length: "
 _ID: Final = b"\r\nx-request-id: "
 _CLOSE: Final = b"\r\nconnection: close"
 _END: Final = b"\r\n\r\n"
+# What somebody hears who does not speak HTTP: status, code, detail.
 _INVALID: Final = (400, "bad_request", "the request is not valid HTTP/1.1")
 
 
@@ -73,6 +76,7 @@ class Doorway(msgspec.Struct):
     idempotency: Idempotency
     reader: BodyReader
     wait_s: float
+    draw: Callable[[int], int]
     routes: dict[bytes, Route | None] = msgspec.field(default_factory=dict)
 
     def route(self, url: bytes) -> Route | None:
@@ -249,7 +253,12 @@ class HotDoor(HttpToolsProtocol):
     # -- bytes in
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; answer what is not HTTP, and heads that never end."""
+        """Feed the parser; answer what is not HTTP, and heads that are too large or never end."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES and data.find(_END, 0, MAX_HEAD_BYTES) < 0:
+                self._refuse(431, "headers_too_large", f"the head of a request may have {MAX_HEAD_BYTES} bytes")
+                return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -257,18 +266,12 @@ class HotDoor(HttpToolsProtocol):
             return
         except httptools.HttpParserError:
             self._refuse(*(self._refusal or _INVALID))
-            return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, "headers_too_large", f"the head of a request may have {MAX_HEAD_BYTES} bytes")
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self.url = b""
-        self.expect_100_continue = False
         self.headers = []
-        self._head_bytes = 0
+        self._head_bytes = 1
         self._in_head = True
         self.deadline = self.loop.time() + HEAD_TIMEOUT_S
 
@@ -280,13 +283,7 @@ class HotDoor(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, whole."""
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > MAX_HEAD_BYTES or len(self.headers) >= MAX_HEADERS:
-            self._stop(431, "headers_too_large", f"the head of a request may have {MAX_HEAD_BYTES} bytes and {MAX_HEADERS} headers")
-        name = name.lower()
-        if name == b"expect":
-            self.expect_100_continue = value.lower() == b"100-continue"
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is whole: is it a hot request?"""
@@ -302,31 +299,25 @@ class HotDoor(HttpToolsProtocol):
                     self._hot = hot
                     self.cycle = hot
                     return
+        if len(self.headers) > MAX_HEADERS:
+            self._stop(431, "headers_too_large", f"a request may have {MAX_HEADERS} headers")
         # Bodies of ordinary requests have their own deadline, in `api.intake`.
         self.deadline = float("inf")
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
+        self.url = url
         self.headers += headers
+        self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
 
     def _hot_cycle(self, route: Route) -> HotCycle | None:
-        authorization = key = None
-        request_id = b""
         way = self.way
-        for name, value in self.headers:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"idempotency-key":
-                key = value
-            elif name == b"svix-req-id":
-                request_id = value
-            elif name == b"content-length":
-                if len(value) > 7 or int(value) > way.reader.max_body_bytes:
-                    return None
-            elif name in (b"expect", b"origin", b"upgrade", b"transfer-encoding"):
-                return None
-        if authorization is None:
+        headers = dict(self.headers)
+        if len(headers) < len(self.headers) or not headers.keys().isdisjoint(_COLD):
+            return None
+        authorization = headers.get(b"authorization")
+        length = headers.get(b"content-length")
+        if authorization is None or length is None or len(length) > 7 or int(length) > way.reader.max_body_bytes:
             return None
         principal = way.tokens.known(authorization)
         if (
@@ -335,10 +326,12 @@ class HotDoor(HttpToolsProtocol):
             or way.publisher.directory.known(principal.org_id, route.app_ref) is None
         ):
             return None
+        request_id = headers.get(b"svix-req-id")
         if not request_id:
-            request_id = secrets.token_hex(8).encode()
+            request_id = b"%016x" % self.way.draw(64)
         elif len(request_id) > 128 or not request_id.isascii() or not request_id.decode().isprintable():
             return None
+        key = headers.get(b"idempotency-key")
         if key:
             key = digest(principal.token_id, key, "POST", route.target)
         return HotCycle(self, route, principal, key or None, request_id, self.parser.should_keep_alive())

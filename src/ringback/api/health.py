@@ -10,7 +10,7 @@ import msgspec
 
 from ringback.api.auth import Access
 from ringback.api.problems import Header
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, answer
 from ringback.errors import Unauthenticated
 from ringback.model.applications import TokenKind
 from ringback.services.health import Health
@@ -55,8 +55,8 @@ def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics
         await _check_metrics_access(call, tokens, metrics_access)
         return Answer(200, metrics(), _PROMETHEUS)
 
-    def operation(path: str, summary: str, handler: Callable[[Call], object], answers: dict[int, object]) -> Operation:
-        return Operation(method="GET", path=path, summary=summary, handler=handler, access=Access.OPEN, answers=answers)  # type: ignore[arg-type]
+    def operation(path: str, summary: str, handler: Handler, answers: dict[int, object]) -> Operation:
+        return Operation(method="GET", path=path, summary=summary, handler=handler, access=Access.OPEN, answers=answers)
 
     return [
         operation("/api/v1/health", "How the server does", report, {200: HealthOut}),

@@ -158,7 +158,7 @@ class Recorder:
 
         for lane, record in unkept:
             self.pending += 1
-            self._store.record((record,), lambda failure, lane=lane, record=record: one_done(lane, record, failure))  # type: ignore[misc]
+            self._store.record((record,), lambda failure, lane=lane, record=record: one_done(lane, record, failure))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
 
 
 def masked(head: bytes, sensitive: frozenset[str]) -> bytes:

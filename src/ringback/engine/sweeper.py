@@ -68,7 +68,7 @@ class Sweeper:
         after: T | None = start
         while after is not None:
             at = after
-            removed, after = await self._store.write(lambda tx, at=at: purge(tx, at))  # type: ignore[misc]
+            removed, after = await self._store.write(lambda tx, at=at: purge(tx, at))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
             total += removed
             await asyncio.sleep(_PAUSE_S)
         return total
@@ -77,8 +77,8 @@ class Sweeper:
         """Deliveries of endpoints that are off: the dispatcher drops those it meets, and after a crash some may be left."""
         total = 0
         after = ""
-        while (found := await self._store.read(lambda tx, after=after: retention.next_abandoned(tx, after))) is not None:  # type: ignore[misc]
+        while (found := await self._store.read(lambda tx, after=after: retention.next_abandoned(tx, after))) is not None:  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
             after, nobody = found
             if nobody:
-                total += await self._all(lambda tx, endpoint_id=after: deliveries.drop(tx, endpoint_id, _SLICE))  # type: ignore[misc]
+                total += await self._all(lambda tx, endpoint_id=after: deliveries.drop(tx, endpoint_id, _SLICE))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
         return total

@@ -13,7 +13,7 @@ import apsw
 
 from ringback.clock import Clock
 from ringback.errors import OperatorError
-from ringback.store.migrations import migrations
+from ringback.store.migrations.steps import migrations
 from ringback.store.sqlite.connection import open_writer, translated
 from ringback.store.sqlite.store import SqliteStore
 from ringback.telemetry.events import DATABASE_COPIED, DATABASE_MIGRATED

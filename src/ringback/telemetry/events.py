@@ -51,7 +51,7 @@ STORE_RECOVERED = LogEvent("store.recovered", "info", (), "Commits succeed again
 RECORDING_PAUSED = LogEvent(
     "recording.paused",
     "error",
-    ("error", "waiting"),
+    ("error",),
     "Attempts cannot be recorded: dispatch waits, so that nothing is sent again and again.",
 )
 RECORDING_RESUMED = LogEvent("recording.resumed", "info", ("recorded",), "Attempts are recorded again; dispatch goes on.")
