@@ -145,7 +145,7 @@ class _Handlers:
         def show(row: Shown) -> bytes:
             return shown_attempt(row.attempt, expanded=expanded, content=content, message=row.message)
 
-        return Answer(200, render_page(page, lambda row: row.attempt.id, show))
+        return Answer(200, await render_page(page, lambda row: row.attempt.id, show))
 
     async def by_message(self, call: Call) -> Answer:
         query = call.query
@@ -160,7 +160,8 @@ class _Handlers:
             content=content,
         )
         return Answer(
-            200, render_page(page, lambda row: row.attempt.id, lambda row: shown_attempt(row.attempt, expanded=expanded, content=content))
+            200,
+            await render_page(page, lambda row: row.attempt.id, lambda row: shown_attempt(row.attempt, expanded=expanded, content=content)),
         )
 
     async def get(self, call: Call) -> Answer:

@@ -121,7 +121,7 @@ class _Handlers:
             query.text("cause"),
         )
         page = await self._letters.page(call.who, call.params.get("app_id"), walk, picked)
-        return Answer(200, render_page(page, lambda letter: letter.id, _shown))
+        return Answer(200, await render_page(page, lambda letter: letter.id, _shown))
 
     async def get(self, call: Call) -> Answer:
         return Answer(200, _shown(await self._letters.get(call.who, call.params.get("app_id"), call.params["dead_letter_id"])))

@@ -85,7 +85,7 @@ class _Handlers:
         content = call.query.flag("with_content", True)
         ask, chosen = ask_of(call.query, ids.MESSAGE), message_filter_of(call.query)
         page = await self._messages.page(call.who, call.params["app_id"], ask, chosen, content=content)
-        return Answer(200, render_page(page, lambda message: message.id, lambda message: render_message(message, content)))
+        return Answer(200, await render_page(page, lambda message: message.id, lambda message: render_message(message, content)))
 
     async def get(self, call: Call) -> Answer:
         content = call.query.flag("with_content", True)

@@ -5,6 +5,7 @@ The door that accepts messages and the ordinary routes both answer with these, s
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -21,6 +22,9 @@ T = TypeVar("T")
 _EXPIRED: Final = b'{"expired":true}'
 # At most so many bytes of a character of UTF-8 are missing where it is cut off.
 _CHARACTER_REST: Final = 3
+
+# Items rendered without a pause: 50 attempts with responses of 20 kB take 3 ms.
+_AT_ONCE: Final = 50
 
 _json: Final = msgspec.json.encode
 
@@ -89,15 +93,21 @@ def readable(body: bytes) -> str:
         return base64.b64encode(body).decode()
 
 
-def render_page(page: Page[T], key: Callable[[T], str], show: Callable[[T], bytes]) -> bytes:
-    """A page of a list whose items are rendered already. An empty page of a walk that gave up early still says where to go on."""
+async def render_page(page: Page[T], key: Callable[[T], str], show: Callable[[T], bytes]) -> bytes:
+    """A page of a list. An empty page of a walk that gave up early still says where to go on."""
+    shown: list[bytes] = []
+    for start in range(0, len(page.items), _AT_ONCE):
+        if start:
+            # Others on this event loop have their turn.
+            await asyncio.sleep(0)
+        shown += [show(item) for item in page.items[start : start + _AT_ONCE]]
     iterator = previous = page.stopped_at if not page.items else None
     if page.items:
         iterator, previous = key(page.items[-1]), key(page.items[0])
     return b"".join(
         (
             b'{"data":[',
-            b",".join([show(item) for item in page.items]),
+            b",".join(shown),
             b'],"iterator":',
             _json(iterator),
             b',"prevIterator":',

@@ -154,13 +154,14 @@ class _Handlers:
             content=content,
         )
         return Answer(
-            200, render_page(page, lambda row: row[0].id, lambda row: _shown_message(row[0], row[1], expanded=expanded, content=content))
+            200,
+            await render_page(page, lambda row: row[0].id, lambda row: _shown_message(row[0], row[1], expanded=expanded, content=content)),
         )
 
     async def destinations(self, call: Call) -> Answer:
         walk = walk_of(call.query, cursor_shape(ids.ENDPOINT), descending=False, ordered=False)
         page = await self._attempts.destinations(call.who, call.params["app_id"], call.params["msg_id"], walk)
-        return Answer(200, render_page(page, lambda row: row[0].id, lambda row: _shown_endpoint(*row)))
+        return Answer(200, await render_page(page, lambda row: row[0].id, lambda row: _shown_endpoint(*row)))
 
     async def stats(self, call: Call) -> Answer:
         since, until = call.query.instant("since"), call.query.instant("until")
