@@ -256,7 +256,7 @@ class Server:
                 *operator.routes(self.tokens, self.operator_token),
             ],
         )
-        return Doorway(publisher, self.tokens, idempotency, reader, wait_s)
+        return Doorway(publisher, self.tokens, idempotency, reader, wait_s, random.getrandbits)
 
     async def run(self, sock: socket.socket) -> int:
         """Dispatch and answer until a signal, then drain. 0 = nothing was cut."""
