@@ -252,6 +252,18 @@ def test_a_resend_is_one_manual_delivery_due_now_under_the_same_sequence(history
     assert standings(history)[0] == (message.id, 0)
 
 
+def test_a_resend_before_the_first_scheduled_attempt_leaves_that_as_the_retry(history):
+    lost, won = history.message(deliver_at=history.now_us + 60 * SECOND_US), history.message()
+    for message, code in ((lost, 500), (won, 200)):
+        assert history.post(f"/msg/{message.id}/endpoint/first/resend").status_code == 202
+        history.attempt(message, code=code, manual=True, ended_at=history.now_us + SECOND_US)
+    assert standings(history) == [(won.id, 0), (lost.id, 3)]
+    assert standings(history, status=3) == [(lost.id, 3)]
+    assert standings(history, status=1) == standings(history, status=2) == []
+    assert history.get("/endpoint/first/msg")["data"][1]["nextAttempt"] == rfc3339(history.now_us + 60 * SECOND_US)
+    assert history.rows("SELECT message_id FROM delivery") == [(lost.id,)]
+
+
 def test_resends_at_the_same_instant_are_as_many_attempts(history):
     message = history.message()
     history.attempt(message)

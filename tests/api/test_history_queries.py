@@ -60,9 +60,9 @@ values = (
 
 
 @pytest.fixture(scope="module")
-def history() -> Iterator[History]:
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     with asyncio.Runner() as runner:
-        api = Api(runner)
+        api = Api(runner, tmp_path_factory.mktemp("history") / "ringback.db")
         yield History(api)
         api.close()
 

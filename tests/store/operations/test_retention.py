@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from tests.api.history import DAY_US, SECOND_US, History
 
 
 @pytest.fixture
-def history() -> Iterator[History]:
+def history(tmp_path: Path) -> Iterator[History]:
     with asyncio.Runner() as runner:
-        api = Api(runner)
+        api = Api(runner, tmp_path / "ringback.db")
         yield History(api)
         api.close()
 

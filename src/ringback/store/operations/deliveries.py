@@ -32,9 +32,14 @@ def pending(tx: Transaction, endpoint_id: str) -> int:
 def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int) -> int:
     """One attempt now, beside the schedule. Returns when it is due: a microsecond later for each that was asked for at the same instant.
 
-    Its row counts as retrying, which is what gives it a place in the index by message.
+    Its row counts as retrying, which is what gives it a place in the index by message. So does now a scheduled one that waits for its
+    first attempt: it is the retry if this one fails, and is found and ended if this one succeeds.
     """
     sequence = sequence_of(tx, endpoint_id, message)
+    tx.run(
+        "UPDATE delivery SET state = 'retrying' WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0",
+        (endpoint_id, _first_due_at(message), message.id),
+    )
     due_at = now_us
     while not tx.run(
         "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
@@ -47,17 +52,20 @@ def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int)
 
 def sequence_of(tx: Transaction, endpoint_id: str, message: Message) -> int:
     """The place of a message in the sequence of an endpoint: the one it was given, else a new one."""
-    due_at = message.created_at if message.deliver_at is None else message.deliver_at
     pair = (endpoint_id, message.id)
     row = (
         tx.row(
             "SELECT sequence FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0",
-            (endpoint_id, due_at, message.id),
+            (endpoint_id, _first_due_at(message), message.id),
         )
         or tx.row("SELECT sequence FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying' LIMIT 1", pair)
         or tx.row("SELECT sequence FROM attempt WHERE endpoint_id = ? AND message_id = ? LIMIT 1", pair)
     )
     return next_sequence(tx, endpoint_id) if row is None else int(row[0])
+
+
+def _first_due_at(message: Message) -> int:
+    return message.created_at if message.deliver_at is None else message.deliver_at
 
 
 def next_sequence(tx: Transaction, endpoint_id: str) -> int:
