@@ -4,13 +4,16 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from ringback.api.app import Services, Settings, build
+from ringback.api.auth import Access
 from ringback.api.intake import BodyReader
+from ringback.api.routing import Answer, Call, Operation, answer
 from ringback.clock import SystemClock
 from ringback.ids import IdMaker
 from ringback.services.applications import Applications
@@ -39,8 +42,10 @@ class Changes:
 class Api:
     """The real application over a real store, called without a socket; plain functions, so that a test reads from top to bottom."""
 
-    def __init__(self, runner: asyncio.Runner) -> None:
+    def __init__(self, runner: asyncio.Runner, database: Path) -> None:
         self._runner = runner
+        self._database = database
+        self.broken = True
         self.run(self._open())
 
     def run(self, work: Awaitable[Any]) -> Any:
@@ -53,7 +58,7 @@ class Api:
         clock = SystemClock()
         make_id = IdMaker()
         self.vault = Vault(secrets.token_bytes(32))
-        self.store = await open_store("sqlite:///:memory:", clock)
+        self.store = await open_store(f"sqlite:///{self._database}", clock)
         self.directory = Changes()
         self.tokens = Tokens(self.store, clock, make_id, secrets.randbits)
         self.idempotency = Idempotency(self.store, self.vault, clock, 12 * HOUR_US)
@@ -67,7 +72,20 @@ class Api:
         )
         await self.tokens.ensure_first(TOKEN)
         self.reader = BodyReader(64 * 1024, 1024 * 1024)
-        self.app = build(self.services, self.reader, Settings(idempotency_wait_s=0.2), metrics=lambda: b"up 1\n")
+        faulty = Operation(
+            method="POST",
+            path="/api/v1/faulty",
+            summary="Breaks while `broken`",
+            handler=self._faulty,
+            access=Access.ORGANISATION,
+            answers={},
+        )
+        self.app = build(self.services, self.reader, Settings(idempotency_wait_s=0.2), metrics=lambda: b"up 1\n", more=[faulty])
+
+    async def _faulty(self, call: Call) -> Answer:
+        if self.broken:
+            raise ZeroDivisionError("a secret detail")
+        return answer(200, "whole")
 
     async def _call(self, method: str, path: str, **parts: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self.app)
@@ -113,8 +131,8 @@ class Api:
 
 
 @pytest.fixture
-def api() -> Iterator[Api]:
+def api(tmp_path: Path) -> Iterator[Api]:
     with asyncio.Runner() as runner:
-        opened = Api(runner)
+        opened = Api(runner, tmp_path / "ringback.db")
         yield opened
         opened.close()

@@ -151,7 +151,7 @@ class Pipeline:
     async def _answered(self, operation: Operation, who: Principal, raw: bytes, headers: Mapping[bytes, bytes], scope: Scope) -> Answer:
         query = Query(scope["query_string"])
         params = scope.get("path_params", {})
-        key = headers.get(b"idempotency-key") if operation.method == "POST" and who is not _NOBODY else None
+        key = headers.get(b"idempotency-key", b"").strip() if operation.method == "POST" and who is not _NOBODY else b""
         if not key:
             return await operation.handler(Call(who, params, query, raw, scope))
 
