@@ -114,7 +114,10 @@ class Settings:
         "5s", values.duration("0s", "30s"), "How long a second request with the same key waits for the first before it is answered 503."
     )
     idempotency_lease: timedelta = setting(
-        "30s", values.duration("1s", "10m"), "After how long a key whose request never ended may be used again."
+        "30s",
+        values.duration("1s", "10m"),
+        "After how long a key whose request never ended may be used again. This version needs no such time: with one process, the "
+        "mark of a running request ends with the request, or with the process.",
     )
     default_signature_type: str = setting(
         "hmac256",
@@ -147,7 +150,9 @@ class Settings:
         "60s", values.duration("0s", "1d"), "The shortest wait after a timeout, or a 429 without `Retry-After`."
     )
     endpoint_failure_disable_after: timedelta = setting(
-        "120h", values.duration("1m", "365d"), "An endpoint whose deliveries have been running out of attempts for so long is disabled."
+        "120h",
+        values.duration("1m", "365d"),
+        "An endpoint whose deliveries have been running out of attempts for so long is disabled. Not yet obeyed by this version.",
     )
     endpoint_https_only: bool = setting("false", values.flag(), "Refuse endpoints whose URL is not `https://`.")
     whitelist_subnets: tuple[Network, ...] = setting(
