@@ -42,7 +42,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Everything about an endpoint's requests that does not change from one attempt to the next.
 
     `template` takes content type, length, sequence and (once per header family) id, timestamp and signature. `sensitive` names the headers
-    in it whose values are secrets, lower case; empty when nothing needs masking in the record.
+    in it whose values are secrets, lower case; empty when nothing needs masking in the record. `names` are all headers that it decides
+    itself, lower case.
     """
 
     origin: Origin
@@ -50,6 +51,7 @@ class Plan(msgspec.Struct, frozen=True):
     signer: Signs
     families: int
     sensitive: frozenset[str]
+    names: frozenset[bytes]
 
 
 def make_plan(
@@ -82,11 +84,17 @@ def make_plan(
     trio = "".join(f"{f}-id: %b\r\n{f}-timestamp: %b\r\n{f}-signature: %b\r\n" for f in families).encode()
     template = fixed + b"\r\ncontent-type: " + kind + b"\r\ncontent-length: %d\r\nringback-sequence: %d\r\n" + trio + b"\r\n"
     secret = frozenset(key for key in fields if _is_sensitive(key, sensitive))
-    return Plan(Origin(parts.tls, parts.host, parts.port), template, signer, len(families), secret)
+    decided = frozenset(name.encode() for name in (*fields, *PROTECTED, "content-type"))
+    return Plan(Origin(parts.tls, parts.host, parts.port), template, signer, len(families), secret, decided)
 
 
-def seal(plan: Plan, *, message_id: bytes, now_s: int, body: bytes, content_type: bytes, sequence: int) -> SealedRequest:
-    """One signed request. `now_s` is the time of this attempt, seconds since 1970."""
+def seal(
+    plan: Plan, *, message_id: bytes, now_s: int, body: bytes, content_type: bytes, sequence: int, headers: bytes | None = None
+) -> SealedRequest:
+    """One signed request. `now_s` is the time of this attempt, seconds since 1970.
+
+    `headers` are lines to pass on, each ended by CR LF, names in lower case; those that the plan decides are left out.
+    """
     timestamp = b"%d" % now_s
     signature = plan.signer.sign(message_id, timestamp, body)
     if plan.families == 1:
@@ -94,6 +102,9 @@ def seal(plan: Plan, *, message_id: bytes, now_s: int, body: bytes, content_type
     else:
         trio = (message_id, timestamp, signature)
         head = plan.template % (content_type, len(body), sequence, *trio, *trio)
+    if headers is not None:
+        passed = [line for line in headers.splitlines(keepends=True) if line.partition(b":")[0] not in plan.names]
+        head = b"".join((head[:-2], *passed, b"\r\n"))
     return SealedRequest(plan.origin, head, body)
 
 

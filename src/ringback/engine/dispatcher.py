@@ -271,6 +271,7 @@ class Dispatcher:
             body=message.payload,
             content_type=message.content_type.encode(),
             sequence=claim.delivery.sequence,
+            headers=message.headers,
         )
         self._transport.send(request, _Flight(self, lane, claim, plan, request.head, now_us, place).landed)
 

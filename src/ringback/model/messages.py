@@ -5,11 +5,26 @@ from __future__ import annotations
 import msgspec
 
 
+class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where a message that was received came from, and what is known of it.
+
+    `event_id` and `event_type` are the provider's own words; `secret` is the number of the secret that matched, None when nothing was
+    verified. `flags` are words of `model.sources`.
+    """
+
+    source_id: str
+    event_id: str | None = None
+    event_type: str | None = None
+    secret: int | None = None
+    flags: tuple[str, ...] = ()
+
+
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One event of one application.
 
     `payload` is delivered byte for byte; None once it is expunged or past `expires_at`. `raw` says that it is not a JSON object and is
-    shown wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970.
+    shown wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970. A received message has an `origin`,
+    and the `headers` that are passed on: lines of lower-case names, each ended by CR LF.
     """
 
     id: str
@@ -25,3 +40,5 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     tags: tuple[str, ...] | None = None
     deliver_at: int | None = None
     matched: int = 0
+    origin: Origin | None = None
+    headers: bytes | None = None

@@ -13,10 +13,10 @@ from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import Unavailable
 from ringback.ids import IdMaker
-from ringback.model.messages import Message
+from ringback.model.messages import Message, Origin
 from ringback.services.directory import Entry
 from ringback.services.ports import Handoff
-from ringback.store.base import Acceptance, IdempotencyMark, Store, Target
+from ringback.store.base import Acceptance, IdempotencyMark, Store, Target, Transaction
 from ringback.telemetry.prometheus import Metrics
 
 
@@ -32,6 +32,12 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     deliver_at: int | None = None
     content_type: str = "application/json"
     raw: bool = False
+    origin: Origin | None = None
+    headers: bytes | None = None
+
+
+# Has the last word before a message is written; see `store.base.Acceptance.admit`.
+Admit = Callable[[Transaction, Acceptance], str | None]
 
 
 class Answers(msgspec.Struct, frozen=True):
@@ -63,7 +69,7 @@ class Intake:
         """Messages that wait for their commit."""
         return self._pending
 
-    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answers) -> None:
+    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answers, admit: Admit | None = None) -> None:
         """Store a message for all endpoints that want it. Raises Unavailable when the server is shutting down."""
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
@@ -84,6 +90,8 @@ class Intake:
             new.tags,
             new.deliver_at,
             len(matched),
+            new.origin,
+            new.headers,
         )
         if new.deliver_at is None:
             reserve, size = self._handoff.reserve, len(new.payload)
@@ -91,7 +99,7 @@ class Intake:
         else:
             targets = [Target(endpoint_id, False) for endpoint_id in matched]
         self._pending += 1
-        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, answers=answers))
+        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, admit, answers=answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1

@@ -59,7 +59,10 @@ class Acceptance(msgspec.Struct, gc=False):
 
     The store makes a delivery for each target, with its sequence number; those with `claim` count as leased and are found in `claimed` once
     the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the
-    cause, or `repeated` with the id of the message that the same idempotency key made before.
+    cause, or `repeated` with the id of the message that the same idempotency key made before, or that `admit` named.
+
+    `admit` runs in the transaction before the message is written: it answers the id of the message that this one repeats, or None; it may
+    replace `message` by one that says more. It may run twice for one acceptance, the first time undone.
     """
 
     message: Message
@@ -68,6 +71,7 @@ class Acceptance(msgspec.Struct, gc=False):
     refused: Callable[[Acceptance, Exception], None]
     repeated: Callable[[Acceptance, str], None]
     mark: IdempotencyMark | None = None
+    admit: Callable[[Transaction, Acceptance], str | None] | None = None
     claimed: list[Delivery] = msgspec.field(default_factory=list)
 
 

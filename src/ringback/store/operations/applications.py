@@ -22,10 +22,10 @@ class Without(msgspec.Struct, frozen=True):
     endpoints_beside_bins: bool = False
 
 
-def insert(tx: Transaction, application: Application) -> None:
-    """Add an application; its uid must be free."""
+def insert(tx: Transaction, application: Application, *, hidden: bool = False) -> None:
+    """Add an application; its uid must be free. A `hidden` one is in no list."""
     tx.run(
-        f"INSERT INTO application ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO application ({_COLUMNS}, hidden) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             application.id,
             application.org_id,
@@ -35,6 +35,7 @@ def insert(tx: Transaction, application: Application) -> None:
             _metadata_text(application),
             application.created_at,
             application.updated_at,
+            int(hidden),
         ),
     )
 
@@ -79,7 +80,7 @@ def page(tx: Transaction, org_id: str, walk: Walk, without: Without) -> list[App
     if without.endpoints_beside_bins:
         conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND host NOT IN ({bins})))"
     rows = tx.rows(
-        f"SELECT {_COLUMNS} FROM application WHERE org_id = ? AND id > ? AND id < ? AND deleted_at IS NULL{conditions} "
+        f"SELECT {_COLUMNS} FROM application WHERE org_id = ? AND id > ? AND id < ? AND deleted_at IS NULL AND hidden = 0{conditions} "
         f"ORDER BY id {walk.direction} LIMIT ?",
         (org_id, walk.above, walk.below, walk.fetch),
     )

@@ -30,8 +30,8 @@ _MARK = (
 )
 _MESSAGE = (
     "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, "
-    "tags, deliver_at, payload) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "tags, deliver_at, payload, origin, headers) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SEQUENCE = (
     "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
@@ -64,7 +64,7 @@ _DISABLE = "UPDATE endpoint SET disabled = 1, version = version + 1, updated_at 
 _DUE = (
     "SELECT d.due_at, d.message_id, d.trigger, d.app_id, d.sequence, d.attempts, m.event_type, m.created_at, m.expires_at, "
     "m.content_type, m.raw, "
-    "m.event_id, m.payload FROM delivery d LEFT JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
+    "m.event_id, m.payload, m.headers FROM delivery d LEFT JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
     "WHERE d.endpoint_id = ? ORDER BY d.due_at, d.message_id, d.trigger LIMIT ?"
 )
 
@@ -74,7 +74,7 @@ def accept(tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> tuple[li
     fresh: list[Acceptance] = []
     others: list[tuple[Acceptance, str | Exception]] = []
     for acceptance in acceptances:
-        if acceptance.mark is None and acceptance.message.event_id is None:
+        if acceptance.mark is None and acceptance.message.event_id is None and acceptance.admit is None:
             fresh.append(acceptance)
         else:
             verdict = _claim_names(tx, acceptance)
@@ -95,6 +95,10 @@ def accept(tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> tuple[li
 
 def _claim_names(tx: SqliteTransaction, acceptance: Acceptance) -> str | Exception | None:
     """Claim the idempotency key and the event id. None, or why the message must not be written."""
+    if acceptance.admit is not None:
+        repeated = acceptance.admit(tx, acceptance)
+        if repeated is not None:
+            return repeated
     message, mark = acceptance.message, acceptance.mark
     if mark is not None and not tx.run(_MARK, (mark.key, mark.expires_at, message.app_id, message.id, message.created_at)):
         row = tx.row("SELECT message_id FROM idempotency WHERE key = ?", (mark.key,))
@@ -123,6 +127,8 @@ def _message_row(m: Message) -> tuple[Any, ...]:
         None if m.tags is None else msgspec.json.encode(m.tags).decode(),
         m.deliver_at,
         m.payload,
+        None if m.origin is None else msgspec.json.encode(m.origin).decode(),
+        m.headers,
     )
 
 
@@ -241,6 +247,7 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, limit: int, 
             raw,
             event_id,
             payload,
+            headers,
         ) = row
         delivery = Delivery(endpoint_id, message_id, app_id, due_at, sequence, attempts, Trigger(trigger))
         if key_of(delivery) in taken:
@@ -260,6 +267,7 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, limit: int, 
             content_type or "",
             bool(raw),
             event_id=event_id,
+            headers=headers,
         )
         claims.append(Claim(delivery, message))
     for c in claims:
