@@ -246,6 +246,7 @@ class HotDoor(HttpToolsProtocol):
         self.deadline = self.loop.time() + HEAD_TIMEOUT_S
         self._head_bytes = 0
         self._in_head = True
+        self._in_body = False
         self._hot: HotCycle | None = None
         self._refusal: tuple[int, str, str] | None = None
         self._dated: tuple[Any, bytes] = (None, b"")
@@ -261,11 +262,21 @@ class HotDoor(HttpToolsProtocol):
                 return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Nothing here speaks another protocol: the request was handed to the application as it is.
-            return
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(*(self._refusal or _INVALID))
+
+    def _stay(self, rest: bytes) -> None:
+        """Nothing here speaks another protocol: read the request once more as if it had not asked, or its body would be lost."""
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(*_INVALID)
+            return
+        kept = b"".join(b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        line = b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(line + kept + b"\r\n" + rest)
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -282,12 +293,17 @@ class HotDoor(HttpToolsProtocol):
             self._stop(414, "uri_too_long", f"a URL may have {MAX_URL_BYTES} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, whole."""
-        self.headers.append((name.lower(), value))
+        """A header, whole. Trailers come here too, after the body, and are dropped: nobody reads them, and there may be any number."""
+        if self._in_head:
+            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is whole: is it a hot request?"""
+        if self.parser.should_upgrade():
+            # The parser stops here, and `_stay` reads it once more.
+            return
         self._in_head = False
+        self._in_body = True
         self._hot = None
         cycle = self.cycle
         if (cycle is None or cycle.response_complete) and self.parser.get_method() == b"POST":
@@ -359,6 +375,10 @@ class HotDoor(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request is whole."""
+        if self._in_head:
+            # The request asks for another protocol; see `_stay`.
+            return
+        self._in_body = False
         hot = self._hot
         if hot is None:
             super().on_message_complete()
@@ -430,12 +450,20 @@ class HotDoor(HttpToolsProtocol):
         """Answer for the connection as a whole, and close it: what follows on it cannot be read."""
         if self.transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
-            # An earlier request is still being answered: its answer goes first, and the connection ends after it.
-            self.cycle.keep_alive = False
-            if not isinstance(self.cycle, HotCycle) or self.cycle.answered or self._in_head:
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+            if not self._in_body:
+                # An earlier request is still being answered: its answer goes first, and the connection ends after it.
                 self.flow.pause_reading()
                 return
+            # It is the request being read that is broken: whoever waits for its body hears that the client has gone.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self._in_body and cycle is not None and (self.pipeline or cycle.response_complete or getattr(cycle, "response_started", False)):
+            # Others' answers are due first, or its own has begun: nothing may be said in between.
+            self.transport.close()
+            return
         body = msgspec.json.encode({"code": code, "detail": detail})
         head = b"".join((STATUS_LINE[status], _JSON, b"%d" % len(body), _CLOSE, _END))
         self.transport.write(head + body)
