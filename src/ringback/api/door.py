@@ -412,12 +412,14 @@ class HotDoor(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         elif self._in_head or self.cycle.response_complete:
             self.deadline = self.loop.time() + IDLE_TIMEOUT_S
+        # Not before the last pipelined request is begun, or a client that never reads would queue up requests without end.
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone; what was accepted goes on without it."""
