@@ -12,8 +12,8 @@ import time
 
 from benchmarks.server import ROOT
 
-# How many syncs the disk is timed with: enough for a median, a fraction of a second even on a slow disk.
-SYNCS = 100
+# How many syncs the disk is timed with: enough for a p99, and seconds even on a slow disk.
+SYNCS = 200
 
 
 def describe(directory: pathlib.Path) -> dict[str, str]:
@@ -23,7 +23,7 @@ def describe(directory: pathlib.Path) -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 1e9:.0f} GB",
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "disk": f"{_filesystem(directory)}, fsync of 4 KiB takes {_sync_ms(directory):.2f} ms (median)",
+        "disk": f"{_filesystem(directory)}, fsync of 4 KiB takes {statistics.median(sync_ms(directory)):.2f} ms (median)",
         "revision": _git("rev-parse", "--short", "HEAD") + (" with changes" if _git("status", "--porcelain", "--", "src") else ""),
     }
 
@@ -40,7 +40,8 @@ def _filesystem(directory: pathlib.Path) -> str:
     return found.stdout.strip() or "unknown file system"
 
 
-def _sync_ms(directory: pathlib.Path) -> float:
+def sync_ms(directory: pathlib.Path, pause_s: float = 0.0) -> list[float]:
+    """How long each of `SYNCS` syncs took, milliseconds, the shortest first; one every `pause_s` seconds, as a paced load would."""
     took = []
     with tempfile.TemporaryFile(dir=directory) as file:
         for _ in range(SYNCS):
@@ -48,8 +49,9 @@ def _sync_ms(directory: pathlib.Path) -> float:
             file.flush()
             began = time.perf_counter()
             os.fdatasync(file.fileno())
-            took.append(time.perf_counter() - began)
-    return statistics.median(took) * 1e3
+            took.append((time.perf_counter() - began) * 1e3)
+            time.sleep(pause_s)
+    return sorted(took)
 
 
 def _git(*arguments: str) -> str:

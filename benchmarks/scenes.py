@@ -11,7 +11,7 @@ import socket
 import time
 import typing
 
-from benchmarks import backlog, certificates, server, tools
+from benchmarks import backlog, certificates, machine, server, tools
 from benchmarks.targets import Samples, allowance_ms
 
 # Endpoints of the fan-out row.
@@ -121,6 +121,7 @@ def latency(stage: Stage) -> None:
             sink.reset()
             tools.load(f"{sink.url}/ok/floor", bare=True, rate=100, seconds=stage.seconds)
             stage.note("latency-floor", sink.stats("/ok/floor")["p99_ms"])
+            stage.note("latency-sync", machine.sync_ms(stage.directory, pause_s=0.01)[-3])
             slow = _checked(stage, tools.burst(running, sink, app, "/ok/paced", rate=100, seconds=stage.seconds * 2), "100/s")
             fast = _checked(stage, tools.burst(running, sink, app, "/ok/paced", rate=500, seconds=stage.seconds), "500/s")
             stage.note("latency-p50", slow.arrival["p50_ms"])

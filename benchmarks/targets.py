@@ -46,6 +46,7 @@ ROWS: typing.Final = (
     Row("fanout", "throughput", "deliveries/s at 1 to 10, compared with 1 to 1", "x", 1.5, at_least=True),
     Row("rss-load", "throughput", "resident memory at full load, peak", "MB", 130),
     Row("latency-floor", "latency", "load tool straight into the sink, 100/s, p99", "ms"),
+    Row("latency-sync", "latency", "fsync of 4 KiB alone, every 10 ms, p99, right before", "ms"),
     Row("latency-p50", "latency", "publish to arrival, 100/s, p50", "ms", 4),
     Row("latency-p99", "latency", "publish to arrival, 100/s, p99", "ms", 15),
     Row("latency-500-p50", "latency", "publish to arrival, 500/s, p50", "ms"),

@@ -43,8 +43,11 @@ class Sink:
         self._control = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
     def _ask(self, method: str, path: str) -> typing.Any:
-        self._control.request(method, path)
-        return json.loads(self._control.getresponse().read())
+        try:
+            self._control.request(method, path)
+            return json.loads(self._control.getresponse().read())
+        except (OSError, http.client.HTTPException) as exc:
+            raise RuntimeError(f"the sink is gone (exit code {self._process.poll()})") from exc
 
     def stats(self, prefix: str) -> Figures:
         """The figures of the paths that begin with `prefix`."""
