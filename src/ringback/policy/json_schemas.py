@@ -76,7 +76,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return _is_number(value) and value >= 0 and value == int(value)
+    return _is_number(value) and value >= 0 and float(value).is_integer()
 
 
 _text = _is(lambda value: isinstance(value, str), "a string")
