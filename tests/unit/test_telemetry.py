@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,7 +30,7 @@ def stream() -> Iterator[io.StringIO]:
     yield io.StringIO()
     root.handlers = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
+    logging.getLogger("ringback").setLevel(logging.NOTSET)
 
 
 def test_a_line_is_one_json_object_with_time_level_and_event_first(stream: io.StringIO) -> None:
@@ -71,8 +70,15 @@ def test_a_traceback_shows_no_local_variables(stream: io.StringIO) -> None:
     assert "Traceback" in stream.getvalue() and "4111" not in stream.getvalue()
 
 
+@pytest.mark.parametrize("format", ["json", "human"])
+def test_strangers_text_forges_no_line_and_steers_no_terminal(stream: io.StringIO, format: str) -> None:
+    configure_logging("info", format, stream)
+    log(events.SERVER_STARTED, url="/x\n2026-01-01 ERROR forged \x1b[2J")
+    assert stream.getvalue().count("\n") == 1 and "\x1b" not in stream.getvalue()
+
+
 def test_users_and_passwords_in_urls_are_masked() -> None:
-    assert mask_secrets(None, "", {"url": "https://user:pass@example.com/x"}) == {"url": "https://****@example.com/x"}
+    assert mask_secrets({"url": "https://user:pass@example.com/x"}) == {"url": "https://****@example.com/x"}
 
 
 @given(
@@ -80,19 +86,19 @@ def test_users_and_passwords_in_urls_are_masked() -> None:
     st.recursive(st.text() | st.binary() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
 )
 def test_whatever_stands_under_a_telling_key_is_masked(key: str, value: object) -> None:
-    assert mask_secrets(None, "", {"outer": {key: value}}) == {"outer": {key: "****"}}
+    assert mask_secrets({"outer": {key: value}}) == {"outer": {key: "****"}}
 
 
 @given(st.recursive(st.none() | st.text() | st.binary() | st.floats(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_any_field_can_be_written_down(value: object) -> None:
-    masked = mask_secrets(None, "", {"field": value})
+    masked = mask_secrets({"field": value})
     assert json.dumps(masked)
 
 
 def test_a_field_that_contains_itself_does_not_hang_the_log() -> None:
     cycle: list[object] = []
     cycle.append(cycle)
-    assert "list" in json.dumps(mask_secrets(None, "", {"field": cycle}))
+    assert "list" in json.dumps(mask_secrets({"field": cycle}))
 
 
 def test_every_log_event_has_its_own_name_and_a_level_that_exists() -> None:
