@@ -53,7 +53,7 @@ CATALOGUE = (
     Described("ringback_in_flight", "gauge", "Attempts on the wire now."),
     Described("ringback_loop_lag_seconds", "gauge", "The longest time within the last 10 s that the event loop was held by one callback."),
     Described("ringback_commit_seconds", "histogram", "How long a group commit took, fsync included."),
-    Described("ringback_delivery_seconds", "histogram", "From the acceptance of a message to the success of a delivery."),
+    Described("ringback_delivery_seconds", "histogram", "From when an attempt was due (at acceptance, or after its wait) to its success."),
     Described("ringback_store_wal_bytes", "gauge", "The size of SQLite's write-ahead log."),
     Described("ringback_store_bytes", "gauge", "The size of the database file."),
     Described("ringback_disk_free_bytes", "gauge", "Free space on the database's disk."),
