@@ -27,6 +27,8 @@ BROKEN_RULE: Final = "value_error"
 
 # Of all 256 bytes, those that say nothing about nesting: deleted, so that what is left can be counted.
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+# As signed bytes: +1 and -1.
+_STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b'[]{}"'))
 _AT: Final = re.compile(r" - at `(key in )?\$(.*)`$")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|(\[\d+\])|(\[\.\.\.\])")
@@ -130,19 +132,20 @@ def check_text(raw: bytes) -> None:
         except UnicodeDecodeError as error:
             message = f"the body is not UTF-8: byte {raw[error.start]:#04x} at offset {error.start}; encode it as UTF-8"
             raise InvalidField(FieldProblem(("body",), message, MALFORMED)) from None
-    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _is_deeper(raw, MAX_DEPTH):
         message = f"the body is nested deeper than {MAX_DEPTH} levels; flatten it"
         raise InvalidField(FieldProblem(("body",), message, MALFORMED))
 
 
-def _depth(raw: bytes) -> int:
-    # Escaped quotes go first, then all but quotes and brackets; every other piece between quotes is then inside a string.
-    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_BRACKETS, _NOT_BRACKETS)
-    # Most brackets of real bodies are leaves: one pass that drops `[]` pairs leaves little to count.
+def _is_deeper(raw: bytes, levels: int) -> bool:
+    # Whole-buffer operations, as far as they go: walking two million bytes one by one would hold everybody up. Escaped quotes go first, then
+    # all but quotes and brackets. Two quotes side by side may go: what is inside a string stays inside.
+    bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_BRACKETS, _NOT_BRACKETS).replace(b'""', b"")
+    # Every other piece between quotes is inside a string.
     brackets = b"".join(bare.split(b'"')[::2])
-    leaves = brackets.replace(b"[]", b"")
-    # "[" is 0x5B and "]" is 0x5D: 0x5C minus either is one step down or up.
-    return int(leaves != brackets) + max(accumulate(map(0x5C.__sub__, leaves)), default=0)
+    # Most containers of real bodies are leaves: without them little is left to walk, one step up for "[", one down for "]".
+    steps = memoryview(brackets.replace(b"[]", b"").translate(_STEPS)).cast("b")
+    return 1 + max(accumulate(steps), default=0) > levels
 
 
 def _members(raw: bytes) -> dict[str, msgspec.Raw]:
