@@ -39,7 +39,8 @@ class HttpSettings(msgspec.Struct, frozen=True):
     # Below the idle limits of common servers and load balancers (Node 5 s, Apache 5 s, nginx 75 s, AWS 60 s): those that close
     # sooner cost one reconnect, which the stale check sees.
     idle_limit_s: float = 30.0
-    idle_per_origin: int = 128
+    # Many endpoints may share an origin; fewer than are in use at once would have connections closed and opened all the time.
+    idle_per_origin: int = 1_024
     # File descriptors are the scarce thing: systems allow 1,024 to 1 M per process.
     max_connections: int = 4_096
     response: ResponseLimits = ResponseLimits()

@@ -108,7 +108,7 @@ class Recorder:
             return Record(delivery, attempt, next_due_at=now_us + int(delay_s * SECOND_US))
         plan = lane.plan
         dead = DeadLetter(
-            self._ids.make("dead_", now_us),
+            self._ids.make(ids.DEAD_LETTER, now_us),
             plan.entry.application.org_id if plan is not None else "",
             delivery.app_id,
             delivery.endpoint_id,
