@@ -138,8 +138,8 @@ def check_text(raw: bytes) -> None:
 
 
 def _is_deeper(raw: bytes, levels: int) -> bool:
-    # Whole-buffer operations, as far as they go: walking two million bytes one by one would hold everybody up. Escaped quotes go first, then
-    # all but quotes and brackets. Two quotes side by side may go: what is inside a string stays inside.
+    # Whole-buffer operations, as far as they go: walking two million bytes one by one would hold everybody up. Escaped quotes go first,
+    # then all but quotes and brackets. Two quotes side by side may go: what is inside a string stays inside.
     bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_BRACKETS, _NOT_BRACKETS).replace(b'""', b"")
     # Every other piece between quotes is inside a string.
     brackets = b"".join(bare.split(b'"')[::2])

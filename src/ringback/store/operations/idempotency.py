@@ -29,8 +29,3 @@ def remember(tx: Transaction, key: bytes, expires_at: int, status: int, body: by
         "expires_at = excluded.expires_at, status = excluded.status, app_id = NULL, message_id = NULL, body = excluded.body",
         (key, expires_at, status, body),
     )
-
-
-def forget_expired(tx: Transaction, now_us: int, limit: int) -> int:
-    """Remove up to `limit` keys past their time; how many went."""
-    return tx.run("DELETE FROM idempotency WHERE key IN (SELECT key FROM idempotency WHERE expires_at <= ? LIMIT ?)", (now_us, limit))
