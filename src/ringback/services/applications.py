@@ -94,7 +94,8 @@ class Applications:
             return created
 
         created = await self._store.write(operation)
-        self._directory.changed(created.application.id)
+        if created.new:
+            self._directory.changed(created.application.id)
         return created
 
     async def get(self, who: Principal, ref: str) -> Application:
