@@ -36,6 +36,8 @@ from ringback.telemetry.prometheus import Metrics
 
 # A claim is leased for twice the longest attempt (30 s and its body), and longer while it waits its turn.
 LEASE_US: Final = 70 * SECOND_US
+# Turns in one go: at 30 to 40 us each they hold the loop for some 2 ms.
+_TURNS: Final = 64
 # Deliveries claimed in one look: 3 ms of the writer's time.
 _CLAIM_MAX: Final = 256
 # Rows removed in one write when an endpoint is stopped: about 2 ms.
@@ -103,12 +105,14 @@ class Dispatcher:
         self._lanes: dict[str, Lane] = {}
         self._by_app: dict[str, set[Lane]] = {}
         self._ring: deque[Lane] = deque()
+        self._starved: deque[Lane] = deque()
         self._alarms: list[tuple[int, str]] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0
         self._tasks: set[asyncio.Task[None]] = set()
         # Payload bytes of what is reserved, waiting or on the wire.
         self._held = 0
+        self._pumping = False
         self._running = False
         self._closed = False
         directory.watch(self._changed)
@@ -135,7 +139,8 @@ class Dispatcher:
             lane.first.append(Claim(delivery, message))
             if not lane.ringed:
                 self._join(lane)
-        self._pump()
+        # Once for all messages of a commit.
+        self._pump_soon()
 
     def unreserve(self, endpoint_id: str, size: int) -> None:
         """A reserved delivery was not committed."""
@@ -227,24 +232,43 @@ class Dispatcher:
         self._ring.append(lane)
 
     def _pump(self) -> None:
+        """Give the lanes in the ring their turns, but hold the loop for no more than so many: the rest follows in its next round."""
         ring = self._ring
-        turns = len(ring)
-        while turns and self._running and not self._recorder.paused and self._recorder.pending < _UNRECORDED_MAX:
+        turns = min(len(ring), _TURNS)
+        served = 0
+        while turns and served < _TURNS and self._running and not self._recorder.paused and self._recorder.pending < _UNRECORDED_MAX:
             lane = ring.popleft()
             turns -= 1
+            served += 1
             if self._serve(lane):
                 # It goes to the end of the ring, and this round becomes one turn longer.
                 ring.append(lane)
                 turns += 1
             else:
                 lane.ringed = False
+        if served == _TURNS and ring:
+            self._pump_soon()
+
+    def _pump_soon(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._loop.call_soon(self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._pumping = False
+        self._pump()
 
     def _serve(self, lane: Lane) -> bool:
         """Give a lane one turn; does it want another?"""
         if not (lane.first or lane.retries) or lane.loading or lane.stopped:
             return False
         now_us = self._clock.now_us()
-        if lane.paused_until > now_us or not self._limiter.allows(lane):
+        if lane.paused_until > now_us:
+            return False
+        if not self._limiter.allows(lane):
+            if not lane.flying:
+                # Others have all places: nothing of its own will land and call it back.
+                self._starved.append(lane)
             return False
         plan = lane.plan
         if plan is None or plan.entry.stale or plan.valid_until <= now_us:
@@ -294,6 +318,10 @@ class Dispatcher:
         self._recorder.record(lane, flight.claim, plan.url, head, flight.started_at, exchange, outcome)
         if not lane.ringed and (lane.first or lane.retries):
             self._join(lane)
+        if self._starved:
+            starved = self._starved.popleft()
+            if not starved.ringed:
+                self._join(starved)
         if self._ring:
             self._pump()
         if lane.stored and not lane.claiming:
