@@ -266,7 +266,8 @@ class Dispatcher:
         if lane.paused_until > now_us:
             return False
         if not self._limiter.allows(lane):
-            if not lane.flying:
+            if not lane.flying and not lane.starved:
+                lane.starved = True
                 # Others have all places: nothing of its own will land and call it back.
                 self._starved.append(lane)
             return False
@@ -320,6 +321,7 @@ class Dispatcher:
             self._join(lane)
         if self._starved:
             starved = self._starved.popleft()
+            starved.starved = False
             if not starved.ringed:
                 self._join(starved)
         if self._ring:

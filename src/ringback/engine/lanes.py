@@ -54,6 +54,7 @@ class Lane:
         "ringed",
         "since_retry",
         "spilling",
+        "starved",
         "stopped",
         "stored",
         "woken",
@@ -74,6 +75,7 @@ class Lane:
         self.loading = False
         self.stopped = False
         self.ringed = False
+        self.starved = False
         self.since_retry = 0
         self.woken = 0
         self.next_due: int | None = None
@@ -89,7 +91,15 @@ class Lane:
     def idle(self) -> bool:
         """Is there nothing to remember about this endpoint but its past?"""
         return not (
-            self.first or self.retries or self.flying or self.reserved or self.spilling or self.stored or self.claiming or self.loading
+            self.first
+            or self.retries
+            or self.starved
+            or self.flying
+            or self.reserved
+            or self.spilling
+            or self.stored
+            or self.claiming
+            or self.loading
         ) and (self.next_due is None)
 
     def has_room(self) -> bool:
