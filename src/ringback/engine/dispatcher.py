@@ -8,7 +8,6 @@ costs one entry per endpoint in a heap of alarms, however many deliveries it sta
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -20,6 +19,7 @@ from ringback.delivery.transport import Transport
 from ringback.engine.lanes import LOW_MARK, Lane, LanePlan
 from ringback.engine.limiter import Limiter
 from ringback.engine.recorder import Recorder, masked
+from ringback.engine.wakeup import Alarms
 from ringback.errors import RingbackError
 from ringback.ids import IdMaker
 from ringback.model.attempts import ErrorClass, Exchange
@@ -106,9 +106,7 @@ class Dispatcher:
         self._by_app: dict[str, set[Lane]] = {}
         self._ring: deque[Lane] = deque()
         self._starved: deque[Lane] = deque()
-        self._alarms: list[tuple[int, str]] = []
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0
+        self._alarms = Alarms(clock, self._rings, self._pump)
         self._tasks: set[asyncio.Task[None]] = set()
         # Payload bytes of what is reserved, waiting or on the wire.
         self._held = 0
@@ -160,7 +158,7 @@ class Dispatcher:
             self._has_stored(lane)
         elif lane.next_due is None or due_at < lane.next_due:
             lane.next_due = due_at
-            self._set_alarm(due_at, endpoint_id)
+            self._alarms.set(due_at, endpoint_id)
 
     def in_flight(self, endpoint_id: str) -> int:
         """Attempts of this endpoint on the wire."""
@@ -183,8 +181,7 @@ class Dispatcher:
             await asyncio.sleep(0.005)
         # What is still on the wire will be repeated by the next run: its end, when the transport closes, is no failure of the endpoint.
         self._closed = True
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarms.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -335,7 +332,7 @@ class Dispatcher:
         if outcome.overloaded and outcome.retry_after_s is not None:
             # The endpoint's other deliveries wait for the same instant.
             lane.paused_until = now_us + int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US)
-            self._set_alarm(lane.paused_until, lane.endpoint_id)
+            self._alarms.set(lane.paused_until, lane.endpoint_id)
 
     def _settled(self, lane: Lane, record: Record) -> None:
         if record.disables_endpoint:
@@ -435,7 +432,7 @@ class Dispatcher:
                 lane.stored = False
             if due is not None and (lane.next_due is None or due < lane.next_due):
                 lane.next_due = due
-                self._set_alarm(due, lane.endpoint_id)
+                self._alarms.set(due, lane.endpoint_id)
         if lane.waiting and not lane.ringed:
             self._join(lane)
         self._pump()
@@ -466,38 +463,17 @@ class Dispatcher:
 
     # -- alarms
 
-    def _set_alarm(self, at_us: int, endpoint_id: str) -> None:
-        heapq.heappush(self._alarms, (at_us, endpoint_id))
-        if self._alarm is None or at_us < self._alarm_at:
-            self._arm()
-
-    def _arm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._alarms:
-            self._alarm_at = self._alarms[0][0]
-            delay_s = max(self._alarm_at - self._clock.now_us(), 0) / SECOND_US
-            # Wall time may be set back or forth under us: look again every minute at the latest.
-            self._alarm = self._loop.call_later(min(delay_s + 0.001, 60.0), self._ring_alarms)
-
-    def _ring_alarms(self) -> None:
-        self._alarm = None
-        now_us = self._clock.now_us()
-        while self._alarms and self._alarms[0][0] <= now_us:
-            _, endpoint_id = heapq.heappop(self._alarms)
-            lane = self._lanes.get(endpoint_id)
-            if lane is None:
-                continue
-            if lane.next_due is not None and lane.next_due <= now_us:
-                lane.next_due = None
-                self._has_stored(lane)
-            if lane.waiting and not lane.ringed:
-                self._join(lane)
-            elif lane.stored and not lane.claiming:
-                self._claim(lane)
-        self._arm()
-        self._pump()
+    def _rings(self, endpoint_id: str) -> None:
+        lane = self._lanes.get(endpoint_id)
+        if lane is None:
+            return
+        if lane.next_due is not None and lane.next_due <= self._clock.now_us():
+            lane.next_due = None
+            self._has_stored(lane)
+        if lane.waiting and not lane.ringed:
+            self._join(lane)
+        elif lane.stored and not lane.claiming:
+            self._claim(lane)
 
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]  # always one of the coroutines above

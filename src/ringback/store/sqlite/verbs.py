@@ -60,7 +60,7 @@ _PAIR_ENDS = (
     "DELETE FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 0 AND state = 'retrying'",
     "DELETE FROM dead_letter WHERE endpoint_id = ? AND message_id = ?",
 )
-_DISABLE = "UPDATE endpoint SET disabled = 1, version = version + 1, updated_at = ? WHERE id = ? AND disabled = 0"
+_DISABLE = "UPDATE endpoint SET disabled = 1, updated_at = ? WHERE id = ? AND disabled = 0"
 _DUE = (
     "SELECT d.due_at, d.message_id, d.trigger, d.app_id, d.sequence, d.attempts, m.event_type, m.created_at, m.expires_at, "
     "m.content_type, m.raw, "

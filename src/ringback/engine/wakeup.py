@@ -1,0 +1,61 @@
+"""When is something due next? One timer for all endpoints, and one entry for each that waits."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import Final
+
+from ringback.clock import SECOND_US, Clock
+
+# Wall time may be set back or forth under us: look again at least so often, seconds.
+_LOOK_S: Final = 60.0
+# Timers ring up to a millisecond early: a little later is never too early.
+_LATE_S: Final = 0.001
+
+
+class Alarms:
+    """Calls `ring(endpoint_id)` when a time has come, never before; `rung` after each round.
+
+    Belongs to one event loop. An alarm that is no longer wanted rings all the same.
+    """
+
+    __slots__ = ("_at_us", "_clock", "_heap", "_loop", "_ring", "_rung", "_timer")
+
+    def __init__(self, clock: Clock, ring: Callable[[str], None], rung: Callable[[], None]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._rung = rung
+        self._loop = asyncio.get_running_loop()
+        self._heap: list[tuple[int, str]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._at_us = 0
+
+    def set(self, at_us: int, endpoint_id: str) -> None:
+        """Ring for this endpoint at a wall time, microseconds since 1970."""
+        heapq.heappush(self._heap, (at_us, endpoint_id))
+        if self._timer is None or at_us < self._at_us:
+            self._arm()
+
+    def cancel(self) -> None:
+        """Ring no more."""
+        self._heap.clear()
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap:
+            self._at_us = self._heap[0][0]
+            delay_s = max(self._at_us - self._clock.now_us(), 0) / SECOND_US
+            self._timer = self._loop.call_later(min(delay_s + _LATE_S, _LOOK_S), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        now_us = self._clock.now_us()
+        while self._heap and self._heap[0][0] <= now_us:
+            self._ring(heapq.heappop(self._heap)[1])
+        self._arm()
+        self._rung()
