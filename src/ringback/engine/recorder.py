@@ -127,7 +127,7 @@ class Recorder:
         if failure is None:
             if record.dead is not None:
                 self._metrics.dead_letters += 1
-            if record.next_due_at is None:
+            if record.next_due_at is None and record.delivery.trigger is Trigger.SCHEDULED:
                 self._metrics.backlog -= 1
             self._settled(lane, record)
             if self._unkept and self._retrying is None:
