@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
@@ -21,11 +21,35 @@ from ringback.store.base import Acceptance, Record, Transaction
 from ringback.store.sqlite import verbs
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction, translated
-from ringback.telemetry.events import STORE_FAILED, STORE_RECOVERED
+from ringback.telemetry.events import STORE_FAILED, STORE_RECOVERED, TASK_FAILED
 from ringback.telemetry.log import log
+
+T = TypeVar("T")
 
 # Rows in one batch: at some 12 us each they hold the loop for under 4 ms.
 MAX_ROWS: Final = 256
+
+
+class _TransactionLost(apsw.Error):
+    """SQLite has undone the whole transaction, not one statement."""
+
+
+# What a batch cannot survive: the disk, the file or the memory failed, not one statement. SQLite may have rolled back by itself.
+_FATAL: Final = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.NoMemError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.BusyError,
+    apsw.ProtocolError,
+    apsw.ConnectionClosedError,
+    _TransactionLost,
+)
+# Operations of a batch may hold the loop for so long (the last of them may exceed it); the others go into the next batch.
+OPERATIONS_S: Final = 0.004
 # Attempts may wait this long for company, so that they share the commit of the next acceptance: an attempt must be listed within 1 s.
 RECORD_LINGER_S: Final = 0.004
 
@@ -43,7 +67,7 @@ class Write:
 
 
 class _Batch:
-    __slots__ = ("acceptances", "accepted", "error", "others", "records", "seconds", "writes")
+    __slots__ = ("acceptances", "accepted", "error", "others", "records", "seconds", "unkept", "writes")
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
@@ -51,6 +75,8 @@ class _Batch:
         self.records: list[tuple[Sequence[Record], Callable[[Exception | None], None]]] = []
         self.accepted: list[Acceptance] = []
         self.others: list[tuple[Acceptance, str | Exception]] = []
+        # Records that failed alone, for a reason of their own.
+        self.unkept: list[tuple[Callable[[Exception | None], None], Exception]] = []
         self.error: Exception | None = None
         self.seconds = 0.0
 
@@ -76,6 +102,7 @@ class Committer:
         self._records: list[tuple[Sequence[Record], Callable[[Exception | None], None]]] = []
         self._busy = False
         self._failing = False
+        self._closed = False
         self._scheduled = False
         self._linger: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
@@ -86,11 +113,17 @@ class Committer:
 
     def accept(self, acceptance: Acceptance) -> None:
         """Commit a message with its deliveries in the next batch."""
+        if self._closed:
+            self._loop.call_soon(acceptance.refused, acceptance, _closed())
+            return
         self._acceptances.append(acceptance)
         self._schedule()
 
     def record(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
         """Commit attempts in the next batch, or in one of their own if none comes soon."""
+        if self._closed:
+            self._loop.call_soon(done, _closed())
+            return
         self._records.append((records, done))
         if len(self._records) >= MAX_ROWS:
             self._schedule()
@@ -98,23 +131,28 @@ class Committer:
             self._linger = self._loop.call_later(RECORD_LINGER_S, self._schedule)
 
     def write(self, operation: Callable[[Transaction], Any]) -> asyncio.Future[Any]:
-        """Run an operation in the next batch; its result comes when the batch is durable."""
+        """Run an operation in the next batch, unless it is cancelled before; its result comes when the batch is durable."""
         future: asyncio.Future[Any] = self._loop.create_future()
+        if self._closed:
+            future.set_exception(_closed())
+            return future
         self._writes.append(Write(operation, future))
         self._schedule()
         return future
 
     def between(self, job: Callable[[], None]) -> None:
         """Run a job on the commit thread, when no transaction is open (a checkpoint)."""
-        self._between.append(job)
-        self._schedule()
+        if not self._closed:
+            self._between.append(job)
+            self._schedule()
 
     async def close(self) -> None:
-        """Commit what waits and end the thread."""
-        while self._busy or self._scheduled or self._writes or self._acceptances or self._records:
+        """Commit what waits and end the thread; what comes later is refused."""
+        while self._busy or self._scheduled or self._writes or self._acceptances or self._records or self._between:
             self._schedule()
             self._idle = self._loop.create_future()
             await self._idle
+        self._closed = True
         self._jobs.put(None)
         while self._thread.is_alive():
             await asyncio.sleep(0.001)
@@ -140,7 +178,9 @@ class Committer:
             self._tx.execute("BEGIN IMMEDIATE")
             try:
                 self._apply(batch)
-            except apsw.ConstraintError:
+            except _FATAL:
+                raise
+            except Exception:
                 # Some row is at fault: undo all, and let each part of the batch stand or fall alone.
                 self._tx.execute("ROLLBACK")
                 self._tx.execute("BEGIN IMMEDIATE")
@@ -181,51 +221,65 @@ class Committer:
         for acceptance in batch.accepted:
             for delivery in acceptance.claimed:
                 self._book.take(delivery, delivery.due_at + self._lease_us)
-        for write in batch.writes:
+        until_s = time.perf_counter() + OPERATIONS_S
+        for done, write in enumerate(batch.writes, 1):
             self._apply_write(write)
+            if time.perf_counter() > until_s:
+                self._writes[:0] = batch.writes[done:]
+                del batch.writes[done:]
+                return
 
     def _apply_write(self, write: Write) -> None:
-        tx = self._tx
-        write.error = None
-        tx.execute("SAVEPOINT w")
+        if write.future.cancelled():
+            return
         try:
-            write.result = write.operation(tx)
-        except (RingbackError, apsw.ConstraintError) as error:
-            write.error = error
-        except apsw.Error:
+            write.result = self._alone(write.operation)
+        except _FATAL:
             raise
         except Exception as error:
             write.error = error
-        if write.error is not None:
-            tx.execute("ROLLBACK TO w")
-        tx.execute("RELEASE w")
 
     def _apply_alone(self, batch: _Batch) -> None:
-        tx = self._tx
         batch.accepted, batch.others = [], []
         for acceptance in batch.acceptances:
             acceptance.claimed.clear()
-            tx.execute("SAVEPOINT a")
             try:
-                accepted, others = verbs.accept(tx, [acceptance])
+                accepted, others = self._alone(verbs.accept, [acceptance])
                 batch.accepted += accepted
                 batch.others += others
-            except apsw.ConstraintError as error:
-                tx.execute("ROLLBACK TO a")
-                batch.others.append((acceptance, translated(error)))
-            tx.execute("RELEASE a")
+            except _FATAL:
+                raise
+            except Exception as error:
+                acceptance.claimed.clear()
+                batch.others.append((acceptance, _refusal(error)))
         kept = []
         for records, done in batch.records:
-            tx.execute("SAVEPOINT r")
             try:
-                verbs.record(tx, records)
+                self._alone(verbs.record, records)
                 kept.append((records, done))
-            except apsw.ConstraintError as error:
-                tx.execute("ROLLBACK TO r")
-                self._loop.call_soon(done, translated(error))
-            tx.execute("RELEASE r")
+            except _FATAL:
+                raise
+            except Exception as error:
+                batch.unkept.append((done, _refusal(error)))
         batch.records = kept
         self._apply_writes(batch)
+
+    def _alone(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do some work in a savepoint: what it raises undoes only its own effect."""
+        tx = self._tx
+        tx.execute("SAVEPOINT alone")
+        try:
+            result = work(tx, *arguments)
+        except _FATAL:
+            raise
+        except Exception as error:
+            if not self._connection.in_transaction:
+                raise _TransactionLost(str(error)) from error
+            tx.execute("ROLLBACK TO alone")
+            tx.execute("RELEASE alone")
+            raise
+        tx.execute("RELEASE alone")
+        return result
 
     def _rollback(self) -> None:
         if self._connection.in_transaction:
@@ -259,22 +313,33 @@ class Committer:
             except apsw.Error:
                 # Upkeep (a checkpoint) is tried again at its next turn; nothing depends on this one.
                 continue
-        self._loop.call_soon_threadsafe(self._settle, _Batch())
+        self._loop.call_soon_threadsafe(self._go_on)
 
     def _settle(self, batch: _Batch) -> None:
+        self._tell(batch.error)
+        self._call(self._observe, batch.seconds, len(batch.acceptances) + len(batch.records) + len(batch.writes))
+        if batch.error is None:
+            self._succeed(batch)
+        else:
+            self._fail(batch, batch.error)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The commit thread is free: begin the next batch, if something waits."""
         self._busy = False
         if self._writes or self._acceptances or self._between:
             self._schedule()
         elif self._records and self._linger is None:
             self._linger = self._loop.call_later(RECORD_LINGER_S, self._schedule)
-        self._observe(batch.seconds, len(batch.acceptances) + len(batch.records) + len(batch.writes))
-        self._tell(batch.error)
-        if batch.error is None:
-            self._succeed(batch)
-        else:
-            self._fail(batch, batch.error)
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+    def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
+        # What one caller does with its answer must not cost the others theirs.
+        try:
+            callback(*arguments)
+        except Exception as error:
+            log(TASK_FAILED, failure=error, task="commit", error=str(error))
 
     def _tell(self, error: Exception | None) -> None:
         """Log the first failure and the first success after it; a full disk fails a thousand commits a second."""
@@ -295,16 +360,15 @@ class Committer:
             else:
                 write.future.set_exception(write.error)
         for acceptance in batch.accepted:
-            acceptance.accepted(acceptance)
+            self._call(acceptance.accepted, acceptance)
         for acceptance, verdict in batch.others:
-            if isinstance(verdict, str):
-                acceptance.repeated(acceptance, verdict)
-            else:
-                acceptance.refused(acceptance, verdict)
+            self._call(acceptance.repeated if isinstance(verdict, str) else acceptance.refused, acceptance, verdict)
         for records, done in batch.records:
             for r in records:
                 self._book.give_back(r.delivery)
-            done(None)
+            self._call(done, None)
+        for done, cause in batch.unkept:
+            self._call(done, cause)
 
     def _fail(self, batch: _Batch, error: Exception) -> None:
         cause = error if isinstance(error, StoreFailure) else StoreFailure(str(error))
@@ -313,6 +377,18 @@ class Committer:
                 write.future.set_exception(cause)
         for acceptance in batch.acceptances:
             self._book.give_back_all(acceptance.claimed)
-            acceptance.refused(acceptance, cause)
-        for _, done in batch.records:
-            done(cause)
+            self._call(acceptance.refused, acceptance, cause)
+        for done in [*(done for _, done in batch.records), *(done for done, _ in batch.unkept)]:
+            self._call(done, cause)
+
+
+def _refusal(error: Exception) -> RingbackError:
+    """Why one part of a batch was left out: its own words, or those for a row that no database would take."""
+    if isinstance(error, RingbackError):
+        return error
+    log(TASK_FAILED, failure=error, task="commit", error=str(error))
+    return RingbackError(f"the database refused a row ({type(error).__name__}: {error}); nothing was stored")
+
+
+def _closed() -> StoreFailure:
+    return StoreFailure("the store is closed; nothing was stored")
