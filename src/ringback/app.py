@@ -26,6 +26,7 @@ from ringback.api import attempts as attempts_api
 from ringback.api import dead_letters as dead_letters_api
 from ringback.api import messages as messages_api
 from ringback.api import operator, publish
+from ringback.api import sources as sources_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
 from ringback.api.door import Doorway, Sweeper, protocol_class
@@ -42,6 +43,8 @@ from ringback.engine.dispatcher import LEASE_US, Dispatcher
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
 from ringback.errors import OperatorError
+from ringback.gateway.app import Gateway
+from ringback.gateway.receiver import Keys, Receiver
 from ringback.ids import IdMaker
 from ringback.policy.addresses import AddressPolicy
 from ringback.policy.retry import RetryPolicy
@@ -51,10 +54,13 @@ from ringback.services.dead_letters import DeadLetters
 from ringback.services.directory import Directory
 from ringback.services.endpoints import Endpoints
 from ringback.services.event_types import EventTypes
+from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
 from ringback.services.intake import Intake
 from ringback.services.messages import Messages
+from ringback.services.quarantine import Quarantine
+from ringback.services.sources import Sources
 from ringback.services.tokens import Tokens
 from ringback.store.opening import database_path, open_store
 from ringback.store.operations import directory as directory_operations
@@ -243,7 +249,11 @@ class Server:
         reader = BodyReader(settings.max_body_bytes, settings.body_memory_max)
         exposition = Exposition(self._metrics)
         wait_s = settings.idempotency_wait.total_seconds()
-        self._api = build(
+        self._sources = SourceDirectory(store, vault, clock)
+        sources = Sources(store, vault, clock, make_id, self._sources, self._directory, secrets.randbits)
+        receiver = Receiver(self._intake, self._directory, Quarantine(store, vault, clock, make_id, sources), sources, Keys(), clock)
+        self._urls = sources_api.Urls(settings.public_url)
+        api = build(
             services,
             reader,
             ApiSettings(max_body_bytes=settings.max_body_bytes, idempotency_wait_s=wait_s, metrics_access=settings.metrics_access),
@@ -254,13 +264,16 @@ class Server:
                 *attempts_api.routes(Attempts(store, clock, vault, self._dispatcher)),
                 *dead_letters_api.routes(DeadLetters(store, clock, self._dispatcher)),
                 *operator.routes(self.tokens, self.operator_token),
+                *sources_api.routes(sources, self._urls),
             ],
         )
+        self._api = Gateway(receiver, self._sources, reader, clock, api, trusted=settings.trusted_proxies, public_url=settings.public_url)
         return Doorway(publisher, self.tokens, idempotency, reader, wait_s, random.getrandbits)
 
     async def run(self, sock: socket.socket) -> int:
         """Dispatch and answer until a signal, then drain. 0 = nothing was cut."""
         loop = asyncio.get_running_loop()
+        self._urls.listening(_url(sock))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number.name)
         for newest in await self._store.read(directory_operations.newest_ids):

@@ -23,8 +23,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """One event of one application.
 
     `payload` is delivered byte for byte; None once it is expunged or past `expires_at`. `raw` says that it is not a JSON object and is
-    shown wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970. A received message has an `origin`,
-    and the `headers` that are passed on: lines of lower-case names, each ended by CR LF.
+    shown wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970. A received message has `origin`
+    and `headers` to pass on: lines of lower-case names, each ended by CR LF.
     """
 
     id: str

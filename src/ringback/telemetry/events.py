@@ -64,6 +64,24 @@ LOOP_LAGGED = LogEvent(
     ("lag_s",),
     "The event loop was held for so long: every request and attempt waited. At most one line a minute.",
 )
+SOURCE_OLD_SECRET = LogEvent(
+    "source.old_secret",
+    "warning",
+    ("source_id", "secret"),
+    "A provider still signs with a secret that was rotated away and will end. At most one line an hour and source.",
+)
+SOURCE_SILENT = LogEvent(
+    "source.silent",
+    "warning",
+    ("source_id", "silent_s"),
+    "Nothing came from a source for longer than its habit, or than its owner allows: providers disable webhooks quietly.",
+)
+SOURCE_CONFLICT = LogEvent(
+    "source.conflict",
+    "warning",
+    ("source_id", "message_id"),
+    "A provider sent another body under the name of an event that came before; both are kept.",
+)
 RETENTION_SWEPT = LogEvent("retention.swept", "info", ("rows",), "What was past its retention was deleted.")
 REQUEST_FAILED = LogEvent(
     "request.failed", "error", ("request_id", "method", "path", "error"), "A request ran into a defect of ours and was answered 500."

@@ -1,0 +1,273 @@
+"""The operations on sources, of applications and of the ingest API, over the same rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ringback.api.auth import Access
+from ringback.api.bodies import Body
+from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.clock import rfc3339
+from ringback.model.sources import Activity, Source
+from ringback.policy import sources as rules_of
+from ringback.services.sources import PREFIX, SecretRotateIn, SourceIn, Sources
+
+SOURCE_IN = Body(SourceIn)
+ROTATE_IN = Body(SecretRotateIn)
+
+_LIST = "/api/v1/app/{app_id}/source"
+_ONE = _LIST + "/{source_id}"
+
+
+class SecretOut(msgspec.Struct, frozen=True, rename="camel"):
+    """A secret of a source, without its text: how it is read, when it ends."""
+
+    encoding: str | None
+    expires_at: str | None
+
+
+class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
+    """What came from a source so far, to within some seconds. `usual_gap_s` is its habit."""
+
+    accepted: int
+    duplicates: int
+    rejected: int
+    ignored: int
+    last_event_at: str | None
+    usual_gap_s: float | None
+    old_secret_used_at: str | None
+
+
+class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
+    """A source as its owner sees it; secrets are never shown."""
+
+    id: str
+    uid: str | None
+    name: str
+    type: str
+    disabled: bool
+    metadata: dict[str, str]
+    ingest_url: str
+    route: str | None
+    route_url: str | None
+    verify: str
+    scheme: Any
+    secrets: list[SecretOut]
+    awaiting_handshake: bool
+    tolerance_s: float | None
+    public_url: str | None
+    topics: tuple[str, ...]
+    allowed_origins: tuple[str, ...]
+    methods: tuple[str, ...]
+    allowed_ips: tuple[str, ...]
+    required_headers: dict[str, str]
+    max_body_bytes: int
+    event_types: tuple[str, ...] | None
+    event_type_at: tuple[str, ...]
+    schema: Any
+    schema_mode: str
+    rate_limit: int | None
+    answer: Any
+    deduplication: Any
+    split_batches: bool
+    processed_by: str | None
+    deadline_s: float
+    silence_s: int | None
+    warnings: list[str]
+    created_at: str
+    updated_at: str
+
+
+class SourceWithActivityOut(SourceOut, frozen=True, rename="camel"):
+    """A source with what came from it."""
+
+    activity: ActivityOut
+
+
+class ListResponseSourceOut(ListOut[SourceOut], frozen=True, rename="camel"):
+    """One page of sources."""
+
+
+class RotateTokenOut(msgspec.Struct, frozen=True, rename="camel"):
+    """The new URL of a source."""
+
+    ingest_url: str
+
+
+def is_cursor(text: str) -> bool:
+    """Is this shaped like the cursor of a list of sources?"""
+    return text.startswith(PREFIX) and text[len(PREFIX) :].isalnum() and text.isascii()
+
+
+class Urls:
+    """The public URLs of sources. `base` is this server's own; where that is not set, `listening` says where it can be reached."""
+
+    def __init__(self, base: str | None) -> None:
+        self._base = (base or "").rstrip("/")
+
+    def listening(self, url: str) -> None:
+        """The server answers at this URL."""
+        self._base = self._base or url
+
+    def ingest(self, source: Source) -> str:
+        """The unguessable URL."""
+        return f"{self._base}/ingest/api/v1/source/{source.id}/in/{source.tokens[0].text}"
+
+    def route(self, source: Source) -> str | None:
+        """The readable URL, if there is one."""
+        return None if source.route is None else f"{self._base}/{source.route}"
+
+
+def _camel(value: object) -> Any:
+    """A struct with snake_case fields as the API writes it; None stays."""
+    if value is None or isinstance(value, str):
+        return value
+    fields = msgspec.to_builtins(value)
+    return {name.split("_")[0] + "".join(part.title() for part in name.split("_")[1:]): content for name, content in fields.items()}
+
+
+def shown(source: Source, urls: Urls) -> dict[str, Any]:
+    """The fields of a SourceOut."""
+    v, r = source.verification, source.rules
+    return {
+        "id": source.id,
+        "uid": source.uid,
+        "name": source.name,
+        "type": source.type,
+        "disabled": source.disabled,
+        "metadata": source.metadata,
+        "ingest_url": urls.ingest(source),
+        "route": source.route,
+        "route_url": urls.route(source),
+        "verify": v.verify,
+        "scheme": _camel(v.scheme),
+        "secrets": [SecretOut(s.encoding, None if s.expires_at is None else rfc3339(s.expires_at)) for s in v.secrets],
+        "awaiting_handshake": v.awaiting_secret,
+        "tolerance_s": v.tolerance_s,
+        "public_url": v.url,
+        "topics": v.topics,
+        "allowed_origins": v.allowed_origins,
+        "methods": r.methods,
+        "allowed_ips": r.allowed_ips,
+        "required_headers": r.required_headers,
+        "max_body_bytes": r.max_body_bytes,
+        "event_types": r.event_types,
+        "event_type_at": r.event_type_at,
+        "schema": r.schema,
+        "schema_mode": r.schema_mode,
+        "rate_limit": r.rate,
+        "answer": None if r.answer is None else {"status": r.answer.status, "body": r.answer.body, "contentType": r.answer.content_type},
+        "deduplication": {"by": r.deduplication.by, "windowS": r.deduplication.window_s, "onFailed": r.deduplication.on_failed},
+        "split_batches": r.split,
+        "processed_by": r.processed_by,
+        "deadline_s": r.deadline_s,
+        "silence_s": r.silence_s,
+        "warnings": warnings(source),
+        "created_at": rfc3339(source.created_at),
+        "updated_at": rfc3339(source.updated_at),
+    }
+
+
+def warnings(source: Source) -> list[str]:
+    """What the owner of a source should know."""
+    found = []
+    if source.verification.verify == "none":
+        found.append("nothing is verified: whoever knows the URL can send events")
+    row = rules_of.provider_of(source.type)
+    if row is not None and row.confidence != "high":
+        found.append(f"the scheme of {row.name} was not confirmed with the provider (confidence {row.confidence})")
+    if source.verification.awaiting_secret:
+        found.append("the source waits for the secret that the provider sends in its handshake")
+    return found
+
+
+def shown_activity(activity: Activity) -> ActivityOut:
+    """The activity as clients see it."""
+    return ActivityOut(
+        activity.accepted,
+        activity.duplicates,
+        activity.rejected,
+        activity.ignored,
+        None if activity.last_at is None else rfc3339(activity.last_at),
+        None if activity.gap_us is None else activity.gap_us / 1_000_000,
+        None if activity.old_secret_at is None else rfc3339(activity.old_secret_at),
+    )
+
+
+class _Handlers:
+    def __init__(self, sources: Sources, urls: Urls) -> None:
+        self._sources = sources
+        self._urls = urls
+
+    def _made(self, source: Source) -> Answer:
+        return answer(201, SourceOut(**shown(source, self._urls)))
+
+    def _changed(self, source: Source) -> Answer:
+        return answer(200, SourceOut(**shown(source, self._urls)))
+
+    async def list(self, call: Call) -> Answer:
+        walk = walk_of(call.query, is_cursor, descending=True)
+        page = await self._sources.page(call.who, call.params["app_id"], walk)
+        return answer(200, listing(page, lambda source: source.id, lambda source: SourceOut(**shown(source, self._urls))))
+
+    async def create(self, call: Call) -> Answer:
+        wanted = call.parsed(SOURCE_IN)
+        return self._made(await self._sources.create(call.who, call.params["app_id"], wanted, also=call.keeping(self._made)))
+
+    async def get(self, call: Call) -> Answer:
+        source = await self._sources.get(call.who, *_refs(call))
+        activity = shown_activity(await self._sources.activity(source.id))
+        return answer(200, SourceWithActivityOut(**shown(source, self._urls), activity=activity))
+
+    async def upsert(self, call: Call) -> Answer:
+        created = await self._sources.upsert(call.who, *_refs(call), call.parsed(SOURCE_IN))
+        return (self._made if created.new else self._changed)(created.source)
+
+    async def delete(self, call: Call) -> Answer:
+        await self._sources.delete(call.who, *_refs(call))
+        return NO_CONTENT
+
+    async def rotate_token(self, call: Call) -> Answer:
+        def rendered(source: Source) -> Answer:
+            return answer(200, RotateTokenOut(self._urls.ingest(source)))
+
+        return rendered(await self._sources.rotate_token(call.who, *_refs(call), also=call.keeping(rendered)))
+
+    async def rotate_secret(self, call: Call) -> Answer:
+        wanted = call.parsed(ROTATE_IN)
+        also = call.keeping(self._changed)
+        return self._changed(await self._sources.rotate_secret(call.who, *_refs(call), wanted, also=also))
+
+
+def _refs(call: Call) -> tuple[str, str]:
+    return call.params["app_id"], call.params["source_id"]
+
+
+def routes(sources: Sources, urls: Urls) -> list[Operation]:
+    """The operations of this module."""
+    h = _Handlers(sources, urls)
+    declared: list[tuple[str, str, str, Any, Body[Any] | None, dict[int, Any]]] = [
+        ("GET", _LIST, "List sources", h.list, None, {200: ListResponseSourceOut}),
+        ("POST", _LIST, "Create a source", h.create, SOURCE_IN, {201: SourceOut}),
+        ("GET", _ONE, "Get a source", h.get, None, {200: SourceWithActivityOut}),
+        ("PUT", _ONE, "Replace or create a source", h.upsert, SOURCE_IN, {200: SourceOut, 201: SourceOut}),
+        ("DELETE", _ONE, "Delete a source", h.delete, None, {204: None}),
+        ("POST", _ONE + "/token/rotate", "Give the URL of a source a new token", h.rotate_token, None, {200: RotateTokenOut}),
+        ("POST", _ONE + "/secret/rotate", "Rotate the secret of a source", h.rotate_secret, ROTATE_IN, {200: SourceOut}),
+    ]
+    return [
+        Operation(
+            method=method,
+            path=path,
+            summary=summary,
+            handler=handler,
+            access=Access.ORGANISATION,
+            body=body,
+            query=(LIMIT, ITERATOR, ORDER) if handler == h.list else (),
+            answers=answers,
+        )
+        for method, path, summary, handler, body, answers in declared
+    ]

@@ -1,0 +1,1 @@
+"""The door for providers: requests of sources are judged, kept, and answered."""

@@ -1,0 +1,217 @@
+"""The door for providers as an ASGI application: what is called at a source's path is answered here, everything else by whoever is behind.
+
+Strangers learn nothing here: an unknown source, one that is off and a wrong token look the same, and so do all reasons for not believing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ringback.clock import Clock
+from ringback.errors import Unavailable
+from ringback.gateway.judging import Refusal
+from ringback.gateway.receiver import Header, Receiver, Reply
+from ringback.policy.addresses import Network
+from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address
+from ringback.services.gateway import Ready, SourceDirectory, is_ours
+from ringback.signing.handshake import answer_handshake
+from ringback.signing.headers import Headers
+from ringback.signing.request import InboundRequest
+from ringback.signing.verdict import IP_DENIED
+from ringback.telemetry.events import REQUEST_FAILED
+from ringback.telemetry.log import log
+
+# As for all other requests: a body of the default limit takes 17 s at 1 Mbit/s.
+BODY_TIMEOUT_S: Final = 30.0
+# Methods that are only ever questions.
+_ASKING: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_JSON: Final = (b"content-type", b"application/json")
+_CLOSE: Final = (b"connection", b"close")
+
+UNKNOWN: Final = Reply(404, (_JSON,), b'{"code":"not_found","detail":"Entity not found"}')
+TOO_LARGE: Final = Reply(413, (_JSON, _CLOSE), b'{"code":"payload_too_large","detail":"The body is larger than this source takes"}')
+TOO_SLOW: Final = Reply(408, (_JSON, _CLOSE), b'{"code":"request_timeout","detail":"The body did not arrive in time"}')
+FAILED: Final = Reply(500, (_JSON,), b'{"code":"server_error","detail":"The server failed to answer; its log says why"}')
+
+
+class Memory(Protocol):
+    """What bounds the memory of all bodies together."""
+
+    def take(self, size: int) -> None:
+        """Set memory aside. Raises Unavailable when there is too little."""
+        ...
+
+    def give_back(self, size: int) -> None:
+        """Memory set aside is free again."""
+        ...
+
+
+class _ClientGone(Exception):
+    """There is nobody to answer."""
+
+
+class _TooLarge(Exception):
+    """The body is over the limit of its source."""
+
+
+class Gateway:
+    """Answers what providers send, and hands on what is not meant for a source."""
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        sources: SourceDirectory,
+        memory: Memory,
+        clock: Clock,
+        behind: ASGIApp,
+        *,
+        trusted: Sequence[Network] = (),
+        public_url: str | None = None,
+    ) -> None:
+        self._receiver = receiver
+        self._sources = sources
+        self._memory = memory
+        self._clock = clock
+        self._behind = behind
+        self._trusted = tuple(trusted)
+        self._public_url = None if public_url is None else public_url.rstrip("/").encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        path = _path(scope)
+        if scope["type"] != "http" or not is_ours(path):
+            await self._behind(scope, receive, send)
+            return
+        try:
+            reply = await self._reply(scope, path, receive)
+        except _ClientGone:
+            return
+        except Unavailable as error:
+            retry = (b"retry-after", str(error.retry_after_s).encode())
+            reply = Reply(503, (_JSON, retry), b'{"code":"unavailable","detail":"Not kept; send it again"}')
+        except Exception as error:
+            log(
+                REQUEST_FAILED,
+                failure=error,
+                request_id="",
+                method=scope["method"],
+                path=path.decode("latin-1"),
+                error=type(error).__name__,
+            )
+            reply = FAILED
+        await _send(send, reply, without_body=scope["method"] == "HEAD")
+
+    async def _reply(self, scope: Scope, path: bytes, receive: Receive) -> Reply:
+        ready = await self._sources.find(path)
+        if ready is None:
+            return UNKNOWN
+        headers = Headers(scope["headers"], lowered=True)
+        method = scope["method"].encode("latin-1")
+        peer = scope["client"][0] if scope.get("client") else ""
+        request = InboundRequest(headers, b"", method, self._url(scope, path, headers, peer, ready))
+        address = remote_address(peer, headers.all(b"x-forwarded-for"), self._trusted)
+        remote = peer if address is None or str(address) == peer else f"{address} by way of {peer}"
+        early = self._early(ready, request, is_allowed(address, ready.allowed))
+        if isinstance(early, Reply):
+            return early
+        taken = 0
+        try:
+            chunks: list[bytes] = []
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                taken = await self._read(ready.source.rules.max_body_bytes, headers, receive, chunks)
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            request = InboundRequest(headers, body, method, request.url)
+            if early is not None:
+                return await self._receiver.refuse(ready, early, request, remote)
+            return await self._receiver.receive(ready, request, remote)
+        except _TooLarge:
+            return TOO_LARGE
+        except TimeoutError:
+            return TOO_SLOW
+        finally:
+            self._memory.give_back(taken)
+
+    def _early(self, ready: Ready, request: InboundRequest, allowed: bool) -> Reply | Refusal | None:
+        """What can be said before the body is read; a Refusal is kept with its body."""
+        rules = ready.source.rules
+        if request.method.decode("latin-1") not in rules.methods and not self._asks(ready, request):
+            return Reply(
+                405, (_JSON, (b"allow", ", ".join(rules.methods).encode())), b'{"code":"method_not_allowed","detail":"Not allowed"}'
+            )
+        if ready.bucket is not None and (wait_s := ready.bucket.take(self._clock.monotonic_s())):
+            retry = (b"retry-after", str(math.ceil(wait_s)).encode())
+            return Reply(429, (_JSON, retry), b'{"code":"rate_limited","detail":"Too many requests"}')
+        if not allowed:
+            return Refusal(IP_DENIED, "the address that sent this is not in the source's list", 403)
+        if rules.required_headers:
+            name = missing_header(dict(request.headers.fields), rules.required_headers)
+            if name is not None:
+                return Refusal("header_required", f"the header {name} is missing, or has another value than the source asks for")
+        return None
+
+    @staticmethod
+    def _asks(ready: Ready, request: InboundRequest) -> bool:
+        """Is this a question that the source answers? Questions have no body that matters."""
+        if request.method not in _ASKING or ready.row is None:
+            return False
+        names = ready.row.handshakes
+        return bool(names) and answer_handshake(names, request, ready.knowledge, verified=False) is not None
+
+    async def _read(self, most: int, headers: Headers, receive: Receive, chunks: list[bytes]) -> int:
+        announced = dict(headers.fields).get(b"content-length", b"")
+        if announced.isdigit() and (len(announced) > 15 or int(announced) > most):
+            raise _TooLarge
+        taken = 0
+        try:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _ClientGone
+                chunk = message.get("body", b"")
+                if taken + len(chunk) > most:
+                    raise _TooLarge
+                self._memory.take(len(chunk))
+                taken += len(chunk)
+                chunks.append(chunk)
+                more = message.get("more_body", False)
+        except BaseException:
+            self._memory.give_back(taken)
+            raise
+        return taken
+
+    def _url(self, scope: Mapping[str, Any], path: bytes, headers: Headers, peer: str, ready: Ready) -> bytes:
+        """The URL that the sender called, as far as anybody here knows it."""
+        query: bytes = scope["query_string"]
+        rest = b"?" + query if query else b""
+        if ready.source.verification.url is not None:
+            return ready.source.verification.url.encode() + rest
+        if self._public_url is not None:
+            return self._public_url + path + rest
+        named = dict(headers.fields)
+        scheme: bytes = str(scope["scheme"]).encode()
+        host = named.get(b"host", b"")
+        if is_trusted(peer, self._trusted):
+            scheme = named.get(b"x-forwarded-proto", scheme).split(b",")[-1].strip()
+            host = named.get(b"x-forwarded-host", host).split(b",")[-1].strip()
+        return scheme + b"://" + host + path + rest
+
+
+def _path(scope: Scope) -> bytes:
+    raw: bytes = scope.get("raw_path") or b""
+    if raw:
+        return raw
+    return str(scope.get("path", "")).encode("utf-8", "surrogatepass")
+
+
+async def _send(send: Send, reply: Reply, *, without_body: bool) -> None:
+    headers: list[Header] = list(reply.headers)
+    if reply.status != 204:
+        headers.append((b"content-length", b"%d" % len(reply.body)))
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if without_body or reply.status == 204 else reply.body})

@@ -1,0 +1,151 @@
+"""What is to be done with this request? Decided here, from the request and its source alone; others act."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import msgspec
+
+from ringback.clock import SECOND_US
+from ringback.errors import VerificationError
+from ringback.model import quarantine as reasons
+from ringback.model.messages import Origin
+from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED
+from ringback.policy.sources_events import BombError, Event, events_of, inflated, passed_on
+from ringback.services.gateway import Ready
+from ringback.services.intake import NewMessage
+from ringback.signing.fetched import KeySource
+from ringback.signing.handshake import Answer, answer_handshake
+from ringback.signing.request import InboundRequest
+from ringback.signing.verdict import Verdict
+from ringback.store.operations.deduplication import digest
+
+# How long a payload is kept (contract, 3.4).
+_LIFE_US: Final = 90 * 86_400 * SECOND_US
+_UNKNOWN_TYPE: Final = "application/octet-stream"
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False):
+    """Not believed. `status` is all that the sender learns; 2xx: it is kept in quarantine without the sender's knowledge."""
+
+    reason: str
+    detail: str
+    status: int = 401
+    kept: bool = True
+
+
+class Asked(msgspec.Struct, frozen=True, gc=False):
+    """The provider asks who we are: no event, but an answer."""
+
+    answer: Answer
+
+
+class Ignored(msgspec.Struct, frozen=True, gc=False):
+    """Believed, and of a type that the owner does not want."""
+
+
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
+    """One message to be stored. `key` is the digest of its identity, None when nothing identifies it; `body` that of its bytes."""
+
+    new: NewMessage
+    key: bytes | None
+    body: bytes
+
+
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """Believed: these are its events."""
+
+    events: list[NewEvent]
+
+
+Decision: TypeAlias = Refusal | Asked | Ignored | Taken
+
+
+def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -> Decision:
+    """Decide. Raises what `keys` raises when a key must be fetched first, and nothing else for any bytes."""
+    names = ready.row.handshakes if ready.row is not None else ()
+    if names:
+        answer = answer_handshake(names, request, ready.knowledge, verified=False)
+        if answer is not None:
+            return Asked(answer)
+    verdict = None
+    if ready.verifier is not None:
+        try:
+            verdict = ready.verifier.verify(request, now_s=now_us / SECOND_US, key_source=keys)
+        except VerificationError as error:
+            return Refusal(error.reason, str(error))
+    if names:
+        answer = answer_handshake(names, request, ready.knowledge, verified=True)
+        if answer is not None:
+            return Asked(answer)
+    return _taken(ready, request, verdict, now_us, ())
+
+
+def release(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, received_us: int, *, believe: bool) -> Decision:
+    """Decide about a request in quarantine: as of when it came, since it may have waited for days.
+
+    `believe` takes it in without verification: a person has looked at it.
+    """
+    verdict = None
+    if ready.verifier is not None and not believe:
+        try:
+            verdict = ready.verifier.verify(request, now_s=received_us / SECOND_US, key_source=keys)
+        except VerificationError as error:
+            return Refusal(error.reason, str(error))
+    return _taken(ready, request, verdict, now_us, (RELEASED,))
+
+
+def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_us: int, flags: tuple[str, ...]) -> Decision:
+    rules = ready.source.rules
+    plain = _plain(request)
+    if isinstance(plain, Refusal):
+        return plain
+    if verdict is None:
+        flags = (*flags, UNVERIFIED)
+    elif ready.matched(verdict.key_index, now_us):
+        flags = (*flags, OLD_SECRET)
+    events = events_of(ready.row, rules, ready.fallback, plain)
+    if rules.event_types is not None:
+        events = [event for event in events if event.original in rules.event_types]
+        if not events:
+            return Ignored()
+    if ready.validate is not None:
+        problem = next((found for event in events if (found := ready.validate(event.payload)) is not None), None)
+        if problem is not None:
+            if rules.schema_mode != "observe" and RELEASED not in flags:
+                return Refusal(reasons.SCHEMA_MISMATCH, problem, 422 if rules.schema_mode == "reject" else 200)
+            flags = (*flags, SCHEMA)
+    headers = passed_on(request.headers, ready.dropped)
+    kind = _content_type(request)
+    whole = len(events) == 1 and events[0].payload is plain.body
+    return Taken([_message(ready, event, request.body if whole else event.payload, kind, headers, verdict, flags) for event in events])
+
+
+def _message(
+    ready: Ready, event: Event, payload: bytes, kind: str, headers: bytes, verdict: Verdict | None, flags: tuple[str, ...]
+) -> NewEvent:
+    origin = Origin(ready.source.id, event.identity, event.original, None if verdict is None else verdict.key_index, flags)
+    new = NewMessage(event.name, payload, _LIFE_US, content_type=kind, raw=True, origin=origin, headers=headers)
+    key = None if event.identity is None else digest(event.identity.encode("utf-8", "surrogatepass"))
+    return NewEvent(new, key, b"" if key is None else digest(payload))
+
+
+def _plain(request: InboundRequest) -> InboundRequest | Refusal:
+    """The request with its body unpacked, to look for ids in; what is stored and delivered are the bytes as they came."""
+    if b"content-encoding" not in request.headers:
+        return request
+    try:
+        coding = request.headers.one(b"content-encoding") or b""
+        return InboundRequest(request.headers, inflated(request.body, coding), request.method, request.url)
+    except BombError as error:
+        return Refusal(reasons.UNREADABLE_CODING, str(error), 413, kept=False)
+    except LookupError as error:
+        return Refusal(reasons.UNREADABLE_CODING, str(error), 415)
+    except (ValueError, VerificationError) as error:
+        return Refusal(reasons.UNREADABLE_CODING, str(error), 400)
+
+
+def _content_type(request: InboundRequest) -> str:
+    values = request.headers.all(b"content-type")
+    text = values[0].decode("latin-1") if values else ""
+    return text if text and text.isascii() and text.isprintable() else _UNKNOWN_TYPE

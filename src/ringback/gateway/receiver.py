@@ -1,0 +1,221 @@
+"""What follows from a decision? Events are stored, refusals kept, handshakes answered; the sender hears of it once it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from ringback.clock import SECOND_US, Clock
+from ringback.errors import RingbackError, StoreFailure, Unavailable
+from ringback.gateway.judging import Asked, Decision, Ignored, NewEvent, Refusal, Taken, judge
+from ringback.model.messages import Message
+from ringback.model.quarantine import CapturedRequest
+from ringback.model.sources import CONFLICT
+from ringback.services.directory import Directory, Entry
+from ringback.services.gateway import Ready
+from ringback.services.intake import Answers, Intake
+from ringback.services.quarantine import Quarantine
+from ringback.services.sources import Sources
+from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
+from ringback.signing.handshake import Answer
+from ringback.signing.request import InboundRequest
+from ringback.store.base import Acceptance, Transaction
+from ringback.store.operations import deduplication
+from ringback.telemetry.events import SOURCE_CONFLICT
+from ringback.telemetry.log import log
+
+Header = tuple[bytes, bytes]
+
+_JSON: Final = (b"content-type", b"application/json")
+# Keys that one request may make us fetch, one after the other: a certificate and its issuer.
+_MAX_FETCHES: Final = 2
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """What goes back to the sender."""
+
+    status: int
+    headers: tuple[Header, ...] = ()
+    body: bytes = b""
+
+
+# All that a stranger learns of a request that was not believed.
+DENIED: Final = Reply(401)
+OK: Final = Reply(200, (_JSON,), b"{}")
+
+
+class Keys(KeySource):
+    """Keys of providers that publish them."""
+
+    async def fetch(self, ref: KeyRef) -> None:
+        """Get a key, so that `key` has it. Raises KeyUnavailable."""
+        raise KeyUnavailable(ref)
+
+    async def visit(self, url: str) -> bool:
+        """GET a URL that a provider asked us to visit; was it answered 2xx?"""
+        return False
+
+    def key(self, ref: KeyRef) -> bytes:
+        """The key, if it is at hand. Raises KeyUnavailable."""
+        raise KeyUnavailable(ref)
+
+
+class Receiver:
+    """Takes requests in. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        directory: Directory,
+        quarantine: Quarantine,
+        sources: Sources,
+        keys: Keys,
+        clock: Clock,
+        requeue: Callable[[Entry, str], None] = lambda entry, message_id: None,
+    ) -> None:
+        self._intake = intake
+        self._directory = directory
+        self._quarantine = quarantine
+        self._sources = sources
+        self._keys = keys
+        self._clock = clock
+        self._requeue = requeue
+
+    async def receive(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
+        """Answer one request. Raises Unavailable when it could not be kept: the provider shall send it again."""
+        decision = await self._decide(ready, request)
+        if isinstance(decision, Taken):
+            return await self.take(ready, decision.events)
+        if isinstance(decision, Refusal):
+            return await self.refuse(ready, decision, request, remote)
+        if isinstance(decision, Ignored):
+            ready.counts[3] += 1
+            return _canned(ready)
+        return await self._answer(ready, decision)
+
+    async def _decide(self, ready: Ready, request: InboundRequest) -> Decision:
+        for _ in range(_MAX_FETCHES):
+            try:
+                return judge(ready, request, self._clock.now_us(), self._keys)
+            except KeyUnavailable as missing:
+                await self._keys.fetch(missing.ref)
+        return judge(ready, request, self._clock.now_us(), self._keys)
+
+    async def refuse(self, ready: Ready, refusal: Refusal, request: InboundRequest, remote: str) -> Reply:
+        """Keep a request that was not believed, unless there are too many of them, and answer it."""
+        ready.counts[2] += 1
+        if refusal.kept and ready.refused.take(self._clock.monotonic_s()) == 0.0:
+            captured = CapturedRequest(request.method.decode("latin-1"), request.url, remote, request.headers.fields, request.body)
+            try:
+                await self._quarantine.keep(ready.source.id, refusal.reason, refusal.detail, captured)
+            except StoreFailure:
+                if refusal.status < 300:
+                    raise
+        if refusal.status == 200:
+            return _canned(ready)
+        return DENIED if refusal.status == 401 else Reply(refusal.status)
+
+    async def _answer(self, ready: Ready, asked: Asked) -> Reply:
+        answer: Answer = asked.answer
+        if answer.captured_secret is not None and not await self._sources.capture(ready.source.id, answer.captured_secret):
+            return DENIED
+        if answer.fetch is not None and not await self._keys.visit(answer.fetch):
+            raise Unavailable("the URL that the provider asked for could not be visited")
+        headers = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)
+        return Reply(answer.status, headers, answer.body)
+
+    async def take(self, ready: Ready, events: list[NewEvent]) -> Reply:
+        """Store events, and answer when all of them are durable. Raises Unavailable."""
+        await self.store(ready, events)
+        return _canned(ready)
+
+    async def store(self, ready: Ready, events: list[NewEvent]) -> list[str]:
+        """Store events; the ids of their messages, of the first ones where they came before. Raises Unavailable."""
+        entry = self._directory.known_by_id(ready.source.app_id) or await self._directory.find_by_id(ready.source.app_id)
+        if entry is None:
+            raise Unavailable("the application of this source is being deleted")
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        pending = Pending(len(events), waiting)
+        for event in events:
+            self.accept(ready, entry, event, pending)
+        await waiting
+        if pending.failure is not None:
+            raise pending.failure
+        return pending.ids
+
+    def accept(self, ready: Ready, entry: Entry, event: NewEvent, pending: Pending) -> None:
+        """Store one event; `pending` hears of it."""
+
+        def accepted(message: Message) -> None:
+            ready.heard(self._clock.now_us())
+            if message.origin is not None and CONFLICT in message.origin.flags:
+                log(SOURCE_CONFLICT, source_id=ready.source.id, message_id=message.id)
+            pending.done(message.id)
+
+        def repeated(message_id: str) -> None:
+            ready.counts[1] += 1
+            if ready.source.rules.deduplication.on_failed == "requeue":
+                self._requeue(entry, message_id)
+            pending.done(message_id)
+
+        try:
+            self._intake.accept(entry, event.new, None, Answers(accepted, repeated, pending.failed), self._admit(ready, event))
+        except RingbackError as error:
+            pending.failed(error)
+
+    def _admit(self, ready: Ready, event: NewEvent) -> Callable[[Transaction, Acceptance], str | None] | None:
+        key = event.key
+        if key is None:
+            return None
+        source_id, window_us = ready.source.id, ready.source.rules.deduplication.window_s * SECOND_US
+
+        def admit(tx: Transaction, acceptance: Acceptance) -> str | None:
+            message = acceptance.message
+            now_us = message.created_at
+            claimed = deduplication.claim(tx, source_id, key, event.body, message.id, now_us + window_us, now_us)
+            if claimed.first is not None:
+                return claimed.first
+            if claimed.conflict and message.origin is not None:
+                origin = msgspec.structs.replace(message.origin, flags=(*message.origin.flags, CONFLICT))
+                acceptance.message = msgspec.structs.replace(message, origin=origin)
+            return None
+
+        return admit
+
+
+class Pending:
+    """Events of one request that are on their way to the disk."""
+
+    __slots__ = ("_left", "_waiting", "failure", "ids")
+
+    def __init__(self, count: int, waiting: asyncio.Future[None]) -> None:
+        self._left = count
+        self._waiting = waiting
+        self.ids: list[str] = []
+        self.failure: RingbackError | None = None
+
+    def done(self, message_id: str) -> None:
+        """One is durable, or was before."""
+        self.ids.append(message_id)
+        self._count()
+
+    def failed(self, error: Exception) -> None:
+        """One was not kept."""
+        self.failure = error if isinstance(error, RingbackError) else Unavailable("the event could not be stored; send it again")
+        self._count()
+
+    def _count(self) -> None:
+        self._left -= 1
+        if not self._left and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+def _canned(ready: Ready) -> Reply:
+    answer = ready.source.rules.answer
+    if answer is None:
+        return OK
+    headers: tuple[Header, ...] = ((b"content-type", answer.content_type.encode()),) if answer.content_type else ()
+    return Reply(answer.status, headers, answer.body.encode())

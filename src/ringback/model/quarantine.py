@@ -1,0 +1,35 @@
+"""What was not believed? A request kept with the reason, so that a person can see why, mend the source and let it in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+# Reasons besides those of `signing.verdict`: a required header is not there; the body is no instance of the source's schema.
+HEADER_REQUIRED: Final = "header_required"
+SCHEMA_MISMATCH: Final = "schema_mismatch"
+# The body has a coding that it does not keep to.
+UNREADABLE_CODING: Final = "unreadable_coding"
+
+
+class CapturedRequest(msgspec.Struct, frozen=True):
+    """A request as it came. `body` is None when it was too large to be kept: such a request cannot be released."""
+
+    method: str
+    url: bytes
+    remote: str
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes | None
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """One request in quarantine. `received_at` is microseconds since 1970; `reason` a word, `detail` a sentence."""
+
+    id: str
+    source_id: str
+    received_at: int
+    reason: str
+    detail: str
+    size_bytes: int
+    request: CapturedRequest

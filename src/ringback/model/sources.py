@@ -1,0 +1,148 @@
+"""Who calls us? A source is a provider that sends webhooks here: how it proves itself, what may come in, and what it is answered."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from ringback.signing.http_signatures import HttpSignature
+from ringback.signing.jwt import Jwt
+from ringback.signing.scheme import Signed
+from ringback.signing.standard_scheme import StandardScheme
+from ringback.signing.tokens import Token
+
+# Words in `Message.origin.flags`: nothing was verified; another body came under the same name; the schema does not fit; it came out of
+# quarantine; an old secret matched.
+UNVERIFIED: Final = "unverified"
+CONFLICT: Final = "conflict"
+SCHEMA: Final = "schema"
+RELEASED: Final = "released"
+OLD_SECRET: Final = "old_secret"
+
+# A scheme of the template engine that the owner of a source describes; otherwise its name, or that of a provider, stands for it.
+OwnScheme: TypeAlias = Signed | Token | Jwt | HttpSignature | StandardScheme
+
+# What a source takes unless it says otherwise (contract, 12).
+DEFAULT_BODY_BYTES: Final = 2 * 1024 * 1024
+# Providers try again for up to three days; an hour above the longest schedule that is known (75 h).
+DEFAULT_WINDOW_S: Final = 76 * 3_600
+# Seconds that a provider is kept waiting for an endpoint's own answer: under the tightest limit that needs one (Slack, Discord: 3 s).
+DEFAULT_DEADLINE_S: Final = 2.5
+
+
+class SourceSecret(msgspec.Struct, frozen=True):
+    """One secret as the provider shows it; `encoding` overrides how it is read. `expires_at` is None for those that stay (microseconds)."""
+
+    text: str
+    encoding: str | None = None
+    expires_at: int | None = None
+
+
+class SourceToken(msgspec.Struct, frozen=True):
+    """One token of the URL; `expires_at` is None for the current one. Times are microseconds since 1970."""
+
+    text: str
+    created_at: int
+    expires_at: int | None = None
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a source's requests prove themselves.
+
+    `scheme` names one scheme of the catalogue or is one; None: those of the source's type. `verify` = none believes everybody. `url` is the
+    public URL as it was registered at the provider, where it is signed. The rest is what handshakes need (`signing.handshake.Knowledge`).
+    """
+
+    verify: Literal["signature", "none"] = "signature"
+    scheme: str | OwnScheme | None = None
+    secrets: tuple[SourceSecret, ...] = ()
+    tolerance_s: float | None = None
+    url: str | None = None
+    verify_token: str = ""
+    public_key: str = ""
+    topics: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    awaiting_secret: bool = False
+
+
+class CannedAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a believed request is answered; `content_type` may be empty with an empty body."""
+
+    status: int = 200
+    body: str = "{}"
+    content_type: str = "application/json"
+
+
+class Deduplication(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """When are two requests one event?
+
+    `by` are places whose texts together name an event (`header:NAME`, `json:PATH`, `form:NAME`, or `body` for a hash of the whole body);
+    None: the provider's own event id; empty: never. `on_failed`: what a duplicate does when the first one has a dead letter.
+    """
+
+    by: tuple[str, ...] | None = None
+    window_s: int = DEFAULT_WINDOW_S
+    on_failed: Literal["ignore", "requeue"] = "requeue"
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What may come in, and what follows.
+
+    `required_headers` maps names to the value that is wanted; one that ends in `*` asks for what stands before it. `rate` is requests per
+    second. `event_types` are the provider's own names; others are acknowledged and dropped. `event_type_at` are places of the name, tried
+    in order, where the provider's own are not meant. `split` makes an event of each item of a batch. `silence_s`: a notice is due after so
+    long without an event; None: after several times the usual gap. `processed_by` names the endpoint whose answer is waited for.
+    """
+
+    methods: tuple[str, ...] = ("POST",)
+    allowed_ips: tuple[str, ...] = ()
+    required_headers: dict[str, str] = {}
+    max_body_bytes: int = DEFAULT_BODY_BYTES
+    event_types: tuple[str, ...] | None = None
+    event_type_at: tuple[str, ...] = ()
+    schema: Any = None
+    schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
+    rate: int | None = None
+    answer: CannedAnswer | None = None
+    deduplication: Deduplication = Deduplication()
+    split: bool = True
+    processed_by: str | None = None
+    deadline_s: float = DEFAULT_DEADLINE_S
+    silence_s: int | None = None
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """One source. It delivers to the endpoints of `app_id`, which for an `ingest` source is an application of its own, hidden.
+
+    `type` is a provider of the catalogue or a type of the ingest API; `route` is `webhooks/NAME` or `hooks/NAME`. `tokens` has the current
+    one first, then old ones that may still work. Times are microseconds since 1970.
+    """
+
+    id: str
+    org_id: str
+    app_id: str
+    ingest: bool
+    uid: str | None
+    name: str
+    type: str
+    route: str | None
+    disabled: bool
+    metadata: dict[str, str]
+    verification: Verification
+    rules: Rules
+    tokens: tuple[SourceToken, ...]
+    created_at: int
+    updated_at: int
+
+
+class Activity(msgspec.Struct, frozen=True):
+    """A source's traffic so far: requests by outcome; times in microseconds since 1970, `gap_us` the usual time between two events."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    ignored: int = 0
+    last_at: int | None = None
+    gap_us: int | None = None
+    old_secret_at: int | None = None

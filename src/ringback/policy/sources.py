@@ -1,0 +1,168 @@
+"""How does a source prove its requests, and which of its settings contradict each other? Rules for what an owner may ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ringback.model.sources import OwnScheme, Rules, Source, SourceSecret, Verification
+from ringback.policy.addresses import parse_networks
+from ringback.policy.validation import Problem
+from ringback.signing.handshake import Knowledge
+from ringback.signing.provider import Provider
+from ringback.signing.providers import catalogue
+from ringback.signing.providers.ingest import INGEST_TYPES
+from ringback.signing.request import Scheme, Secret, Verifier
+from ringback.signing.tokens import Token, Unsigned
+from ringback.signing.verify import prepare_provider, prepare_scheme
+
+# Types without a row in the catalogue: the owner describes the scheme, or says that there is none.
+CUSTOM: Final = "custom"
+GENERIC: Final = "generic-webhook"
+# Ingest types whose secret may be left out: then they are accepted unsigned (contract, 12).
+OPTIONAL_SECRET: Final = frozenset({"github", "hubspot", "docusign", "easypost", "segment"})
+# The largest body that any provider is known to send: GitHub's.
+MAX_BODY_BYTES: Final = 25 * 1024 * 1024
+# The longest retries that are known: what is forgotten sooner may come twice.
+MIN_WINDOW_S: Final = 75 * 3_600
+# A month; each event costs some 100 bytes for as long.
+MAX_WINDOW_S: Final = 31 * 86_400
+# Later than every secret's end.
+_NEVER_US: Final = 1 << 62
+_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "GET", "DELETE"})
+# One segment below a root that nothing else of the server uses, so that no route can hide a page or an API.
+_ROUTE: Final = re.compile(r"(webhooks|hooks)/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}")
+_PLACE: Final = re.compile(r"(header|json|form):.+|body")
+# Headers that carry credentials meant for us, whatever the scheme.
+_CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
+# They concern one connection (RFC 9110, 7.6.1), or are made anew for each delivery.
+_NOT_PASSED: Final = frozenset(
+    {
+        "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect", "host", "content-length",
+        "content-type",
+    }
+)  # fmt: skip
+
+
+def provider_of(source_type: str) -> Provider | None:
+    """The row of the catalogue that a source of this type follows; None for those that have none."""
+    return catalogue.PROVIDERS.get(source_type) or INGEST_TYPES.get(source_type)
+
+
+def is_known(source_type: str) -> bool:
+    """Is this a type that a source may have?"""
+    return source_type in (CUSTOM, GENERIC) or provider_of(source_type) is not None
+
+
+def active(secrets: Sequence[SourceSecret], now_us: int) -> tuple[SourceSecret, ...]:
+    """The secrets that hold at `now_us`."""
+    return tuple(secret for secret in secrets if secret.expires_at is None or secret.expires_at > now_us)
+
+
+def next_end(source: Source, now_us: int) -> int:
+    """When the next of the source's secrets ends, microseconds since 1970; far in the future when none does."""
+    ends = [secret.expires_at for secret in source.verification.secrets if secret.expires_at is not None and secret.expires_at > now_us]
+    return min(ends, default=_NEVER_US)
+
+
+def make_verifier(source_type: str, verification: Verification, now_us: int) -> Verifier | None:
+    """What verifies the source's requests; None when it believes everybody. Raises ValueError when it cannot: then it must not start."""
+    if verification.verify == "none":
+        return None
+    secrets = [Secret(secret.text, secret.encoding) for secret in active(verification.secrets, now_us)]
+    schemes = schemes_of(source_type, verification)
+    if any(isinstance(scheme, Unsigned) for scheme in schemes):
+        raise ValueError(f"requests of {source_type} prove nothing; set verify to none if you accept that")
+    if verification.scheme is not None:
+        return prepare_scheme(schemes[0], secrets, tolerance_s=verification.tolerance_s)
+    row = provider_of(source_type)
+    if row is None:
+        raise ValueError("a source of this type needs a scheme, or verify none")
+    if not secrets and verification.awaiting_secret:
+        return Unsigned(name=source_type, why="the provider has not sent its secret yet").prepare((), None)
+    return prepare_provider(row, secrets, tolerance_s=verification.tolerance_s)
+
+
+def schemes_of(source_type: str, verification: Verification) -> tuple[Scheme, ...]:
+    """The schemes by which a request may prove itself. Raises ValueError for an unknown name."""
+    scheme: str | OwnScheme | None = verification.scheme
+    if isinstance(scheme, str):
+        return (catalogue.scheme(scheme),)
+    if scheme is not None:
+        return (scheme,)
+    row = provider_of(source_type)
+    return () if row is None else row.schemes
+
+
+def dropped_headers(source: Source) -> frozenset[bytes]:
+    """Headers that are not passed on to endpoints: those of the connection, and credentials that prove the sender to us."""
+    names = set(_CREDENTIALS | _NOT_PASSED)
+    for scheme in schemes_of(source.type, source.verification):
+        if isinstance(scheme, Token):
+            names.update(place.partition(":")[2].lower() for place in scheme.places if place.startswith("header:"))
+    return frozenset(name.encode() for name in names)
+
+
+def knowledge(verification: Verification, now_us: int) -> Knowledge:
+    """What the source knows when a provider asks who it is."""
+    return Knowledge(
+        secrets=tuple(secret.text for secret in active(verification.secrets, now_us)),
+        verify_token=verification.verify_token,
+        public_key=verification.public_key,
+        awaiting_secret=verification.awaiting_secret,
+        topics=verification.topics,
+        allowed_origins=verification.allowed_origins,
+    )
+
+
+def route(value: str) -> Sequence[Problem]:
+    """The rule for readable routes."""
+    if _ROUTE.fullmatch(value) is None:
+        return [((), f"{value!r} is no route for a source; use webhooks/NAME or hooks/NAME, NAME of letters, digits, '-', '_' and '.'")]
+    return ()
+
+
+def methods(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for allowed methods."""
+    wrong = [value for value in values if value not in _METHODS]
+    if wrong or not values:
+        return [((), f"{wrong or 'an empty list'} cannot be allowed; use some of {', '.join(sorted(_METHODS))}")]
+    return ()
+
+
+def networks(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for lists of addresses and subnets."""
+    problems: list[Problem] = []
+    for index, value in enumerate(values):
+        try:
+            parse_networks(value)
+        except ValueError as error:
+            problems.append(((f"[{index}]",), str(error)))
+    return problems
+
+
+def places(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for places in a request."""
+    wrong = [value for value in values if _PLACE.fullmatch(value) is None]
+    return [((), f"{value!r} is no place; use header:NAME, json:PATH, form:NAME or body") for value in wrong]
+
+
+def contradictions(source_type: str, route_name: str | None, verification: Verification, rules: Rules, now_us: int) -> list[Problem]:
+    """What is wrong with a source as a whole: it could not verify, or would believe strangers at a URL that can be guessed."""
+    problems: list[Problem] = []
+    try:
+        make_verifier(source_type, verification, now_us)
+    except ValueError as error:
+        problems.append((("verification",), str(error)))
+    if route_name is not None and verification.verify == "none":
+        text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
+        problems.append((("route",), text))
+    if not 1 <= rules.max_body_bytes <= MAX_BODY_BYTES:
+        problems.append((("rules", "maxBodyBytes"), f"{rules.max_body_bytes} must lie between 1 and {MAX_BODY_BYTES}"))
+    window_s = rules.deduplication.window_s
+    if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
+        problems.append((("rules", "deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))
+    if rules.answer is not None and not 200 <= rules.answer.status <= 299:
+        problems.append((("rules", "answer", "status"), f"{rules.answer.status} is no success; the provider would send the event again"))
+    return problems

@@ -1,0 +1,94 @@
+"""May this request come in at all? Where it comes from, how often, and with which headers: decided before its body is read."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ringback.policy.addresses import Address, Network
+
+# Proxies in a row that are walked through; a longer list is somebody's invention.
+_MAX_HOPS: Final = 32
+
+
+def remote_address(peer: str, forwarded: Sequence[bytes], trusted: Sequence[Network]) -> Address | None:
+    """Who sent the request: the peer, or, behind trusted proxies, the nearest address that is none of them.
+
+    `forwarded` are the values of X-Forwarded-For, in order. Each proxy has added its own peer at the right end: what stands left of the
+    first address that is no proxy of ours was written by strangers.
+    """
+    address = _read(peer)
+    if address is None or not _inside(address, trusted):
+        return address
+    hops = [hop.strip() for hop in b",".join(forwarded).split(b",")][-_MAX_HOPS:]
+    for hop in reversed(hops):
+        further = _read(hop.decode("latin-1"))
+        if further is None:
+            return address
+        address = further
+        if not _inside(address, trusted):
+            return address
+    return address
+
+
+def is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
+    """Is this peer one of the proxies whose word on the request counts?"""
+    address = _read(peer)
+    return address is not None and _inside(address, trusted)
+
+
+def is_allowed(address: Address | None, allowed: Sequence[Network]) -> bool:
+    """Is the address in one of the networks? Without networks everybody is."""
+    return not allowed or (address is not None and _inside(address, allowed))
+
+
+def missing_header(headers: Mapping[bytes, bytes], required: Mapping[str, str]) -> str | None:
+    """The first of the required headers that is not there with the wanted value; None when all are."""
+    for name, wanted in required.items():
+        value = headers.get(name.lower().encode())
+        if value is None:
+            return name
+        text = value.decode("latin-1")
+        if not (text.startswith(wanted[:-1]) if wanted.endswith("*") else text == wanted):
+            return name
+    return None
+
+
+def _read(text: str) -> Address | None:
+    host = text.strip().strip('"')
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address
+
+
+def _inside(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+class Bucket:
+    """A rate: `per_s` tokens a second, as many at once. Belongs to one event loop."""
+
+    __slots__ = ("_filled_at_s", "_left", "per_s")
+
+    def __init__(self, per_s: float) -> None:
+        self.per_s = per_s
+        self._left = per_s
+        self._filled_at_s = 0.0
+
+    def take(self, now_s: float) -> float:
+        """Take one. 0.0 when there was one, else the seconds until there is. `now_s` is monotonic."""
+        self._left = min(self.per_s, self._left + (now_s - self._filled_at_s) * self.per_s)
+        self._filled_at_s = now_s
+        if self._left < 1.0:
+            return (1.0 - self._left) / self.per_s
+        self._left -= 1.0
+        return 0.0

@@ -1,0 +1,252 @@
+"""Which source is called at this path, right now? Sources made ready for requests, remembered in front of the store."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from ringback.clock import SECOND_US, Clock
+from ringback.errors import RingbackError
+from ringback.model.sources import Activity, Source
+from ringback.policy import sources as rules_of
+from ringback.policy.addresses import Network, parse_networks
+from ringback.policy.json_instances import Validate, compile_schema
+from ringback.policy.sources_arrival import Bucket
+from ringback.signing.handshake import Knowledge
+from ringback.signing.provider import Provider
+from ringback.signing.request import Verifier
+from ringback.store.base import Store, Transaction
+from ringback.store.operations import sources
+from ringback.store.operations.endpoints import Sealer
+from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
+from ringback.telemetry.log import log
+
+# Paths remembered: some 10 kB each with the source behind them.
+_REMEMBERED: Final = 5_000
+# Later than every token's end.
+_NEVER_US: Final = 1 << 62
+# How much the newest gap between two events counts in a source's habit.
+_GAP_WEIGHT: Final = 0.1
+# A source is silent after so many times its usual gap, and never before ten minutes: habits of seconds break all the time.
+SILENT_GAPS: Final = 10
+_SILENT_LEAST_US: Final = 600 * SECOND_US
+# An old secret that still matches is told once in so many microseconds (an hour), not with each request.
+_TELL_EVERY_US: Final = 3_600 * SECOND_US
+
+# `{source_id}/in/{token}` below the ingest prefix, or a readable route.
+_INGEST: Final = re.compile(rb"/ingest/api/v1/source/([A-Za-z0-9_-]{1,80})/in/([A-Za-z0-9]{1,80})/?")
+_ROUTE: Final = re.compile(rb"/((?:webhooks|hooks)/[A-Za-z0-9_.-]{1,64})/?")
+
+
+def is_ours(path: bytes) -> bool:
+    """Is this path a source's, if there is one?"""
+    return path.startswith((b"/webhooks/", b"/hooks/")) or (path.startswith(b"/ingest/") and b"/in/" in path)
+
+
+class Ready:
+    """A source with all that a request needs made beforehand. `stale` from the moment that it changed."""
+
+    __slots__ = (
+        "allowed",
+        "bucket",
+        "counts",
+        "dropped",
+        "fallback",
+        "gap_us",
+        "knowledge",
+        "last_at",
+        "old_secret_at",
+        "refused",
+        "row",
+        "source",
+        "stale",
+        "told_at",
+        "told_silent",
+        "valid_until",
+        "validate",
+        "verifier",
+    )  # fmt: skip
+
+    def __init__(self, source: Source, now_us: int, activity: Activity) -> None:
+        self.source = source
+        self.row: Provider | None = rules_of.provider_of(source.type)
+        self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
+        self.knowledge: Knowledge = rules_of.knowledge(source.verification, now_us)
+        self.allowed: tuple[Network, ...] = parse_networks(",".join(source.rules.allowed_ips))
+        self.bucket = None if source.rules.rate is None else Bucket(source.rules.rate)
+        self.dropped = rules_of.dropped_headers(source)
+        self.validate: Validate | None = None if source.rules.schema is None else compile_schema(source.rules.schema)
+        self.fallback = f"{source.type}.webhook"
+        self.valid_until = rules_of.next_end(source, now_us)
+        self.stale = False
+        self.refused = Bucket(_REFUSALS_PER_S)
+        self.counts = [0, 0, 0, 0]
+        self.last_at: int | None = activity.last_at
+        self.gap_us: int | None = activity.gap_us
+        self.old_secret_at: int | None = None
+        self.told_at = 0
+        self.told_silent = False
+
+    def heard(self, now_us: int) -> None:
+        """An event came."""
+        self.counts[0] += 1
+        if self.last_at is not None:
+            gap_us = now_us - self.last_at
+            self.gap_us = gap_us if self.gap_us is None else int(self.gap_us + (gap_us - self.gap_us) * _GAP_WEIGHT)
+        self.last_at = now_us
+        self.told_silent = False
+
+    def matched(self, key_index: int, now_us: int) -> bool:
+        """Secret number `key_index` of the active ones signed: is it an old one?"""
+        secrets = rules_of.active(self.source.verification.secrets, now_us)
+        if key_index >= len(secrets) or secrets[key_index].expires_at is None:
+            return False
+        self.old_secret_at = now_us
+        if now_us - self.told_at > _TELL_EVERY_US:
+            self.told_at = now_us
+            log(SOURCE_OLD_SECRET, source_id=self.source.id, secret=key_index)
+        return True
+
+
+# Refused requests of one source that are kept, a second: enough to see what is wrong, too few for a flood to fill the disk.
+_REFUSALS_PER_S: Final = 10.0
+
+
+class SourceDirectory:
+    """Sources by the paths of their URLs. Belongs to one event loop."""
+
+    def __init__(self, store: Store, vault: Sealer, clock: Clock) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._by_path: dict[bytes, tuple[Ready, int]] = {}
+        self._by_id: dict[str, Ready] = {}
+        self._changes = 0
+
+    def known(self, path: bytes) -> Ready | None:
+        """The source that is called at a path, if it is remembered. Never blocks."""
+        found = self._by_path.get(hashlib.sha256(path).digest())
+        if found is None:
+            return None
+        ready, until = found
+        now_us = self._clock.now_us()
+        return None if ready.stale or until <= now_us or ready.valid_until <= now_us else ready
+
+    async def find(self, path: bytes) -> Ready | None:
+        """The source that is called at a path; None when there is none, or it is off. Raises StoreFailure."""
+        ready = self.known(path)
+        if ready is not None:
+            return ready
+        while True:
+            changes = self._changes
+            now_us = self._clock.now_us()
+            query = self._query(path, now_us)
+            found = None if query is None else await self._store.read(query)
+            if changes == self._changes:
+                break
+        if found is None or found[0].disabled:
+            return None
+        source, until, activity = found
+        ready = self._by_id.get(source.id)
+        if ready is None or ready.stale or ready.valid_until <= now_us:
+            try:
+                ready = Ready(source, now_us, activity)
+            except ValueError:
+                # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
+                return None
+            self._by_id[source.id] = ready
+        if len(self._by_path) >= _REMEMBERED:
+            self._by_path.clear()
+        self._by_path[hashlib.sha256(path).digest()] = (ready, _NEVER_US if until is None else until)
+        return ready
+
+    def changed(self, source_id: str) -> None:
+        """The source was changed or deleted, durably."""
+        self._changes += 1
+        ready = self._by_id.pop(source_id, None)
+        if ready is not None:
+            ready.stale = True
+            self._by_path = {path: found for path, found in self._by_path.items() if not found[0].stale}
+
+    async def note(self) -> None:
+        """Write down what came since the last time. To be called every few seconds."""
+        told = [(ready, more) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
+        if not told:
+            return
+
+        def operation(tx: Transaction) -> None:
+            for ready, more in told:
+                sources.add_activity(tx, ready.source.id, more)
+
+        try:
+            await self._store.write(operation)
+        except RingbackError:
+            # Counts that could not be kept: they are told again with the next ones.
+            for ready, more in told:
+                for index, count in enumerate((more.accepted, more.duplicates, more.rejected, more.ignored)):
+                    ready.counts[index] += count
+
+    async def silent(self) -> list[Source]:
+        """Sources that were not heard for longer than their habit, or than their owner allows; each is told once. Raises StoreFailure."""
+        now_us = self._clock.now_us()
+        found: list[Source] = []
+        after: str | None = ""
+        while after is not None:
+            listed, after = await self._store.read(lambda tx, at=after: self._live(tx, at))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            for source, activity in listed:
+                ready = self._by_id.get(source.id)
+                last_at = activity.last_at if ready is None or ready.last_at is None else ready.last_at
+                if last_at is None or now_us - last_at <= allowed_silence(source, activity.gap_us) or source.disabled:
+                    continue
+                if ready is None:
+                    try:
+                        ready = self._by_id[source.id] = Ready(source, now_us, activity)
+                    except ValueError:
+                        continue
+                if not ready.told_silent:
+                    ready.told_silent = True
+                    log(SOURCE_SILENT, source_id=source.id, silent_s=(now_us - last_at) // SECOND_US)
+                    found.append(source)
+        return found
+
+    def _live(self, tx: Transaction, after: str) -> tuple[list[tuple[Source, Activity]], str | None]:
+        listed = sources.live(tx, self._vault, after, 100)
+        return [(source, sources.activity(tx, source.id)) for source in listed], listed[-1].id if len(listed) == 100 else None
+
+    def _query(self, path: bytes, now_us: int) -> Callable[[Transaction], tuple[Source, int | None, Activity] | None] | None:
+        match = _INGEST.fullmatch(path)
+        if match is not None:
+            source_id, token = match[1].decode(), match[2].decode()
+            return lambda tx: _with_activity(tx, sources.by_token(tx, self._vault, source_id, token, now_us))
+        match = _ROUTE.fullmatch(path)
+        if match is None:
+            return None
+        route = match[1].decode()
+
+        def query(tx: Transaction) -> tuple[Source, int | None, Activity] | None:
+            source = sources.by_route(tx, self._vault, route)
+            return None if source is None else _with_activity(tx, (source, None))
+
+        return query
+
+
+def allowed_silence(source: Source, gap_us: int | None) -> int:
+    """How long a source may be quiet, microseconds."""
+    if source.rules.silence_s is not None:
+        return source.rules.silence_s * SECOND_US
+    return _NEVER_US if gap_us is None else max(_SILENT_LEAST_US, gap_us * SILENT_GAPS)
+
+
+def _with_activity(tx: Transaction, found: Any) -> tuple[Source, int | None, Activity] | None:
+    return None if found is None else (found[0], found[1], sources.activity(tx, found[0].id))
+
+
+def _taken(ready: Ready) -> Activity | None:
+    if not any(ready.counts) and ready.old_secret_at is None:
+        return None
+    accepted, duplicates, rejected, ignored = ready.counts
+    ready.counts = [0, 0, 0, 0]
+    old_secret_at, ready.old_secret_at = ready.old_secret_at, None
+    return Activity(accepted, duplicates, rejected, ignored, ready.last_at, ready.gap_us, old_secret_at)

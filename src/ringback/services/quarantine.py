@@ -1,0 +1,81 @@
+"""What becomes of requests that were not believed? They are kept, bounded, and a person looks at them, drops them or lets them in."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ringback.clock import Clock
+from ringback.errors import NotFound
+from ringback.ids import IdMaker
+from ringback.model.quarantine import CapturedRequest, Quarantined
+from ringback.policy.paging import Page, Walk, cut
+from ringback.services.sources import Sources
+from ringback.services.tokens import Principal
+from ringback.store.base import Store, Transaction
+from ringback.store.operations import quarantine
+from ringback.store.operations.endpoints import Sealer
+
+PREFIX: Final = "quar_"
+# Of one source: days of a provider's retries, and a bound on what strangers can make us keep.
+MAX_ROWS: Final = 1_000
+MAX_BYTES: Final = 32 * 1024 * 1024
+# A larger body is not kept: it could push out everything else.
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+
+
+class Quarantine:
+    """The requests in quarantine; each verb sees those of its caller's sources alone."""
+
+    def __init__(self, store: Store, vault: Sealer, clock: Clock, make_id: IdMaker, sources: Sources) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._ids = make_id
+        self._sources = sources
+
+    async def keep(self, source_id: str, reason: str, detail: str, request: CapturedRequest) -> None:
+        """Keep a request. Raises StoreFailure."""
+        size = len(request.body or b"")
+        if size > MAX_BODY_BYTES:
+            request = msgspec.structs.replace(request, body=None)
+
+        def operation(tx: Transaction) -> None:
+            now_us = self._clock.now_us()
+            item = Quarantined(self._ids.make(PREFIX, now_us), source_id, now_us, reason, detail, size, request)
+            quarantine.insert(tx, self._vault, item, MAX_ROWS, MAX_BYTES)
+
+        await self._store.write(operation)
+
+    async def get(self, who: Principal, app_ref: str | None, source_ref: str, item_id: str) -> Quarantined:
+        """One request. Raises NotFound."""
+
+        def query(tx: Transaction) -> Quarantined:
+            item = quarantine.get(tx, self._vault, self._sources.find(tx, who, app_ref, source_ref).id, item_id)
+            if item is None:
+                raise NotFound
+            return item
+
+        return await self._store.read(query)
+
+    async def page(self, who: Principal, app_ref: str | None, source_ref: str, walk: Walk, reason: str | None) -> Page[Quarantined]:
+        """One page of a source's requests, the newest first. Raises NotFound."""
+
+        def query(tx: Transaction) -> list[Quarantined]:
+            return quarantine.page(tx, self._vault, self._sources.find(tx, who, app_ref, source_ref).id, walk, reason)
+
+        return cut(await self._store.read(query), walk)
+
+    async def drop(self, who: Principal, app_ref: str | None, source_ref: str, item_id: str) -> None:
+        """Forget a request. Raises NotFound."""
+
+        def operation(tx: Transaction) -> None:
+            if not quarantine.delete(tx, self._sources.find(tx, who, app_ref, source_ref).id, item_id):
+                raise NotFound
+
+        await self._store.write(operation)
+
+    async def forget(self, source_id: str, item_id: str) -> None:
+        """Forget a request that was let in."""
+        await self._store.write(lambda tx: quarantine.delete(tx, source_id, item_id))
