@@ -28,7 +28,7 @@ from ringback.model.messages import Message
 from ringback.policy.outcome import Outcome, judge
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory, Entry
-from ringback.store.base import Record, Store
+from ringback.store.base import Bounds, Record, Store
 from ringback.store.operations import deliveries
 from ringback.telemetry.events import ENDPOINT_DISABLED
 from ringback.telemetry.log import log
@@ -40,6 +40,8 @@ LEASE_US: Final = 70 * SECOND_US
 _TURNS: Final = 64
 # Deliveries claimed in one look: 3 ms of the writer's time.
 _CLAIM_MAX: Final = 256
+# Payload bytes after which a claim is large enough: nobody knows their sizes before.
+_CLAIM_BYTES: Final = 1024 * 1024
 # Rows removed in one write when an endpoint is stopped: about 2 ms.
 _DROP_ROWS: Final = 500
 # Seconds until something that the store could not do is tried again.
@@ -413,7 +415,7 @@ class Dispatcher:
     async def _claim_some(self, lane: Lane) -> None:
         woken = lane.woken
         try:
-            found = await self._store.claim(lane.endpoint_id, self._claimable(), self._clock.now_us(), LEASE_US)
+            found = await self._store.claim(lane.endpoint_id, Bounds(self._claimable(), _CLAIM_BYTES), self._clock.now_us(), LEASE_US)
         except RingbackError:
             await asyncio.sleep(_AGAIN_S)
             lane.claiming = False

@@ -79,7 +79,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What one attempt leaves behind: history, and what becomes of the delivery.
 
     `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
-    `ends_pair` also ends a schedule that runs beside this attempt (a manual success).
+    `ends_pair` also ends a schedule that runs beside this attempt (a manual success). A delivery that was ended while it was attempted
+    stays ended: of it only the attempt is kept.
     """
 
     delivery: Delivery
@@ -88,6 +89,13 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     dead: DeadLetter | None = None
     ends_pair: bool = False
     disables_endpoint: bool = False
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """How much a claim may take: so many deliveries, and no more once their payloads make so many bytes (the last one may exceed them)."""
+
+    deliveries: int
+    payload_bytes: int
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -104,18 +112,19 @@ class Store(Protocol):
     """One database. Every write is a group commit: what waits is committed together, and is durable when the caller hears of it."""
 
     def accept(self, acceptance: Acceptance) -> None:
-        """Commit a message with its deliveries; answers through its callbacks, in the order of the calls. Never raises."""
+        """Commit a message with its deliveries; answers through its callbacks, `accepted` in the order of the calls. Never raises."""
         ...
 
     def record(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
         """Commit what attempts have left behind, all or none; `done` hears None, or why nothing was kept.
 
-        May wait some milliseconds for company.
+        StoreFailure: the store is in trouble, and they may be kept later; anything else: they never will. May wait some milliseconds for
+        company.
         """
         ...
 
-    def claim(self, endpoint_id: str, limit: int, now_us: int, lease_us: int) -> Awaitable[Claims]:
-        """Lease up to `limit` due deliveries of one endpoint until `now_us + lease_us`. Raises StoreFailure."""
+    def claim(self, endpoint_id: str, bounds: Bounds, now_us: int, lease_us: int) -> Awaitable[Claims]:
+        """Lease deliveries of one endpoint that are due at `now_us`, for `lease_us` from now. Raises StoreFailure."""
         ...
 
     def renew(self, deliveries: Iterable[Delivery], until_us: int) -> None:

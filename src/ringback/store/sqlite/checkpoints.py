@@ -7,6 +7,7 @@ add more.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -28,6 +29,7 @@ class Checkpoints:
         self._between = between
         self._call = call
         self._running = False
+        self._thread: threading.Thread | None = None
         self.wal_pages = 0
         writer.set_wal_hook(self._committed)
 
@@ -39,8 +41,19 @@ class Checkpoints:
             self._call(self._start)
         return apsw.SQLITE_OK
 
+    async def close(self) -> None:
+        """Wait for a copy that is being made: the file is not let go under it."""
+        while self._thread is not None and self._thread.is_alive():
+            await asyncio.sleep(0.001)
+
     def _start(self) -> None:
-        threading.Thread(target=self._copy, name="ringback-checkpoint", daemon=True).start()
+        self._thread = threading.Thread(target=self._copy, name="ringback-checkpoint", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            # No thread to be had: the next commit asks again.
+            self._thread = None
+            self._running = False
 
     def _copy(self) -> None:
         try:

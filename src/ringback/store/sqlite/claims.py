@@ -1,13 +1,15 @@
 """Which deliveries are in somebody's hands? The leases of the one process that has the file open.
 
 A SQLite file has one server, held by a lock, so a lease need not be written: it ends with the process, which is just when it should.
-(PostgreSQL, with several servers, keeps it in columns.) A claim that nobody renews runs out, should the dispatcher ever lose one.
+(PostgreSQL, with several servers, keeps it in columns.) A claim that nobody renews runs out, should the dispatcher ever lose one; on the
+monotonic clock, or setting the wall clock forward would end all leases at once and send everything twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from ringback.clock import SECOND_US
 from ringback.model.deliveries import Delivery
 
 Key = tuple[int, str, int]
@@ -19,19 +21,20 @@ def key_of(delivery: Delivery) -> Key:
 
 
 class ClaimBook:
-    """Leases by endpoint: key of the delivery -> wall time in microseconds until which it is taken."""
+    """Leases by endpoint: key of the delivery -> monotonic time in seconds until which it is taken."""
 
-    __slots__ = ("_leases",)
+    __slots__ = ("_leases", "_now_s")
 
-    def __init__(self) -> None:
-        self._leases: dict[str, dict[Key, int]] = {}
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
+        self._leases: dict[str, dict[Key, float]] = {}
 
-    def take(self, delivery: Delivery, until_us: int) -> None:
-        """Lease one delivery, or hold its lease longer."""
+    def take(self, delivery: Delivery, lease_us: int) -> None:
+        """Lease one delivery, or hold its lease longer, for so many microseconds from now."""
         leases = self._leases.get(delivery.endpoint_id)
         if leases is None:
             leases = self._leases[delivery.endpoint_id] = {}
-        leases[(delivery.due_at, delivery.message_id, delivery.trigger)] = until_us
+        leases[(delivery.due_at, delivery.message_id, delivery.trigger)] = self._now_s() + lease_us / SECOND_US
 
     def give_back(self, delivery: Delivery) -> None:
         """End one lease; nothing happens when there is none."""
@@ -46,6 +49,7 @@ class ClaimBook:
         for delivery in deliveries:
             self.give_back(delivery)
 
-    def taken(self, endpoint_id: str, now_us: int) -> set[Key]:
+    def taken(self, endpoint_id: str) -> set[Key]:
         """The keys of an endpoint's deliveries that are leased now."""
-        return {key for key, until in self._leases.get(endpoint_id, {}).items() if until > now_us}
+        now_s = self._now_s()
+        return {key for key, until_s in self._leases.get(endpoint_id, {}).items() if until_s > now_s}

@@ -220,7 +220,7 @@ class Committer:
         # After the acceptances, with their leases taken: a claim among the writes must not see a delivery that was handed over as free.
         for acceptance in batch.accepted:
             for delivery in acceptance.claimed:
-                self._book.take(delivery, delivery.due_at + self._lease_us)
+                self._book.take(delivery, self._lease_us)
         until_s = time.perf_counter() + OPERATIONS_S
         for done, write in enumerate(batch.writes, 1):
             self._apply_write(write)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import apsw
 
-from ringback.errors import Unavailable
+from ringback.errors import StoreFailure, Unavailable
 from ringback.store.base import Transaction
 from ringback.store.sqlite.connection import SqliteTransaction, open_reader, translated
 
@@ -60,12 +60,15 @@ class Readers:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._closed = False
         self._threads = [threading.Thread(target=self._run, name=f"ringback-read-{n}", daemon=True) for n in range(THREADS)]
         for thread in self._threads:
             thread.start()
 
     def read(self, query: Callable[[Transaction], Any]) -> asyncio.Future[Any]:
         """Run a query on a snapshot; its result, or what it raised."""
+        if self._closed:
+            raise StoreFailure("the store is closed")
         if self._jobs.qsize() >= _QUEUE:
             raise Unavailable(f"{_QUEUE} queries are waiting already; try again")
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -74,6 +77,7 @@ class Readers:
 
     async def close(self) -> None:
         """End the threads once they have answered what waits."""
+        self._closed = True
         for _ in self._threads:
             self._jobs.put(None)
         while any(thread.is_alive() for thread in self._threads):
@@ -105,7 +109,8 @@ class Readers:
         try:
             return query(SqliteTransaction(connection))
         finally:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

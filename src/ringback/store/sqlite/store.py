@@ -12,7 +12,7 @@ import apsw
 from ringback.clock import Clock
 from ringback.errors import StoreFailure
 from ringback.model.deliveries import Delivery
-from ringback.store.base import Acceptance, Claims, Record, Transaction
+from ringback.store.base import Acceptance, Bounds, Claims, Record, Transaction
 from ringback.store.sqlite import verbs
 from ringback.store.sqlite.checkpoints import Checkpoints
 from ringback.store.sqlite.claims import ClaimBook
@@ -44,12 +44,13 @@ class SqliteStore:
         released: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
-        self._path = path
+        # Absolute from the start: the working directory may change.
+        self._directory = os.path.dirname(os.path.abspath(path))
         self._clock = clock
         self._min_free_disk = min_free_disk
         self._released = released
         self._loop = asyncio.get_running_loop()
-        self._book = ClaimBook()
+        self._book = ClaimBook(clock.monotonic_s)
         self._committer = Committer(connection, self._book, LEASE_US, observe)
         self._in_memory = path == ":memory:"
         self._readers = None if self._in_memory else Readers(path)
@@ -77,12 +78,12 @@ class SqliteStore:
         """Commit what attempts have left behind; see `store.base.Store.record`."""
         self._committer.record(records, done)
 
-    async def claim(self, endpoint_id: str, limit: int, now_us: int, lease_us: int) -> Claims:
+    async def claim(self, endpoint_id: str, bounds: Bounds, now_us: int, lease_us: int) -> Claims:
         """Lease due deliveries of one endpoint; see `store.base.Store.claim`."""
         claimed: list[Delivery] = []
 
         def operation(tx: Transaction) -> Claims:
-            claims = verbs.claim(cast(SqliteTransaction, tx), self._book, endpoint_id, limit, now_us, lease_us)
+            claims = verbs.claim(cast(SqliteTransaction, tx), self._book, endpoint_id, bounds, now_us, lease_us)
             claimed.extend(c.delivery for c in claims.claims)
             return claims
 
@@ -94,8 +95,9 @@ class SqliteStore:
 
     def renew(self, deliveries: Iterable[Delivery], until_us: int) -> None:
         """Hold leases until a later time."""
+        lease_us = until_us - self._clock.now_us()
         for delivery in deliveries:
-            self._book.take(delivery, until_us)
+            self._book.take(delivery, lease_us)
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
         """Give leases back."""
@@ -118,11 +120,20 @@ class SqliteStore:
         if self._readers is not None:
             await self._readers.close()
         await self._committer.close()
-        self._connection.close()
-        self._released()
+        if self._checkpoints is not None:
+            await self._checkpoints.close()
+        try:
+            self._connection.close()
+        finally:
+            self._released()
 
     def _look_at_space(self) -> None:
-        space = os.statvfs(os.path.dirname(os.path.abspath(self._path)))
+        self._space_timer = self._loop.call_later(_SPACE_EVERY_S, self._look_at_space)
+        try:
+            space = os.statvfs(self._directory)
+        except OSError:
+            # Nothing is known now; what was known last stands.
+            return
         free = space.f_bavail * space.f_frsize
         was_low = self._low_space is not None
         if free < self._min_free_disk:
@@ -136,4 +147,3 @@ class SqliteStore:
             if was_low:
                 log(DISK_RECOVERED, free_bytes=free)
             self._low_space = None
-        self._space_timer = self._loop.call_later(_SPACE_EVERY_S, self._look_at_space)

@@ -11,16 +11,14 @@ import msgspec
 from ringback.errors import Conflict
 from ringback.model.deliveries import AttemptStatus, Claim, Delivery, Trigger
 from ringback.model.messages import Message
-from ringback.store.base import Acceptance, Claims, Record
-from ringback.store.sqlite.claims import ClaimBook, key_of
+from ringback.store.base import Acceptance, Bounds, Claims, Record
+from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction
 
 # Attempts are counted per minute; this many microseconds are one.
 _MINUTE_US: Final = 60_000_000
 # Payloads with the contract's default retention (90 days) go with their history, and need no entry of their own.
 _DEFAULT_LIFE_US: Final = 90 * 86_400 * 1_000_000
-# A retried delivery waits under this state (CHECK constraint of the schema; policy.transitions).
-_RETRYING: Final = "retrying"
 
 _MARK = (
     "INSERT INTO idempotency (key, expires_at, status, app_id, message_id) VALUES (?, ?, 202, ?, ?) "
@@ -39,6 +37,10 @@ _SEQUENCE = (
 )
 _DELIVERY = (
     "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_RETRY = (
+    "UPDATE delivery SET due_at = ?, attempts = ?, state = 'retrying' "
+    "WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?"
 )
 _UNDELIVER = "DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?"
 _ATTEMPT = (
@@ -62,10 +64,13 @@ _PAIR_ENDS = (
 )
 _DISABLE = "UPDATE endpoint SET disabled = 1, updated_at = ? WHERE id = ? AND disabled = 0"
 _DUE = (
-    "SELECT d.due_at, d.message_id, d.trigger, d.app_id, d.sequence, d.attempts, m.event_type, m.created_at, m.expires_at, "
-    "m.content_type, m.raw, "
-    "m.event_id, m.payload, m.headers FROM delivery d LEFT JOIN message m ON m.app_id = d.app_id AND m.id = d.message_id "
-    "WHERE d.endpoint_id = ? ORDER BY d.due_at, d.message_id, d.trigger LIMIT ?"
+    "SELECT due_at, message_id, trigger, app_id, sequence, attempts FROM delivery WHERE endpoint_id = ? "
+    "ORDER BY due_at, message_id, trigger LIMIT ?"
+)
+# One row for each key, also where the message is gone.
+_CARRIED = (
+    "SELECT m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, m.event_id, m.payload, m.headers "
+    "FROM (SELECT 1) LEFT JOIN message m ON m.app_id = ? AND m.id = ?"
 )
 
 
@@ -155,13 +160,16 @@ def _number(tx: SqliteTransaction, fresh: Sequence[Acceptance]) -> list[tuple[An
 def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
     """Write what attempts leave behind."""
     tx.executemany(_ATTEMPT, [_attempt_row(r) for r in records])
-    tx.executemany(_UNDELIVER, [_delivery_key(r.delivery) for r in records])
+    # A row that somebody ended meanwhile (the endpoint is off, another attempt succeeded) is gone for good: it is moved, never made again.
     retries = [_retry_row(r) for r in records if r.next_due_at is not None]
     if retries:
-        tx.executemany(_DELIVERY, retries)
+        tx.executemany(_RETRY, retries)
+    finished = [_delivery_key(r.delivery) for r in records if r.next_due_at is None and r.dead is None]
+    if finished:
+        tx.executemany(_UNDELIVER, finished)
     tx.executemany(_COUNT, _counts(records))
     for r in records:
-        if r.dead is not None:
+        if r.dead is not None and tx.run(_UNDELIVER, _delivery_key(r.delivery)):
             d = r.dead
             tx.execute(
                 _DEAD,
@@ -179,8 +187,7 @@ def _delivery_key(d: Delivery) -> tuple[Any, ...]:
 
 
 def _retry_row(r: Record) -> tuple[Any, ...]:
-    d = r.delivery
-    return (d.endpoint_id, r.next_due_at, d.message_id, d.trigger, d.app_id, d.sequence, d.attempts + 1, _RETRYING)
+    return (r.next_due_at, r.delivery.attempts + 1, *_delivery_key(r.delivery))
 
 
 def _attempt_row(r: Record) -> tuple[Any, ...]:
@@ -227,49 +234,44 @@ def discard(tx: SqliteTransaction, deliveries: Iterable[Delivery]) -> None:
     tx.executemany(_UNDELIVER, [_delivery_key(d) for d in deliveries])
 
 
-def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, limit: int, now_us: int, lease_us: int) -> Claims:
+def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Bounds, now_us: int, lease_us: int) -> Claims:
     """Lease what is due, oldest first; a walk along the key of the live deliveries from its start."""
-    taken = book.taken(endpoint_id, now_us)
-    claims: list[Claim] = []
+    taken = book.taken(endpoint_id)
+    due: list[Delivery] = []
     next_due_at: int | None = None
-    for row in tx.execute(_DUE, (endpoint_id, limit + len(taken) + 1)):
-        (
-            due_at,
-            message_id,
-            trigger,
-            app_id,
-            sequence,
-            attempts,
-            event_type,
-            created_at,
-            expires_at,
-            content_type,
-            raw,
-            event_id,
-            payload,
-            headers,
-        ) = row
-        delivery = Delivery(endpoint_id, message_id, app_id, due_at, sequence, attempts, Trigger(trigger))
-        if key_of(delivery) in taken:
+    for due_at, message_id, trigger, app_id, sequence, attempts in tx.execute(_DUE, (endpoint_id, bounds.deliveries + len(taken) + 1)):
+        if (due_at, message_id, trigger) in taken:
             continue
-        if due_at > now_us or len(claims) == limit:
+        if due_at > now_us or len(due) == bounds.deliveries:
             next_due_at = due_at
             break
-        if created_at is None or expires_at <= now_us:
-            payload = None
-        message = Message(
-            message_id,
-            app_id,
-            event_type or "",
-            payload,
-            created_at or 0,
-            expires_at or 0,
-            content_type or "",
-            bool(raw),
-            event_id=event_id,
-            headers=headers,
-        )
-        claims.append(Claim(delivery, message))
-    for c in claims:
-        book.take(c.delivery, now_us + lease_us)
+        due.append(Delivery(endpoint_id, message_id, app_id, due_at, sequence, attempts, Trigger(trigger)))
+    claims: list[Claim] = []
+    left = bounds.payload_bytes
+    for delivery, row in zip(due, tx.executemany(_CARRIED, [(d.app_id, d.message_id) for d in due]), strict=False):
+        claims.append(Claim(delivery, _carried(delivery, row, now_us)))
+        book.take(delivery, lease_us)
+        left -= len(row[6] or b"")
+        if left <= 0:
+            break
+    if len(claims) < len(due):
+        next_due_at = due[len(claims)].due_at
     return Claims(claims, next_due_at)
+
+
+def _carried(delivery: Delivery, row: tuple[Any, ...], now_us: int) -> Message:
+    event_type, created_at, expires_at, content_type, raw, event_id, payload, headers = row
+    if created_at is None or expires_at <= now_us:
+        payload = None
+    return Message(
+        delivery.message_id,
+        delivery.app_id,
+        event_type or "",
+        payload,
+        created_at or 0,
+        expires_at or 0,
+        content_type or "",
+        bool(raw),
+        event_id=event_id,
+        headers=headers,
+    )
