@@ -12,12 +12,8 @@ from collections.abc import Callable, Iterable
 from ringback.clock import SECOND_US
 from ringback.model.deliveries import Delivery
 
+# What tells a delivery from the others of its endpoint: its place in the order of claims (due_at, message_id, trigger).
 Key = tuple[int, str, int]
-
-
-def key_of(delivery: Delivery) -> Key:
-    """What tells this delivery from the others of its endpoint: its place in the order of claims."""
-    return (delivery.due_at, delivery.message_id, delivery.trigger)
 
 
 class ClaimBook:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -67,10 +67,8 @@ _DUE = (
     "SELECT due_at, message_id, trigger, app_id, sequence, attempts FROM delivery WHERE endpoint_id = ? "
     "ORDER BY due_at, message_id, trigger LIMIT ?"
 )
-# One row for each key, also where the message is gone.
 _CARRIED = (
-    "SELECT m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, m.event_id, m.payload, m.headers "
-    "FROM (SELECT 1) LEFT JOIN message m ON m.app_id = ? AND m.id = ?"
+    "SELECT event_type, created_at, expires_at, content_type, raw, event_id, payload, headers FROM message WHERE app_id = ? AND id = ?"
 )
 
 
@@ -229,11 +227,6 @@ def _counts(records: Sequence[Record]) -> list[tuple[Any, ...]]:
     return [(endpoint_id, minute, *n) for (endpoint_id, minute), n in totals.items()]
 
 
-def discard(tx: SqliteTransaction, deliveries: Iterable[Delivery]) -> None:
-    """Remove live deliveries that nobody will attempt again."""
-    tx.executemany(_UNDELIVER, [_delivery_key(d) for d in deliveries])
-
-
 def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Bounds, now_us: int, lease_us: int) -> Claims:
     """Lease what is due, oldest first; a walk along the key of the live deliveries from its start."""
     taken = book.taken(endpoint_id)
@@ -248,10 +241,12 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Boun
         due.append(Delivery(endpoint_id, message_id, app_id, due_at, sequence, attempts, Trigger(trigger)))
     claims: list[Claim] = []
     left = bounds.payload_bytes
-    for delivery, row in zip(due, tx.executemany(_CARRIED, [(d.app_id, d.message_id) for d in due]), strict=False):
-        claims.append(Claim(delivery, _carried(delivery, row, now_us)))
+    for delivery in due:
+        # One by one, not joined to the walk: what is taken already, and what is too much, is not read for nothing.
+        message = _carried(tx, delivery, now_us)
+        claims.append(Claim(delivery, message))
         book.take(delivery, lease_us)
-        left -= len(row[6] or b"")
+        left -= len(message.payload or b"")
         if left <= 0:
             break
     if len(claims) < len(due):
@@ -259,19 +254,22 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Boun
     return Claims(claims, next_due_at)
 
 
-def _carried(delivery: Delivery, row: tuple[Any, ...], now_us: int) -> Message:
-    event_type, created_at, expires_at, content_type, raw, event_id, payload, headers = row
-    if created_at is None or expires_at <= now_us:
-        payload = None
-    return Message(
-        delivery.message_id,
-        delivery.app_id,
-        event_type or "",
-        payload,
-        created_at or 0,
-        expires_at or 0,
-        content_type or "",
-        bool(raw),
-        event_id=event_id,
-        headers=headers,
-    )
+def _carried(tx: SqliteTransaction, delivery: Delivery, now_us: int) -> Message:
+    """The message of a delivery; its payload is None when it is gone, or the whole message is."""
+    for event_type, created_at, expires_at, content_type, raw, event_id, payload, headers in tx.execute(
+        _CARRIED, (delivery.app_id, delivery.message_id)
+    ):
+        shown = payload if expires_at > now_us else None
+        return Message(
+            delivery.message_id,
+            delivery.app_id,
+            event_type,
+            shown,
+            created_at,
+            expires_at,
+            content_type,
+            bool(raw),
+            event_id=event_id,
+            headers=headers,
+        )
+    return Message(delivery.message_id, delivery.app_id, "", None, 0, 0)
