@@ -27,7 +27,6 @@ from ringback.errors import RingbackError, Unavailable
 from ringback.model.applications import TokenKind
 from ringback.model.messages import Message
 from ringback.services.idempotency import Idempotency, StoredAnswer, digest
-from ringback.services.intake import Answers
 from ringback.services.tokens import Principal, Tokens
 
 # All of a request's head: twice what nginx and Apache allow by default (8 KiB a line, 32 KiB in all), for long tokens and query strings.
@@ -167,9 +166,9 @@ class HotCycle:
             if entry is None:
                 self.door.loop.create_task(self._find_and_publish(body))
                 return
-            publisher.intake.accept(entry, new, publisher.mark(self.key), Answers(self._accepted, self._repeated, self._refused))
+            publisher.intake.accept(entry, new, publisher.mark(self.key), self)
         except RingbackError as error:
-            self._refused(error)
+            self.refused(error)
 
     async def _find_and_publish(self, body: bytes) -> None:
         # The application was changed between the head and the body of this request.
@@ -177,28 +176,31 @@ class HotCycle:
         try:
             new, _ = new_message(body, publisher.clock.now_us())
             entry = await publisher.directory.find(self.principal.org_id, self.route.app_ref)
-            publisher.intake.accept(entry, new, publisher.mark(self.key), Answers(self._accepted, self._repeated, self._refused))
+            publisher.intake.accept(entry, new, publisher.mark(self.key), self)
         except RingbackError as error:
-            self._refused(error)
+            self.refused(error)
 
-    def _accepted(self, message: Message) -> None:
+    def accepted(self, message: Message) -> None:
+        """The message is durable."""
         body = render_message(message, self.route.with_content)
         if self.key is not None:
             self.door.way.idempotency.flights.finish(self.key, StoredAnswer(202, body))
         self._answer(202, body)
 
-    def _repeated(self, message_id: str) -> None:
+    def repeated(self, message_id: str) -> None:
+        """The key made this message before."""
         self.door.loop.create_task(self._repeat(message_id))
 
     async def _repeat(self, message_id: str) -> None:
         try:
             message = await self.door.way.publisher.messages.get(self.principal, self.route.app_ref, message_id, content=True)
         except RingbackError as error:
-            self._refused(error)
+            self.refused(error)
         else:
-            self._accepted(message)
+            self.accepted(message)
 
-    def _refused(self, error: Exception) -> None:
+    def refused(self, error: Exception) -> None:
+        """Nothing was kept."""
         if self.key is not None:
             self.door.way.idempotency.flights.finish(self.key, None)
         self.refuse(error if isinstance(error, RingbackError) else Unavailable("the message could not be stored; try again"))

@@ -6,6 +6,7 @@ Works with callbacks, not tasks: at full speed it runs some thousands of times a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -40,8 +41,24 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
 Admit = Callable[[Transaction, Acceptance], str | None]
 
 
-class Answers(msgspec.Struct, frozen=True):
+class Answering(Protocol):
     """Where the result goes: exactly one of these is called, later, on the loop."""
+
+    def accepted(self, message: Message) -> None:
+        """It is durable."""
+        ...
+
+    def repeated(self, message_id: str) -> None:
+        """The message of that id was made by the same idempotency key before."""
+        ...
+
+    def refused(self, error: Exception) -> None:
+        """Nothing was kept."""
+        ...
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """`Answering` made of functions."""
 
     accepted: Callable[[Message], None]
     repeated: Callable[[str], None]
@@ -49,7 +66,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 class _Pending(Acceptance):
-    answers: Answers | None = None
+    answers: Answering | None = None
 
 
 class Intake:
@@ -69,7 +86,7 @@ class Intake:
         """Messages that wait for their commit."""
         return self._pending
 
-    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answers, admit: Admit | None = None) -> None:
+    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering, admit: Admit | None = None) -> None:
         """Store a message for all endpoints that want it. Raises Unavailable when the server is shutting down."""
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
