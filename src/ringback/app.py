@@ -11,6 +11,7 @@ import contextlib
 import gc
 import os
 import random
+import resource
 import secrets
 import signal
 import socket
@@ -24,8 +25,10 @@ import uvicorn
 from ringback import __version__
 from ringback.api import attempts as attempts_api
 from ringback.api import dead_letters as dead_letters_api
+from ringback.api import ingest as ingest_api
 from ringback.api import messages as messages_api
 from ringback.api import operator, publish
+from ringback.api import quarantine as quarantine_api
 from ringback.api import sources as sources_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
@@ -44,7 +47,6 @@ from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
 from ringback.errors import OperatorError
 from ringback.gateway.app import Gateway
-from ringback.gateway.receiver import Keys, Receiver
 from ringback.ids import IdMaker
 from ringback.policy.addresses import AddressPolicy
 from ringback.policy.retry import RetryPolicy
@@ -60,6 +62,8 @@ from ringback.services.idempotency import Idempotency
 from ringback.services.intake import Intake
 from ringback.services.messages import Messages
 from ringback.services.quarantine import Quarantine
+from ringback.services.receiving import NoFetching, Receiver
+from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
 from ringback.services.tokens import Tokens
 from ringback.store.opening import database_path, open_store
@@ -71,6 +75,8 @@ from ringback.telemetry.log import configure_logging, log
 from ringback.telemetry.loop_lag import watch_loop
 from ringback.telemetry.prometheus import Exposition, Metrics
 
+# Connections of clients and to endpoints (at most 4,096 of these), and some files.
+_FILES: Final = 16_384
 # Connections that may wait to be accepted: a burst of clients that all reconnect at once.
 _BACKLOG: Final = 2_048
 # New objects before the collector looks at the young ones, and how many such looks before it looks at older ones.
@@ -88,8 +94,17 @@ def run(settings: Settings) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    _allow_files()
     with asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner:
         return runner.run(_serve(settings))
+
+
+def _allow_files() -> None:
+    """Take as many file descriptors as the system gives: each connection is one, and many systems start with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, _FILES) if hard != resource.RLIM_INFINITY else _FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _loop_factory(wanted: bool) -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -251,7 +266,8 @@ class Server:
         wait_s = settings.idempotency_wait.total_seconds()
         self._sources = SourceDirectory(store, vault, clock)
         sources = Sources(store, vault, clock, make_id, self._sources, self._directory, secrets.randbits)
-        receiver = Receiver(self._intake, self._directory, Quarantine(store, vault, clock, make_id, sources), sources, Keys(), clock)
+        quarantine = Quarantine(store, vault, clock, make_id, sources)
+        receiver = Receiver(self._intake, self._directory, quarantine, sources, NoFetching(), clock)
         self._urls = sources_api.Urls(settings.public_url)
         api = build(
             services,
@@ -265,6 +281,8 @@ class Server:
                 *dead_letters_api.routes(DeadLetters(store, clock, self._dispatcher)),
                 *operator.routes(self.tokens, self.operator_token),
                 *sources_api.routes(sources, self._urls),
+                *ingest_api.routes(sources, services.endpoints, self._urls),
+                *quarantine_api.routes(sources, quarantine, Releases(sources, quarantine, receiver, clock)),
             ],
         )
         self._api = Gateway(receiver, self._sources, reader, clock, api, trusted=settings.trusted_proxies, public_url=settings.public_url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from ringback.clock import Clock
@@ -15,10 +15,10 @@ from ringback.telemetry.log import log
 
 T = TypeVar("T")
 
-# Rows in a slice: 1 to 3 ms.
-_SLICE: Final = 100
-# Seconds between two slices: leaves nine tenths of the writer to others.
-_PAUSE_S: Final = 0.02
+# Rows in a slice: 1 to 2 ms.
+_SLICE: Final = 200
+# Seconds between two slices: leaves nine tenths of the writer to others, and removes twice what comes in at full speed.
+_PAUSE_S: Final = 0.01
 # Seconds between two sweeps; an expired payload is never shown even before it is swept, so minutes do no harm.
 SWEEP_EVERY_S: Final = 60.0
 
@@ -33,17 +33,26 @@ class Sweeper:
 
     async def run(self) -> None:
         """Sweep every minute until cancelled. A store that fails is tried again a minute later."""
+        # Keys lie in the order of a hash, so all of them must be walked: that takes long, and must not hold up the rest.
+        await asyncio.gather(self._for_ever(self.sweep), self._for_ever(self.sweep_keys))
+
+    async def _for_ever(self, sweep: Callable[[], Awaitable[int]]) -> None:
         while True:
             try:
-                if rows := await self.sweep():
+                if rows := await sweep():
                     log(RETENTION_SWEPT, rows=rows)
             except RingbackError:
                 # The store has told the log what ails it.
                 pass
             await asyncio.sleep(SWEEP_EVERY_S)
 
+    async def sweep_keys(self) -> int:
+        """Remove idempotency keys that have expired; how many."""
+        now_us = self._clock.now_us()
+        return await self._walk(b"", lambda tx, after: retention.purge_idempotency(tx, now_us, _SLICE, after))
+
     async def sweep(self) -> int:
-        """Remove everything that is past its time now; how many rows."""
+        """Remove all else that is past its time now; how many rows."""
         now_us = self._clock.now_us()
         before_us = now_us - self._history_us
         removed = await self._all(lambda tx: retention.expire_payloads(tx, now_us, _SLICE))
@@ -53,7 +62,6 @@ class Sweeper:
         removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
         removed += await self._walk("", lambda tx, after: retention.purge_counts(tx, before_us, _SLICE, after))
-        removed += await self._walk(b"", lambda tx, after: retention.purge_idempotency(tx, now_us, _SLICE, after))
         return removed + await self._abandoned()
 
     async def _all(self, purge: Callable[[Transaction], int]) -> int:
