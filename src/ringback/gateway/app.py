@@ -14,11 +14,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ringback.clock import Clock
 from ringback.errors import Unavailable
-from ringback.gateway.judging import Refusal
-from ringback.gateway.receiver import Header, Receiver, Reply
 from ringback.policy.addresses import Network
 from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
+from ringback.services.judging import Refusal
+from ringback.services.receiving import Header, Receiver, Reply
 from ringback.signing.handshake import answer_handshake
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest

@@ -8,7 +8,7 @@ from typing import Final
 
 from ringback.model.sources import OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
-from ringback.policy.validation import Problem
+from ringback.policy.validation import Problem, is_sensitive
 from ringback.signing.handshake import Knowledge
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
@@ -97,11 +97,23 @@ def schemes_of(source_type: str, verification: Verification) -> tuple[Scheme, ..
 
 def dropped_headers(source: Source) -> frozenset[bytes]:
     """Headers that are not passed on to endpoints: those of the connection, and credentials that prove the sender to us."""
-    names = set(_CREDENTIALS | _NOT_PASSED)
+    return frozenset(name.encode() for name in credentials(source) | _NOT_PASSED)
+
+
+def credentials(source: Source) -> frozenset[str]:
+    """Headers, in lower case, that hold a secret itself rather than something signed with it."""
+    names = set(_CREDENTIALS)
     for scheme in schemes_of(source.type, source.verification):
         if isinstance(scheme, Token):
             names.update(place.partition(":")[2].lower() for place in scheme.places if place.startswith("header:"))
-    return frozenset(name.encode() for name in names)
+    return frozenset(names)
+
+
+def shown_headers(source: Source, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    """The headers of a request as a person may see them: credentials masked."""
+    secret = credentials(source)
+    decoded = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return [(name, "***" if name in secret or is_sensitive(name) else value) for name, value in decoded]
 
 
 def knowledge(verification: Verification, now_us: int) -> Knowledge:

@@ -35,6 +35,8 @@ _SILENT_LEAST_US: Final = 600 * SECOND_US
 # An old secret that still matches is told once in so many microseconds (an hour), not with each request.
 _TELL_EVERY_US: Final = 3_600 * SECOND_US
 
+_NO_ACTIVITY: Final = Activity()
+
 # `{source_id}/in/{token}` below the ingest prefix, or a readable route.
 _INGEST: Final = re.compile(rb"/ingest/api/v1/source/([A-Za-z0-9_-]{1,80})/in/([A-Za-z0-9]{1,80})/?")
 _ROUTE: Final = re.compile(rb"/((?:webhooks|hooks)/[A-Za-z0-9_.-]{1,64})/?")
@@ -69,7 +71,7 @@ class Ready:
         "verifier",
     )  # fmt: skip
 
-    def __init__(self, source: Source, now_us: int, activity: Activity) -> None:
+    def __init__(self, source: Source, now_us: int, activity: Activity = _NO_ACTIVITY) -> None:
         self.source = source
         self.row: Provider | None = rules_of.provider_of(source.type)
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)

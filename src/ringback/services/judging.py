@@ -81,7 +81,7 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -
     return _taken(ready, request, verdict, now_us, ())
 
 
-def release(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, received_us: int, *, believe: bool) -> Decision:
+def released(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, received_us: int, *, believe: bool) -> Decision:
     """Decide about a request in quarantine: as of when it came, since it may have waited for days.
 
     `believe` takes it in without verification: a person has looked at it.

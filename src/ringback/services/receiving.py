@@ -1,26 +1,27 @@
-"""What follows from a decision? Events are stored, refusals kept, handshakes answered; the sender hears of it once it is durable."""
+"""What follows from a request of a provider? Events are stored, refusals kept; the sender hears of it once it is durable."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError, StoreFailure, Unavailable
-from ringback.gateway.judging import Asked, Decision, Ignored, NewEvent, Refusal, Taken, judge
 from ringback.model.messages import Message
-from ringback.model.quarantine import CapturedRequest
+from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
-from ringback.services.intake import Answers, Intake
+from ringback.services.intake import Admit, Answers, Intake
+from ringback.services.judging import Asked, Decision, Ignored, NewEvent, Refusal, Taken, judge, released
 from ringback.services.quarantine import Quarantine
 from ringback.services.sources import Sources
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
+from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.store.base import Acceptance, Transaction
 from ringback.store.operations import deduplication
@@ -47,20 +48,32 @@ DENIED: Final = Reply(401)
 OK: Final = Reply(200, (_JSON,), b"{}")
 
 
-class Keys(KeySource):
-    """Keys of providers that publish them."""
+class Keys(KeySource, Protocol):
+    """Keys of providers that publish them: fetched through the guard, from the providers' own hosts, and remembered."""
 
     async def fetch(self, ref: KeyRef) -> None:
         """Get a key, so that `key` has it. Raises KeyUnavailable."""
-        raise KeyUnavailable(ref)
+        ...
 
     async def visit(self, url: str) -> bool:
         """GET a URL that a provider asked us to visit; was it answered 2xx?"""
-        return False
+        ...
+
+
+class NoFetching:
+    """Keys where nothing may be fetched."""
 
     def key(self, ref: KeyRef) -> bytes:
-        """The key, if it is at hand. Raises KeyUnavailable."""
+        """Raises KeyUnavailable."""
         raise KeyUnavailable(ref)
+
+    async def fetch(self, ref: KeyRef) -> None:
+        """Raises KeyUnavailable."""
+        raise KeyUnavailable(ref)
+
+    async def visit(self, url: str) -> bool:
+        """Never."""
+        return False
 
 
 class Receiver:
@@ -103,6 +116,29 @@ class Receiver:
             except KeyUnavailable as missing:
                 await self._keys.fetch(missing.ref)
         return judge(ready, request, self._clock.now_us(), self._keys)
+
+    async def release(self, ready: Ready, item: Quarantined, *, believe: bool) -> Refusal | list[str]:
+        """Let a request out of quarantine, verified as of when it came, or believed as it is: the ids of its messages, or why not.
+
+        Raises Unavailable when it could not be stored.
+        """
+        captured = item.request
+        if captured.body is None:
+            return Refusal("body_not_kept", "the body was too large to be kept; ask the provider to send the event again")
+        request = InboundRequest(Headers(captured.headers, lowered=True), captured.body, captured.method.encode("latin-1"), captured.url)
+        for left in range(_MAX_FETCHES, -1, -1):
+            try:
+                decision = released(ready, request, self._clock.now_us(), self._keys, item.received_at, believe=believe)
+                break
+            except KeyUnavailable as missing:
+                if not left:
+                    raise
+                await self._keys.fetch(missing.ref)
+        if isinstance(decision, Refusal):
+            return decision
+        ids = await self.store(ready, decision.events) if isinstance(decision, Taken) else []
+        await self._quarantine.forget(ready.source.id, item.id)
+        return ids
 
     async def refuse(self, ready: Ready, refusal: Refusal, request: InboundRequest, remote: str) -> Reply:
         """Keep a request that was not believed, unless there are too many of them, and answer it."""
@@ -162,28 +198,30 @@ class Receiver:
             pending.done(message_id)
 
         try:
-            self._intake.accept(entry, event.new, None, Answers(accepted, repeated, pending.failed), self._admit(ready, event))
+            self._intake.accept(entry, event.new, None, Answers(accepted, repeated, pending.failed), _admission(ready, event))
         except RingbackError as error:
             pending.failed(error)
 
-    def _admit(self, ready: Ready, event: NewEvent) -> Callable[[Transaction, Acceptance], str | None] | None:
-        key = event.key
-        if key is None:
-            return None
-        source_id, window_us = ready.source.id, ready.source.rules.deduplication.window_s * SECOND_US
 
-        def admit(tx: Transaction, acceptance: Acceptance) -> str | None:
-            message = acceptance.message
-            now_us = message.created_at
-            claimed = deduplication.claim(tx, source_id, key, event.body, message.id, now_us + window_us, now_us)
-            if claimed.first is not None:
-                return claimed.first
-            if claimed.conflict and message.origin is not None:
-                origin = msgspec.structs.replace(message.origin, flags=(*message.origin.flags, CONFLICT))
-                acceptance.message = msgspec.structs.replace(message, origin=origin)
-            return None
+def _admission(ready: Ready, event: NewEvent) -> Admit | None:
+    """Claims the event for its message, in the transaction that keeps both."""
+    key = event.key
+    if key is None:
+        return None
+    source_id, window_us = ready.source.id, ready.source.rules.deduplication.window_s * SECOND_US
 
-        return admit
+    def admit(tx: Transaction, acceptance: Acceptance) -> str | None:
+        message = acceptance.message
+        now_us = message.created_at
+        claimed = deduplication.claim(tx, source_id, key, event.body, message.id, now_us + window_us, now_us)
+        if claimed.first is not None:
+            return claimed.first
+        if claimed.conflict and message.origin is not None and CONFLICT not in message.origin.flags:
+            origin = msgspec.structs.replace(message.origin, flags=(*message.origin.flags, CONFLICT))
+            acceptance.message = msgspec.structs.replace(message, origin=origin)
+        return None
+
+    return admit
 
 
 class Pending:

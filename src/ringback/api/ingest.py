@@ -1,0 +1,316 @@
+"""The ingest operations of the contract: sources with an application of their own, and its endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final
+
+import msgspec
+
+from ringback.api.auth import Access
+from ringback.api.bodies import Alias, Body
+from ringback.api.endpoints import EndpointHeadersOut, EndpointSecretOut
+from ringback.api.endpoints import is_cursor as is_endpoint_cursor
+from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.api.sources import RotateTokenOut, Urls, is_cursor
+from ringback.clock import rfc3339
+from ringback.errors import FieldProblem, InvalidField
+from ringback.model.endpoints import Endpoint
+from ringback.model.sources import Source
+from ringback.policy import validation
+from ringback.policy.sources import GENERIC, OPTIONAL_SECRET
+from ringback.policy.validation import Name, Rate, Rule, Url
+from ringback.services.endpoints import UID, Created, EndpointHeadersIn, EndpointIn, Endpoints, EndpointSecretRotateIn, EndpointUpsertIn
+from ringback.services.sources import SourceIn, Sources, uid_rule
+from ringback.signing.providers.ingest import INGEST_TYPES
+from ringback.signing.secret import shown as shown_secret
+
+_LIST: Final = "/ingest/api/v1/source"
+_ONE: Final = _LIST + "/{source_id}"
+_ENDPOINTS: Final = _ONE + "/endpoint"
+_ENDPOINT: Final = _ENDPOINTS + "/{endpoint_id}"
+# Types of the contract that nobody could tell how to verify, and the one that is no provider at all.
+_UNBUILT: Final = ("checkbook", "cron", "merge", "nango", "openclaw", "orum-io", "panda-doc", "port-io", "rutter", "vgs")
+
+
+class ConfigIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What the types of sources ask for, all together; each has its own few."""
+
+    secret: str | None = None
+    verify_token: str | None = None
+    public_key: str | None = None
+    client_id: str | None = None
+    timestamp_grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] | None = None
+
+
+class IngestSourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A whole source, as it should be."""
+
+    name: Annotated[str, msgspec.Meta(min_length=2, max_length=256)]
+    type: str
+    config: ConfigIn | None = None
+    uid: str | None = None
+    metadata: dict[str, str] | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {"name": validation.text, "uid": uid_rule, "metadata": validation.metadata}
+
+
+class IngestSourceOut(msgspec.Struct, frozen=True, rename="camel"):
+    """A source as clients see it; secrets are never shown."""
+
+    id: str
+    uid: str | None
+    name: str
+    ingest_url: str
+    type: str
+    config: dict[str, str]
+    metadata: dict[str, str]
+    created_at: str
+    updated_at: str
+
+
+class ListResponseIngestSourceOut(ListOut[IngestSourceOut], frozen=True, rename="camel"):
+    """One page of sources."""
+
+
+class IngestEndpointUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An endpoint of a source: as others, without conditions on types and channels."""
+
+    url: Url
+    description: str = ""
+    uid: Name | None = None
+    disabled: bool | None = None
+    metadata: dict[str, str] | None = None
+    throttle_rate: Rate | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "url": validation.url,
+        "description": validation.text,
+        "uid": UID,
+        "metadata": validation.metadata,
+    }
+
+
+class IngestEndpointIn(IngestEndpointUpsertIn, frozen=True, kw_only=True, rename="camel"):
+    """A new one, with its secret (None: make one) and its headers."""
+
+    secret: str | None = None
+    headers: dict[str, str] | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        **IngestEndpointUpsertIn.RULES,
+        "secret": validation.secret,
+        "headers": validation.headers,
+    }
+
+
+class IngestEndpointOut(msgspec.Struct, frozen=True, rename="camel"):
+    """An endpoint of a source as clients see it."""
+
+    id: str
+    url: str
+    description: str
+    uid: str | None
+    disabled: bool
+    metadata: dict[str, str]
+    throttle_rate: int | None
+    rate_limit: int | None
+    created_at: str
+    updated_at: str
+
+
+class ListResponseIngestEndpointOut(ListOut[IngestEndpointOut], frozen=True, rename="camel"):
+    """One page of endpoints."""
+
+
+_ALIASES: Final = {"rateLimit": Alias("throttleRate")}
+SOURCE_IN: Final = Body(IngestSourceIn)
+ENDPOINT_IN: Final = Body(IngestEndpointIn, _ALIASES)
+ENDPOINT_UPSERT_IN: Final = Body(IngestEndpointUpsertIn, _ALIASES)
+ROTATE_IN: Final = Body(EndpointSecretRotateIn)
+HEADERS_IN: Final = Body(EndpointHeadersIn)
+
+
+def wanted_source(given: IngestSourceIn) -> SourceIn:
+    """The source that a request describes. Raises InvalidField."""
+    config = given.config or ConfigIn()
+    if given.type in _UNBUILT or (given.type != GENERIC and given.type not in INGEST_TYPES):
+        known = ", ".join(sorted((GENERIC, *INGEST_TYPES)))
+        raise InvalidField(FieldProblem(("body", "type"), f"sources of type {given.type!r} are not built; use one of {known}"))
+    secret = config.public_key if given.type == "telnyx" else config.client_id if given.type == "adobe-sign" else config.secret
+    if secret is None and given.type not in OPTIONAL_SECRET and given.type != GENERIC:
+        field = {"telnyx": "publicKey", "adobe-sign": "clientId"}.get(given.type, "secret")
+        raise InvalidField(FieldProblem(("body", "config", field), f"a source of type {given.type} cannot verify anything without it"))
+    if given.type == "meta" and not config.verify_token:
+        raise InvalidField(FieldProblem(("body", "config", "verifyToken"), "the field is missing; it is required"))
+    return SourceIn(
+        name=given.name,
+        type=given.type,
+        uid=given.uid,
+        metadata=given.metadata,
+        verify="none" if secret is None else "signature",
+        secrets=() if secret is None else (secret,),
+        verify_token=config.verify_token or "",
+        tolerance_s=config.timestamp_grace_seconds if given.type == "tailscale" else None,
+    )
+
+
+def shown_endpoint(endpoint: Endpoint) -> IngestEndpointOut:
+    """The endpoint as clients see it."""
+    return IngestEndpointOut(
+        id=endpoint.id,
+        url=endpoint.url,
+        description=endpoint.description,
+        uid=endpoint.uid,
+        disabled=endpoint.disabled,
+        metadata=endpoint.metadata,
+        throttle_rate=endpoint.throttle_rate,
+        rate_limit=endpoint.throttle_rate,
+        created_at=rfc3339(endpoint.created_at),
+        updated_at=rfc3339(endpoint.updated_at),
+    )
+
+
+class _Sources:
+    def __init__(self, sources: Sources, urls: Urls) -> None:
+        self._sources = sources
+        self._urls = urls
+
+    def _shown(self, source: Source) -> IngestSourceOut:
+        config = {"publicKey": source.verification.secrets[0].text} if source.type == "telnyx" and source.verification.secrets else {}
+        return IngestSourceOut(
+            id=source.id,
+            uid=source.uid,
+            name=source.name,
+            ingest_url=self._urls.ingest(source),
+            type=source.type,
+            config=config,
+            metadata=source.metadata,
+            created_at=rfc3339(source.created_at),
+            updated_at=rfc3339(source.updated_at),
+        )
+
+    def _made(self, source: Source) -> Answer:
+        return answer(201, self._shown(source))
+
+    async def list(self, call: Call) -> Answer:
+        page = await self._sources.page(call.who, None, walk_of(call.query, is_cursor, descending=False))
+        return answer(200, listing(page, lambda source: source.id, self._shown))
+
+    async def create(self, call: Call) -> Answer:
+        wanted = wanted_source(call.parsed(SOURCE_IN))
+        return self._made(await self._sources.create(call.who, None, wanted, also=call.keeping(self._made)))
+
+    async def get(self, call: Call) -> Answer:
+        return answer(200, self._shown(await self._sources.get(call.who, None, call.params["source_id"])))
+
+    async def upsert(self, call: Call) -> Answer:
+        created = await self._sources.upsert(call.who, None, call.params["source_id"], wanted_source(call.parsed(SOURCE_IN)))
+        return answer(201 if created.new else 200, self._shown(created.source))
+
+    async def delete(self, call: Call) -> Answer:
+        await self._sources.delete(call.who, None, call.params["source_id"])
+        return NO_CONTENT
+
+    async def rotate_token(self, call: Call) -> Answer:
+        def rendered(source: Source) -> Answer:
+            return answer(200, RotateTokenOut(self._urls.ingest(source)))
+
+        return rendered(await self._sources.rotate_token(call.who, None, call.params["source_id"], also=call.keeping(rendered)))
+
+
+class _Endpoints:
+    """Endpoints of a source are those of its application."""
+
+    def __init__(self, sources: Sources, endpoints: Endpoints) -> None:
+        self._sources = sources
+        self._endpoints = endpoints
+
+    async def _app(self, call: Call) -> str:
+        return (await self._sources.get(call.who, None, call.params["source_id"])).app_id
+
+    async def _refs(self, call: Call) -> tuple[str, str]:
+        return await self._app(call), call.params["endpoint_id"]
+
+    async def list(self, call: Call) -> Answer:
+        walk = walk_of(call.query, is_endpoint_cursor, descending=True)
+        page = await self._endpoints.page(call.who, await self._app(call), walk)
+        return answer(200, listing(page, lambda endpoint: endpoint.id, shown_endpoint))
+
+    async def create(self, call: Call) -> Answer:
+        given = msgspec.structs.asdict(call.parsed(ENDPOINT_IN))
+        wanted = EndpointIn(**{**given, "disabled": bool(given["disabled"])})
+        return _made(await self._endpoints.create(call.who, await self._app(call), wanted, also=call.keeping(_made)))
+
+    async def get(self, call: Call) -> Answer:
+        return answer(200, shown_endpoint(await self._endpoints.get(call.who, *await self._refs(call))))
+
+    async def upsert(self, call: Call) -> Answer:
+        given = msgspec.structs.asdict(call.parsed(ENDPOINT_UPSERT_IN))
+        wanted = EndpointUpsertIn(**{**given, "disabled": bool(given["disabled"])})
+        # 200 also when it creates: so the contract says.
+        return answer(200, shown_endpoint((await self._endpoints.upsert(call.who, *await self._refs(call), wanted)).endpoint))
+
+    async def delete(self, call: Call) -> Answer:
+        await self._endpoints.delete(call.who, *await self._refs(call))
+        return NO_CONTENT
+
+    async def get_secret(self, call: Call) -> Answer:
+        return _secret(await self._endpoints.get(call.who, *await self._refs(call)))
+
+    async def rotate_secret(self, call: Call) -> Answer:
+        wanted = call.parsed(ROTATE_IN)
+        return _secret(await self._endpoints.rotate(call.who, *await self._refs(call), wanted, also=call.keeping(_secret)))
+
+    async def get_headers(self, call: Call) -> Answer:
+        headers = (await self._endpoints.get(call.who, *await self._refs(call))).headers
+        hidden = [name for name in headers if validation.is_sensitive(name)]
+        return answer(200, EndpointHeadersOut({name: headers[name] for name in headers if name not in hidden}, hidden))
+
+    async def set_headers(self, call: Call) -> Answer:
+        await self._endpoints.set_headers(call.who, *await self._refs(call), call.parsed(HEADERS_IN).headers)
+        return NO_CONTENT
+
+
+def _made(created: Created) -> Answer:
+    return answer(201, shown_endpoint(created.endpoint))
+
+
+def _secret(endpoint: Endpoint) -> Answer:
+    return answer(200, EndpointSecretOut(shown_secret(endpoint.secrets[0].text)))
+
+
+def routes(sources: Sources, endpoints: Endpoints, urls: Urls) -> list[Operation]:
+    """The operations of this module."""
+    s, e = _Sources(sources, urls), _Endpoints(sources, endpoints)
+    declared: list[tuple[str, str, str, Any, Body[Any] | None, dict[int, Any]]] = [
+        ("GET", _LIST, "List ingest sources", s.list, None, {200: ListResponseIngestSourceOut}),
+        ("POST", _LIST, "Create an ingest source", s.create, SOURCE_IN, {201: IngestSourceOut}),
+        ("GET", _ONE, "Get an ingest source", s.get, None, {200: IngestSourceOut}),
+        ("PUT", _ONE, "Replace or create an ingest source", s.upsert, SOURCE_IN, {200: IngestSourceOut, 201: IngestSourceOut}),
+        ("DELETE", _ONE, "Delete an ingest source", s.delete, None, {204: None}),
+        ("POST", _ONE + "/token/rotate", "Give the URL of an ingest source a new token", s.rotate_token, None, {200: RotateTokenOut}),
+        ("GET", _ENDPOINTS, "List endpoints of a source", e.list, None, {200: ListResponseIngestEndpointOut}),
+        ("POST", _ENDPOINTS, "Create an endpoint of a source", e.create, ENDPOINT_IN, {201: IngestEndpointOut}),
+        ("GET", _ENDPOINT, "Get an endpoint of a source", e.get, None, {200: IngestEndpointOut}),
+        ("PUT", _ENDPOINT, "Replace or create an endpoint of a source", e.upsert, ENDPOINT_UPSERT_IN, {200: IngestEndpointOut}),
+        ("DELETE", _ENDPOINT, "Delete an endpoint of a source", e.delete, None, {204: None}),
+        ("GET", _ENDPOINT + "/secret", "Get the secret of an endpoint of a source", e.get_secret, None, {200: EndpointSecretOut}),
+        ("POST", _ENDPOINT + "/secret/rotate", "Rotate that secret", e.rotate_secret, ROTATE_IN, {200: EndpointSecretOut}),
+        ("GET", _ENDPOINT + "/headers", "Get the headers of an endpoint of a source", e.get_headers, None, {200: EndpointHeadersOut}),
+        ("PUT", _ENDPOINT + "/headers", "Replace those headers", e.set_headers, HEADERS_IN, {204: None}),
+    ]
+    return [
+        Operation(
+            method=method,
+            path=path,
+            summary=summary,
+            handler=handler,
+            access=Access.ORGANISATION,
+            body=body,
+            query=(LIMIT, ITERATOR, ORDER) if handler in (s.list, e.list) else (),
+            answers=answers,
+        )
+        for method, path, summary, handler, body, answers in declared
+    ]

@@ -1,0 +1,87 @@
+"""How does a request get out of quarantine? A person mends the source and lets it in, one or many."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ringback.clock import Clock
+from ringback.errors import Conflict, Refused
+from ringback.ids import end_id, start_id
+from ringback.model.quarantine import Quarantined
+from ringback.model.sources import Source
+from ringback.policy.paging import Walk
+from ringback.services.gateway import Ready
+from ringback.services.judging import Refusal
+from ringback.services.quarantine import PREFIX, Quarantine
+from ringback.services.receiving import Receiver
+from ringback.services.sources import Sources
+from ringback.services.tokens import Principal
+
+# Requests looked at in one call: some hundred milliseconds of verifying and storing.
+MAX_ITEMS: Final = 200
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """Which requests to let out: of this reason, received in this time (microseconds), after this one; None = any."""
+
+    reason: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+    after: str | None = None
+
+
+class Left(msgspec.Struct, frozen=True):
+    """What became of them. `refused` counts by reason; `iterator` is where to go on, None at the end."""
+
+    released: int
+    refused: dict[str, int]
+    iterator: str | None
+
+
+class Releases:
+    """Lets requests out of quarantine."""
+
+    def __init__(self, sources: Sources, quarantine: Quarantine, receiver: Receiver, clock: Clock) -> None:
+        self._sources = sources
+        self._quarantine = quarantine
+        self._receiver = receiver
+        self._clock = clock
+
+    async def one(self, who: Principal, app_ref: str | None, source_ref: str, item_id: str, *, believe: bool) -> list[str]:
+        """Let one out: the ids of its messages. Raises NotFound, and Refused with the reason when it is still not believed."""
+        source = await self._sources.get(who, app_ref, source_ref)
+        item = await self._quarantine.get(who, app_ref, source_ref, item_id)
+        outcome = await self._receiver.release(self._ready(source), item, believe=believe)
+        if isinstance(outcome, Refusal):
+            raise Refused("still_refused", f"{outcome.reason}: {outcome.detail}", 409)
+        return outcome
+
+    async def many(self, who: Principal, app_ref: str | None, source_ref: str, chosen: Chosen, *, believe: bool) -> Left:
+        """Let out those that can be believed now, the oldest first. Raises NotFound, and Unavailable when it could not go on."""
+        source = await self._sources.get(who, app_ref, source_ref)
+        ready = self._ready(source)
+        above = chosen.after or (start_id(PREFIX, chosen.since_us) if chosen.since_us is not None else "")
+        # What comes in from now on is not meant.
+        below = end_id(PREFIX, self._clock.now_us() if chosen.until_us is None else chosen.until_us)
+        walk = Walk(MAX_ITEMS, descending=False, above=above, below=below)
+        page = await self._quarantine.page(who, app_ref, source_ref, walk, chosen.reason)
+        released, refused = 0, dict[str, int]()
+        for item in page.items:
+            reason = await self._let_out(ready, item, believe)
+            if reason is None:
+                released += 1
+            else:
+                refused[reason] = refused.get(reason, 0) + 1
+        return Left(released, refused, None if page.done else page.items[-1].id)
+
+    async def _let_out(self, ready: Ready, item: Quarantined, believe: bool) -> str | None:
+        outcome = await self._receiver.release(ready, item, believe=believe)
+        return outcome.reason if isinstance(outcome, Refusal) else None
+
+    def _ready(self, source: Source) -> Ready:
+        try:
+            return Ready(source, self._clock.now_us())
+        except ValueError as error:
+            raise Conflict(f"the source cannot verify anything: {error}") from None
