@@ -10,7 +10,7 @@ import re
 import typing
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.api.fuzz_client import Answer, Target, serving
