@@ -16,13 +16,14 @@ from ringback import ids
 from ringback.clock import SECOND_US, Clock
 from ringback.delivery.seal import seal
 from ringback.delivery.transport import Transport
+from ringback.engine.flights import GONE, UNSENDABLE, Flight
 from ringback.engine.lanes import LOW_MARK, Lane, LanePlan
 from ringback.engine.limiter import Limiter
 from ringback.engine.recorder import Recorder, masked
 from ringback.engine.wakeup import Alarms
 from ringback.errors import RingbackError
 from ringback.ids import IdMaker
-from ringback.model.attempts import ErrorClass, Exchange
+from ringback.model.attempts import Exchange
 from ringback.model.deliveries import Claim, Delivery
 from ringback.model.messages import Message
 from ringback.policy.outcome import Outcome, judge
@@ -30,7 +31,7 @@ from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory, Entry
 from ringback.store.base import Bounds, Record, Store
 from ringback.store.operations import deliveries
-from ringback.telemetry.events import ENDPOINT_DISABLED
+from ringback.telemetry.events import ENDPOINT_DISABLED, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
@@ -46,34 +47,15 @@ _CLAIM_BYTES: Final = 1024 * 1024
 _DROP_ROWS: Final = 500
 # Seconds until something that the store could not do is tried again.
 _AGAIN_S: Final = 0.5
-# Attempts that ended and wait to be recorded: beyond this nothing new is sent, so that a slow disk bounds what a crash repeats.
-_UNRECORDED_MAX: Final = 4_096
+# Claims at once; more wait for their turn, so that what they find is known before the next are made.
+_CLAIMS: Final = 8
+# How long a lane rests whose endpoint cannot be prepared, a defect of ours.
+_REST_US: Final = 60 * SECOND_US
+# Bytes in memory of a delivery beside its payload: claim, delivery, message and their ids.
+_OVERHEAD: Final = 700
 
-# Payload bytes in memory at once; what does not fit waits in the database. A quarter of the memory budget at full load.
+# Bytes of deliveries in memory at once; what does not fit waits in the database. A quarter of the memory budget at full load.
 _HELD_MAX: Final = 32 * 1024 * 1024
-
-_GONE: Final = Exchange(
-    0, error=ErrorClass.PAYLOAD_GONE, detail="the payload was deleted or is past its retention; there is nothing to send"
-)
-
-
-class _Flight:
-    """One attempt on the wire."""
-
-    __slots__ = ("_dispatcher", "_lane", "claim", "head", "place", "plan", "started_at")
-
-    def __init__(self, dispatcher: Dispatcher, lane: Lane, claim: Claim, plan: LanePlan, head: bytes, started_at: int, place: bool) -> None:
-        self._dispatcher = dispatcher
-        self._lane = lane
-        self.claim = claim
-        self.plan = plan
-        self.head = head
-        self.started_at = started_at
-        self.place = place
-
-    def landed(self, exchange: Exchange) -> None:
-        """The transport is done."""
-        self._dispatcher.landed(self._lane, self, exchange)
 
 
 class Dispatcher:
@@ -102,15 +84,17 @@ class Dispatcher:
         self._prepare = prepare
         self._retry_after_max_s = retry_after_max_s
         self._metrics = metrics
+        self._ids = make_id
         self._recorder = Recorder(store, clock, make_id, policy, draw, metrics, self._settled, self._pump)
         self._loop = asyncio.get_running_loop()
+        self._land = self.landed
         self._lanes: dict[str, Lane] = {}
         self._by_app: dict[str, set[Lane]] = {}
         self._ring: deque[Lane] = deque()
-        self._starved: deque[Lane] = deque()
         self._alarms = Alarms(clock, self._rings, self._pump)
         self._tasks: set[asyncio.Task[None]] = set()
-        # Payload bytes of what is reserved, waiting or on the wire.
+        self._claims = asyncio.Semaphore(_CLAIMS)
+        # Bytes of what is reserved, waiting or on the wire.
         self._held = 0
         self._pumping = False
         self._running = False
@@ -126,7 +110,7 @@ class Dispatcher:
             lane = self._lane(endpoint_id, app_id)
         if self._running and lane.has_room() and self._held + size <= _HELD_MAX:
             lane.reserved += 1
-            self._held += size
+            self._held += size + _OVERHEAD
             return True
         lane.spilling += 1
         return False
@@ -145,7 +129,7 @@ class Dispatcher:
     def unreserve(self, endpoint_id: str, size: int) -> None:
         """A reserved delivery was not committed."""
         self._lanes[endpoint_id].reserved -= 1
-        self._held -= size
+        self._held -= size + _OVERHEAD
 
     def spilled(self, endpoint_id: str) -> None:
         """A delivery went to the database instead."""
@@ -179,7 +163,7 @@ class Dispatcher:
         """Send nothing new, and wait until what is on the wire has landed and is recorded, or until the deadline."""
         self._running = False
         end = self._clock.monotonic_s() + deadline_s
-        while (self._limiter.flying or self._recorder.pending) and self._clock.monotonic_s() < end:
+        while (self._limiter.flying or self._recorder.unrecorded) and self._clock.monotonic_s() < end:
             await asyncio.sleep(0.005)
         # What is still on the wire will be repeated by the next run: its end, when the transport closes, is no failure of the endpoint.
         self._closed = True
@@ -201,6 +185,7 @@ class Dispatcher:
     def tidy(self) -> None:
         """Renew the leases of what waits in memory, and forget endpoints that have nothing to do. To be called every `LEASE_US` / 3."""
         until = self._clock.now_us() + LEASE_US
+        self._recorder.renew(until)
         for lane in list(self._lanes.values()):
             if lane.waiting:
                 self._store.renew((c.delivery for c in (*lane.first, *lane.retries)), until)
@@ -232,20 +217,19 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Give the lanes in the ring their turns, but hold the loop for no more than so many: the rest follows in its next round."""
-        ring = self._ring
-        turns = min(len(ring), _TURNS)
         served = 0
-        while turns and served < _TURNS and self._running and not self._recorder.paused and self._recorder.pending < _UNRECORDED_MAX:
-            lane = ring.popleft()
-            turns -= 1
-            served += 1
-            if self._serve(lane):
-                # It goes to the end of the ring, and this round becomes one turn longer.
-                ring.append(lane)
-                turns += 1
-            else:
+        while served < _TURNS and self._running and self._recorder.ready:
+            # Those who waited for a place come first, or those who have one would take it again and again.
+            lane = self._limiter.called() if self._limiter.starving else None
+            if lane is None:
+                if not self._ring:
+                    return
+                lane = self._ring.popleft()
                 lane.ringed = False
-        if served == _TURNS and ring:
+            served += 1
+            if self._serve(lane) and not lane.ringed:
+                self._join(lane)
+        if served == _TURNS:
             self._pump_soon()
 
     def _pump_soon(self) -> None:
@@ -265,10 +249,6 @@ class Dispatcher:
         if lane.paused_until > now_us:
             return False
         if not self._limiter.allows(lane):
-            if not lane.flying and not lane.starved:
-                lane.starved = True
-                # Others have all places: nothing of its own will land and call it back.
-                self._starved.append(lane)
             return False
         plan = lane.plan
         if plan is None or plan.entry.stale or plan.valid_until <= now_us:
@@ -285,21 +265,25 @@ class Dispatcher:
         message = claim.message
         place = self._limiter.start(lane)
         if message.payload is None:
-            flight = _Flight(self, lane, claim, plan, b"", now_us, place)
-            self._loop.call_soon(flight.landed, _GONE)
+            self._loop.call_soon(Flight(self._land, lane, claim, plan, b"", now_us, place).landed, GONE)
             return
-        request = seal(
-            plan.plan,
-            message_id=message.id.encode(),
-            now_s=now_us // SECOND_US,
-            body=message.payload,
-            content_type=message.content_type.encode(),
-            sequence=claim.delivery.sequence,
-            headers=message.headers,
-        )
-        self._transport.send(request, _Flight(self, lane, claim, plan, request.head, now_us, place).landed)
+        try:
+            request = seal(
+                plan.plan,
+                message_id=message.id.encode(),
+                now_s=now_us // SECOND_US,
+                body=message.payload,
+                content_type=message.content_type.encode(),
+                sequence=claim.delivery.sequence,
+                headers=message.headers,
+            )
+            self._transport.send(request, Flight(self._land, lane, claim, plan, request.head, now_us, place).landed)
+        except Exception as error:
+            # A defect of ours in one request must not stop the turns of all others.
+            log(TASK_FAILED, failure=error, task="dispatch", error=str(error))
+            self._loop.call_soon(Flight(self._land, lane, claim, plan, b"", now_us, place).landed, UNSENDABLE)
 
-    def landed(self, lane: Lane, flight: _Flight, exchange: Exchange) -> None:
+    def landed(self, lane: Lane, flight: Flight, exchange: Exchange) -> None:
         """An attempt has ended: judge it, have it recorded, and give others their turn."""
         if self._closed:
             return
@@ -315,16 +299,10 @@ class Dispatcher:
             self._failed(lane, outcome, now_us)
         plan = flight.plan
         head = masked(flight.head, plan.sensitive) if plan.sensitive and flight.head else flight.head
-        self._recorder.record(lane, flight.claim, plan.url, head, flight.started_at, exchange, outcome)
+        self._recorder.record(lane, flight.claim, plan, head, flight.started_at, exchange, outcome)
         if not lane.ringed and (lane.first or lane.retries):
             self._join(lane)
-        if self._starved:
-            starved = self._starved.popleft()
-            starved.starved = False
-            if not starved.ringed:
-                self._join(starved)
-        if self._ring:
-            self._pump()
+        self._pump()
         if lane.stored and not lane.claiming:
             self._claim(lane)
 
@@ -333,8 +311,11 @@ class Dispatcher:
             self._limiter.struggled(lane)
         if outcome.overloaded and outcome.retry_after_s is not None:
             # The endpoint's other deliveries wait for the same instant.
-            lane.paused_until = now_us + int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US)
-            self._alarms.set(lane.paused_until, lane.endpoint_id)
+            self._pause(lane, now_us + int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US))
+
+    def _pause(self, lane: Lane, until_us: int) -> None:
+        lane.paused_until = until_us
+        self._alarms.set(until_us, lane.endpoint_id)
 
     def _settled(self, lane: Lane, record: Record) -> None:
         if record.disables_endpoint:
@@ -345,7 +326,9 @@ class Dispatcher:
                 cause=f"http_{record.attempt.code}",
             )
             self._directory.changed(record.delivery.app_id)
-        elif record.next_due_at is not None:
+        if record.ends_pair:
+            self._forget(lane.withdraw(record.delivery.message_id))
+        if record.next_due_at is not None:
             self.wake(lane.endpoint_id, lane.app_id, record.next_due_at)
 
     # -- configuration
@@ -375,7 +358,14 @@ class Dispatcher:
                 await asyncio.sleep(_AGAIN_S)
 
     def _use(self, lane: Lane, entry: Entry | None, now_us: int) -> LanePlan | None:
-        lane.plan = None if entry is None else self._prepare(entry, lane.endpoint_id, now_us)
+        lane.plan = None
+        try:
+            lane.plan = None if entry is None else self._prepare(entry, lane.endpoint_id, now_us)
+        except Exception as error:
+            # A defect of ours in one endpoint must not stop the turns of all others.
+            log(TASK_FAILED, failure=error, task="dispatch", error=str(error))
+            self._pause(lane, now_us + _REST_US)
+            return None
         if lane.plan is None:
             self._stop(lane)
         return lane.plan
@@ -388,16 +378,21 @@ class Dispatcher:
     async def _look_again(self, app_id: str, lanes: list[Lane]) -> None:
         entry = await self._entry(app_id)
         for lane in lanes:
-            self._use(lane, entry, self._clock.now_us())
+            # Not one that was forgotten meanwhile: another may have taken its place.
+            if self._lanes.get(lane.endpoint_id) is lane:
+                self._use(lane, entry, self._clock.now_us())
 
     def _stop(self, lane: Lane) -> None:
         """The endpoint was disabled or deleted: what is left of its deliveries ends now."""
         if not lane.stopped:
             lane.stopped = True
-            dropped = lane.drain()
-            self._held -= sum(map(_size, dropped))
-            self._store.release(c.delivery for c in dropped)
-            self._spawn(self._clear(lane))
+            self._forget(lane.drain())
+            # Should it be enabled again meanwhile, what is published from now on counts: messages have ids above this one.
+            self._spawn(self._clear(lane, self._ids.make(ids.MESSAGE, self._clock.now_us())))
+
+    def _forget(self, claims: list[Claim]) -> None:
+        self._held -= sum(map(_size, claims))
+        self._store.release(c.delivery for c in claims)
 
     # -- the database
 
@@ -413,9 +408,10 @@ class Dispatcher:
             self._spawn(self._claim_some(lane))
 
     async def _claim_some(self, lane: Lane) -> None:
-        woken = lane.woken
         try:
-            found = await self._store.claim(lane.endpoint_id, Bounds(self._claimable(), _CLAIM_BYTES), self._clock.now_us(), LEASE_US)
+            async with self._claims:
+                woken = lane.woken
+                found = await self._store.claim(lane.endpoint_id, self._bounds(), self._clock.now_us(), LEASE_US)
         except RingbackError:
             await asyncio.sleep(_AGAIN_S)
             lane.claiming = False
@@ -438,17 +434,15 @@ class Dispatcher:
         if lane.waiting and not lane.ringed:
             self._join(lane)
         self._pump()
-        if lane.stored and not lane.claiming and not lane.waiting and self._limiter.allows(lane):
+        if lane.stored and not lane.claiming and not lane.waiting:
             self._claim(lane)
 
-    def _claimable(self) -> int:
-        """How many deliveries to claim at once: few when memory is nearly taken, as nobody knows how large they are."""
-        return _CLAIM_MAX if self._held < _HELD_MAX // 2 else 1
+    def _bounds(self) -> Bounds:
+        """How much to claim at once: one delivery when memory is nearly taken, so that every lane goes on all the same."""
+        return Bounds(_CLAIM_MAX if self._held < _HELD_MAX // 2 else 1, _CLAIM_BYTES)
 
-    async def _clear(self, lane: Lane) -> None:
+    async def _clear(self, lane: Lane, before: str) -> None:
         """Remove the live deliveries of a disabled or deleted endpoint, then let the lane start anew should the endpoint come back."""
-        # Should it be enabled again meanwhile, what is published from now on counts.
-        before = ids.start_id(ids.MESSAGE, self._clock.now_us())
         while True:
             try:
                 removed = await self._store.write(lambda tx: deliveries.drop(tx, lane.endpoint_id, _DROP_ROWS, before))
@@ -480,9 +474,13 @@ class Dispatcher:
     def _spawn(self, work: object) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]  # always one of the coroutines above
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log(TASK_FAILED, failure=error, task="dispatch", error=str(error))
 
 
 def _size(claim: Claim) -> int:
-    payload = claim.message.payload
-    return 0 if payload is None else len(payload)
+    return _OVERHEAD + len(claim.message.payload or b"")

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ringback.delivery.seal import Plan
-from ringback.model.deliveries import Claim
+from ringback.model.deliveries import Claim, Trigger
 from ringback.services.directory import Entry
 
 # First attempts and retries leave a lane in this ratio, so that neither starves the other.
@@ -100,6 +100,7 @@ class Lane:
             or self.stored
             or self.claiming
             or self.loading
+            or self.stopped
         ) and (self.next_due is None)
 
     def has_room(self) -> bool:
@@ -121,6 +122,13 @@ class Lane:
         if self.retries:
             self.since_retry += 1
         return self.first.popleft()
+
+    def withdraw(self, message_id: str) -> list[Claim]:
+        """Take the scheduled attempts of one message out of the queue."""
+        claims = [c for c in self.retries if c.delivery.message_id == message_id and c.delivery.trigger is Trigger.SCHEDULED]
+        for claim in claims:
+            self.retries.remove(claim)
+        return claims
 
     def drain(self) -> list[Claim]:
         """Empty the queue."""

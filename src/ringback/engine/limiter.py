@@ -8,6 +8,7 @@ halves with each sign of trouble.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 from ringback.engine.lanes import Lane
@@ -17,15 +18,20 @@ _SHARE: Final = 8
 
 
 class Limiter:
-    """Counts what is on the wire. `total` is the most at once, `per_endpoint` the most to one endpoint."""
+    """Counts what is on the wire. `total` is the most at once, `per_endpoint` the most to one endpoint.
 
-    __slots__ = ("_flying", "_half", "_per_endpoint", "flying")
+    A lane that has nothing on the wire, and finds that others have all places, would be called back by nothing of its own: it waits here.
+    """
+
+    __slots__ = ("_flying", "_half", "_per_endpoint", "_starved", "flying", "starving")
 
     def __init__(self, total: int, per_endpoint: int) -> None:
         self._half = max(total // 2, 1)
         self._per_endpoint = per_endpoint
         # Indexed by whether the lane was proven when it took its place.
         self._flying = [0, 0]
+        self._starved: tuple[deque[Lane], deque[Lane]] = (deque(), deque())
+        self.starving = 0
         self.flying = 0
 
     def allows(self, lane: Lane) -> bool:
@@ -33,7 +39,23 @@ class Limiter:
         if lane.flying >= lane.limit:
             return False
         free = self._half - self._flying[lane.proven]
-        return free > 0 and lane.flying < max(1, free // _SHARE)
+        if free > 0:
+            return lane.flying < max(1, free // _SHARE)
+        if not lane.flying and not lane.starved:
+            lane.starved = True
+            self.starving += 1
+            self._starved[lane.proven].append(lane)
+        return False
+
+    def called(self) -> Lane | None:
+        """The lane that has waited longest for one of the places that are free now."""
+        for place, starved in enumerate(self._starved):
+            if starved and self._flying[place] < self._half:
+                lane = starved.popleft()
+                lane.starved = False
+                self.starving -= 1
+                return lane
+        return None
 
     def start(self, lane: Lane) -> bool:
         """A request of this lane starts; what it must give back to `end`."""

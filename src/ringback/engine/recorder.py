@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ringback import ids
 from ringback.clock import SECOND_US, Clock
 from ringback.delivery.seal import masked_headers
-from ringback.engine.lanes import Lane
+from ringback.engine.lanes import Lane, LanePlan
+from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
 from ringback.model.attempts import Attempt, Exchange
 from ringback.model.deliveries import AttemptStatus, Claim, DeadLetter, Trigger
@@ -26,12 +28,14 @@ from ringback.telemetry.prometheus import Metrics
 
 # Seconds between two tries to commit what could not be committed.
 _AGAIN_S: Final = 0.5
+# Attempts that ended and wait to be recorded: beyond this nothing new is sent, so that a slow disk bounds what a crash repeats.
+_UNRECORDED_MAX: Final = 4_096
 
 
 class Recorder:
     """Turns finished attempts into records.
 
-    `settled(lane, record)` is called once a record is durable, `resumed` when the store works again.
+    `settled(lane, record)` is called once a record is durable, `resumed` when it is `ready` again.
     """
 
     def __init__(
@@ -55,16 +59,25 @@ class Recorder:
         self._resumed = resumed
         self._unkept: list[tuple[Lane, Record]] = []
         self._retrying: asyncio.TimerHandle | None = None
-        # Whether the log knows that dispatch is paused.
-        self._told = False
-        self.pending = 0
+        self._pending = 0
+        # Until all that could not be kept is kept: a single success may be followed by the next failure.
+        self.paused = False
 
     @property
-    def paused(self) -> bool:
-        """Could the last records not be kept?"""
-        return bool(self._unkept)
+    def ready(self) -> bool:
+        """Can attempts be made, because they can be recorded?"""
+        return not self.paused and self._pending < _UNRECORDED_MAX
 
-    def record(self, lane: Lane, claim: Claim, url: str, head: bytes, started_at: int, exchange: Exchange, outcome: Outcome) -> None:
+    @property
+    def unrecorded(self) -> int:
+        """Attempts that have ended and are not recorded yet."""
+        return self._pending + len(self._unkept)
+
+    def renew(self, until_us: int) -> None:
+        """Hold the leases of what could not be kept, or it would be sent again."""
+        self._store.renew((record.delivery for _, record in self._unkept), until_us)
+
+    def record(self, lane: Lane, claim: Claim, plan: LanePlan, head: bytes, started_at: int, exchange: Exchange, outcome: Outcome) -> None:
         """Commit one attempt and what follows from it. `head` is the request as sent, with its secrets masked."""
         delivery = claim.delivery
         manual = delivery.trigger is not Trigger.SCHEDULED
@@ -75,7 +88,7 @@ class Recorder:
             delivery.app_id,
             delivery.endpoint_id,
             delivery.message_id,
-            url,
+            plan.url,
             delivery.attempts + 1,
             AttemptStatus.SUCCESS if outcome.success else AttemptStatus.FAIL,
             delivery.trigger,
@@ -94,22 +107,21 @@ class Recorder:
         if outcome.success:
             record = Record(delivery, attempt, None, None, manual)
         else:
-            record = self._failed(lane, claim, attempt, outcome, now_us)
+            record = self._failed(plan, claim, attempt, outcome, now_us)
         self._metrics.count_attempt(exchange.status, attempt.error)
-        self.pending += 1
+        self._pending += 1
         self._store.record((record,), lambda failure: self._done(lane, record, failure))
 
-    def _failed(self, lane: Lane, claim: Claim, attempt: Attempt, outcome: Outcome, now_us: int) -> Record:
+    def _failed(self, plan: LanePlan, claim: Claim, attempt: Attempt, outcome: Outcome, now_us: int) -> Record:
         delivery = claim.delivery
         if delivery.trigger is not Trigger.SCHEDULED:
             return Record(delivery, attempt, disables_endpoint=outcome.disables)
         delay_s = None if claim.message.payload is None else next_delay_s(self._policy, attempt.number, outcome, self._draw())
         if delay_s is not None:
             return Record(delivery, attempt, next_due_at=now_us + int(delay_s * SECOND_US))
-        plan = lane.plan
         dead = DeadLetter(
             self._ids.make(ids.DEAD_LETTER, now_us),
-            plan.entry.application.org_id if plan is not None else "",
+            plan.entry.application.org_id,
             delivery.app_id,
             delivery.endpoint_id,
             delivery.message_id,
@@ -123,28 +135,27 @@ class Recorder:
         return Record(delivery, attempt, dead=dead, disables_endpoint=outcome.disables)
 
     def _done(self, lane: Lane, record: Record, failure: Exception | None) -> None:
-        self.pending -= 1
+        self._pending -= 1
         if failure is None:
             if record.dead is not None:
                 self._metrics.dead_letters += 1
             if record.next_due_at is None and record.delivery.trigger is Trigger.SCHEDULED:
                 self._metrics.backlog -= 1
             self._settled(lane, record)
-            if self._unkept and self._retrying is None:
-                self._retry()
-            return
-        if not self._unkept and not self._told:
-            self._told = True
-            log(RECORDING_PAUSED, error=str(failure))
-        self._unkept.append((lane, record))
-        if self._retrying is None:
-            self._retrying = asyncio.get_running_loop().call_later(_AGAIN_S, self._retry)
+        elif isinstance(failure, StoreFailure):
+            if not self.paused:
+                self.paused = True
+                log(RECORDING_PAUSED, error=str(failure))
+            self._unkept.append((lane, record))
+            if self._retrying is None:
+                self._retrying = asyncio.get_running_loop().call_later(_AGAIN_S, self._retry)
+        # Else no database would take it, and the store has told the log: waiting for it would stop all others. Its lease runs out.
+        if self._pending == _UNRECORDED_MAX - 1 and not self.paused:
+            self._resumed()
 
     def _retry(self) -> None:
         self._retrying = None
         unkept, self._unkept = self._unkept, []
-        if not unkept:
-            return
         left = len(unkept)
 
         def one_done(lane: Lane, record: Record, failure: Exception | None) -> None:
@@ -152,13 +163,13 @@ class Recorder:
             self._done(lane, record, failure)
             left -= 1
             if left == 0 and not self._unkept:
-                self._told = False
+                self.paused = False
                 log(RECORDING_RESUMED, recorded=len(unkept))
                 self._resumed()
 
+        self._pending += left
         for lane, record in unkept:
-            self.pending += 1
-            self._store.record((record,), lambda failure, lane=lane, record=record: one_done(lane, record, failure))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            self._store.record((record,), partial(one_done, lane, record))
 
 
 def masked(head: bytes, sensitive: frozenset[str]) -> bytes:

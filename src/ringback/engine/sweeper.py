@@ -84,9 +84,18 @@ class Sweeper:
     async def _abandoned(self) -> int:
         """Deliveries of endpoints that are off: the dispatcher drops those it meets, and after a crash some may be left."""
         total = 0
-        after = ""
-        while (found := await self._store.read(lambda tx, after=after: retention.next_abandoned(tx, after))) is not None:  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        found = await self._store.read(lambda tx: retention.next_abandoned(tx, ""))
+        before = ""
+        while found is not None:
             after, nobody = found
             if nobody:
-                total += await self._all(lambda tx, endpoint_id=after: deliveries.drop(tx, endpoint_id, _SLICE))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+                total += await self._all(lambda tx, before=before: _drop_abandoned(tx, before))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            found = await self._store.read(lambda tx, after=after: retention.next_abandoned(tx, after))  # type: ignore[misc]  # as above
+            before = after
         return total
+
+
+def _drop_abandoned(tx: Transaction, before: str) -> int:
+    """Drop some deliveries of the first endpoint behind `before`, if nobody makes them: it may have been enabled again a moment ago."""
+    found = retention.next_abandoned(tx, before)
+    return deliveries.drop(tx, found[0], _SLICE) if found is not None and found[1] else 0

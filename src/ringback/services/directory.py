@@ -83,12 +83,12 @@ class Directory:
 
     def changed(self, app_id: str) -> None:
         """The application or one of its endpoints was changed or deleted, durably."""
+        self._changes += 1
         self._forget(app_id)
         for watcher in self._watchers:
             watcher(app_id)
 
     def _forget(self, app_id: str) -> None:
-        self._changes += 1
         entry = self._by_id.pop(app_id, None)
         if entry is not None:
             entry.stale = True

@@ -123,7 +123,14 @@ class Intake:
         self._metrics.messages_accepted += 1
         self._metrics.backlog += len(acceptance.targets)
         message = acceptance.message
-        acceptance.answers.accepted(message)  # type: ignore[attr-defined]  # made by accept() above
+        try:
+            acceptance.answers.accepted(message)  # type: ignore[attr-defined]  # made by accept() above
+        finally:
+            # It is durable whatever becomes of the answer.
+            self._deliver(acceptance)
+
+    def _deliver(self, acceptance: Acceptance) -> None:
+        message = acceptance.message
         if acceptance.claimed:
             self._handoff.hand_over(message, acceptance.claimed)
         if len(acceptance.claimed) < len(acceptance.targets):
