@@ -115,7 +115,7 @@ def _operations() -> dict[str, list[Operation]]:
     return declared
 
 
-ACCESS = {Access.OPEN: "none", Access.APPLICATION: "org token, or the application's", Access.ORGANISATION: "org token"}
+ACCESS = {Access.OPEN: "none", Access.APPLICATION: "org token, or the application's", Access.ORGANISATION: "org token", Access.ANY: "any"}
 # Operations that check their caller themselves.
 OWN_ACCESS = {
     "/metrics": "[metrics_access](settings.md#metrics_access)",

@@ -24,10 +24,11 @@ import uvicorn
 
 from ringback import __version__
 from ringback.api import attempts as attempts_api
+from ringback.api import authentication, operator, publish
 from ringback.api import dead_letters as dead_letters_api
 from ringback.api import ingest as ingest_api
 from ringback.api import messages as messages_api
-from ringback.api import operator, publish
+from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import sources as sources_api
 from ringback.api.app import Services, build
@@ -60,7 +61,9 @@ from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
 from ringback.services.intake import Intake
+from ringback.services.jwts import Jwts
 from ringback.services.messages import Messages
+from ringback.services.portal import Portal
 from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import NoFetching, Receiver
 from ringback.services.releasing import Releases
@@ -220,7 +223,8 @@ class Server:
             prepare=planner(settings.header_style),  # type: ignore[arg-type]  # config has checked that it is one of the three
             retry_after_max_s=settings.retry_after_max.total_seconds(),
         )
-        self.tokens = Tokens(store, clock, make_id, secrets.randbits)
+        jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
+        self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
         self._intake = Intake(store, clock, make_id, self._dispatcher, metrics)
         self._doorway = self._doors(vault)
 
@@ -281,6 +285,8 @@ class Server:
                 *dead_letters_api.routes(DeadLetters(store, clock, self._dispatcher)),
                 *operator.routes(self.tokens, self.operator_token),
                 *sources_api.routes(sources, self._urls),
+                *authentication.routes(Portal(store, clock, self.tokens), applications, self._urls.portal),
+                *portal_api.routes(settings.portal_frame_ancestors),
                 *ingest_api.routes(sources, services.endpoints, self._urls),
                 *quarantine_api.routes(sources, quarantine, Releases(sources, quarantine, receiver, clock)),
             ],

@@ -10,6 +10,7 @@ from ringback.api.bodies import Alias, Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
 from ringback.clock import rfc3339
+from ringback.errors import FieldProblem, InvalidField, NotFound
 from ringback.model.applications import Application
 from ringback.services.applications import ApplicationIn, ApplicationPatch, Applications, Created, Without
 
@@ -57,6 +58,19 @@ def shown(application: Application) -> ApplicationOut:
         created_at=rfc3339(application.created_at),
         updated_at=rfc3339(application.updated_at),
     )
+
+
+def named_in(application: ApplicationIn | None, ref: str) -> ApplicationIn:
+    """The application that a request about the unknown `ref` brings along, checked. Raises NotFound, InvalidField."""
+    if application is None:
+        raise NotFound
+    where = ("body", "application", "uid")
+    if application.uid is None:
+        raise InvalidField(FieldProblem(where, f"the uid is required here, and must be {ref!r}", "application_uid_missing"))
+    if application.uid != ref:
+        raise InvalidField(FieldProblem(where, f"{application.uid!r} must equal {ref!r} of the path", "application_uid_mismatch"))
+    # Its rules have not been looked at, as it stands inside another body.
+    return APPLICATION_IN.parse(msgspec.json.encode(application))
 
 
 def is_cursor(text: str) -> bool:

@@ -16,6 +16,7 @@ from ringback.api.render import readable, render_message, render_page
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
 from ringback.api.standings import EXPANDED, STATUS, StatusText, status_of, status_text, statuses_of
 from ringback.clock import rfc3339
+from ringback.model.applications import Capability
 from ringback.model.attempts import Attempt, Phases
 from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
@@ -247,6 +248,7 @@ def _single_routes(handlers: _Handlers) -> list[Operation]:
             summary="Attempt once more, now",
             handler=handlers.resend,
             access=Access.APPLICATION,
+            needs=Capability.CREATE_ATTEMPTS,
             answers={202: dict[str, Any]},
         ),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 
 from ringback.errors import Forbidden
-from ringback.model.applications import TokenKind
+from ringback.model.applications import Capability, TokenKind
 from ringback.services.tokens import Principal
 
 
@@ -18,9 +18,13 @@ class Access(enum.Enum):
     APPLICATION = "application"
     # An org token alone.
     ORGANISATION = "organisation"
+    # Any token.
+    ANY = "any"
 
 
-def authorise(access: Access, who: Principal) -> None:
-    """May this caller use an operation with that access? Raises Forbidden."""
+def authorise(access: Access, who: Principal, needs: Capability | None = None) -> None:
+    """May this caller use an operation with that access, for which an application's token needs that capability? Raises Forbidden."""
     if access is Access.ORGANISATION and who.kind is not TokenKind.ORG:
         raise Forbidden
+    if needs is not None and not who.may(needs):
+        raise Forbidden(f"This token may not do that: it lacks the capability {needs}")

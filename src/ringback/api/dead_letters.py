@@ -16,6 +16,7 @@ from ringback.api.render import render_page
 from ringback.api.routing import Answer, Call, Operation, Parameter, answer
 from ringback.clock import rfc3339, to_us
 from ringback.errors import FieldProblem, InvalidField
+from ringback.model.applications import Capability
 from ringback.model.deliveries import DeadLetter
 from ringback.policy.validation import Instant
 from ringback.services.dead_letters import DeadLetters, Done, Picked
@@ -179,6 +180,7 @@ def _routes(handlers: _Handlers, path: str, access: Access, whose: str) -> list[
             handler=handler,
             access=access,
             body=SELECTION_IN,
+            needs=Capability.CREATE_ATTEMPTS,
             answers={200: DeadLettersDoneOut, 202: DeadLettersDoneOut},
         )
         for verb, summary, handler in (

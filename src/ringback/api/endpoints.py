@@ -13,6 +13,7 @@ from ringback.api.bodies import Alias, Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
 from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, answer
 from ringback.clock import rfc3339
+from ringback.model.applications import Capability
 from ringback.model.endpoints import Endpoint
 from ringback.policy.validation import is_sensitive
 from ringback.services.endpoints import (
@@ -160,6 +161,12 @@ def _secret(endpoint: Endpoint) -> Answer:
     return answer(200, EndpointSecretOut(shown_secret(endpoint.secrets[0].text)))
 
 
+def _needed(method: str, path: str) -> Capability | None:
+    if "/secret" in path:
+        return Capability.VIEW_ENDPOINT_SECRET if method == "GET" else Capability.MANAGE_ENDPOINT_SECRET
+    return None if method == "GET" else Capability.MANAGE_ENDPOINT
+
+
 def routes(endpoints: Endpoints) -> list[Operation]:
     """The operations of this module."""
     h = _Handlers(endpoints)
@@ -186,6 +193,7 @@ def routes(endpoints: Endpoints) -> list[Operation]:
             body=body,
             query=(LIMIT, ITERATOR, ORDER) if handler == h.list else (),
             answers=answers,
+            needs=_needed(method, path),
         )
         for method, path, summary, handler, body, answers in declared
     ]

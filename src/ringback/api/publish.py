@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
-from ringback.api.applications import APPLICATION_IN
+from ringback.api.applications import named_in
 from ringback.api.auth import Access
 from ringback.api.bodies import BROKEN_RULE, MALFORMED, Alias, Body
 from ringback.api.messages import WITH_CONTENT, MessageOut
@@ -166,16 +166,7 @@ class Publisher:
         try:
             return await self.directory.find(call.who.org_id, ref)
         except NotFound:
-            application = wanted.application
-            if application is None:
-                raise
-        where = ("body", "application", "uid")
-        if application.uid is None:
-            raise InvalidField(FieldProblem(where, f"the uid is required here, and must be {ref!r}", "application_uid_missing"))
-        if application.uid != ref:
-            raise InvalidField(FieldProblem(where, f"{application.uid!r} must equal {ref!r} of the path", "application_uid_mismatch"))
-        # Its rules have not been looked at, as it stands inside another body.
-        APPLICATION_IN.parse(msgspec.json.encode(application))
+            application = named_in(wanted.application, ref)
         await self.applications.create(call.who, application, get_if_exists=True)
         return await self.directory.find(call.who.org_id, ref)
 

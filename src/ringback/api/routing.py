@@ -18,7 +18,7 @@ from ringback.api.idempotency import Repeats
 from ringback.api.intake import BodyReader
 from ringback.api.problems import JSON_TYPE, Header, MethodNotAllowed, NotImplementedYet
 from ringback.api.queries import Query
-from ringback.model.applications import TokenKind
+from ringback.model.applications import Capability, TokenKind
 from ringback.services.idempotency import Effect, StoredAnswer, digest
 from ringback.services.tokens import Principal, Tokens
 
@@ -107,7 +107,8 @@ class Parameter(msgspec.Struct, frozen=True):
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method on one path (`/api/v1/app/{app_id}`). `answers` maps a success status to the type of its body, None = no body.
 
-    `rebuild` makes the answer to a repeated request out of what was kept, where that is less than the answer itself.
+    `needs` is the capability that an application's token must have. `rebuild` makes the answer to a repeated request out of what was
+    kept, where that is less than the answer itself.
     """
 
     method: str
@@ -119,6 +120,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     body: Body[Any] | None = None
     query: tuple[Parameter, ...] = ()
     rebuild: Rebuilder | None = None
+    needs: Capability | None = None
 
 
 class Pipeline:
@@ -145,7 +147,7 @@ class Pipeline:
         if operation.access is Access.OPEN:
             return _NOBODY
         who = await self._tokens.authenticate(headers.get(b"authorization"))
-        authorise(operation.access, who)
+        authorise(operation.access, who, operation.needs)
         return who
 
     async def _answered(self, operation: Operation, who: Principal, raw: bytes, headers: Mapping[bytes, bytes], scope: Scope) -> Answer:

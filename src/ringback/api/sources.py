@@ -61,6 +61,7 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     public_url: str | None
     topics: tuple[str, ...]
     allowed_origins: tuple[str, ...]
+    handshakes: tuple[str, ...]
     methods: tuple[str, ...]
     allowed_ips: tuple[str, ...]
     required_headers: dict[str, str]
@@ -112,6 +113,10 @@ class Urls:
         """The server answers at this URL."""
         self._base = self._base or url
 
+    def portal(self, token: str) -> str:
+        """The page of the holder of a token; in the fragment it is sent to nobody."""
+        return f"{self._base}/portal/#key={token}"
+
     def ingest(self, source: Source) -> str:
         """The unguessable URL."""
         return f"{self._base}/ingest/api/v1/source/{source.id}/in/{source.tokens[0].text}"
@@ -150,6 +155,7 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "public_url": v.url,
         "topics": v.topics,
         "allowed_origins": v.allowed_origins,
+        "handshakes": rules_of.handshakes_of(source),
         "methods": r.methods,
         "allowed_ips": r.allowed_ips,
         "required_headers": r.required_headers,

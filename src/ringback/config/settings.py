@@ -90,10 +90,14 @@ class Settings:
         values.secret(8), "An org token to accept from the first start on. Left out, one is made at first start and printed once."
     )
     jwt_secret: Secret | None = optional(
-        values.secret(8), "The key of the reference server's JWTs. Left out, JWTs are refused.", planned=True
+        values.secret(8),
+        "The key of the reference server's JWTs: the secret text, or for RS and EdDSA a key in PEM. Left out, JWTs are refused.",
     )
     jwt_algorithm: str = setting(
-        "HS256", values.choice("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDSA"), "How those JWTs are signed.", planned=True
+        "HS256", values.choice("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDSA"), "How those JWTs are signed."
+    )
+    portal_frame_ancestors: tuple[str, ...] = setting(
+        "", values.names(), "Origins whose pages may show the portal in a frame (`https://app.example.com`). Empty: none."
     )
     metrics_access: str = setting(
         "local",

@@ -27,8 +27,23 @@ class TokenKind(enum.StrEnum):
     APP = "app"
 
 
+class Capability(enum.StrEnum):
+    """What the holder of a token may do with its application (contract, section 2)."""
+
+    VIEW_BASE = "ViewBase"
+    VIEW_ENDPOINT_SECRET = "ViewEndpointSecret"
+    MANAGE_ENDPOINT_SECRET = "ManageEndpointSecret"
+    MANAGE_TRANSFORMATIONS = "ManageTransformations"
+    CREATE_ATTEMPTS = "CreateAttempts"
+    MANAGE_ENDPOINT = "ManageEndpoint"
+
+
 class Token(msgspec.Struct, frozen=True):
-    """A bearer token as stored: only its SHA-256 is known. Times are microseconds since 1970, None = never."""
+    """A bearer token as stored: only its SHA-256 is known. Times are microseconds since 1970, None = never.
+
+    Of a token of an application: `capabilities` (None = all), the feature flags it holds, the session it was made for, and the integration
+    whose key it is.
+    """
 
     id: str
     org_id: str
@@ -39,6 +54,10 @@ class Token(msgspec.Struct, frozen=True):
     created_at: int
     expires_at: int | None
     revoked_at: int | None
+    capabilities: tuple[Capability, ...] | None = None
+    feature_flags: tuple[str, ...] = ()
+    session_id: str | None = None
+    integration_id: str | None = None
 
 
 class Organisation(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -10,7 +10,6 @@ from msgspec import UNSET, UnsetType
 
 from ringback.clock import Clock
 from ringback.errors import NotFound, Refused
-from ringback.model.applications import TokenKind
 from ringback.model.event_types import EventType
 from ringback.policy import json_schemas, validation
 from ringback.policy.paging import Page, Walk, cut
@@ -93,8 +92,8 @@ class EventTypes:
 
     async def page(self, who: Principal, walk: Walk, *, archived: bool) -> Page[EventType]:
         """One page of the event types that the caller may see."""
-        flagged = _sees_flagged(who)
-        return cut(await self._store.read(lambda tx: event_types.page(tx, who.org_id, walk, archived=archived, flagged=flagged)), walk)
+        flags = who.seen_flags
+        return cut(await self._store.read(lambda tx: event_types.page(tx, who.org_id, walk, archived=archived, flags=flags)), walk)
 
     async def upsert(self, who: Principal, name: str, wanted: EventTypeUpsertIn) -> Created:
         """Replace the event type of that name as a whole, or make it."""
@@ -156,11 +155,12 @@ class EventTypes:
 
 def _find(tx: Transaction, who: Principal, name: str) -> EventType:
     event_type = event_types.by_name(tx, who.org_id, name)
-    if event_type is None or (event_type.feature_flags and not _sees_flagged(who)):
+    if event_type is None or not is_visible(event_type.feature_flags, who):
         raise NotFound
     return event_type
 
 
-def _sees_flagged(who: Principal) -> bool:
-    # Application tokens carry no feature flags yet, so what is behind one is not for them.
-    return who.kind is TokenKind.ORG
+def is_visible(flags: Sequence[str] | None, who: Principal) -> bool:
+    """May this caller see what is behind one of these feature flags? None or empty: it is behind none."""
+    seen = who.seen_flags
+    return not flags or seen is None or not set(seen).isdisjoint(flags)

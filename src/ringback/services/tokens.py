@@ -7,17 +7,19 @@ the next request with the same one costs a hash and a look-up.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from ringback import ids
-from ringback.clock import Clock
-from ringback.errors import Conflict, NotFound, Unauthenticated
+from ringback.clock import SECOND_US, Clock
+from ringback.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from ringback.ids import IdMaker
-from ringback.model.applications import Organisation, Token, TokenKind
+from ringback.model.applications import Capability, Organisation, Token, TokenKind
+from ringback.services.jwts import Claims, Jwts
+from ringback.signing.jwt import LEEWAY_S
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import organisations, tokens
+from ringback.store.operations import applications, organisations, tokens
 from ringback.telemetry.events import TOKEN_MADE
 from ringback.telemetry.log import log
 
@@ -28,6 +30,9 @@ DEFAULT_ORG_NAME = "default"
 # 36 base62 characters hold 214 bits, and the contract asks for at least 32.
 _TEXT_CHARS = 36
 _PREFIXES = {TokenKind.ORG: "sk_", TokenKind.APP: "appsk_"}
+_INTEGRATION_PREFIX = "sk_integ_"
+# The token id of a caller with a signed token, which is stored nowhere: this and the hex SHA-256 of its text.
+_SIGNED = "jwt_"
 _BEARER = b"Bearer "
 # Tokens remembered in memory, about 400 bytes each: as many as may call within minutes, and a bound on what strangers can fill.
 _REMEMBERED = 10_000
@@ -35,13 +40,54 @@ _REMEMBERED = 10_000
 _NEVER_US = 1 << 62
 
 
+# What one capability allows besides itself.
+_INCLUDED = {
+    Capability.MANAGE_ENDPOINT: (Capability.VIEW_ENDPOINT_SECRET, Capability.MANAGE_ENDPOINT_SECRET),
+    Capability.MANAGE_ENDPOINT_SECRET: (Capability.VIEW_ENDPOINT_SECRET,),
+}
+
+
 class Principal(msgspec.Struct, frozen=True, gc=False):
-    """Who is calling, as far as that matters: what may be reached, and which token said so."""
+    """Who is calling, as far as that matters: what may be reached, and which token said so.
+
+    Of an application's token: `capabilities` (None = all), feature flags, session, and the integration whose key it is.
+    """
 
     kind: TokenKind
     org_id: str
     app_id: str | None
     token_id: str
+    capabilities: tuple[Capability, ...] | None = None
+    feature_flags: tuple[str, ...] = ()
+    session_id: str | None = None
+    integration_id: str | None = None
+    expires_at: int | None = None
+
+    @property
+    def signed(self) -> bool:
+        """Did a signed token (JWT) say so?"""
+        return self.token_id.startswith(_SIGNED)
+
+    @property
+    def seen_flags(self) -> tuple[str, ...] | None:
+        """Behind which feature flags the caller may look; None = behind all."""
+        return None if self.kind is TokenKind.ORG else self.feature_flags
+
+    def may(self, capability: Capability) -> bool:
+        """Has the caller this capability?"""
+        if self.kind is TokenKind.ORG or self.capabilities is None or capability is Capability.VIEW_BASE:
+            return True
+        return any(capability is held or capability in _INCLUDED.get(held, ()) for held in self.capabilities)
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What a token of an application is to allow; see `model.applications.Token`."""
+
+    app_id: str
+    capabilities: tuple[Capability, ...] | None = None
+    feature_flags: tuple[str, ...] = ()
+    session_id: str | None = None
+    integration_id: str | None = None
 
 
 class _Known(msgspec.Struct, frozen=True, gc=False):
@@ -50,13 +96,14 @@ class _Known(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tokens:
-    """The tokens of one server. `draw(n)` gives a random number of n bits."""
+    """The tokens of one server. `draw(n)` gives a random number of n bits; without `jwts`, signed tokens are refused."""
 
-    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, draw: Callable[[int], int]) -> None:
+    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, draw: Callable[[int], int], jwts: Jwts | None = None) -> None:
         self._store = store
         self._clock = clock
         self._ids = make_id
         self._draw = draw
+        self._jwts = jwts
         self._known: dict[bytes, _Known] = {}
         self._revocations = 0
 
@@ -68,7 +115,7 @@ class Tokens:
         return known.principal
 
     async def authenticate(self, authorization: bytes | None) -> Principal:
-        """Who sent this `Authorization` value. Raises Unauthenticated, and StoreFailure when nobody can say."""
+        """Who sent this `Authorization` value. Raises Unauthenticated, Refused (a signed token about nobody), and StoreFailure."""
         if authorization is None:
             raise Unauthenticated
         principal = self.known(authorization)
@@ -77,7 +124,11 @@ class Tokens:
         scheme, _, text = authorization.partition(b" ")
         if scheme.lower() != b"bearer" or not text.strip():
             raise Unauthenticated
-        return await self._believe(hashlib.sha256(text.strip()).digest())
+        text = text.strip()
+        digest = hashlib.sha256(text).digest()
+        if self._jwts is not None and self._jwts.claims_to_be_signed(text):
+            return await self._believe_signed(digest, self._jwts.read(text, self._clock.now_us()))
+        return await self._believe(digest)
 
     async def create(
         self, org_name: str = DEFAULT_ORG_NAME, *, name: str = "", app_id: str | None = None, expires_at: int | None = None
@@ -112,6 +163,54 @@ class Tokens:
 
         return await self._store.read(query)
 
+    def grant(self, tx: Transaction, org_id: str, grant: Grant, *, name: str = "", expires_at: int | None = None) -> tuple[Token, str]:
+        """A new token of an application, in the caller's transaction, and its text."""
+        text = (_PREFIXES[TokenKind.APP] if grant.integration_id is None else _INTEGRATION_PREFIX) + self._random_text()
+        token = Token(
+            id=self._ids.make("key_", self._clock.now_us()),
+            org_id=org_id,
+            kind=TokenKind.APP,
+            app_id=grant.app_id,
+            hash=_hash(text),
+            name=name,
+            created_at=self._clock.now_us(),
+            expires_at=expires_at,
+            revoked_at=None,
+            capabilities=grant.capabilities,
+            feature_flags=grant.feature_flags,
+            session_id=grant.session_id,
+            integration_id=grant.integration_id,
+        )
+        tokens.insert(tx, token)
+        return token, text
+
+    async def log_out(self, who: Principal) -> None:
+        """Make the caller's own token useless. Raises Forbidden for an org token, which only the operator revokes."""
+        if who.kind is TokenKind.ORG:
+            raise Forbidden("An org token cannot log out; revoke it with `ringback token revoke`")
+        if not who.signed:
+            await self.revoke(who.token_id)
+            return
+        digest, now_us = bytes.fromhex(who.token_id.removeprefix(_SIGNED)), self._clock.now_us()
+        # Its expiry is looked at with some leeway: deny it as long.
+        until_us = None if who.expires_at is None else who.expires_at + 2 * LEEWAY_S * SECOND_US
+        await self._store.write(lambda tx: tokens.deny(tx, digest, until_us, now_us))
+        self._revocations += 1
+        self._known.pop(digest, None)
+
+    async def expire_application(self, app_id: str, sessions: Sequence[str] | None, after_us: int) -> None:
+        """Let all tokens of an application end in `after_us` microseconds, or those of some sessions. Integrations keep their keys."""
+        now_us = self._clock.now_us()
+
+        def operation(tx: Transaction) -> None:
+            tokens.expire_app(tx, app_id, sessions, now_us + after_us)
+            # Signed tokens belong to no session.
+            if sessions is None:
+                tokens.add_horizon(tx, app_id, now_us, now_us + after_us)
+
+        await self._store.write(operation)
+        self.forget_application(app_id)
+
     async def revoke(self, token_id: str) -> Token:
         """Make a token useless, at once in this process. Raises NotFound."""
         now_us = self._clock.now_us()
@@ -129,7 +228,7 @@ class Tokens:
         return token
 
     def forget_application(self, app_id: str) -> None:
-        """Believe no token of this application without asking the store again: it was deleted."""
+        """Believe no token of this application without asking the store again: it was deleted, or its tokens changed."""
         self._revocations += 1
         self._known = {digest: known for digest, known in self._known.items() if known.principal.app_id != app_id}
 
@@ -165,13 +264,54 @@ class Tokens:
         token = await self._store.read(lambda tx: tokens.usable_by_hash(tx, digest, now_us))
         if token is None:
             raise Unauthenticated
-        principal = Principal(token.kind, token.org_id, token.app_id, token.id)
+        principal = Principal(
+            token.kind,
+            token.org_id,
+            token.app_id,
+            token.id,
+            token.capabilities,
+            token.feature_flags,
+            token.session_id,
+            token.integration_id,
+            token.expires_at,
+        )
+        self._remember(digest, principal, token.expires_at, revocations)
+        return principal
+
+    async def _believe_signed(self, digest: bytes, claims: Claims) -> Principal:
+        now_us = self._clock.now_us()
+        revocations = self._revocations
+
+        def query(tx: Transaction) -> tuple[bool, int | None]:
+            """Is the organisation known, and from when is the token dead?"""
+            known = organisations.by_id(tx, claims.org_id) is not None
+            if tokens.is_denied(tx, digest):
+                raise Unauthenticated
+            if claims.app_id is None:
+                return known, None
+            if applications.by_ref(tx, claims.org_id, claims.app_id) is None:
+                raise Unauthenticated
+            return known, tokens.dead_from(tx, claims.app_id, claims.issued_at)
+
+        known, dead_from = await self._store.read(query)
+        if dead_from is not None and dead_from <= now_us:
+            raise Unauthenticated
+        if not known:
+            await self._store.write(lambda tx: organisations.ensure(tx, Organisation(claims.org_id, claims.org_id, now_us)))
+        kind = TokenKind.ORG if claims.app_id is None else TokenKind.APP
+        token_id = _SIGNED + digest.hex()
+        flags = claims.feature_flags
+        principal = Principal(kind, claims.org_id, claims.app_id, token_id, feature_flags=flags, expires_at=claims.expires_at)
+        ends = [at for at in (claims.expires_at, dead_from) if at is not None]
+        self._remember(digest, principal, min(ends) if ends else None, revocations)
+        return principal
+
+    def _remember(self, digest: bytes, principal: Principal, until_us: int | None, revocations: int) -> None:
         # A revocation may have committed after our snapshot: then the next request asks again.
         if revocations == self._revocations:
             if len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]
-            self._known[digest] = _Known(principal, token.expires_at or _NEVER_US)
-        return principal
+            self._known[digest] = _Known(principal, until_us or _NEVER_US)
 
     def _insert(
         self, tx: Transaction, org_id: str, kind: TokenKind, app_id: str | None, text: str, name: str, now_us: int, expires_at: int | None

@@ -44,14 +44,20 @@ def by_name(tx: Transaction, org_id: str, name: str) -> EventType | None:
     return None if row is None else _event_type(row)
 
 
-def page(tx: Transaction, org_id: str, walk: Walk, *, archived: bool, flagged: bool) -> list[EventType]:
-    """The event types that a walk reads, and one more; with those archived, or that have feature flags, only when asked for."""
+def page(tx: Transaction, org_id: str, walk: Walk, *, archived: bool, flags: Sequence[str] | None) -> list[EventType]:
+    """The event types that a walk reads, and one more; archived ones only when asked for.
+
+    Those behind feature flags only with one of these flags; None = all.
+    """
     conditions = "" if archived else " AND archived = 0"
-    if not flagged:
-        conditions += " AND feature_flags IS NULL"
+    held: list[str] = []
+    if flags is not None:
+        # Flags are stored as JSON text, and hold no quotes: a quoted flag is found in it exactly where it is a member.
+        held = [msgspec.json.encode(flag).decode() for flag in flags]
+        conditions += f" AND (feature_flags IS NULL{' OR instr(feature_flags, ?) > 0' * len(held)})"
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM event_type WHERE org_id = ? AND name > ? AND name < ?{conditions} ORDER BY name {walk.direction} LIMIT ?",
-        (org_id, walk.above, walk.below, walk.fetch),
+        (org_id, walk.above, walk.below, *held, walk.fetch),
     )
     return [_event_type(row) for row in rows]
 

@@ -13,6 +13,14 @@ def insert(tx: Transaction, organisation: Organisation) -> None:
     )
 
 
+def ensure(tx: Transaction, organisation: Organisation) -> None:
+    """Add an organisation unless there is one of its id."""
+    tx.run(
+        "INSERT INTO organisation (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        (organisation.id, organisation.name, organisation.created_at),
+    )
+
+
 def by_id(tx: Transaction, org_id: str) -> Organisation | None:
     """The organisation of that id."""
     row = tx.row("SELECT id, name, created_at FROM organisation WHERE id = ?", (org_id,))

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from ringback.model.applications import Token, TokenKind
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ringback.model.applications import Capability, Token, TokenKind
 from ringback.store.base import Row, Transaction
 
-_COLUMNS = "id, org_id, kind, app_id, hash, name, created_at, expires_at, revoked_at"
+_COLUMNS = (
+    "id, org_id, kind, app_id, hash, name, created_at, expires_at, revoked_at, capabilities, feature_flags, session_id, integration_id"
+)
+# Later than every expiry: tokens without one compare like the others.
+_NEVER_US = 1 << 62
 
 
 def insert(tx: Transaction, token: Token) -> None:
     """Add a token."""
     tx.run(
-        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             token.id,
             token.org_id,
@@ -22,6 +31,10 @@ def insert(tx: Transaction, token: Token) -> None:
             token.created_at,
             token.expires_at,
             token.revoked_at,
+            _text(token.capabilities),
+            _text(token.feature_flags or None),
+            token.session_id,
+            token.integration_id,
         ),
     )
 
@@ -69,6 +82,90 @@ def revoke(tx: Transaction, token_id: str, now_us: int) -> None:
     tx.run("UPDATE token SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", (now_us, token_id))
 
 
+def expire_app(tx: Transaction, app_id: str, sessions: Sequence[str] | None, at_us: int) -> None:
+    """Let tokens of an application end at `at_us` at the latest: all but integrations' keys, or those of some sessions (at most 1000)."""
+    condition, values = "", list[Any]()
+    if sessions is not None:
+        condition, values = f" AND session_id IN ({', '.join('?' * len(sessions))})", list(sessions)
+    tx.run(
+        f"UPDATE token SET expires_at = ? WHERE app_id = ? AND integration_id IS NULL AND COALESCE(expires_at, {_NEVER_US}) > ?{condition}",
+        (at_us, app_id, at_us, *values),
+    )
+
+
+def revoke_integration(tx: Transaction, app_id: str, integration_id: str, now_us: int) -> None:
+    """Make the keys of an integration useless."""
+    tx.run(
+        "UPDATE token SET revoked_at = ? WHERE app_id = ? AND integration_id = ? AND revoked_at IS NULL", (now_us, app_id, integration_id)
+    )
+
+
+def set_integration_flags(tx: Transaction, app_id: str, integration_id: str, flags: Sequence[str]) -> None:
+    """Give the keys of an integration other feature flags."""
+    tx.run("UPDATE token SET feature_flags = ? WHERE app_id = ? AND integration_id = ?", (_text(flags or None), app_id, integration_id))
+
+
+def deny(tx: Transaction, digest: bytes, expires_at: int | None, now_us: int) -> None:
+    """Never again believe the signed token with that SHA-256; entries that are no longer needed go."""
+    tx.run("DELETE FROM denied_token WHERE expires_at < ?", (now_us,))
+    tx.run("INSERT INTO denied_token (hash, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, expires_at))
+
+
+def is_denied(tx: Transaction, digest: bytes) -> bool:
+    """Was the signed token with that SHA-256 logged out?"""
+    return tx.row("SELECT 1 FROM denied_token WHERE hash = ?", (digest,)) is not None
+
+
+def add_horizon(tx: Transaction, app_id: str, issued_before: int, dead_from: int) -> None:
+    """Signed tokens of an application that were issued before the one time are dead from the other on."""
+    tx.run(
+        "DELETE FROM token_horizon WHERE app_id = ? AND issued_before <= ? AND dead_from >= ?",
+        (app_id, issued_before, dead_from),
+    )
+    tx.run(
+        "INSERT INTO token_horizon (app_id, issued_before, dead_from) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (app_id, issued_before, dead_from),
+    )
+
+
+def dead_from(tx: Transaction, app_id: str, issued_at: int) -> int | None:
+    """From when a signed token of an application that was issued at that time is dead; None = no horizon is past it."""
+    row = tx.row("SELECT MIN(dead_from) FROM token_horizon WHERE app_id = ? AND issued_before > ?", (app_id, issued_at))
+    return None if row is None else row[0]
+
+
+def _text(values: Sequence[str] | None) -> str | None:
+    return None if values is None else msgspec.json.encode(values).decode()
+
+
 def _token(row: Row) -> Token:
-    identifier, org_id, kind, *rest = row
-    return Token(identifier, org_id, TokenKind(kind), *rest)
+    (
+        identifier,
+        org_id,
+        kind,
+        app_id,
+        digest,
+        name,
+        created_at,
+        expires_at,
+        revoked_at,
+        capabilities,
+        feature_flags,
+        session_id,
+        integration_id,
+    ) = row
+    return Token(
+        id=identifier,
+        org_id=org_id,
+        kind=TokenKind(kind),
+        app_id=app_id,
+        hash=digest,
+        name=name,
+        created_at=created_at,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+        capabilities=None if capabilities is None else msgspec.json.decode(capabilities, type=tuple[Capability, ...]),
+        feature_flags=() if feature_flags is None else msgspec.json.decode(feature_flags, type=tuple[str, ...]),
+        session_id=session_id,
+        integration_id=integration_id,
+    )

@@ -1,0 +1,114 @@
+"""How does a customer get into the portal, and out again? Tokens of one application: made, ended alone, ended all at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, ClassVar, Final
+
+import msgspec
+
+from ringback.clock import SECOND_US, Clock
+from ringback.model.applications import Capability
+from ringback.policy import validation
+from ringback.policy.validation import Name, Problem, Rule
+from ringback.services.applications import ApplicationIn, find
+from ringback.services.tokens import Grant, Principal, Tokens
+from ringback.store.base import Store, Transaction
+
+# The contract's bounds of a portal token's life, seconds: an hour to a week, which is the default (section 3.6).
+MIN_LIFE_S: Final = 3_600
+MAX_LIFE_S: Final = 604_800
+# How long tokens may live on after they were told to end, seconds: three days.
+MAX_DELAY_S: Final = 259_200
+MAX_FLAGS: Final = 25
+MAX_SESSIONS: Final = 1_000
+# Characters of a session id.
+MAX_SESSION_CHARS: Final = 64
+_SESSION_PATTERN: Final = r"[A-Za-z0-9@_-]+"
+_SESSION: Final = re.compile(_SESSION_PATTERN)
+
+SessionId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SESSION_CHARS, extra_json_schema={"pattern": f"^{_SESSION_PATTERN}$"})]
+_Life = Annotated[int, msgspec.Meta(ge=MIN_LIFE_S, le=MAX_LIFE_S)]
+_Delay = Annotated[int, msgspec.Meta(ge=0, le=MAX_DELAY_S)]
+_Flags = Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_FLAGS)]
+_Sessions = Annotated[tuple[SessionId, ...], msgspec.Meta(max_length=MAX_SESSIONS)]
+
+
+def session(value: str) -> Sequence[Problem]:
+    """The rule for session ids."""
+    if _SESSION.fullmatch(value) is None:
+        return [((), f"{value!r} is no session id; use 1 to {MAX_SESSION_CHARS} letters, digits, '@', '_' and '-'")]
+    return ()
+
+
+def _sessions(values: Sequence[str]) -> Sequence[Problem]:
+    return [((f"[{index}]", *where), text) for index, value in enumerate(values) for where, text in session(value)]
+
+
+def flags(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for the feature flags of a token; none at all are fine."""
+    return validation.names(values) if values else ()
+
+
+class AppPortalAccessIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a portal token is to allow, and for how many seconds. `application` is made when there is none."""
+
+    application: ApplicationIn | None = None
+    capabilities: tuple[Capability, ...] | None = None
+    feature_flags: _Flags | None = None
+    expiry: _Life | None = MAX_LIFE_S
+    session_id: SessionId | None = None
+    read_only: bool | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {"feature_flags": flags, "session_id": session}
+
+
+class ApplicationTokenExpireIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """In how many seconds tokens end (None: now), and those of which sessions (None: all)."""
+
+    expiry: _Delay | None = None
+    session_ids: _Sessions | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {"session_ids": _sessions}
+
+
+class Portal:
+    """The portal tokens of every application."""
+
+    def __init__(self, store: Store, clock: Clock, tokens: Tokens) -> None:
+        self._store = store
+        self._clock = clock
+        self._tokens = tokens
+
+    async def admit(
+        self, who: Principal, app: str, wanted: AppPortalAccessIn, also: Callable[[Transaction, str], None] | None = None
+    ) -> str:
+        """A new token of an application: its text, which nobody can read again. Raises NotFound."""
+        life_s = MAX_LIFE_S if wanted.expiry is None else wanted.expiry
+
+        def operation(tx: Transaction) -> str:
+            grant = Grant(find(tx, who, app).id, _capabilities(wanted), wanted.feature_flags or (), wanted.session_id)
+            expires_at = self._clock.now_us() + life_s * SECOND_US
+            _, text = self._tokens.grant(tx, who.org_id, grant, name="portal", expires_at=expires_at)
+            if also is not None:
+                also(tx, text)
+            return text
+
+        return await self._store.write(operation)
+
+    async def leave(self, who: Principal) -> None:
+        """End the caller's own token. Raises Forbidden for an org token."""
+        await self._tokens.log_out(who)
+
+    async def expire_all(self, who: Principal, app: str, wanted: ApplicationTokenExpireIn) -> None:
+        """End the tokens of an application. Raises NotFound."""
+        app_id = (await self._store.read(lambda tx: find(tx, who, app))).id
+        # An empty list names no session, as none at all does: clients send both.
+        await self._tokens.expire_application(app_id, wanted.session_ids or None, (wanted.expiry or 0) * SECOND_US)
+
+
+def _capabilities(wanted: AppPortalAccessIn) -> tuple[Capability, ...] | None:
+    if wanted.capabilities is not None:
+        return tuple(dict.fromkeys((Capability.VIEW_BASE, *wanted.capabilities)))
+    return (Capability.VIEW_BASE,) if wanted.read_only else None

@@ -1,0 +1,21 @@
+-- What a token of an application may do: capabilities (JSON list, NULL = all) and feature flags (JSON list, NULL = none). integration_id
+-- is the integration whose key this is.
+ALTER TABLE token ADD COLUMN capabilities TEXT;
+ALTER TABLE token ADD COLUMN feature_flags TEXT;
+ALTER TABLE token ADD COLUMN session_id TEXT;
+ALTER TABLE token ADD COLUMN integration_id TEXT;
+CREATE INDEX token_by_app ON token (app_id, session_id) WHERE app_id IS NOT NULL;
+
+-- Signed tokens are stored nowhere: those that were logged out are, by SHA-256, until they would have expired.
+CREATE TABLE denied_token (
+    hash       BLOB PRIMARY KEY,
+    expires_at INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- Signed tokens of an application that were issued before the one time are dead from the other on.
+CREATE TABLE token_horizon (
+    app_id        TEXT NOT NULL,
+    issued_before INTEGER NOT NULL,
+    dead_from     INTEGER NOT NULL,
+    PRIMARY KEY (app_id, issued_before)
+) STRICT, WITHOUT ROWID;
