@@ -268,7 +268,7 @@ class Server:
         reader = BodyReader(settings.max_body_bytes, settings.body_memory_max)
         exposition = Exposition(self._metrics)
         wait_s = settings.idempotency_wait.total_seconds()
-        self._sources = SourceDirectory(store, vault, clock)
+        self._sources = SourceDirectory(store, vault, clock, self._directory)
         sources = Sources(store, vault, clock, make_id, self._sources, self._directory, secrets.randbits)
         quarantine = Quarantine(store, vault, clock, make_id, sources)
         receiver = Receiver(self._intake, self._directory, quarantine, sources, NoFetching(), clock)

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ringback.clock import Clock
-from ringback.errors import Unavailable
+from ringback.errors import NotFound, Unavailable
 from ringback.policy.addresses import Network
 from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
@@ -91,6 +91,8 @@ class Gateway:
             reply = await self._reply(scope, path, receive)
         except _ClientGone:
             return
+        except NotFound:
+            reply = UNKNOWN
         except Unavailable as error:
             retry = (b"retry-after", str(error.retry_after_s).encode())
             reply = Reply(503, (_JSON, retry), b'{"code":"unavailable","detail":"Not kept; send it again"}')
@@ -157,10 +159,9 @@ class Gateway:
     @staticmethod
     def _asks(ready: Ready, request: InboundRequest) -> bool:
         """Is this a question that the source answers? Questions have no body that matters."""
-        if request.method not in _ASKING or ready.row is None:
+        if request.method not in _ASKING or not ready.handshakes:
             return False
-        names = ready.row.handshakes
-        return bool(names) and answer_handshake(names, request, ready.knowledge, verified=False) is not None
+        return answer_handshake(ready.handshakes, request, ready.knowledge, verified=False) is not None
 
     async def _read(self, most: int, headers: Headers, receive: Receive, chunks: list[bytes]) -> int:
         announced = dict(headers.fields).get(b"content-length", b"")

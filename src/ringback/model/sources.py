@@ -51,7 +51,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """How a source's requests prove themselves.
 
     `scheme` names one scheme of the catalogue or is one; None: those of the source's type. `verify` = none believes everybody. `url` is the
-    public URL as it was registered at the provider, where it is signed. The rest is what handshakes need (`signing.handshake.Knowledge`).
+    public URL as it was registered at the provider, where it is signed. `handshakes` are answered besides those of the provider; the rest
+    is what they need (`signing.handshake.Knowledge`).
     """
 
     verify: Literal["signature", "none"] = "signature"
@@ -63,6 +64,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     public_key: str = ""
     topics: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    handshakes: tuple[str, ...] = ()
     awaiting_secret: bool = False
 
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from ringback.model.sources import OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
+from ringback.policy.json_instances import compile_schema
 from ringback.policy.validation import Problem, is_sensitive
-from ringback.signing.handshake import Knowledge
+from ringback.signing.handshake import HANDSHAKES, Knowledge
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.ingest import INGEST_TYPES
@@ -95,6 +96,12 @@ def schemes_of(source_type: str, verification: Verification) -> tuple[Scheme, ..
     return () if row is None else row.schemes
 
 
+def handshakes_of(source: Source) -> tuple[str, ...]:
+    """The names of the questions that the source answers."""
+    row = provider_of(source.type)
+    return (*(() if row is None else row.handshakes), *source.verification.handshakes)
+
+
 def dropped_headers(source: Source) -> frozenset[bytes]:
     """Headers that are not passed on to endpoints: those of the connection, and credentials that prove the sender to us."""
     return frozenset(name.encode() for name in credentials(source) | _NOT_PASSED)
@@ -154,6 +161,11 @@ def networks(values: Sequence[str]) -> Sequence[Problem]:
     return problems
 
 
+def handshakes(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for names of handshakes."""
+    return [((), f"{value!r} is no handshake; use some of {', '.join(HANDSHAKES)}") for value in values if value not in HANDSHAKES]
+
+
 def places(values: Sequence[str]) -> Sequence[Problem]:
     """The rule for places in a request."""
     wrong = [value for value in values if _PLACE.fullmatch(value) is None]
@@ -166,15 +178,20 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
     try:
         make_verifier(source_type, verification, now_us)
     except ValueError as error:
-        problems.append((("verification",), str(error)))
+        problems.append((("secrets",) if "secret" in str(error) else ("scheme",), str(error)))
     if route_name is not None and verification.verify == "none":
         text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
         problems.append((("route",), text))
     if not 1 <= rules.max_body_bytes <= MAX_BODY_BYTES:
-        problems.append((("rules", "maxBodyBytes"), f"{rules.max_body_bytes} must lie between 1 and {MAX_BODY_BYTES}"))
+        problems.append((("maxBodyBytes",), f"{rules.max_body_bytes} must lie between 1 and {MAX_BODY_BYTES}"))
     window_s = rules.deduplication.window_s
     if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
-        problems.append((("rules", "deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))
+        problems.append((("deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))
+    if rules.schema is not None:
+        try:
+            compile_schema(rules.schema)
+        except ValueError as error:
+            problems.append((("schema",), str(error)))
     if rules.answer is not None and not 200 <= rules.answer.status <= 299:
-        problems.append((("rules", "answer", "status"), f"{rules.answer.status} is no success; the provider would send the event again"))
+        problems.append((("answer", "status"), f"{rules.answer.status} is no success; the provider would send the event again"))
     return problems

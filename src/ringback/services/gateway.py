@@ -14,6 +14,7 @@ from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import Validate, compile_schema
 from ringback.policy.sources_arrival import Bucket
+from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
 from ringback.signing.provider import Provider
 from ringback.signing.request import Verifier
@@ -48,7 +49,10 @@ def is_ours(path: bytes) -> bool:
 
 
 class Ready:
-    """A source with all that a request needs made beforehand. `stale` from the moment that it changed."""
+    """A source with all that a request needs made beforehand.
+
+    `stale` from the moment that it changed; `unsure` while nobody has looked whether its application is still there.
+    """
 
     __slots__ = (
         "allowed",
@@ -57,6 +61,7 @@ class Ready:
         "dropped",
         "fallback",
         "gap_us",
+        "handshakes",
         "knowledge",
         "last_at",
         "old_secret_at",
@@ -66,6 +71,7 @@ class Ready:
         "stale",
         "told_at",
         "told_silent",
+        "unsure",
         "valid_until",
         "validate",
         "verifier",
@@ -75,6 +81,7 @@ class Ready:
         self.source = source
         self.row: Provider | None = rules_of.provider_of(source.type)
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
+        self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source.verification, now_us)
         self.allowed: tuple[Network, ...] = parse_networks(",".join(source.rules.allowed_ips))
         self.bucket = None if source.rules.rate is None else Bucket(source.rules.rate)
@@ -83,6 +90,7 @@ class Ready:
         self.fallback = f"{source.type}.webhook"
         self.valid_until = rules_of.next_end(source, now_us)
         self.stale = False
+        self.unsure = False
         self.refused = Bucket(_REFUSALS_PER_S)
         self.counts = [0, 0, 0, 0]
         self.last_at: int | None = activity.last_at
@@ -119,7 +127,8 @@ _REFUSALS_PER_S: Final = 10.0
 class SourceDirectory:
     """Sources by the paths of their URLs. Belongs to one event loop."""
 
-    def __init__(self, store: Store, vault: Sealer, clock: Clock) -> None:
+    def __init__(self, store: Store, vault: Sealer, clock: Clock, directory: Directory) -> None:
+        directory.watch(self._application_changed)
         self._store = store
         self._vault = vault
         self._clock = clock
@@ -134,7 +143,7 @@ class SourceDirectory:
             return None
         ready, until = found
         now_us = self._clock.now_us()
-        return None if ready.stale or until <= now_us or ready.valid_until <= now_us else ready
+        return None if ready.stale or ready.unsure or until <= now_us or ready.valid_until <= now_us else ready
 
     async def find(self, path: bytes) -> Ready | None:
         """The source that is called at a path; None when there is none, or it is off. Raises StoreFailure."""
@@ -159,6 +168,7 @@ class SourceDirectory:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
             self._by_id[source.id] = ready
+        ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:
             self._by_path.clear()
         self._by_path[hashlib.sha256(path).digest()] = (ready, _NEVER_US if until is None else until)
@@ -171,6 +181,12 @@ class SourceDirectory:
         if ready is not None:
             ready.stale = True
             self._by_path = {path: found for path, found in self._by_path.items() if not found[0].stale}
+
+    def _application_changed(self, app_id: str) -> None:
+        """An application or one of its endpoints was changed, or it is gone: with it go its sources."""
+        self._changes += 1
+        for source_id in [ready.source.id for ready in self._by_id.values() if ready.source.app_id == app_id]:
+            self._by_id[source_id].unsure = True
 
     async def note(self) -> None:
         """Write down what came since the last time. To be called every few seconds."""

@@ -63,7 +63,7 @@ Decision: TypeAlias = Refusal | Asked | Ignored | Taken
 
 def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -> Decision:
     """Decide. Raises what `keys` raises when a key must be fetched first, and nothing else for any bytes."""
-    names = ready.row.handshakes if ready.row is not None else ()
+    names = ready.handshakes
     if names:
         answer = answer_handshake(names, request, ready.knowledge, verified=False)
         if answer is not None:

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import msgspec
 
 from ringback.clock import SECOND_US, Clock
-from ringback.errors import RingbackError, StoreFailure, Unavailable
+from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
 from ringback.model.messages import Message
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
@@ -169,10 +169,13 @@ class Receiver:
         return _canned(ready)
 
     async def store(self, ready: Ready, events: list[NewEvent]) -> list[str]:
-        """Store events; the ids of their messages, of the first ones where they came before. Raises Unavailable."""
+        """Store events; the ids of their messages, of the first ones where they came before.
+
+        Raises Unavailable, and NotFound when the application is gone.
+        """
         entry = self._directory.known_by_id(ready.source.app_id) or await self._directory.find_by_id(ready.source.app_id)
         if entry is None:
-            raise Unavailable("the application of this source is being deleted")
+            raise NotFound
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         pending = Pending(len(events), waiting)
         for event in events:

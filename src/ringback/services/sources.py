@@ -113,6 +113,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     public_key: _Short = ""
     topics: tuple[_Short, ...] = ()
     allowed_origins: tuple[_Short, ...] = ()
+    handshakes: tuple[str, ...] = ()
     await_handshake: bool = False
     methods: tuple[str, ...] = ("POST",)
     allowed_ips: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=1_000)] = ()
@@ -138,6 +139,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "methods": rules_of.methods,
         "allowed_ips": rules_of.networks,
         "event_type_at": rules_of.places,
+        "handshakes": rules_of.handshakes,
         "schema": schema_rule,
     }
 
@@ -436,6 +438,7 @@ def _verification(wanted: SourceIn, former: tuple[SourceSecret, ...]) -> Verific
         public_key=wanted.public_key,
         topics=wanted.topics,
         allowed_origins=wanted.allowed_origins,
+        handshakes=wanted.handshakes,
         awaiting_secret=wanted.await_handshake and not secrets,
     )
 

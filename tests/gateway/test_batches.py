@@ -1,0 +1,66 @@
+"""Batches become one event for each of their items: slices of the bytes that came, acknowledged as one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.gateway.conftest import Running, path_of
+
+BATCHES: list[tuple[str, bytes, list[bytes], list[str]]] = [
+    ("hubspot", b'[ {"eventId":1,"subscriptionType":"contact.creation"},{"eventId": 2,"subscriptionType":"deal.deletion"} ]',
+     [b'{"eventId":1,"subscriptionType":"contact.creation"}', b'{"eventId": 2,"subscriptionType":"deal.deletion"}'],
+     ["contact.creation", "deal.deletion"]),
+    ("sendgrid", b'[{"sg_event_id":"a","event":"open"},{"sg_event_id":"b","event":"click"}]\r\n',
+     [b'{"sg_event_id":"a","event":"open"}', b'{"sg_event_id":"b","event":"click"}'], ["open", "click"]),
+    ("okta", b'{"data":{"events":[{"uuid":"1","eventType":"user.a"},{"uuid":"2","eventType":"user.b"}]}}',
+     [b'{"uuid":"1","eventType":"user.a"}', b'{"uuid":"2","eventType":"user.b"}'], ["user.a", "user.b"]),
+    ("adyen", b'{"live":"false","notificationItems":[{"NotificationRequestItem":{"pspReference":"1","eventCode":"AUTHORISATION"}},'
+     b'{"NotificationRequestItem":{"pspReference":"2","eventCode":"CAPTURE"}}]}',
+     [b'{"pspReference":"1","eventCode":"AUTHORISATION"}', b'{"pspReference":"2","eventCode":"CAPTURE"}'], ["AUTHORISATION", "CAPTURE"]),
+    ("gocardless", b'{"events":[{"id":"E1","action":"paid"},{"id":"E2","action":"failed"}]}',
+     [b'{"id":"E1","action":"paid"}', b'{"id":"E2","action":"failed"}'], []),
+    ("ms-graph", b'{"value":[{"id":"1","changeType":"updated"},{"id":"2","changeType":"created"}]}',
+     [b'{"id":"1","changeType":"updated"}', b'{"id":"2","changeType":"created"}'], []),
+    ("mandrill", b"mandrill_events=" + quote('[{"event":"send","_id":"1"},{"event":"open","_id":"2"}]').encode(),
+     [b'{"event":"send","_id":"1"}', b'{"event":"open","_id":"2"}'], ["send", "open"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "body", "children", "names"), BATCHES, ids=[batch[0] for batch in BATCHES])
+def test_each_item_is_an_event_of_its_own(running: Running, kind: str, body: bytes, children: list[bytes], names: list[str]) -> None:
+    source = running.made(type=kind, verify="none", secrets=[])
+    for _ in range(2):
+        assert running.ask(path_of(source), body, {"content-type": "application/json"}).status == 200
+    stored = running.messages()
+    assert [message.payload for message in stored][: len(children)] == children
+    if names:
+        assert [message.event_type for message in stored][: len(children)] == names
+
+
+def test_items_with_ids_of_their_own_are_deduplicated_one_by_one(running: Running) -> None:
+    source = running.made(type="hubspot", verify="none", secrets=[])
+
+    def batch(*numbers: int) -> bytes:
+        return json.dumps([{"eventId": number, "subscriptionType": "x"} for number in numbers]).encode()
+
+    for body in (batch(1, 2), batch(2, 3)):
+        assert running.ask(path_of(source), body).status == 200
+    origins: list[Any] = [message.origin for message in running.messages()]
+    assert [origin.event_id for origin in origins] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b"not json", b"", b"[1,2", b'["a", 7]', json.dumps([{}] * 2_001).encode()])
+def test_what_is_no_batch_is_one_event(running: Running, body: bytes) -> None:
+    source = running.made(type="hubspot", verify="none", secrets=[])
+    assert running.ask(path_of(source), body).status == 200
+    assert len(running.messages()) == (2 if body == b'["a", 7]' else 1)
+
+
+def test_splitting_can_be_switched_off(running: Running) -> None:
+    source = running.made(type="hubspot", verify="none", secrets=[], splitBatches=False)
+    assert running.ask(path_of(source), b'[{"eventId":1},{"eventId":2}]').status == 200
+    assert len(running.messages()) == 1

@@ -1,0 +1,87 @@
+"""What was not believed is kept with its reason, and comes in once the source is mended."""
+
+from __future__ import annotations
+
+import pytest
+
+from ringback.errors import Refused
+from ringback.services.releasing import Chosen
+from tests.gateway.conftest import WHO, Running, path_of
+from tests.gateway.signing import NOW_S, event, signed
+
+DAY_S = 86_400
+
+
+def test_a_refused_request_comes_in_after_the_secret_was_mended_days_later(running: Running) -> None:
+    source = running.made(secrets=["wrong"])
+    running.clock.set(NOW_S)
+    assert running.ask(path_of(source), event(), signed(event())).status == 401
+    (item,) = running.quarantined(source)
+    assert (item.reason, item.request.body) == ("signature_mismatch", event())
+    with pytest.raises(Refused) as refused:
+        running.run(running.releases.one(WHO, running.app_id, source.id, item.id, believe=False))
+    assert (refused.value.code, refused.value.status) == ("still_refused", 409)
+    running.clock.set(NOW_S + 3 * DAY_S)
+    running.changed(source, secrets=("whsec_test",))
+    (message_id,) = running.run(running.releases.one(WHO, running.app_id, source.id, item.id, believe=False))
+    (message,) = running.messages()
+    assert (message.id, message.payload) == (message_id, event())
+    assert message.origin is not None and message.origin.flags == ("released",)
+    assert running.quarantined(source) == []
+
+
+def test_many_are_released_and_those_still_refused_are_counted_by_reason(running: Running) -> None:
+    source = running.made(secrets=["wrong"])
+    for number in range(5):
+        running.ask(path_of(source), event(number), signed(event(number)))
+    running.ask(path_of(source), event(9), {"stripe-signature": "nonsense"})
+    running.changed(source, secrets=("whsec_test",))
+    left = running.run(running.releases.many(WHO, running.app_id, source.id, Chosen(), believe=False))
+    assert (left.released, left.refused, left.iterator) == (5, {"malformed_header": 1}, None)
+    assert [message.payload for message in running.messages()] == [event(number) for number in range(5)]
+    assert len(running.quarantined(source)) == 1
+
+
+def test_a_person_may_believe_what_no_signature_proves(running: Running) -> None:
+    source = running.made()
+    running.ask(path_of(source), event(), {})
+    (item,) = running.quarantined(source)
+    assert running.run(running.releases.one(WHO, running.app_id, source.id, item.id, believe=True))
+    (message,) = running.messages()
+    assert message.origin is not None and set(message.origin.flags) == {"released", "unverified"}
+
+
+def test_a_released_event_that_came_again_meanwhile_is_a_duplicate(running: Running) -> None:
+    source = running.made(secrets=["wrong"])
+    running.ask(path_of(source), event(), signed(event()))
+    running.changed(source, secrets=("whsec_test",))
+    assert running.ask(path_of(source), event(), signed(event())).status == 200
+    left = running.run(running.releases.many(WHO, running.app_id, source.id, Chosen(), believe=False))
+    assert left.released == 1
+    assert len(running.messages()) == 1
+
+
+def test_a_flood_of_refused_requests_is_answered_and_sampled(running: Running) -> None:
+    source = running.made()
+    statuses = {running.ask(path_of(source), event(number), {}).status for number in range(100)}
+    assert statuses == {401}
+    assert len(running.quarantined(source)) == 10
+    running.run(running.known.note())
+    assert running.run(running.sources.activity(source.id)).rejected == 100
+
+
+def test_quarantine_is_bounded_and_lets_go_of_the_oldest(running: Running) -> None:
+    source = running.made()
+    for number in range(1_010):
+        running.clock.set(NOW_S + number)
+        running.ask(path_of(source), event(number), {})
+    kept = running.run(running.store.read(lambda tx: tx.rows("SELECT COUNT(*) FROM quarantine")))[0][0]
+    assert kept == 1_000
+    assert running.quarantined(source)[0].request.body == event(1_009)
+
+
+def test_what_is_kept_is_sealed(running: Running) -> None:
+    source = running.made()
+    running.ask(path_of(source), b"needle-in-the-body", {"authorization": "Bearer needle"})
+    stored = running.run(running.store.read(lambda tx: tx.rows("SELECT request FROM quarantine")))[0][0]
+    assert b"needle" not in stored

@@ -1,0 +1,372 @@
+"""What comes in, what is kept of it, and what the sender is told."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import zlib
+
+import msgspec
+import pytest
+
+from ringback.errors import Conflict, InvalidField, Refused
+from ringback.services.sources import SecretRotateIn
+from tests.gateway.conftest import WHO, Running, path_of
+from tests.gateway.signing import NOW_S, SECRET, event, signed
+
+HOUR_S = 3_600
+
+
+def test_bytes_content_type_and_headers_are_kept_as_they_came(running: Running) -> None:
+    source = running.made()
+    body = b'{ "id":"evt_1",\r\n "type":"charge.succeeded", "n": 1.0, "n": 90071992547409931 }\n'
+    headers = {**signed(body), "X-Odd_Name.1": "\xe9", "Connection": "x-hop", "X-Hop": "1", "Host": "h", "Content-Length": str(len(body))}
+    assert running.ask(path_of(source), body, headers).status == 200
+    (message,) = running.messages()
+    assert message.payload == body
+    assert message.content_type == "application/json; charset=utf-8"
+    assert message.event_type == "charge.succeeded"
+    lines = (message.headers or b"").splitlines()
+    assert b"x-odd_name.1: \xe9" in lines and any(line.startswith(b"stripe-signature: ") for line in lines)
+    assert not any(line.startswith((b"host", b"x-hop", b"connection", b"content-")) for line in lines)
+    assert message.origin is not None
+    assert (message.origin.source_id, message.origin.event_id, message.origin.secret) == (source.id, "evt_1", 0)
+
+
+def test_a_credential_for_us_is_not_passed_on(running: Running) -> None:
+    source = running.made(type="custom", scheme={"type": "token", "places": ["header:X-Key"]}, secrets=["k"])
+    assert running.ask(path_of(source), b"x", {"X-Key": "k", "Authorization": "Bearer b", "Cookie": "c", "X-Fine": "f"}).status == 200
+    (message,) = running.messages()
+    assert message.headers == b"x-fine: f\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "mapped"),
+    [("orders/create", "orders.create"), ("a b:c", "a.b.c"), ("Ωmega", "mega"), ("////", "stripe.webhook"), ("x" * 300, "x" * 256)],
+)
+def test_event_names_are_mapped_and_the_original_is_kept(running: Running, name: str, mapped: str) -> None:
+    source = running.made()
+    body = msgspec.json.encode({"id": "evt_1", "type": name})
+    assert running.ask(path_of(source), body, signed(body)).status == 200
+    (message,) = running.messages()
+    assert message.event_type == mapped
+    assert message.origin is not None and message.origin.event_type == name
+
+
+def test_a_source_without_names_calls_its_events_after_its_type(running: Running) -> None:
+    source = running.made(type="generic-webhook", secrets=[])
+    assert running.ask(path_of(source), b"\xff\xfe").status == 200
+    (message,) = running.messages()
+    assert (message.event_type, message.content_type, message.payload) == (
+        "generic-webhook.webhook",
+        "application/octet-stream",
+        b"\xff\xfe",
+    )
+    assert message.origin is not None and message.origin.flags == ("unverified",)
+
+
+# -- who is there
+
+
+def test_unknown_sources_wrong_tokens_and_disabled_sources_look_the_same(running: Running) -> None:
+    source, off = running.made(), running.made(disabled=True)
+    unknown = [
+        running.ask(path_of(source) + "x"),
+        running.ask(path_of(source).replace(source.id, off.id)),
+        running.ask(path_of(off)),
+        running.ask("/ingest/api/v1/source/src_0000000000000000000000/in/abc"),
+        running.ask("/webhooks/nobody"),
+        running.ask("/hooks/%2e%2e"),
+        running.ask("/hooks/"),
+        running.ask("/webhooks/a/b"),
+    ]
+    assert {(answer.status, answer.body, *answer.headers.items()) for answer in unknown} == {
+        (404, unknown[0].body, *unknown[0].headers.items())
+    }
+
+
+def test_what_is_no_source_goes_to_the_door_behind(running: Running) -> None:
+    assert running.ask("/api/v1/app").status == 299
+    assert running.ask("/ingest/api/v1/source").status == 299
+
+
+def test_a_trailing_slash_is_accepted(running: Running) -> None:
+    source = running.made(route="hooks/stripe")
+    assert running.ask(path_of(source) + "/", event(), signed(event())).status == 200
+    assert running.ask("/hooks/stripe/", event(2), signed(event(2))).status == 200
+    assert len(running.messages()) == 2
+
+
+def test_a_route_is_unique_and_only_for_sources_that_verify(running: Running) -> None:
+    running.made(route="webhooks/stripe")
+    with pytest.raises(Conflict):
+        running.made(route="webhooks/stripe")
+    with pytest.raises(InvalidField):
+        running.made(route="hooks/open", verify="none")
+
+
+def test_a_source_without_its_secret_does_not_start(running: Running) -> None:
+    with pytest.raises(InvalidField, match="secret"):
+        running.made(secrets=[])
+    assert running.made(secrets=[], verify="none").verification.verify == "none"
+
+
+def test_old_tokens_work_for_two_days_and_three_rotations_are_the_most(running: Running) -> None:
+    source = running.made()
+    for number in range(3):
+        rotated = running.run(running.sources.rotate_token(WHO, running.app_id, source.id))
+        running.clock.set(NOW_S + number + 1)
+    with pytest.raises(Refused) as refused:
+        running.run(running.sources.rotate_token(WHO, running.app_id, source.id))
+    assert refused.value.code == "limit_reached"
+    for number, each in enumerate((source, rotated)):
+        assert running.ask(path_of(each), event(number), signed(event(number))).status == 200
+    running.clock.set(NOW_S + 48 * HOUR_S + 1)
+    late = signed(event(5), at_s=NOW_S + 48 * HOUR_S)
+    assert running.ask(path_of(source), event(5), late).status == 404
+    assert running.ask(path_of(rotated), event(5), late).status == 200
+    assert running.run(running.sources.rotate_token(WHO, running.app_id, source.id))
+
+
+def test_secrets_overlap_and_the_one_that_matched_is_recorded(running: Running) -> None:
+    source = running.made()
+    running.run(running.sources.rotate_secret(WHO, running.app_id, source.id, SecretRotateIn(secret="next", grace_period_seconds=60)))
+    assert running.ask(path_of(source), event(1), signed(event(1))).status == 200
+    assert running.ask(path_of(source), event(2), signed(event(2), "next")).status == 200
+    old, new = (message.origin for message in running.messages())
+    assert old is not None and new is not None
+    assert (old.secret, old.flags, new.secret, new.flags) == (1, ("old_secret",), 0, ())
+    running.run(running.known.note())
+    assert running.run(running.sources.activity(source.id)).old_secret_at is not None
+    running.clock.set(NOW_S + 61)
+    assert running.ask(path_of(source), event(3), signed(event(3))).status == 401
+    assert running.ask(path_of(source), event(4), signed(event(4), "next")).status == 200
+
+
+def test_a_deleted_source_is_unknown_at_once(running: Running) -> None:
+    source = running.made(route="hooks/gone")
+    assert running.ask(path_of(source), event(), signed(event())).status == 200
+    running.run(running.sources.delete(WHO, running.app_id, source.id))
+    assert running.ask(path_of(source), event(2), signed(event(2))).status == 404
+    assert running.ask("/hooks/gone", event(2), signed(event(2))).status == 404
+    assert running.made(route="hooks/gone")
+
+
+def test_a_source_dies_with_its_application_and_gives_its_route_back(running: Running) -> None:
+    source = running.made(route="hooks/gone")
+    assert running.ask("/hooks/gone", event(), signed(event())).status == 200
+    running.run(running.applications.delete(WHO, running.app_id))
+    assert running.ask("/hooks/gone", event(2), signed(event(2))).status == 404
+    assert running.ask(path_of(source), event(2), signed(event(2))).status == 404
+
+
+# -- may it come in
+
+
+def test_other_methods_are_refused_with_those_that_are_allowed(running: Running) -> None:
+    source = running.made(methods=["POST", "PUT"])
+    answer = running.ask(path_of(source), b"", method="DELETE")
+    assert (answer.status, answer.headers["allow"]) == (405, "POST, PUT")
+    assert running.ask(path_of(source), event(), signed(event()), method="PUT").status == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "status"),
+    [
+        ("198.51.100.7", "", 200),
+        ("::ffff:198.51.100.7", "", 200),
+        ("2001:db8::1", "", 200),
+        ("203.0.113.9", "", 403),
+        # A stranger's word on where it comes from counts for nothing.
+        ("203.0.113.9", "198.51.100.7", 403),
+        ("10.0.0.1", "198.51.100.7", 200),
+        ("10.0.0.1", "198.51.100.7, 203.0.113.9", 403),
+        ("10.0.0.1", "203.0.113.9, 198.51.100.7, 10.0.0.2", 200),
+        ("10.0.0.1", "198.51.100.7, nonsense", 403),
+        ("10.0.0.1", "[2001:db8::2]:443", 200),
+    ],
+)
+def test_addresses_are_allowed_by_list_and_proxies_are_walked_from_the_right(
+    running: Running, peer: str, forwarded: str, status: int
+) -> None:
+    source = running.made(allowedIps=["198.51.100.0/24", "2001:db8::/32"])
+    headers = {**signed(event()), **({"x-forwarded-for": forwarded} if forwarded else {})}
+    assert running.ask(path_of(source), event(), headers, peer=peer).status == status
+    assert [item.reason for item in running.quarantined(source)] == ([] if status == 200 else ["ip_denied"])
+
+
+def test_required_headers_must_be_there_with_their_values(running: Running) -> None:
+    source = running.made(requiredHeaders={"User-Agent": "Stripe/*", "X-Fixed": "1"})
+    good = {**signed(event()), "user-agent": "Stripe/1.0", "x-fixed": "1"}
+    assert running.ask(path_of(source), event(), {**good, "x-fixed": "2"}).status == 401
+    assert running.ask(path_of(source), event(), {**good, "user-agent": "curl"}).status == 401
+    assert running.ask(path_of(source), event(), good).status == 200
+    assert {item.reason for item in running.quarantined(source)} == {"header_required"}
+
+
+def test_a_rate_is_kept_with_a_hint_when_to_come_back(running: Running) -> None:
+    source = running.made(rateLimit=2)
+    answers = [running.ask(path_of(source), event(number), signed(event(number))) for number in range(3)]
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert answers[2].headers["retry-after"] == "1"
+    running.clock.set(NOW_S + 1)
+    assert running.ask(path_of(source), event(3), signed(event(3))).status == 200
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_body_over_the_limit_of_its_source_is_not_read(running: Running, announced: bool) -> None:
+    source = running.made(maxBodyBytes=100)
+    body = b"x" * 101
+    headers = {"content-length": "101"} if announced else {}
+    answer = running.ask(path_of(source), body, headers, pieces=[b"x" * 60, b"x" * 41])
+    assert (answer.status, answer.headers["connection"]) == (413, "close")
+
+
+# -- what is in it
+
+
+def test_unwanted_types_are_acknowledged_and_dropped(running: Running) -> None:
+    source = running.made(eventTypes=["charge.succeeded"])
+    assert running.ask(path_of(source), event(1, "charge.failed"), signed(event(1, "charge.failed"))).status == 200
+    assert running.messages() == []
+    assert running.ask(path_of(source), event(2), signed(event(2))).status == 200
+    assert len(running.messages()) == 1
+
+
+SCHEMA = {"type": "object", "required": ["amount"]}
+
+
+@pytest.mark.parametrize(("mode", "status", "stored", "kept"), [("observe", 200, 1, 0), ("quarantine", 200, 0, 1), ("reject", 422, 0, 1)])
+def test_a_schema_observes_quarantines_or_rejects(running: Running, mode: str, status: int, stored: int, kept: int) -> None:
+    source = running.made(schema=SCHEMA, schemaMode=mode)
+    assert running.ask(path_of(source), event(), signed(event())).status == status
+    assert (len(running.messages()), len(running.quarantined(source))) == (stored, kept)
+    if stored:
+        origin = running.messages()[0].origin
+        assert origin is not None and origin.flags == ("schema",)
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "http://127.0.0.1:9/schema"}, {"pattern": "("}, {"$ref": "file:///etc/passwd"}])
+def test_a_schema_that_refers_outside_or_cannot_be_compiled_is_refused(running: Running, schema: object) -> None:
+    with pytest.raises(InvalidField):
+        running.made(schema=schema)
+
+
+def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running: Running) -> None:
+    source = running.made()
+    body = gzip.compress(event())
+    assert running.ask(path_of(source), body, {**signed(body), "content-encoding": "gzip"}).status == 200
+    (message,) = running.messages()
+    assert (message.payload, message.event_type) == (body, "charge.succeeded")
+    assert b"content-encoding: gzip\r\n" in (message.headers or b"")
+
+
+@pytest.mark.parametrize(
+    ("body", "coding", "status"),
+    [
+        (gzip.compress(b"\0" * 50_000_000), "gzip", 413),
+        (zlib.compress(b"\0" * 50_000_000), "deflate", 413),
+        (event(), "br", 415),
+        (event(), "gzip", 400),
+        (gzip.compress(event())[:-9], "gzip", 400),
+    ],
+)
+def test_bombs_and_unknown_codings_are_refused(running: Running, body: bytes, coding: str, status: int) -> None:
+    source = running.made()
+    assert running.ask(path_of(source), body, {**signed(body), "content-encoding": coding}).status == status
+    assert running.messages() == []
+
+
+def test_the_answer_is_what_the_source_says(running: Running) -> None:
+    source = running.made(answer={"status": 202, "body": "[accepted]", "contentType": "text/plain"})
+    answer = running.ask(path_of(source), event(), signed(event()))
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (202, b"[accepted]", "text/plain")
+
+
+# -- once
+
+
+def test_the_same_event_is_kept_once_and_acknowledged_each_time(running: Running) -> None:
+    source = running.made()
+    for number in range(3):
+        assert running.ask(path_of(source), event(), signed(event(), at_s=NOW_S + number)).status == 200
+    assert len(running.messages()) == 1
+    running.run(running.known.note())
+    activity = running.run(running.sources.activity(source.id))
+    assert (activity.accepted, activity.duplicates) == (1, 2)
+
+
+def test_fifty_twins_at_once_are_one_event(running: Running) -> None:
+    source = running.made()
+    headers = [(name.encode(), value.encode()) for name, value in signed(event()).items()]
+
+    async def together() -> list[int]:
+        return [answer.status for answer in await asyncio.gather(*(running.asked(path_of(source), event(), headers) for _ in range(50)))]
+
+    assert running.run(together()) == [200] * 50
+    assert len(running.messages()) == 1
+
+
+def test_another_body_under_the_same_id_is_kept_and_flagged_once(running: Running) -> None:
+    source = running.made()
+    other = event().replace(b"{}", b'{"tampered":1}')
+    for body in (event(), other, other, event()):
+        assert running.ask(path_of(source), body, signed(body)).status == 200
+    first, second = running.messages()
+    assert (first.payload, second.payload) == (event(), other)
+    assert second.origin is not None and second.origin.flags == ("conflict",)
+
+
+def test_an_event_is_forgotten_after_the_window_and_not_before(running: Running) -> None:
+    source = running.made()
+    for at_s, stored in ((NOW_S, 1), (NOW_S + 75 * HOUR_S, 1), (NOW_S + 77 * HOUR_S, 2)):
+        running.clock.set(at_s)
+        assert running.ask(path_of(source), event(), signed(event(), at_s=at_s)).status == 200
+        assert len(running.messages()) == stored
+
+
+def test_two_sources_do_not_share_events(running: Running) -> None:
+    for source in (running.made(), running.made()):
+        assert running.ask(path_of(source), event(), signed(event())).status == 200
+    assert len(running.messages()) == 2
+
+
+def test_an_identity_may_be_put_together_from_places(running: Running) -> None:
+    source = running.made(deduplication={"by": ["header:x-topic", "json:id"]})
+    for topic, number in (("a", 1), ("b", 1), ("a", 1), ("a", 2)):
+        assert running.ask(path_of(source), event(number), {**signed(event(number)), "x-topic": topic}).status == 200
+    assert len(running.messages()) == 3
+
+
+def test_an_identity_may_be_the_body_itself(running: Running) -> None:
+    source = running.made(type="generic-webhook", secrets=[], deduplication={"by": ["body"]})
+    for body in (b"a", b"b", b"a"):
+        assert running.ask(path_of(source), body).status == 200
+    assert len(running.messages()) == 2
+
+
+def test_without_an_identity_nothing_is_a_duplicate(running: Running) -> None:
+    source = running.made(type="generic-webhook", secrets=[])
+    for _ in range(2):
+        assert running.ask(path_of(source), b"same").status == 200
+    assert len(running.messages()) == 2
+
+
+def test_while_the_server_drains_nothing_is_acknowledged(running: Running) -> None:
+    source = running.made()
+    running.intake.closed = True
+    answer = running.ask(path_of(source), event(), signed(event()))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    running.intake.closed = False
+    assert running.ask(path_of(source), event(), signed(event())).status == 200
+    assert len(running.messages()) == 1
+
+
+def test_a_secret_is_nowhere_in_the_database_in_clear(running: Running) -> None:
+    running.made(secrets=[SECRET + "_needle"])
+
+    def dump(tx: object) -> bytes:
+        rows = tx.rows("SELECT definition FROM source")  # type: ignore[attr-defined]  # a transaction
+        return b"".join(row[0] for row in rows)
+
+    assert b"needle" not in running.run(running.store.read(dump))
