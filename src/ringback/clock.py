@@ -51,17 +51,24 @@ def to_us(at: datetime) -> int:
     return (delta.days * 86_400 + delta.seconds) * SECOND_US + delta.microseconds
 
 
-_DAY_TEXT: dict[int, str] = {}
+class _Second:
+    """The second that was written last, and its text, in one pair: threads may replace it, and none sees half of it."""
+
+    __slots__ = ("written",)
+
+    def __init__(self) -> None:
+        self.written = (-1, "")
+
+
+_LAST = _Second()
 
 
 def rfc3339(at_us: int) -> str:
     """The time as `2024-01-02T03:04:05.123456Z`: UTC, microseconds, always with its zone."""
-    seconds, us = divmod(at_us, SECOND_US)
-    days, second = divmod(seconds, 86_400)
-    day = _DAY_TEXT.get(days)
-    if day is None:
-        # One entry a day of traffic; cleared so that a request for odd dates cannot grow it.
-        if len(_DAY_TEXT) > 64:
-            _DAY_TEXT.clear()
-        day = _DAY_TEXT[days] = datetime.fromtimestamp(days * 86_400, UTC).strftime("%Y-%m-%dT")
-    return f"{day}{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}.{us:06}Z"
+    second, us = divmod(at_us, SECOND_US)
+    # Most times of a moment share their second.
+    written, text = _LAST.written
+    if second != written:
+        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
+        _LAST.written = (second, text)
+    return f"{text}{us:06}Z"

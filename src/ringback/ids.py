@@ -70,34 +70,50 @@ class IdMaker:
     Not thread-safe: one per event loop.
     """
 
-    __slots__ = ("_draw", "_head", "_high", "_last", "_start")
+    __slots__ = ("_draw", "_head", "_high", "_low", "_slot", "_step")
 
     def __init__(self, draw: Callable[[int], int] = secrets.randbits, step: Callable[[int], int] = random.getrandbits) -> None:
-        self._start = draw
-        self._draw = step
-        self._last = 0
-        self._high = -1
-        self._head = ""
+        self._draw = draw
+        self._step = step
+        # The last number made, without and with only its low nine digits, and the text of the high ones.
+        self._high = self._low = 0
+        self._head = _nine(0) * 2
+        self._slot = 0
 
     def make(self, prefix: str, now_us: int) -> str:
         """The next id, later than every id this maker has made."""
-        value = _time_bits(now_us) << RANDOM_BITS
-        if value > self._last:
-            # The top bit of the random part starts at 0, so that a slot has room for its steps.
-            value |= self._start(RANDOM_BITS - 1)
+        low = self._low + 1 + self._step(_STEP_BITS)
+        if now_us // _SLOT_US == self._slot and low < _P9:
+            self._low = low
         else:
-            value = self._last + 1 + self._draw(_STEP_BITS)
-        self._last = value
-        high, low = divmod(value, _P9)
-        if high != self._high:
-            self._high = high
-            upper, middle = divmod(high, _P9)
-            self._head = _nine(upper) + _nine(middle)
+            low = self._turn(now_us)
         return prefix + self._head + _nine(low)
+
+    def _turn(self, now_us: int) -> int:
+        """Begin a slot, or go on in one whose low digits are used up; the new low digits."""
+        value = _time_bits(now_us) << RANDOM_BITS
+        last = self._high * _P9 + self._low
+        if value > last:
+            # The top bit of the random part starts at 0, so that a slot has room for its steps.
+            value |= self._draw(RANDOM_BITS - 1)
+        else:
+            value = last + 1 + self._step(_STEP_BITS)
+        self._slot = now_us // _SLOT_US
+        return self._set(value)
+
+    def _set(self, value: int) -> int:
+        self._high, self._low = divmod(value, _P9)
+        upper, middle = divmod(self._high, _P9)
+        self._head = _nine(upper) + _nine(middle)
+        return self._low
 
     def after(self, newest: str) -> None:
         """Never again make an id at or below `newest` (the last one stored before a restart)."""
-        self._last = max(self._last, decode(newest))
+        value = decode(newest)
+        if value > self._high * _P9 + self._low:
+            self._set(value)
+            # No slot is that of this value: the next id looks at the time.
+            self._slot = -1
 
 
 def decode(identifier: str) -> int:
