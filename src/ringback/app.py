@@ -48,6 +48,8 @@ from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
 from ringback.errors import OperatorError
 from ringback.gateway.app import Gateway
+from ringback.gateway.keys import FetchedKeys
+from ringback.gateway.upkeep import Upkeep
 from ringback.ids import IdMaker
 from ringback.policy.addresses import AddressPolicy
 from ringback.policy.retry import RetryPolicy
@@ -64,8 +66,9 @@ from ringback.services.intake import Intake
 from ringback.services.jwts import Jwts
 from ringback.services.messages import Messages
 from ringback.services.portal import Portal
+from ringback.services.processing import Outcomes, Requeue
 from ringback.services.quarantine import Quarantine
-from ringback.services.receiving import NoFetching, Receiver
+from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
 from ringback.services.tokens import Tokens
@@ -86,6 +89,10 @@ _BACKLOG: Final = 2_048
 _GC_THRESHOLDS: Final = (50_000, 20, 20)
 # Seconds between two looks at numbers that nobody counts along the way.
 _GAUGES_EVERY_S: Final = 1.0
+# A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
+_FETCH_S: Final = 5.0
+# The largest key set that is known (Microsoft's) has some 30 kB.
+_KEYS_MAX_BYTES: Final = 256 * 1024
 # Seconds of the drain that are kept for recording and closing, after the doors and the attempts had theirs.
 _CLOSING_S: Final = 1.0
 
@@ -206,6 +213,14 @@ class Server:
             ),
             clock=clock,
         )
+        self._fetching = HttpTransport(
+            policy=AddressPolicy(settings.whitelist_subnets),
+            settings=HttpSettings(
+                request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_KEYS_MAX_BYTES, body_time_s=_FETCH_S)
+            ),
+            clock=clock,
+        )
+        self._outcomes = Outcomes(store)
         self._dispatcher = Dispatcher(
             store=store,
             transport=self._transport,
@@ -222,6 +237,7 @@ class Server:
             metrics=metrics,
             prepare=planner(settings.header_style),  # type: ignore[arg-type]  # config has checked that it is one of the three
             retry_after_max_s=settings.retry_after_max.total_seconds(),
+            told=self._outcomes.told,
         )
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
@@ -271,7 +287,8 @@ class Server:
         self._sources = SourceDirectory(store, vault, clock, self._directory)
         sources = Sources(store, vault, clock, make_id, self._sources, self._directory, secrets.randbits)
         quarantine = Quarantine(store, vault, clock, make_id, sources)
-        receiver = Receiver(self._intake, self._directory, quarantine, sources, NoFetching(), clock)
+        keys, requeue = FetchedKeys(self._fetching, clock), Requeue(store, clock, self._dispatcher)
+        receiver = Receiver(self._intake, self._directory, quarantine, sources, keys, clock, self._outcomes, requeue)
         self._urls = sources_api.Urls(settings.public_url)
         api = build(
             services,
@@ -306,6 +323,7 @@ class Server:
             loop.create_task(self._watched("loop lag", watch_loop(self._metrics, self._clock))),
             loop.create_task(self._watched("gauges", self._gauges())),
             loop.create_task(self._watched("leases", self._tidy())),
+            loop.create_task(self._watched("sources", Upkeep(self._sources).run())),
             loop.create_task(
                 self._watched(
                     "retention", sweeper.Sweeper(self._store, self._clock, _us(self._settings.history_retention.total_seconds())).run()
@@ -341,6 +359,7 @@ class Server:
             task.cancel()
         await asyncio.gather(*tasks, stop, return_exceptions=True)
         await self._transport.close()
+        await self._fetching.close()
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
         return 0
 

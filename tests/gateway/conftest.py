@@ -21,6 +21,7 @@ from ringback.services.applications import ApplicationIn, Applications
 from ringback.services.directory import Directory
 from ringback.services.gateway import SourceDirectory
 from ringback.services.intake import Intake
+from ringback.services.processing import Outcomes
 from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import NoFetching, Receiver
 from ringback.services.releasing import Releases
@@ -109,8 +110,9 @@ class Running:
         self.known = SourceDirectory(self.store, self.vault, clock, self.directory)
         self.sources = Sources(self.store, self.vault, clock, make_id, self.known, self.directory, secrets.randbits)
         self.quarantine = Quarantine(self.store, self.vault, clock, make_id, self.sources)
+        self.outcomes = Outcomes(self.store)
         self.intake = Intake(self.store, clock, make_id, Hands(), Metrics(0))
-        self.receiver = Receiver(self.intake, self.directory, self.quarantine, self.sources, NoFetching(), clock)
+        self.receiver = Receiver(self.intake, self.directory, self.quarantine, self.sources, NoFetching(), clock, self.outcomes)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
         self.app_id = (await self.applications.create(WHO, ApplicationIn(name="a"))).application.id
         self.gateway = Gateway(

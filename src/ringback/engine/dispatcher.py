@@ -75,6 +75,7 @@ class Dispatcher:
         metrics: Metrics,
         prepare: Callable[[Entry, str, int], LanePlan | None],
         retry_after_max_s: float,
+        told: Callable[[Record], None] = lambda record: None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -83,6 +84,8 @@ class Dispatcher:
         self._limiter = limiter
         self._prepare = prepare
         self._retry_after_max_s = retry_after_max_s
+        # Hears of each attempt once it is recorded.
+        self._told = told
         self._metrics = metrics
         self._ids = make_id
         self._recorder = Recorder(store, clock, make_id, policy, draw, metrics, self._settled, self._pump)
@@ -318,6 +321,7 @@ class Dispatcher:
         self._alarms.set(until_us, lane.endpoint_id)
 
     def _settled(self, lane: Lane, record: Record) -> None:
+        self._told(record)
         if record.disables_endpoint:
             log(
                 ENDPOINT_DISABLED,

@@ -19,7 +19,7 @@ from ringback.signing.handshake import Knowledge
 from ringback.signing.provider import Provider
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import sources
+from ringback.store.operations import deduplication, quarantine, sources
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
@@ -36,6 +36,10 @@ _SILENT_LEAST_US: Final = 600 * SECOND_US
 # An old secret that still matches is told once in so many microseconds (an hour), not with each request.
 _TELL_EVERY_US: Final = 3_600 * SECOND_US
 
+# Rows in a slice: 1 to 3 ms of the writer.
+_SLICE: Final = 100
+# How long a request stays in quarantine, microseconds: 30 days, ten times the longest retries.
+_QUARANTINE_US: Final = 30 * 86_400 * SECOND_US
 _NO_ACTIVITY: Final = Activity()
 
 # `{source_id}/in/{token}` below the ingest prefix, or a readable route.
@@ -205,6 +209,16 @@ class SourceDirectory:
             for ready, more in told:
                 for index, count in enumerate((more.accepted, more.duplicates, more.rejected, more.ignored)):
                     ready.counts[index] += count
+
+    async def forget(self) -> int:
+        """Forget some of what is past its time: events past their window, requests in quarantine, deleted sources. 0 = nothing is left."""
+        now_us = self._clock.now_us()
+
+        def operation(tx: Transaction) -> int:
+            removed = deduplication.purge(tx, now_us, _SLICE) + sources.purge(tx, _SLICE)
+            return removed + quarantine.purge(tx, now_us - _QUARANTINE_US, _SLICE)
+
+        return await self._store.write(operation)
 
     async def silent(self) -> list[Source]:
         """Sources that were not heard for longer than their habit, or than their owner allows; each is told once. Raises StoreFailure."""

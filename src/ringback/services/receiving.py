@@ -17,6 +17,7 @@ from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Admit, Answers, Intake
 from ringback.services.judging import Asked, Decision, Ignored, NewEvent, Refusal, Taken, judge, released
+from ringback.services.processing import Outcomes
 from ringback.services.quarantine import Quarantine
 from ringback.services.sources import Sources
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
@@ -87,6 +88,7 @@ class Receiver:
         sources: Sources,
         keys: Keys,
         clock: Clock,
+        outcomes: Outcomes,
         requeue: Callable[[Entry, str], None] = lambda entry, message_id: None,
     ) -> None:
         self._intake = intake
@@ -95,6 +97,7 @@ class Receiver:
         self._sources = sources
         self._keys = keys
         self._clock = clock
+        self._outcomes = outcomes
         self._requeue = requeue
 
     async def receive(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
@@ -165,8 +168,31 @@ class Receiver:
 
     async def take(self, ready: Ready, events: list[NewEvent]) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
-        await self.store(ready, events)
+        ids = await self.store(ready, events)
+        if ready.source.rules.processed_by is not None:
+            return await self._processed(ready, ids)
         return _canned(ready)
+
+    async def _processed(self, ready: Ready, ids: list[str]) -> Reply:
+        """The answer of the endpoint that the source waits for, once it has taken all of these messages.
+
+        Raises Unavailable when it has not in time: they are durable, so that the provider's retry is a duplicate that joins the run.
+        """
+        rules = ready.source.rules
+        entry = await self._directory.find_by_id(ready.source.app_id)
+        endpoint = None if entry is None else next((e for e in entry.endpoints.values() if rules.processed_by in (e.id, e.uid)), None)
+        if endpoint is None or endpoint.disabled:
+            raise Unavailable("the endpoint whose answer is waited for is not there, or disabled")
+        end_s = self._clock.monotonic_s() + rules.deadline_s
+        spoken = None
+        for message_id in ids:
+            spoken = await self._outcomes.wait(endpoint.id, message_id, max(end_s - self._clock.monotonic_s(), 0.0))
+            if spoken is None:
+                raise Unavailable("the endpoint has not taken the event in time")
+        if spoken is None or rules.answer is not None:
+            return _canned(ready)
+        headers: tuple[Header, ...] = ((b"content-type", spoken.content_type.encode("latin-1")),) if spoken.content_type else ()
+        return Reply(spoken.status, headers, spoken.body)
 
     async def store(self, ready: Ready, events: list[NewEvent]) -> list[str]:
         """Store events; the ids of their messages, of the first ones where they came before.

@@ -1,0 +1,79 @@
+"""Which keys do providers publish? Fetched through the guarded client, remembered for a while; a failed fetch is remembered too.
+
+Where a key may come from was decided before: by the provider's own hosts, or by the owner of the source, whose addresses the guard checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ringback import __version__
+from ringback.clock import Clock
+from ringback.delivery.transport import Origin, SealedRequest, Transport
+from ringback.model.attempts import Exchange
+from ringback.policy.urls import split_url
+from ringback.signing.fetched import KeyRef, KeyUnavailable
+
+# Providers rotate their keys weeks ahead, and revoke them in emergencies: ten minutes is how long a revoked one may be believed.
+_FRESH_S: Final = 600.0
+# A provider whose keys cannot be had is not asked with each request.
+_FAILED_S: Final = 10.0
+# Keys remembered, some kilobytes each: as many as there are sources of different providers, with room for rotation.
+_REMEMBERED: Final = 1_000
+
+
+class FetchedKeys:
+    """`services.receiving.Keys` over the delivery client. Belongs to one event loop."""
+
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._kept: dict[str, tuple[bytes, float]] = {}
+        self._failed: dict[str, float] = {}
+        self._running: dict[str, asyncio.Future[bytes | None]] = {}
+
+    def key(self, ref: KeyRef) -> bytes:
+        """The key, if it was fetched lately. Raises KeyUnavailable."""
+        kept = self._kept.get(ref.url)
+        if kept is None or kept[1] <= self._clock.monotonic_s():
+            raise KeyUnavailable(ref)
+        return kept[0]
+
+    async def fetch(self, ref: KeyRef) -> None:
+        """Get a key; several that ask for the same one wait together. Raises KeyUnavailable."""
+        if not ref.url.startswith("https://") or self._failed.get(ref.url, 0.0) > self._clock.monotonic_s():
+            raise KeyUnavailable(ref)
+        running = self._running.get(ref.url)
+        if running is None:
+            running = self._running[ref.url] = asyncio.ensure_future(self._get(ref.url))
+            running.add_done_callback(lambda _: self._running.pop(ref.url, None))
+        body = await asyncio.shield(running)
+        now_s = self._clock.monotonic_s()
+        if body is None:
+            self._forget_some(self._failed)
+            self._failed[ref.url] = now_s + _FAILED_S
+            raise KeyUnavailable(ref)
+        self._forget_some(self._kept)
+        self._kept[ref.url] = (body, now_s + _FRESH_S)
+
+    async def visit(self, url: str) -> bool:
+        """GET a URL; was it answered 2xx?"""
+        return await self._get(url) is not None
+
+    async def _get(self, url: str) -> bytes | None:
+        done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+        parts = split_url(url)
+        head = (
+            f"GET {parts.target} HTTP/1.1\r\nhost: {parts.authority}\r\nuser-agent: ringback/{__version__}\r\naccept: */*\r\n"
+            "content-length: 0\r\n\r\n"
+        )
+        request = SealedRequest(Origin(parts.tls, parts.host, parts.port), head.encode(), b"")
+        self._transport.send(request, lambda exchange: None if done.cancelled() else done.set_result(exchange))
+        exchange = await done
+        return exchange.body if exchange.status // 100 == 2 and not exchange.body_truncated else None
+
+    @staticmethod
+    def _forget_some(remembered: dict[str, float] | dict[str, tuple[bytes, float]]) -> None:
+        if len(remembered) >= _REMEMBERED:
+            remembered.pop(next(iter(remembered)))

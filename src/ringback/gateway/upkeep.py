@@ -1,0 +1,39 @@
+"""What must be done now and then for sources? Counts are written down, silence is noticed, what is past its time is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from ringback.errors import RingbackError
+from ringback.services.gateway import SourceDirectory
+
+# Counts that a crash may lose: a few seconds of them, and no events.
+NOTE_EVERY_S: Final = 5.0
+# Silence is counted in tens of minutes, windows in days.
+_SWEEP_EVERY: Final = 12
+# Seconds between two slices: leaves most of the writer to others.
+_PAUSE_S: Final = 0.02
+
+
+class Upkeep:
+    """Looks after sources for ever."""
+
+    def __init__(self, sources: SourceDirectory) -> None:
+        self._sources = sources
+
+    async def run(self) -> None:
+        """Until cancelled. A store that fails is tried again."""
+        turn = 0
+        while True:
+            await asyncio.sleep(NOTE_EVERY_S)
+            turn += 1
+            try:
+                await self._sources.note()
+                if turn % _SWEEP_EVERY == 0:
+                    await self._sources.silent()
+                    while await self._sources.forget():
+                        await asyncio.sleep(_PAUSE_S)
+            except RingbackError:
+                # The store has told the log what ails it.
+                continue

@@ -1,0 +1,111 @@
+"""What did the endpoint say to this event? Waiting for the answer of one delivery, and giving failed ones another try."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from ringback.clock import Clock
+from ringback.errors import RingbackError
+from ringback.model.deliveries import AttemptStatus
+from ringback.policy.heads import header_fields
+from ringback.policy.paging import Walk
+from ringback.services.directory import Entry
+from ringback.services.ports import Handoff
+from ringback.store.base import Record, Store, Transaction
+from ringback.store.operations import dead_letters, processing
+from ringback.store.operations.dead_letters import Chosen, Scope, Step
+
+# Endpoints of one application whose dead letters of one message are looked for; applications have a few.
+_ENDPOINTS_MAX: Final = 100
+
+Pair = tuple[str, str]
+
+
+class Spoken(msgspec.Struct, frozen=True, gc=False):
+    """The answer of an endpoint that took a message: to be given to the provider as it is."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Outcomes:
+    """Who waits for which delivery. Belongs to one event loop; implements what the engine tells (`told`)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: dict[Pair, list[asyncio.Future[Spoken | None]]] = {}
+
+    def told(self, record: Record) -> None:
+        """An attempt was recorded."""
+        if self._waiting:
+            attempt = record.attempt
+            spoken = None
+            if attempt.status == AttemptStatus.SUCCESS:
+                spoken = Spoken(attempt.code, _content_type(attempt.response_head), attempt.response or b"")
+            for future in self._waiting.pop((attempt.endpoint_id, attempt.message_id), ()):
+                if not future.done():
+                    future.set_result(spoken)
+
+    async def wait(self, endpoint_id: str, message_id: str, deadline_s: float) -> Spoken | None:
+        """What the endpoint answered, once it has taken the message; None when it fails, or past the deadline. Raises StoreFailure."""
+        future: asyncio.Future[Spoken | None] = asyncio.get_running_loop().create_future()
+        pair = (endpoint_id, message_id)
+        self._waiting.setdefault(pair, []).append(future)
+        try:
+            # Looked for after the registration: what is recorded in between is not missed.
+            row = await self._store.read(lambda tx: processing.taken_by(tx, endpoint_id, message_id))
+            if row is not None:
+                return Spoken(row[0], _content_type(row[1]), row[2] or b"")
+            async with asyncio.timeout(deadline_s):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            others = self._waiting.get(pair)
+            if others is not None and future in others:
+                others.remove(future)
+                if not others:
+                    del self._waiting[pair]
+
+
+class Requeue:
+    """Gives the dead letters of a message another try when the provider sends its event again."""
+
+    def __init__(self, store: Store, clock: Clock, handoff: Handoff) -> None:
+        self._store = store
+        self._clock = clock
+        self._handoff = handoff
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __call__(self, entry: Entry, message_id: str) -> None:
+        """Begin; the sender is not kept waiting for it."""
+        task = asyncio.get_running_loop().create_task(self._requeue(entry, message_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _requeue(self, entry: Entry, message_id: str) -> None:
+        app_id, endpoint_ids = entry.application.id, list(entry.endpoints)[:_ENDPOINTS_MAX]
+        try:
+            letters = await self._store.read(lambda tx: processing.letters_of(tx, endpoint_ids, message_id))
+            if not letters:
+                return
+            now_us = self._clock.now_us()
+
+            def again(tx: Transaction) -> Step:
+                walk = Walk(len(letters), descending=False)
+                return dead_letters.replay(tx, Scope("app_id", app_id), walk, Chosen(ids=letters), now_us)
+
+            step = await self._store.write(again)
+        except RingbackError:
+            # The store has told the log; the provider will send the event again.
+            return
+        for endpoint_id, owner_id in step.woken:
+            self._handoff.wake(endpoint_id, owner_id, now_us)
+
+
+def _content_type(head: bytes) -> str:
+    return next((value for name, value in header_fields(head) if name.lower() == "content-type"), "")

@@ -1,0 +1,25 @@
+"""What became of a received event at an endpoint? The answer that took it, the dead letters it left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ringback.store.base import Row, Transaction
+
+
+def taken_by(tx: Transaction, endpoint_id: str, message_id: str) -> Row | None:
+    """Status, head and body of the answer with which the endpoint took the message; None when it has not."""
+    return tx.row(
+        "SELECT code, response_head, response FROM attempt WHERE endpoint_id = ? AND message_id = ? AND status = 0 "
+        "ORDER BY id DESC LIMIT 1",
+        (endpoint_id, message_id),
+    )
+
+
+def letters_of(tx: Transaction, endpoint_ids: Sequence[str], message_id: str) -> tuple[str, ...]:
+    """The dead letters of a message at some endpoints (at most a few hundred)."""
+    marks = ", ".join("?" * len(endpoint_ids))
+    rows = tx.rows(
+        f"SELECT id FROM dead_letter WHERE endpoint_id IN ({marks}) AND message_id = ? AND state = 'dead'", (*endpoint_ids, message_id)
+    )
+    return tuple(row[0] for row in rows)
