@@ -196,3 +196,12 @@ CREATE TABLE idempotency (
     message_id  TEXT,
     body        BLOB
 ) STRICT, WITHOUT ROWID;
+
+-- The keys of the last messages, in the order they came; they move to the table above thousands at a time (store.sqlite.marks).
+CREATE TABLE idempotency_recent (
+    seq        INTEGER PRIMARY KEY,
+    key        BLOB NOT NULL,
+    expires_at INTEGER NOT NULL,
+    app_id     TEXT NOT NULL,
+    message_id TEXT NOT NULL
+) STRICT;

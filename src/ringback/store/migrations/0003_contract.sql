@@ -19,3 +19,28 @@ CREATE TABLE token_horizon (
     dead_from     INTEGER NOT NULL,
     PRIMARY KEY (app_id, issued_before)
 ) STRICT, WITHOUT ROWID;
+
+-- What takes longer than a request. definition says what to do (model.tasks), position how far it is: it moves in the transaction of the
+-- work, so that nothing is done twice. data is what its owner sees.
+CREATE TABLE task (
+    id         TEXT PRIMARY KEY,
+    org_id     TEXT NOT NULL,
+    app_id     TEXT,
+    kind       TEXT NOT NULL,
+    status     TEXT NOT NULL CHECK (status IN ('running', 'finished', 'failed')),
+    definition TEXT NOT NULL,
+    position   TEXT NOT NULL,
+    data       TEXT NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX task_by_org ON task (org_id, id);
+CREATE INDEX task_by_app ON task (app_id, id) WHERE app_id IS NOT NULL;
+CREATE INDEX task_running ON task (id) WHERE status = 'running';
+
+-- What a task found out, row by row.
+CREATE TABLE task_item (
+    task_id TEXT NOT NULL,
+    key     TEXT NOT NULL,
+    item    TEXT NOT NULL,
+    PRIMARY KEY (task_id, key)
+) STRICT, WITHOUT ROWID;

@@ -21,6 +21,7 @@ from ringback.store.base import Acceptance, Record, Transaction
 from ringback.store.sqlite import verbs
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction, translated
+from ringback.store.sqlite.marks import Marks
 from ringback.telemetry.events import STORE_FAILED, STORE_RECOVERED, TASK_FAILED
 from ringback.telemetry.log import log
 
@@ -93,6 +94,7 @@ class Committer:
     ) -> None:
         self._connection = connection
         self._tx = SqliteTransaction(connection)
+        self._marks = Marks(self._tx)
         self._book = book
         self._lease_us = lease_us
         self._observe = observe
@@ -210,8 +212,9 @@ class Committer:
         return batch
 
     def _apply(self, batch: _Batch) -> None:
+        self._marks.move(self._tx)
         if batch.acceptances:
-            batch.accepted, batch.others = verbs.accept(self._tx, batch.acceptances)
+            batch.accepted, batch.others = verbs.accept(self._tx, self._marks, batch.acceptances)
         if batch.records:
             verbs.record(self._tx, [r for records, _ in batch.records for r in records])
         self._apply_writes(batch)
@@ -240,11 +243,12 @@ class Committer:
             write.error = error
 
     def _apply_alone(self, batch: _Batch) -> None:
+        self._marks.revert()
         batch.accepted, batch.others = [], []
         for acceptance in batch.acceptances:
             acceptance.claimed.clear()
             try:
-                accepted, others = self._alone(verbs.accept, [acceptance])
+                accepted, others = self._alone(verbs.accept, self._marks, [acceptance])
                 batch.accepted += accepted
                 batch.others += others
             except _FATAL:
@@ -350,6 +354,7 @@ class Committer:
         self._failing = error is not None
 
     def _succeed(self, batch: _Batch) -> None:
+        self._marks.confirm()
         for write in batch.writes:
             if write.future.cancelled():
                 continue
@@ -371,6 +376,7 @@ class Committer:
             self._call(done, cause)
 
     def _fail(self, batch: _Batch, error: Exception) -> None:
+        self._marks.revert()
         cause = error if isinstance(error, StoreFailure) else StoreFailure(str(error))
         for write in batch.writes:
             if not write.future.cancelled():

@@ -14,18 +14,13 @@ from ringback.model.messages import Message
 from ringback.store.base import Acceptance, Bounds, Claims, Record
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction
+from ringback.store.sqlite.marks import Marks
 
 # Attempts are counted per minute; this many microseconds are one.
 _MINUTE_US: Final = 60_000_000
 # Payloads with the contract's default retention (90 days) go with their history, and need no entry of their own.
 _DEFAULT_LIFE_US: Final = 90 * 86_400 * 1_000_000
 
-_MARK = (
-    "INSERT INTO idempotency (key, expires_at, status, app_id, message_id) VALUES (?, ?, 202, ?, ?) "
-    "ON CONFLICT (key) DO UPDATE SET expires_at = excluded.expires_at, status = 202, app_id = excluded.app_id, message_id = "
-    "excluded.message_id, "
-    "body = NULL WHERE idempotency.expires_at <= ?"
-)
 _MESSAGE = (
     "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, "
     "tags, deliver_at, payload, origin, headers) "
@@ -72,15 +67,19 @@ _CARRIED = (
 )
 
 
-def accept(tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> tuple[list[Acceptance], list[tuple[Acceptance, str | Exception]]]:
+def accept(
+    tx: SqliteTransaction, marks: Marks, acceptances: Sequence[Acceptance]
+) -> tuple[list[Acceptance], list[tuple[Acceptance, str | Exception]]]:
     """Write messages with their deliveries. Returns those written, and the others with the id of the repeated message or the error."""
     fresh: list[Acceptance] = []
     others: list[tuple[Acceptance, str | Exception]] = []
+    # Keys of this batch, which no look-up finds yet.
+    keys: dict[bytes, str] = {}
     for acceptance in acceptances:
         if acceptance.mark is None and acceptance.message.event_id is None and acceptance.admit is None:
             fresh.append(acceptance)
         else:
-            verdict = _claim_names(tx, acceptance)
+            verdict = _claim_names(tx, marks, keys, acceptance)
             if verdict is None:
                 fresh.append(acceptance)
             else:
@@ -93,25 +92,30 @@ def accept(tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> tuple[li
     for m in messages:
         if m.expires_at - m.created_at != _DEFAULT_LIFE_US:
             tx.execute("INSERT INTO payload_expiry (expires_at, message_id, app_id) VALUES (?, ?, ?)", (m.expires_at, m.id, m.app_id))
+    new = [(a.mark.key, a.mark.expires_at, a.message.app_id, a.message.id) for a in fresh if a.mark is not None]
+    if new:
+        # Last, so that nothing after it can undo what is remembered.
+        marks.add(tx, new)
     return fresh, others
 
 
-def _claim_names(tx: SqliteTransaction, acceptance: Acceptance) -> str | Exception | None:
-    """Claim the idempotency key and the event id. None, or why the message must not be written."""
+def _claim_names(tx: SqliteTransaction, marks: Marks, keys: dict[bytes, str], acceptance: Acceptance) -> str | Exception | None:
+    """Look for the idempotency key, and claim the event id. None, or why the message must not be written."""
     if acceptance.admit is not None:
         repeated = acceptance.admit(tx, acceptance)
         if repeated is not None:
             return repeated
     message, mark = acceptance.message, acceptance.mark
-    if mark is not None and not tx.run(_MARK, (mark.key, mark.expires_at, message.app_id, message.id, message.created_at)):
-        row = tx.row("SELECT message_id FROM idempotency WHERE key = ?", (mark.key,))
-        return str(row[0]) if row else Conflict("the idempotency key is in use")
+    if mark is not None:
+        known = keys.get(mark.key) or marks.find(tx, mark.key, message.created_at)
+        if known is not None:
+            return known
     if message.event_id is not None:
         names = (message.app_id, message.event_id, message.id)
         if not tx.run("INSERT INTO message_event_id (app_id, event_id, message_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", names):
-            if mark is not None:
-                tx.execute("DELETE FROM idempotency WHERE key = ?", (mark.key,))
             return Conflict(f"eventId {message.event_id!r} was used before in this application; each message needs its own, or none")
+    if mark is not None:
+        keys[mark.key] = message.id
     return None
 
 
