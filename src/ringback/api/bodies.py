@@ -45,12 +45,13 @@ class Body(Generic[T]):
     """Parses one kind of request.
 
     The struct may have a class variable `RULES`: Python field name to `policy.validation` rule, applied to values that are neither None nor
-    unset. `aliases` are other names on the wire.
+    unset; and a class variable `OBJECTS`: names of fields kept as raw JSON that must hold an object. `aliases` are other names on the wire.
     """
 
     def __init__(self, shape: type[T], aliases: Mapping[str, Alias] | None = None) -> None:
         self.shape = shape
         self.rules: Mapping[str, Rule] = getattr(shape, "RULES", {})
+        self.objects: frozenset[str] = getattr(shape, "OBJECTS", frozenset())
         self.aliases: Mapping[str, Alias] = aliases or {}
         self._decoder = msgspec.json.Decoder(shape)
         self._fields = msgspec.structs.fields(shape)
@@ -76,7 +77,7 @@ class Body(Generic[T]):
             value = self._decoder.decode(raw)
         except (ValueError, RecursionError):
             return self._parse_fields(raw)
-        problems: list[FieldProblem] = []
+        problems = [_no_object(self._wire[name]) for name in self.objects if bytes(getattr(value, name))[:1] != b"{"]
         for name, wire, rule in self._checks:
             given = getattr(value, name)
             if given is not None and given is not msgspec.UNSET:
@@ -99,6 +100,9 @@ class Body(Generic[T]):
             content = bytes(members[given])
             if single and content != b"null":
                 content = b"[" + content + b"]"
+            if field.name in self.objects and content[:1] != b"{":
+                problems.append(_no_object(given))
+                continue
             try:
                 values[field.name] = msgspec.json.decode(content, type=field.type)
             except ValueError as error:
@@ -122,6 +126,10 @@ class Body(Generic[T]):
         if rule is None or value is None or value is msgspec.UNSET:
             return []
         return [FieldProblem(("body", wire, *where), message) for where, message in rule(value)]
+
+
+def _no_object(wire: str) -> FieldProblem:
+    return FieldProblem(("body", wire), f"the {wire} must be a JSON object", MALFORMED)
 
 
 def check_text(raw: bytes) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from ringback.api.applications import named_in
 from ringback.api.auth import Access
-from ringback.api.bodies import BROKEN_RULE, MALFORMED, Alias, Body
+from ringback.api.bodies import BROKEN_RULE, Alias, Body
 from ringback.api.messages import WITH_CONTENT, MessageOut
 from ringback.api.render import render_message
 from ringback.api.routing import Answer, Call, Operation
@@ -59,6 +59,7 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     payload_retention_period: Annotated[int, msgspec.Meta(ge=1, le=90)] | None = None
     payload_retention_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] | None = None
 
+    OBJECTS: ClassVar[frozenset[str]] = frozenset({"payload"})
     RULES: ClassVar[Mapping[str, Rule]] = {
         "event_type": validation.name,
         "event_id": validation.uid("msg_"),
@@ -75,8 +76,6 @@ def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
     wanted = MESSAGE_IN.parse(raw)
     payload = bytes(wanted.payload)
     problems = []
-    if payload[:1] != b"{":
-        problems.append(FieldProblem(("body", "payload"), "the payload must be a JSON object", MALFORMED))
     life_us = DEFAULT_LIFE_US
     if wanted.payload_retention_hours is not None:
         life_us = wanted.payload_retention_hours * _HOUR_US
