@@ -78,7 +78,13 @@ class Shelf:
         return Message(**(parts | fields))
 
     def offer(
-        self, *endpoint_ids: str, claim: bool = False, message: Message | None = None, key: bytes | None = None, admit: Any = None, **fields: Any
+        self,
+        *endpoint_ids: str,
+        claim: bool = False,
+        message: Message | None = None,
+        key: bytes | None = None,
+        admit: Any = None,
+        **fields: Any,
     ) -> Heard:
         """Hand an acceptance to the store, and do not wait."""
         heard = Heard(self.heard)

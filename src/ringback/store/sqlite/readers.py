@@ -6,10 +6,10 @@ A reader that stayed open would keep the WAL from ever being reset, so none may 
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any, Final
 
 import apsw
@@ -25,7 +25,7 @@ DEADLINE_S: Final = 5.0
 # Virtual machine steps between two looks at the clock: some 0.1 ms.
 _STEPS: Final = 10_000
 # Queries that may wait; beyond it the server is overloaded and says so at once.
-_QUEUE: Final = 1_000
+QUEUE: Final = 1_000
 
 
 class _Job:
@@ -39,14 +39,15 @@ class _Job:
 class _Watch:
     """Tells when a query has taken too long."""
 
-    __slots__ = ("_deadline_s",)
+    __slots__ = ("_deadline_s", "_within_s")
 
-    def __init__(self) -> None:
+    def __init__(self, within_s: float) -> None:
+        self._within_s = within_s
         self._deadline_s = 0.0
 
     def start(self) -> None:
         """A query begins."""
-        self._deadline_s = time.monotonic() + DEADLINE_S
+        self._deadline_s = time.monotonic() + self._within_s
 
     def expired(self) -> bool:
         """Must it end now?"""
@@ -56,10 +57,12 @@ class _Watch:
 class Readers:
     """A few connections that only read. Belongs to one event loop."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, deadline_s: float = DEADLINE_S, queue: int = QUEUE) -> None:
         self._path = path
+        self._deadline_s = deadline_s
+        self._queue = queue
         self._loop = asyncio.get_running_loop()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
         self._threads = [threading.Thread(target=self._run, name=f"ringback-read-{n}", daemon=True) for n in range(THREADS)]
         for thread in self._threads:
@@ -69,8 +72,8 @@ class Readers:
         """Run a query on a snapshot; its result, or what it raised."""
         if self._closed:
             raise StoreFailure("the store is closed")
-        if self._jobs.qsize() >= _QUEUE:
-            raise Unavailable(f"{_QUEUE} queries are waiting already; try again")
+        if self._jobs.qsize() >= self._queue:
+            raise Unavailable(f"{self._queue} queries are waiting already; try again")
         future: asyncio.Future[Any] = self._loop.create_future()
         self._jobs.put(_Job(query, future))
         return future
@@ -85,7 +88,7 @@ class Readers:
 
     def _run(self) -> None:
         connection: apsw.Connection | None = None
-        watch = _Watch()
+        watch = _Watch(self._deadline_s)
         while (job := self._jobs.get()) is not None:
             result: Any = None
             error: Exception | None = None

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import asyncio
+
+from ringback.errors import StoreFailure
+from ringback.model.deliveries import Delivery, Trigger
+from ringback.store.base import Record
+from ringback.store.operations import deliveries
+from tests.store.conformance.shelf import Shelf
+
+LIVE = "SELECT due_at, attempts, state, trigger FROM delivery ORDER BY trigger, due_at"
+
+
+async def manual(shelf: Shelf, delivery: Delivery) -> Delivery:
+    """A manual delivery beside a scheduled one."""
+    message = shelf.message(id=delivery.message_id)
+    due_at = await shelf.store.write(lambda tx: deliveries.add_manual(tx, delivery.endpoint_id, message, shelf.now_us))
+    (claim,) = [c for c in (await shelf.claim(delivery.endpoint_id)).claims if c.delivery.trigger is Trigger.MANUAL]
+    assert claim.delivery.due_at == due_at
+    return claim.delivery
+
+
+def test_a_success_ends_the_delivery_and_leaves_its_attempt(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        assert await shelf.record(shelf.success(delivery)) is None
+        assert await shelf.count("delivery") == 0
+        assert await shelf.rows("SELECT endpoint_id, message_id, status, number, sequence FROM attempt") == [
+            ("ep_1", delivery.message_id, 0, 1, 1)
+        ]
+
+    tell(story)
+
+
+def test_a_failure_moves_the_delivery_to_its_next_time(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        assert await shelf.record(shelf.retry(delivery, delivery.due_at + 5)) is None
+        assert await shelf.rows(LIVE) == [(delivery.due_at + 5, 1, "retrying", 0)]
+        (claim,) = (await shelf.claim(now_us=delivery.due_at + 5)).claims
+        assert (claim.delivery.attempts, claim.delivery.sequence) == (1, delivery.sequence)
+        assert await shelf.record(shelf.retry(claim.delivery, delivery.due_at + 9)) is None
+        assert await shelf.rows(LIVE) == [(delivery.due_at + 9, 2, "retrying", 0)]
+
+    tell(story)
+
+
+def test_the_last_failure_leaves_a_dead_letter(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        assert await shelf.record(shelf.death(delivery)) is None
+        assert await shelf.count("delivery") == 0
+        assert await shelf.rows("SELECT endpoint_id, message_id, cause, attempts, state FROM dead_letter") == [
+            ("ep_1", delivery.message_id, "http_500", 1, "dead")
+        ]
+
+    tell(story)
+
+
+def test_a_manual_success_ends_the_schedule_and_the_dead_letter(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        await shelf.record(shelf.retry(delivery, delivery.due_at + 1_000_000_000))
+        resend = await manual(shelf, delivery)
+        assert await shelf.record(shelf.success(resend)) is None
+        assert await shelf.rows(LIVE) == []
+        other = await shelf.delivery()
+        await shelf.record(shelf.death(other))
+        await shelf.record(shelf.success(await manual(shelf, other)))
+        assert await shelf.count("dead_letter") == await shelf.count("delivery") == 0
+
+    tell(story)
+
+
+def test_a_manual_failure_leaves_the_schedule_alone(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        due_at = delivery.due_at + 1_000_000_000
+        await shelf.record(shelf.retry(delivery, due_at))
+        resend = await manual(shelf, delivery)
+        assert await shelf.record(Record(resend, shelf.attempt(resend, 2, code=500))) is None
+        assert await shelf.rows(LIVE) == [(due_at, 1, "retrying", 0)]
+
+    tell(story)
+
+
+def test_a_delivery_that_was_ended_while_it_was_attempted_stays_ended(tell):
+    async def story(shelf: Shelf) -> None:
+        retried, died = await shelf.delivery(), await shelf.delivery("ep_2")
+        for endpoint_id in ("ep_1", "ep_2"):
+            await shelf.store.write(lambda tx, endpoint_id=endpoint_id: deliveries.drop(tx, endpoint_id, 10))
+        assert await shelf.record(shelf.retry(retried, retried.due_at + 5)) is None
+        assert await shelf.record(shelf.death(died)) is None
+        assert await shelf.count("delivery") == await shelf.count("dead_letter") == 0
+        assert await shelf.count("attempt") == 2
+
+    tell(story)
+
+
+def test_attempts_are_counted_by_endpoint_and_minute(tell):
+    async def story(shelf: Shelf) -> None:
+        at_us = 90 * 60_000_000
+        found = [await shelf.delivery() for _ in range(3)] + [await shelf.delivery("ep_2")]
+        records = [
+            Record(delivery, shelf.attempt(delivery, status, started_at=at_us + late_us))
+            for delivery, status, late_us in zip(found, (0, 2, 0, 4), (0, 59_999_999, 60_000_000, 0), strict=True)
+        ]
+        await shelf.record(*records)
+        await shelf.record(Record(found[0], shelf.attempt(found[0], 0, started_at=at_us)))
+        rows = await shelf.rows("SELECT endpoint_id, minute, success, fail, canceled FROM attempt_count ORDER BY endpoint_id, minute")
+        assert rows == [("ep_1", 90, 2, 1, 0), ("ep_1", 91, 1, 0, 0), ("ep_2", 90, 0, 0, 1)]
+
+    tell(story)
+
+
+def test_records_given_together_are_kept_together_or_not_at_all(tell):
+    async def story(shelf: Shelf) -> None:
+        first, second, third = [await shelf.delivery() for _ in range(3)]
+        bad = Record(second, shelf.attempt(second, 2, detail="\ud800"))
+        together = shelf.offer_records(shelf.success(first), bad)
+        alone = shelf.offer_records(shelf.success(third))
+        accepted = shelf.offer("ep_2")
+        await asyncio.gather(together, alone, accepted.done)
+        cause = together.result()
+        assert cause is not None
+        assert not isinstance(cause, StoreFailure), "trying again would not help"
+        assert alone.result() is None
+        assert accepted.word == "accepted"
+        assert await shelf.rows("SELECT message_id FROM attempt") == [(third.message_id,)]
+        assert await shelf.rows("SELECT message_id FROM delivery WHERE endpoint_id = 'ep_1' ORDER BY message_id") == sorted(
+            [(first.message_id,), (second.message_id,)]
+        )
+
+    tell(story)
+
+
+def test_a_record_may_disable_its_endpoint(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        await shelf.store.write(
+            lambda tx: tx.run(
+                "INSERT INTO endpoint VALUES ('ep_1', 'app_1', NULL, x'', '', '', 0, NULL, NULL, '{}', NULL, 1, x'', x'', 1, 1, NULL)"
+            )
+        )
+        record = shelf.death(delivery)
+        await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, disables_endpoint=True))
+        assert await shelf.rows("SELECT disabled FROM endpoint") == [(1,)]
+
+    tell(story)
