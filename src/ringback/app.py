@@ -31,6 +31,7 @@ from ringback.api import messages as messages_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import sources as sources_api
+from ringback.api import tasks as tasks_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
 from ringback.api.door import Doorway, Sweeper, protocol_class
@@ -46,6 +47,7 @@ from ringback.engine import sweeper
 from ringback.engine.dispatcher import LEASE_US, Dispatcher
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
+from ringback.engine.tasks import TaskRunner
 from ringback.errors import OperatorError
 from ringback.gateway.app import Gateway
 from ringback.gateway.keys import FetchedKeys
@@ -71,6 +73,7 @@ from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
+from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
 from ringback.store.opening import database_path, open_store
 from ringback.store.operations import directory as directory_operations
@@ -241,6 +244,8 @@ class Server:
         )
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
+        self._tasks = Tasks(store, clock, make_id, self._dispatcher)
+        self._runner = TaskRunner(self._tasks, clock, _us(settings.history_retention.total_seconds()))
         self._intake = Intake(store, clock, make_id, self._dispatcher, metrics)
         self._doorway = self._doors(vault)
 
@@ -304,6 +309,7 @@ class Server:
                 *sources_api.routes(sources, self._urls),
                 *authentication.routes(Portal(store, clock, self.tokens), applications, self._urls.portal),
                 *portal_api.routes(settings.portal_frame_ancestors),
+                *tasks_api.routes(self._tasks),
                 *ingest_api.routes(sources, services.endpoints, self._urls),
                 *quarantine_api.routes(sources, quarantine, Releases(sources, quarantine, receiver, clock)),
             ],
@@ -323,6 +329,7 @@ class Server:
             loop.create_task(self._watched("loop lag", watch_loop(self._metrics, self._clock))),
             loop.create_task(self._watched("gauges", self._gauges())),
             loop.create_task(self._watched("leases", self._tidy())),
+            loop.create_task(self._watched("background tasks", self._runner.run())),
             loop.create_task(self._watched("sources", Upkeep(self._sources).run())),
             loop.create_task(
                 self._watched(

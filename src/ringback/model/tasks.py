@@ -1,0 +1,77 @@
+"""What is done in the background? Work that takes longer than a request: asked for at once, done in steps, looked at while it runs."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import msgspec
+
+
+class TaskKind(enum.StrEnum):
+    """What a task does, in the contract's words (5.3); those of its list that nobody here starts are left out."""
+
+    RECOVER = "endpoint.recover"
+    REPLAY_MISSING = "endpoint.replay"
+    BULK_REPLAY = "endpoint.bulk-replay"
+    PURGE_CONTENT = "application.purge_content"
+    APP_STATS = "application.stats"
+    EVENT_TYPE_STATS = "event-type.aggregate"
+
+
+class TaskStatus(enum.StrEnum):
+    """How a task stands (contract, 5.3)."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+
+
+class Resend(msgspec.Struct, frozen=True, tag="resend"):
+    """Give messages one manual attempt each to an endpoint: which ones depends on the task's kind. Times are microseconds since 1970."""
+
+    app_id: str
+    endpoint_id: str
+    since_us: int
+    until_us: int
+    event_types: tuple[str, ...] = ()
+    channel: str | None = None
+    tag: str | None = None
+    status: int | None = None
+    code_class: int | None = None
+
+
+class PurgeContent(msgspec.Struct, frozen=True, tag="purge"):
+    """Forget the payloads of an application's messages whose ids sort below `below`."""
+
+    app_id: str
+    below: str
+
+
+class AppStats(msgspec.Struct, frozen=True, tag="app_stats"):
+    """Count the attempts begun in [since, until), for each of some applications or for all of the organisation (None)."""
+
+    since_us: int
+    until_us: int
+    app_ids: tuple[str, ...] | None
+
+
+class EventTypeStats(msgspec.Struct, frozen=True, tag="event_type_stats"):
+    """List which event types the enabled endpoints of each application ask for."""
+
+
+Definition = Resend | PurgeContent | AppStats | EventTypeStats
+
+
+class Task(msgspec.Struct, frozen=True):
+    """One task. `position` is how far it is, empty at the start; `data` what its owner sees: progress, then the result or an `error`."""
+
+    id: str
+    org_id: str
+    app_id: str | None
+    kind: TaskKind
+    status: TaskStatus
+    definition: Definition
+    position: str
+    data: dict[str, Any]
+    updated_at: int
