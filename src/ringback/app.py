@@ -49,7 +49,8 @@ from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
 from ringback.engine.tasks import TaskRunner
 from ringback.errors import OperatorError
-from ringback.gateway.app import Gateway
+from ringback.gateway.app import Gateway, Place
+from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
 from ringback.gateway.upkeep import Upkeep
 from ringback.ids import IdMaker
@@ -314,7 +315,9 @@ class Server:
                 *quarantine_api.routes(sources, quarantine, Releases(sources, quarantine, receiver, clock)),
             ],
         )
-        self._api = Gateway(receiver, self._sources, reader, clock, api, trusted=settings.trusted_proxies, public_url=settings.public_url)
+        place = Place(settings.trusted_proxies, settings.public_url)
+        self._api = Gateway(receiver, self._sources, reader, clock, api, place)
+        self._inbound = Inbound(receiver, self._sources, reader, place)
         return Doorway(publisher, self.tokens, idempotency, reader, wait_s, random.getrandbits)
 
     async def run(self, sock: socket.socket) -> int:
@@ -340,7 +343,7 @@ class Server:
         self._dispatcher.start(await self._store.read(directory_operations.unfinished))
         config = uvicorn.Config(
             self._api,
-            http=protocol_class(self._doorway),
+            http=inbound_class(protocol_class(self._doorway), self._inbound),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ringback.gateway.app import Gateway
+from ringback.gateway.app import Gateway, Place
 from ringback.ids import IdMaker
 from ringback.model.applications import TokenKind
 from ringback.model.deliveries import Delivery
@@ -121,8 +121,7 @@ class Running:
             self,
             clock,
             self._behind,
-            trusted=parse_networks("10.0.0.0/8"),
-            public_url=BASE,
+            Place(parse_networks("10.0.0.0/8"), BASE),
         )
 
     async def _behind(self, scope: Any, receive: Any, send: Any) -> None:

@@ -8,35 +8,26 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ringback.clock import Clock
-from ringback.errors import NotFound, Unavailable
 from ringback.policy.addresses import Network
 from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
 from ringback.services.judging import Refusal
-from ringback.services.receiving import Header, Receiver, Reply
+from ringback.services.receiving import TOO_LARGE, TOO_SLOW, UNKNOWN, Header, Receiver, Reply
 from ringback.signing.handshake import answer_handshake
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import IP_DENIED
-from ringback.telemetry.events import REQUEST_FAILED
-from ringback.telemetry.log import log
 
 # As for all other requests: a body of the default limit takes 17 s at 1 Mbit/s.
 BODY_TIMEOUT_S: Final = 30.0
 # Methods that are only ever questions.
 _ASKING: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _JSON: Final = (b"content-type", b"application/json")
-_CLOSE: Final = (b"connection", b"close")
-
-UNKNOWN: Final = Reply(404, (_JSON,), b'{"code":"not_found","detail":"Entity not found"}')
-TOO_LARGE: Final = Reply(413, (_JSON, _CLOSE), b'{"code":"payload_too_large","detail":"The body is larger than this source takes"}')
-TOO_SLOW: Final = Reply(408, (_JSON, _CLOSE), b'{"code":"request_timeout","detail":"The body did not arrive in time"}')
-FAILED: Final = Reply(500, (_JSON,), b'{"code":"server_error","detail":"The server failed to answer; its log says why"}')
 
 
 class Memory(Protocol):
@@ -69,17 +60,14 @@ class Gateway:
         memory: Memory,
         clock: Clock,
         behind: ASGIApp,
-        *,
-        trusted: Sequence[Network] = (),
-        public_url: str | None = None,
+        place: Place,
     ) -> None:
         self._receiver = receiver
         self._sources = sources
         self._memory = memory
         self._clock = clock
         self._behind = behind
-        self._trusted = tuple(trusted)
-        self._public_url = None if public_url is None else public_url.rstrip("/").encode()
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -91,21 +79,8 @@ class Gateway:
             reply = await self._reply(scope, path, receive)
         except _ClientGone:
             return
-        except NotFound:
-            reply = UNKNOWN
-        except Unavailable as error:
-            retry = (b"retry-after", str(error.retry_after_s).encode())
-            reply = Reply(503, (_JSON, retry), b'{"code":"unavailable","detail":"Not kept; send it again"}')
         except Exception as error:
-            log(
-                REQUEST_FAILED,
-                failure=error,
-                request_id="",
-                method=scope["method"],
-                path=path.decode("latin-1"),
-                error=type(error).__name__,
-            )
-            reply = FAILED
+            reply = self._receiver.failure(error)
         await _send(send, reply, without_body=scope["method"] == "HEAD")
 
     async def _reply(self, scope: Scope, path: bytes, receive: Receive) -> Reply:
@@ -115,8 +90,9 @@ class Gateway:
         headers = Headers(scope["headers"], lowered=True)
         method = scope["method"].encode("latin-1")
         peer = scope["client"][0] if scope.get("client") else ""
-        request = InboundRequest(headers, b"", method, self._url(scope, path, headers, peer, ready))
-        address = remote_address(peer, headers.all(b"x-forwarded-for"), self._trusted)
+        url = self._place.url(str(scope["scheme"]).encode(), path, scope["query_string"], dict(headers.fields), peer, ready)
+        request = InboundRequest(headers, b"", method, url)
+        address = remote_address(peer, headers.all(b"x-forwarded-for"), self._place.trusted)
         remote = peer if address is None or str(address) == peer else f"{address} by way of {peer}"
         early = self._early(ready, request, is_allowed(address, ready.allowed))
         if isinstance(early, Reply):
@@ -130,7 +106,7 @@ class Gateway:
             request = InboundRequest(headers, body, method, request.url)
             if early is not None:
                 return await self._receiver.refuse(ready, early, request, remote)
-            return await self._receiver.receive(ready, request, remote)
+            return await self._receiver.answer(ready, request, remote)
         except _TooLarge:
             return TOO_LARGE
         except TimeoutError:
@@ -186,18 +162,23 @@ class Gateway:
             raise
         return taken
 
-    def _url(self, scope: Mapping[str, Any], path: bytes, headers: Headers, peer: str, ready: Ready) -> bytes:
+
+class Place:
+    """Where this server stands: its public URL, and the proxies in front of it whose word counts."""
+
+    def __init__(self, trusted: Sequence[Network] = (), public_url: str | None = None) -> None:
+        self.trusted = tuple(trusted)
+        self._public_url = None if public_url is None else public_url.rstrip("/").encode()
+
+    def url(self, scheme: bytes, path: bytes, query: bytes, named: Mapping[bytes, bytes], peer: str, ready: Ready) -> bytes:
         """The URL that the sender called, as far as anybody here knows it."""
-        query: bytes = scope["query_string"]
         rest = b"?" + query if query else b""
         if ready.source.verification.url is not None:
             return ready.source.verification.url.encode() + rest
         if self._public_url is not None:
             return self._public_url + path + rest
-        named = dict(headers.fields)
-        scheme: bytes = str(scope["scheme"]).encode()
         host = named.get(b"host", b"")
-        if is_trusted(peer, self._trusted):
+        if self.trusted and is_trusted(peer, self.trusted):
             scheme = named.get(b"x-forwarded-proto", scheme).split(b",")[-1].strip()
             host = named.get(b"x-forwarded-host", host).split(b",")[-1].strip()
         return scheme + b"://" + host + path + rest

@@ -69,6 +69,7 @@ class Ready:
         "knowledge",
         "last_at",
         "old_secret_at",
+        "plain",
         "refused",
         "row",
         "source",
@@ -89,6 +90,8 @@ class Ready:
         self.knowledge: Knowledge = rules_of.knowledge(source.verification, now_us)
         self.allowed: tuple[Network, ...] = parse_networks(",".join(source.rules.allowed_ips))
         self.bucket = None if source.rules.rate is None else Bucket(source.rules.rate)
+        # Nothing has to be looked at before the body is read.
+        self.plain = "POST" in source.rules.methods and not (source.rules.rate or source.rules.allowed_ips or source.rules.required_headers)
         self.dropped = rules_of.dropped_headers(source)
         self.validate: Validate | None = None if source.rules.schema is None else compile_schema(source.rules.schema)
         self.fallback = f"{source.type}.webhook"

@@ -15,7 +15,7 @@ from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
-from ringback.services.intake import Admit, Answers, Intake
+from ringback.services.intake import Admit, Answering, Answers, Intake
 from ringback.services.judging import Asked, Decision, Ignored, NewEvent, Refusal, Taken, judge, released
 from ringback.services.processing import Outcomes
 from ringback.services.quarantine import Quarantine
@@ -26,12 +26,13 @@ from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.store.base import Acceptance, Transaction
 from ringback.store.operations import deduplication
-from ringback.telemetry.events import SOURCE_CONFLICT
+from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT
 from ringback.telemetry.log import log
 
 Header = tuple[bytes, bytes]
 
 _JSON: Final = (b"content-type", b"application/json")
+_CLOSE: Final = (b"connection", b"close")
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
 
@@ -47,6 +48,10 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 # All that a stranger learns of a request that was not believed.
 DENIED: Final = Reply(401)
 OK: Final = Reply(200, (_JSON,), b"{}")
+UNKNOWN: Final = Reply(404, (_JSON,), b'{"code":"not_found","detail":"Entity not found"}')
+TOO_LARGE: Final = Reply(413, (_JSON, _CLOSE), b'{"code":"payload_too_large","detail":"The body is larger than this source takes"}')
+TOO_SLOW: Final = Reply(408, (_JSON, _CLOSE), b'{"code":"request_timeout","detail":"The body did not arrive in time"}')
+FAILED: Final = Reply(500, (_JSON,), b'{"code":"server_error","detail":"The server failed to answer; its log says why"}')
 
 
 class Keys(KeySource, Protocol):
@@ -100,16 +105,33 @@ class Receiver:
         self._outcomes = outcomes
         self._requeue = requeue
 
+    async def answer(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
+        """Answer one request; raises nothing."""
+        try:
+            return await self.receive(ready, request, remote)
+        except Exception as error:
+            return self.failure(error)
+
+    @staticmethod
+    def failure(error: Exception) -> Reply:
+        """What is answered when a request could not be carried out."""
+        if isinstance(error, NotFound):
+            return UNKNOWN
+        if isinstance(error, Unavailable):
+            return unavailable(error)
+        log(REQUEST_FAILED, failure=error, request_id="", method="", path="a source", error=type(error).__name__)
+        return FAILED
+
     async def receive(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
         """Answer one request. Raises Unavailable when it could not be kept: the provider shall send it again."""
         decision = await self._decide(ready, request)
         if isinstance(decision, Taken):
-            return await self.take(ready, decision.events)
+            return await self._take(ready, decision.events)
         if isinstance(decision, Refusal):
             return await self.refuse(ready, decision, request, remote)
         if isinstance(decision, Ignored):
             ready.counts[3] += 1
-            return _canned(ready)
+            return canned(ready)
         return await self._answer(ready, decision)
 
     async def _decide(self, ready: Ready, request: InboundRequest) -> Decision:
@@ -154,7 +176,7 @@ class Receiver:
                 if refusal.status < 300:
                     raise
         if refusal.status == 200:
-            return _canned(ready)
+            return canned(ready)
         return DENIED if refusal.status == 401 else Reply(refusal.status)
 
     async def _answer(self, ready: Ready, asked: Asked) -> Reply:
@@ -166,12 +188,12 @@ class Receiver:
         headers = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)
         return Reply(answer.status, headers, answer.body)
 
-    async def take(self, ready: Ready, events: list[NewEvent]) -> Reply:
+    async def _take(self, ready: Ready, events: list[NewEvent]) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
         ids = await self.store(ready, events)
         if ready.source.rules.processed_by is not None:
             return await self._processed(ready, ids)
-        return _canned(ready)
+        return canned(ready)
 
     async def _processed(self, ready: Ready, ids: list[str]) -> Reply:
         """The answer of the endpoint that the source waits for, once it has taken all of these messages.
@@ -190,7 +212,7 @@ class Receiver:
             if spoken is None:
                 raise Unavailable("the endpoint has not taken the event in time")
         if spoken is None or rules.answer is not None:
-            return _canned(ready)
+            return canned(ready)
         headers: tuple[Header, ...] = ((b"content-type", spoken.content_type.encode("latin-1")),) if spoken.content_type else ()
         return Reply(spoken.status, headers, spoken.body)
 
@@ -215,21 +237,45 @@ class Receiver:
         """Store one event; `pending` hears of it."""
 
         def accepted(message: Message) -> None:
-            ready.heard(self._clock.now_us())
-            if message.origin is not None and CONFLICT in message.origin.flags:
-                log(SOURCE_CONFLICT, source_id=ready.source.id, message_id=message.id)
+            self.new(ready, message)
             pending.done(message.id)
 
         def repeated(message_id: str) -> None:
-            ready.counts[1] += 1
-            if ready.source.rules.deduplication.on_failed == "requeue":
-                self._requeue(entry, message_id)
+            self.again(ready, entry, message_id)
             pending.done(message_id)
 
         try:
-            self._intake.accept(entry, event.new, None, Answers(accepted, repeated, pending.failed), _admission(ready, event))
+            self.begin(ready, entry, event, Answers(accepted, repeated, pending.failed))
         except RingbackError as error:
             pending.failed(error)
+
+    def begin(self, ready: Ready, entry: Entry, event: NewEvent, answers: Answering) -> None:
+        """Have one event stored; `answers` must tell `new` or `again`. Raises Unavailable."""
+        self._intake.accept(entry, event.new, None, answers, _admission(ready, event))
+
+    def new(self, ready: Ready, message: Message) -> None:
+        """An event is durable."""
+        ready.heard(message.created_at)
+        if message.origin is not None and CONFLICT in message.origin.flags:
+            log(SOURCE_CONFLICT, source_id=ready.source.id, message_id=message.id)
+
+    def again(self, ready: Ready, entry: Entry, message_id: str) -> None:
+        """An event came that was durable before."""
+        ready.counts[1] += 1
+        if ready.source.rules.deduplication.on_failed == "requeue":
+            self._requeue(entry, message_id)
+
+    def decided(self, ready: Ready, request: InboundRequest) -> Taken | None:
+        """What can be said at once, without waiting for anything: events to be stored; None where `receive` must look."""
+        try:
+            decision = judge(ready, request, self._clock.now_us(), self._keys)
+        except KeyUnavailable:
+            return None
+        return decision if isinstance(decision, Taken) and ready.source.rules.processed_by is None else None
+
+    def entry(self, ready: Ready) -> Entry | None:
+        """The application behind a source, if it is remembered."""
+        return self._directory.known_by_id(ready.source.app_id)
 
 
 def _admission(ready: Ready, event: NewEvent) -> Admit | None:
@@ -280,7 +326,15 @@ class Pending:
             self._waiting.set_result(None)
 
 
-def _canned(ready: Ready) -> Reply:
+def unavailable(error: RingbackError) -> Reply:
+    """The answer when nothing was kept: the provider shall send it again."""
+    retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else 1
+    retry = (b"retry-after", str(retry_after_s).encode())
+    return Reply(503, (_JSON, retry), b'{"code":"unavailable","detail":"Not kept; send it again"}')
+
+
+def canned(ready: Ready) -> Reply:
+    """What the source answers to what it takes."""
     answer = ready.source.rules.answer
     if answer is None:
         return OK
