@@ -17,7 +17,7 @@ from ringback.clock import SECOND_US, Clock
 from ringback.delivery.seal import seal
 from ringback.delivery.transport import Transport
 from ringback.engine.flights import GONE, UNSENDABLE, Flight
-from ringback.engine.lanes import LOW_MARK, Lane, LanePlan
+from ringback.engine.lanes import LOW_MARK, OVERHEAD, Lane, LanePlan, size_of
 from ringback.engine.limiter import Limiter
 from ringback.engine.recorder import Recorder, masked
 from ringback.engine.wakeup import Alarms
@@ -49,10 +49,10 @@ _DROP_ROWS: Final = 500
 _AGAIN_S: Final = 0.5
 # Claims at once; more wait for their turn, so that what they find is known before the next are made.
 _CLAIMS: Final = 8
+# How long a lane rests whose endpoint is being disabled: the commit takes some milliseconds.
+_DISABLING_US: Final = SECOND_US
 # How long a lane rests whose endpoint cannot be prepared, a defect of ours.
 _REST_US: Final = 60 * SECOND_US
-# Bytes in memory of a delivery beside its payload: claim, delivery, message and their ids.
-_OVERHEAD: Final = 700
 
 # Bytes of deliveries in memory at once; what does not fit waits in the database. A quarter of the memory budget at full load.
 _HELD_MAX: Final = 32 * 1024 * 1024
@@ -113,7 +113,7 @@ class Dispatcher:
             lane = self._lane(endpoint_id, app_id)
         if self._running and lane.has_room() and self._held + size <= _HELD_MAX:
             lane.reserved += 1
-            self._held += size + _OVERHEAD
+            self._held += size + OVERHEAD
             return True
         lane.spilling += 1
         return False
@@ -132,7 +132,7 @@ class Dispatcher:
     def unreserve(self, endpoint_id: str, size: int) -> None:
         """A reserved delivery was not committed."""
         self._lanes[endpoint_id].reserved -= 1
-        self._held -= size + _OVERHEAD
+        self._held -= size + OVERHEAD
 
     def spilled(self, endpoint_id: str) -> None:
         """A delivery went to the database instead."""
@@ -184,6 +184,16 @@ class Dispatcher:
     def flying(self) -> int:
         """Attempts on the wire."""
         return self._limiter.flying
+
+    @property
+    def lanes(self) -> int:
+        """Endpoints that memory knows of."""
+        return len(self._lanes)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of deliveries in memory: reserved, waiting or on the wire."""
+        return self._held
 
     def tidy(self) -> None:
         """Renew the leases of what waits in memory, and forget endpoints that have nothing to do. To be called every `LEASE_US` / 3."""
@@ -292,7 +302,7 @@ class Dispatcher:
             return
         limiter = self._limiter
         limiter.end(lane, flight.place)
-        self._held -= _size(flight.claim)
+        self._held -= size_of(flight.claim)
         now_us = self._clock.now_us()
         outcome = judge(exchange, now_us)
         if outcome.success:
@@ -312,7 +322,10 @@ class Dispatcher:
     def _failed(self, lane: Lane, outcome: Outcome, now_us: int) -> None:
         if outcome.slow_down:
             self._limiter.struggled(lane)
-        if outcome.overloaded and outcome.retry_after_s is not None:
+        if outcome.disables:
+            # Nothing more goes out while this is being recorded.
+            self._pause(lane, now_us + _DISABLING_US)
+        elif outcome.overloaded and outcome.retry_after_s is not None:
             # The endpoint's other deliveries wait for the same instant.
             self._pause(lane, now_us + int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US))
 
@@ -395,7 +408,7 @@ class Dispatcher:
             self._spawn(self._clear(lane, self._ids.make(ids.MESSAGE, self._clock.now_us())))
 
     def _forget(self, claims: list[Claim]) -> None:
-        self._held -= sum(map(_size, claims))
+        self._held -= sum(map(size_of, claims))
         self._store.release(c.delivery for c in claims)
 
     # -- the database
@@ -427,7 +440,7 @@ class Dispatcher:
             return
         for claim in found.claims:
             lane.put(claim)
-            self._held += _size(claim)
+            self._held += size_of(claim)
         due = found.next_due_at
         if due is None or due > self._clock.now_us():
             if lane.woken == woken:
@@ -484,7 +497,3 @@ class Dispatcher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log(TASK_FAILED, failure=error, task="dispatch", error=str(error))
-
-
-def _size(claim: Claim) -> int:
-    return _OVERHEAD + len(claim.message.payload or b"")

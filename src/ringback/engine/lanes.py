@@ -20,6 +20,14 @@ READY_MAX: Final = 1_024
 # A lane that has more in the database claims at this mark: low enough that claims are large, high enough that it never runs dry meanwhile.
 LOW_MARK: Final = 256
 
+# Bytes in memory of a delivery beside its payload: claim, delivery, message and their ids.
+OVERHEAD: Final = 700
+
+
+def size_of(claim: Claim) -> int:
+    """Bytes that a delivery takes in memory."""
+    return OVERHEAD + len(claim.message.payload or b"")
+
 
 class LanePlan(msgspec.Struct, frozen=True):
     """An endpoint's configuration as delivery needs it.
