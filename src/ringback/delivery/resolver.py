@@ -72,10 +72,15 @@ class _Flight:
         self.expiry = loop.call_later(timeout_s, expire, self)
 
 
+# Seconds between two starts once so many threads run as count. Lookups that start together and hang give up together, and a thousand
+# threads that all want the interpreter at one moment keep the loop out of it.
+_PACE_S = 0.005
+
+
 class _Lane:
     """Threads for one kind of names: `abreast` that count, `most` in all."""
 
-    __slots__ = ("_newest_next", "abreast", "alive", "counted", "most", "waiting")
+    __slots__ = ("_newest_next", "abreast", "alive", "counted", "most", "next_start_s", "pacing", "waiting")
 
     def __init__(self, abreast: int, most: int) -> None:
         self.abreast = abreast
@@ -83,6 +88,8 @@ class _Lane:
         self.counted = 0
         self.alive = 0
         self.waiting: deque[_Flight] = deque()
+        self.next_start_s = 0.0
+        self.pacing = False
         self._newest_next = True
 
     def has_room(self) -> bool:
@@ -165,8 +172,19 @@ class Resolver:
         return flight
 
     def _start_next(self, lane: _Lane) -> None:
-        while lane.waiting and lane.has_room():
+        while lane.waiting and lane.has_room() and not lane.pacing:
+            loop = asyncio.get_running_loop()
+            wait_s = lane.next_start_s - loop.time()
+            if lane.alive >= lane.abreast and wait_s > 0:
+                lane.pacing = True
+                loop.call_later(wait_s, self._paced, lane)
+                return
+            lane.next_start_s = loop.time() + _PACE_S
             self._run(lane, lane.take_next())
+
+    def _paced(self, lane: _Lane) -> None:
+        lane.pacing = False
+        self._start_next(lane)
 
     def _run(self, lane: _Lane, flight: _Flight) -> None:
         loop = asyncio.get_running_loop()

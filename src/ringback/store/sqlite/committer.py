@@ -205,8 +205,10 @@ class Committer:
                 break
         else:
             batch.acceptances, self._acceptances = self._acceptances, []
-        if len(self._records) > MAX_ROWS:
-            batch.records, self._records = self._records[:MAX_ROWS], self._records[MAX_ROWS:]
+        # Nobody waits for a record, and somebody for each acceptance.
+        most = MAX_ROWS // 2 if batch.acceptances else MAX_ROWS
+        if len(self._records) > most:
+            batch.records, self._records = self._records[:most], self._records[most:]
         else:
             batch.records, self._records = self._records, []
         return batch
