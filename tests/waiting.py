@@ -46,3 +46,8 @@ def wait_until(condition: Callable[[], T], within_s: float = DEADLINE_S, what: s
             return value
         assert time.monotonic() < deadline_s, f"not within {within_s} s: {what or condition}; last value {value!r}"
         time.sleep(_LOOK_EVERY_S)
+
+
+async def passed(seconds: float) -> None:
+    """So much time, for tests of what must NOT happen in it."""
+    await asyncio.sleep(seconds)

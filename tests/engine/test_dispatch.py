@@ -4,7 +4,7 @@ import asyncio
 
 from ringback.model.endpoints import EndpointSecret
 from tests.engine.world import FAILED, OK, SECRET, TIMEOUT, Sent, World, answer, in_world
-from tests.waiting import until, until_async
+from tests.waiting import passed, until, until_async
 
 OLD_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
@@ -280,7 +280,7 @@ def test_four_first_attempts_leave_for_each_retry():
         world.transport.decide = lambda sent: None
         new = await asyncio.gather(*(world.post("a") for _ in range(60)))
         ids = {message.id for message in old}
-        await asyncio.sleep(0.35)
+        await passed(0.35)
         world.transport.decide = lambda sent: OK
         start = len(world.transport.sent)
         world.transport.land(OK)

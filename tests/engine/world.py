@@ -134,12 +134,14 @@ class World:
         self.dispatcher: Dispatcher
         self.intake: Intake
 
-    async def begin(self, transport: Transport | None = None) -> None:
+    async def begin(self, transport: Transport | None = None, decide: Callable[[Sent], Exchange | None] | None = None) -> None:
         """Open the store and start the engine, with what an earlier run left."""
         self.store = await open_store(self.url, self.clock)
         self.metrics = Metrics(self.clock.now_us())
         self.directory = Directory(self.store, self.vault)
         self.transport = transport or ScriptedTransport(self.clock)
+        if decide is not None:
+            self.transport.decide = decide
         self.dispatcher = Dispatcher(
             store=self.store,
             transport=self.transport,
