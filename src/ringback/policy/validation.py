@@ -44,7 +44,8 @@ _CHANNEL = re.compile(_CHANNEL_PATTERN)
 _TAG = re.compile(_TAG_PATTERN)
 _CONTROL = re.compile("[\x00-\x08]")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HEADER_VALUE_FORBIDDEN = re.compile("[\r\n\x00]")
+# All that a request head cannot carry: control characters other than a tab.
+_HEADER_VALUE_FORBIDDEN = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS, extra_json_schema={"pattern": f"^{_NAME_PATTERN}$"})]
 Channel: TypeAlias = Annotated[
@@ -179,7 +180,7 @@ def headers(value: Mapping[str, str | None]) -> Sequence[Problem]:
         elif lower in seen:
             problems.append(((header,), f"{header!r} and {seen[lower]!r} are the same header; give it once"))
         elif content is not None and _HEADER_VALUE_FORBIDDEN.search(content):
-            problems.append(((header,), "the value holds a line break or NUL; headers are a single line"))
+            problems.append(((header,), "the value holds a line break or another control character; headers are a single line of text"))
         elif content is not None and len(content.encode()) > MAX_HEADER_VALUE_BYTES:
             problems.append(((header,), f"the value has {len(content.encode())} bytes; at most {MAX_HEADER_VALUE_BYTES} are allowed"))
         seen[lower] = header
