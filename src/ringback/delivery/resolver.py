@@ -75,6 +75,9 @@ class _Flight:
 # Seconds between two starts once so many threads run as count. Lookups that start together and hang give up together, and a thousand
 # threads that all want the interpreter at one moment keep the loop out of it.
 _PACE_S = 0.005
+# By how much of its deadline a lookup may give up early, and in how many steps.
+_SPREAD = 0.2
+_STEPS = 200
 
 
 class _Lane:
@@ -129,6 +132,7 @@ class Resolver:
         self._start_thread = start_thread
         self._entries: dict[str, _Entry] = {}
         self._flights: dict[str, _Flight] = {}
+        self._asked = 0
         # A thread waiting in a lookup costs 31 KB. Names that answered lately hang seldom, so few threads do; unknown names may be a
         # flood of hanging ones, and while threads are left the next healthy one finds room; suspects share what cannot grow.
         self._proven = _Lane(abreast=16, most=64)
@@ -163,7 +167,10 @@ class Resolver:
 
     def _ask(self, host: str, lane: _Lane) -> _Flight:
         loop = asyncio.get_running_loop()
-        flight = _Flight(host, lane, loop, self._settings.timeout_s, self._expire)
+        self._asked += 1
+        # Names that were asked for together must not all give up in the same moment.
+        timeout_s = self._settings.timeout_s * (1 - _SPREAD * (self._asked % _STEPS) / _STEPS)
+        flight = _Flight(host, lane, loop, timeout_s, self._expire)
         # Somebody may have stopped waiting when the answer comes; an exception nobody fetches must not be logged.
         flight.answer.add_done_callback(_seen)
         self._flights[host] = flight

@@ -39,6 +39,8 @@ from ringback.telemetry.prometheus import Metrics
 LEASE_US: Final = 70 * SECOND_US
 # Turns in one go: at 30 to 40 us each they hold the loop for some 2 ms.
 _TURNS: Final = 64
+# How long an endpoint that gives no answer at all is left alone between two attempts: its retries may be a second late (contract, 6.5).
+_LEFT_ALONE_US: Final = 800_000
 # Endpoints that fail, or never answered, count as so many: a thousand of them take the loop for half a millisecond, then others have it.
 _OTHER_TURN: Final = 8
 # Deliveries claimed in one look: 3 ms of the writer's time.
@@ -324,6 +326,8 @@ class Dispatcher:
         elif outcome.overloaded and outcome.retry_after_s is not None:
             # The endpoint's other deliveries wait for the same instant.
             self._pause(lane, now_us + int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US))
+        elif outcome.unanswered and self._limiter.silent(lane):
+            self._pause(lane, now_us + _LEFT_ALONE_US)
 
     def _pause(self, lane: Lane, until_us: int) -> None:
         lane.paused_until = until_us

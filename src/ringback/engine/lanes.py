@@ -15,6 +15,8 @@ from ringback.services.directory import Entry
 FIRST_PER_RETRY: Final = 4
 # Requests at once to an endpoint that has not answered yet: enough for most, and little to lose if it hangs.
 START_LIMIT: Final = 8
+# Attempts in a row without any answer that make an endpoint a silent one: more than one lost packet, and not many.
+SILENT: Final = 3
 # Deliveries of one lane in memory; more wait in the database. A burst of so many need not be read back; under 2 MB at 500 bytes each.
 READY_MAX: Final = 1_024
 # A lane that has more in the database claims at this mark: low enough that claims are large, high enough that it never runs dry meanwhile.
@@ -65,6 +67,7 @@ class Lane:
         "starved",
         "stopped",
         "stored",
+        "unanswered",
         "woken",
     )
 
@@ -85,6 +88,8 @@ class Lane:
         self.ringed = False
         self.starved = False
         self.since_retry = 0
+        # Attempts in a row that got no answer; an endpoint that never gave one has no credit.
+        self.unanswered = SILENT - 1
         self.woken = 0
         self.next_due: int | None = None
         self.paused_until = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from ringback.engine.lanes import Lane
+from ringback.engine.lanes import SILENT, Lane
 
 # A lane's share of what is free in its half.
 _SHARE: Final = 8
@@ -70,9 +70,15 @@ class Limiter:
         self.flying -= 1
         self._flying[place] -= 1
 
+    def silent(self, lane: Lane) -> bool:
+        """The endpoint gave no answer at all; has it done so several times in a row?"""
+        lane.unanswered += 1
+        return lane.unanswered >= SILENT
+
     def succeeded(self, lane: Lane) -> None:
         """The endpoint answered well: it may have one more at once."""
         lane.proven = True
+        lane.unanswered = 0
         if lane.limit < self._per_endpoint:
             lane.limit += 1
 

@@ -28,7 +28,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """The judgement of one attempt.
 
     `cause` is an error class or `http_<status>`, "" on success; `words` is a sentence for people. `retry_after_s` is what the endpoint
-    asked for, if it can be read and lies in the future. `slow_down`: this endpoint should get fewer requests at once.
+    asked for, if it can be read and lies in the future. `slow_down`: this endpoint should get fewer requests at once;
+    `unanswered`: nobody answered.
     """
 
     success: bool
@@ -36,6 +37,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     words: str = ""
     slow_down: bool = False
     timed_out: bool = False
+    unanswered: bool = False
     overloaded: bool = False
     retry_after_s: float | None = None
     disables: bool = False
@@ -53,7 +55,7 @@ def judge(exchange: Exchange, now_us: int) -> Outcome:
     if status == 0:
         error = exchange.error or ErrorClass.INTERNAL
         timed_out = error in (ErrorClass.TIMEOUT, ErrorClass.CONNECT_TIMEOUT)
-        return Outcome(False, error.value, exchange.detail, slow_down=True, timed_out=timed_out)
+        return Outcome(False, error.value, exchange.detail, slow_down=True, timed_out=timed_out, unanswered=True)
     control = (header_value(exchange.head, CONTROL) or b"").lower()
     return Outcome(
         False,
