@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import asyncio
+
+from ringback.engine.sweeper import Sweeper
+from tests.engine.world import World, in_world
+
+HISTORY_US = 90 * 86_400_000_000
+
+
+def test_deliveries_of_an_endpoint_that_is_off_are_dropped_and_those_of_others_are_not():
+    async def story(world: World) -> None:
+        await world.endpoint("off")
+        await world.endpoint("on")
+        world.transport.decide = lambda sent: None
+        await world.ready()
+        await asyncio.gather(*(world.post("all") for _ in range(250)))
+        # As a crash between the disabling and the dropping leaves it.
+        await world.store.write(lambda tx: tx.run("UPDATE endpoint SET disabled = 1 WHERE uid = 'off'"))
+        assert await Sweeper(world.store, world.clock, HISTORY_US).sweep() == 250
+        assert await world.rows("SELECT endpoint_id, COUNT(*) FROM delivery GROUP BY endpoint_id") == [(world.endpoint_ids["on"], 250)]
+
+    in_world(story)
+
+
+def test_an_endpoint_that_is_enabled_again_while_it_is_swept_loses_nothing_more():
+    async def story(world: World) -> None:
+        await world.endpoint("off")
+        world.transport.decide = lambda sent: None
+        await world.ready()
+        await asyncio.gather(*(world.post("off") for _ in range(1_000)))
+        await world.store.write(lambda tx: tx.run("UPDATE endpoint SET disabled = 1"))
+        sweeping = asyncio.ensure_future(Sweeper(world.store, world.clock, HISTORY_US).sweep())
+        while await world.count("SELECT COUNT(*) FROM delivery") == 1_000:
+            pass
+        await world.store.write(lambda tx: tx.run("UPDATE endpoint SET disabled = 0"))
+        left = await world.count("SELECT COUNT(*) FROM delivery")
+        await sweeping
+        assert await world.count("SELECT COUNT(*) FROM delivery") == left > 0
+
+    in_world(story)
