@@ -104,6 +104,9 @@ class _Anything:
     def __getattr__(self, name: str) -> _Anything:
         return self
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
 
 def _operations() -> dict[str, list[Operation]]:
     """The operations of the API, by module. Declaring them calls no service, so that none is needed here."""

@@ -366,7 +366,7 @@ def test_a_secret_is_nowhere_in_the_database_in_clear(running: Running) -> None:
     running.made(secrets=[SECRET + "_needle"])
 
     def dump(tx: object) -> bytes:
-        rows = tx.rows("SELECT definition FROM source")  # type: ignore[attr-defined]  # a transaction
+        rows = tx.rows("SELECT definition FROM source")  # type: ignore[attr-defined]  # the read hands over a transaction
         return b"".join(row[0] for row in rows)
 
     assert b"needle" not in running.run(running.store.read(dump))

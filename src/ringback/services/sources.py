@@ -59,8 +59,11 @@ _MAX_DEADLINE_S: Final = 25.0
 _UID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _HUMP: Final = re.compile(r"[A-Z]")
 
+# The contract's bound (5.2).
 SourceName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+# Secrets, URLs and places: what common servers accept in a single header.
 _Short = Annotated[str, msgspec.Meta(max_length=4_096)]
+# The longest name of an encoding has 24 letters.
 _Encoding = Annotated[str, msgspec.Meta(max_length=40)]
 
 

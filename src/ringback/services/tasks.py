@@ -39,6 +39,7 @@ REPLAY_US: Final = (90 * 86_400 + 300) * 1_000_000
 # What the caller adds to the transaction that stores a new task.
 Also = Callable[[Transaction, Task], None]
 
+# As many as a query may name (contract, 3.5 has no bound): more is a catalogue, and null means all.
 _EventTypes = Annotated[tuple[Name, ...], msgspec.Meta(max_length=1_000)]
 
 
