@@ -104,7 +104,7 @@ class _Anything:
     def __getattr__(self, name: str) -> _Anything:
         return self
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         return iter(())
 
 

@@ -47,13 +47,18 @@ def test_an_address_that_is_not_public_is_blocked_with_a_reason(address: str, re
     assert reason in (blocked_reason(ipaddress.ip_address(address)) or "")
 
 
+EMBEDDING = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("2002::/16"))
+
+
 @given(st.ip_addresses())
 @example(ipaddress.ip_address("192.31.196.1"))
+@example(ipaddress.ip_address("2002:100::"))
 def test_nothing_that_the_standard_library_calls_private_is_admitted(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     inner = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped
     if not inner and (address.is_private or address.is_multicast or address.is_reserved or address.is_link_local or address.is_loopback):
-        nat64 = isinstance(address, ipaddress.IPv6Address) and address in ipaddress.IPv6Network("64:ff9b::/96")
-        assert nat64 or blocked_reason(address) is not None
+        # These are judged by the IPv4 address inside; versions of the library differ over them.
+        judged_inside = isinstance(address, ipaddress.IPv6Address) and any(address in network for network in EMBEDDING)
+        assert judged_inside or blocked_reason(address) is not None
 
 
 @given(st.ip_addresses(v=4))
