@@ -205,10 +205,8 @@ class Committer:
                 break
         else:
             batch.acceptances, self._acceptances = self._acceptances, []
-        # Nobody waits for a record, and somebody for each acceptance.
-        most = MAX_ROWS // 2 if batch.acceptances else MAX_ROWS
-        if len(self._records) > most:
-            batch.records, self._records = self._records[:most], self._records[most:]
+        if len(self._records) > MAX_ROWS:
+            batch.records, self._records = self._records[:MAX_ROWS], self._records[MAX_ROWS:]
         else:
             batch.records, self._records = self._records, []
         return batch

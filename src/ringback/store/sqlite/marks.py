@@ -7,7 +7,7 @@ crash leaves in the first table is read back at the start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ringback.store.sqlite.connection import SqliteTransaction
@@ -19,7 +19,7 @@ SLICE: Final = 256
 
 Mark = tuple[bytes, int, str, str]
 
-_FIND = "SELECT message_id FROM idempotency WHERE key = ? AND expires_at > ?"
+_FIND = "SELECT key, message_id FROM idempotency WHERE key = ? AND expires_at > ?"
 _APPEND = "INSERT INTO idempotency_recent (key, expires_at, app_id, message_id) VALUES (?, ?, ?, ?)"
 _MOVE = (
     "INSERT INTO idempotency (key, expires_at, status, app_id, message_id) VALUES (?, ?, 202, ?, ?) ON CONFLICT (key) DO UPDATE SET "
@@ -41,13 +41,19 @@ class Marks:
         self._added: list[Mark] = []
         self._then: Callable[[], None] | None = None
 
-    def find(self, tx: SqliteTransaction, key: bytes, now_us: int) -> str | None:
-        """The message that this key made, unless the key has expired."""
-        mark = self._recent.get(key) or self._leaving.get(key)
-        if mark is not None:
-            return mark[3] if mark[1] > now_us else None
-        row = tx.row(_FIND, (key, now_us))
-        return None if row is None else str(row[0])
+    def find(self, tx: SqliteTransaction, keys: Iterable[tuple[bytes, int]]) -> dict[bytes, str]:
+        """The messages that these keys made, unless they have expired at the time that stands beside each, microseconds since 1970."""
+        found = {}
+        unknown = []
+        for key, now_us in keys:
+            mark = self._recent.get(key) or self._leaving.get(key)
+            if mark is None:
+                unknown.append((key, now_us))
+            elif mark[1] > now_us:
+                found[key] = mark[3]
+        # One call for all: most find nothing, and a call each would cost more than the search.
+        found.update(tx.executemany(_FIND, unknown))
+        return found
 
     def add(self, tx: SqliteTransaction, marks: Sequence[Mark]) -> None:
         """Keep the keys of messages written in the same transaction."""

@@ -73,13 +73,14 @@ def accept(
     """Write messages with their deliveries. Returns those written, and the others with the id of the repeated message or the error."""
     fresh: list[Acceptance] = []
     others: list[tuple[Acceptance, str | Exception]] = []
-    # Keys of this batch, which no look-up finds yet.
-    keys: dict[bytes, str] = {}
+    asked = [(a.mark.key, a.message.created_at) for a in acceptances if a.mark is not None]
+    # The messages of the keys, and those of this batch as they come.
+    keys = marks.find(tx, asked) if asked else {}
     for acceptance in acceptances:
         if acceptance.mark is None and acceptance.message.event_id is None and acceptance.admit is None:
             fresh.append(acceptance)
         else:
-            verdict = _claim_names(tx, marks, keys, acceptance)
+            verdict = _claim_names(tx, keys, acceptance)
             if verdict is None:
                 fresh.append(acceptance)
             else:
@@ -99,7 +100,7 @@ def accept(
     return fresh, others
 
 
-def _claim_names(tx: SqliteTransaction, marks: Marks, keys: dict[bytes, str], acceptance: Acceptance) -> str | Exception | None:
+def _claim_names(tx: SqliteTransaction, keys: dict[bytes, str], acceptance: Acceptance) -> str | Exception | None:
     """Look for the idempotency key, and claim the event id. None, or why the message must not be written."""
     if acceptance.admit is not None:
         repeated = acceptance.admit(tx, acceptance)
@@ -107,7 +108,7 @@ def _claim_names(tx: SqliteTransaction, marks: Marks, keys: dict[bytes, str], ac
             return repeated
     message, mark = acceptance.message, acceptance.mark
     if mark is not None:
-        known = keys.get(mark.key) or marks.find(tx, mark.key, message.created_at)
+        known = keys.get(mark.key)
         if known is not None:
             return known
     if message.event_id is not None:
