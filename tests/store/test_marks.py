@@ -7,7 +7,7 @@ import pytest
 
 from ringback.store.migrations.steps import migrations
 from ringback.store.sqlite.connection import SqliteTransaction
-from ringback.store.sqlite.marks import GENERATION, SLICE, Mark, Marks
+from ringback.store.sqlite.marks import FORGOTTEN, GENERATION, SLICE, Mark, Marks
 
 NOW_US = 1_700_000_000_000_000
 
@@ -77,7 +77,7 @@ def test_every_key_is_found_at_every_step_of_the_move(tx: SqliteTransaction) -> 
 def test_the_first_table_is_emptied_behind_a_move(tx: SqliteTransaction) -> None:
     marks = Marks(tx)
     keep(marks, tx, *(a_mark(n) for n in range(GENERATION)))
-    for _ in range(GENERATION // SLICE + 3):
+    for _ in range(GENERATION // SLICE + GENERATION // FORGOTTEN + 3):
         keep(marks, tx)
     assert tx.row("SELECT COUNT(*) FROM idempotency_recent") == (0,)
     assert tx.row("SELECT COUNT(*) FROM idempotency") == (GENERATION,)
@@ -90,7 +90,7 @@ def test_a_crash_in_the_middle_of_a_move_loses_no_key_and_doubles_none(tx: Sqlit
         keep(marks, tx)
     restarted = Marks(tx)
     assert all(find(restarted, tx, a_mark(n)[0], NOW_US) == f"msg_{n}" for n in range(0, GENERATION, 61))
-    for _ in range(GENERATION // SLICE + 3):
+    for _ in range(GENERATION // SLICE + GENERATION // FORGOTTEN + 3):
         keep(restarted, tx)
     assert tx.row("SELECT COUNT(*) FROM idempotency") == (GENERATION,)
 
@@ -103,6 +103,6 @@ def test_a_step_of_the_move_that_was_rolled_back_is_taken_again(tx: SqliteTransa
     marks.move(tx)
     tx.execute("ROLLBACK")
     marks.revert()
-    for _ in range(GENERATION // SLICE + 3):
+    for _ in range(GENERATION // SLICE + GENERATION // FORGOTTEN + 3):
         keep(marks, tx)
     assert tx.row("SELECT COUNT(*) FROM idempotency") == (GENERATION,)
