@@ -88,6 +88,7 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_done",
         "_interim",
+        "_just_read",
         "_keep_alive",
         "_last",
         "_limits",
@@ -119,6 +120,7 @@ class Connection(asyncio.Protocol):
         self._now = now
         self.address = address
         self.closed = False
+        self._just_read = False
         self.uses = 0
         self.idle_since_s = 0.0
         self.deadline_s = 0.0
@@ -163,8 +165,13 @@ class Connection(asyncio.Protocol):
         self._sent_s = self._now()
 
     def usable(self) -> bool:
-        """May another request be written? Asks the kernel, too: bytes that wait to be read belong to no request of ours."""
-        return not self.closed and not self._poll(0) and not self._transport.is_closing()
+        """May another request be written? Asks the kernel, too: bytes that wait to be read belong to no request of ours.
+
+        Not while the answer before is being handed on: then all that had come was read a moment ago, and asking costs as much as writing.
+        """
+        if self.closed or not (self._just_read or not self._poll(0)):
+            return False
+        return not self._transport.is_closing()
 
     def early_end(self) -> tuple[ErrorClass, str]:
         """Why the connection is gone although nothing was sent yet."""
@@ -381,7 +388,9 @@ class Connection(asyncio.Protocol):
         else:
             self.drop()
         # Last: it may well send the next request, on this very connection.
+        self._just_read = keep
         done(exchange)
+        self._just_read = False
 
     def _may_follow(self, head: bytes, body_at: int) -> bool:
         """Is the connection certain to carry nothing more of this response?"""
