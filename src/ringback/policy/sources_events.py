@@ -25,6 +25,8 @@ MAX_RATIO: Final = 100
 MAX_INFLATED_BYTES: Final = 32 * 1024 * 1024
 # The contract's longest event type.
 _MAX_NAME: Final = 256
+# Text that needs no further look: far below the longest name that is taken for one.
+_SHORT: Final = 128
 # zlib: the window size, and 32 for "gzip or zlib, whichever the header says".
 _ANY_WRAPPING: Final = 15 + 32
 
@@ -82,8 +84,21 @@ def _event(row: Provider | None, rules: Rules, fallback: str, request: InboundRe
     document = item
     if document is None and any(place.startswith("json:") for place in (*ids, *types, *(rules.deduplication.by or ()))):
         document = _document(request.body)
-    original = first_text(types, request, document) if types else None
+    original = _text(types, request, document)
     return Event(mapped(original, fallback), original, _identity(ids, rules, request, payload, document), payload)
+
+
+def _text(places: Sequence[str], request: InboundRequest, document: object) -> str | None:
+    """What stands at the first of the places that has anything."""
+    if not places:
+        return None
+    kind, _, name = places[0].partition(":")
+    if kind == "json" and type(document) is dict:
+        # Nearly every provider has these at the top of its JSON, as short text.
+        value = document.get(name)
+        if type(value) is str and 0 < len(value) <= _SHORT and value.isascii():
+            return value
+    return first_text(places, request, document)
 
 
 def _document(body: bytes) -> object:
@@ -96,7 +111,7 @@ def _document(body: bytes) -> object:
 def _identity(ids: Sequence[str], rules: Rules, request: InboundRequest, payload: bytes, document: object) -> str | None:
     by = rules.deduplication.by
     if by is None:
-        return first_text(ids, request, document) if ids else None
+        return _text(ids, request, document)
     texts = [_digest(payload) if place == "body" else first_text((place,), request, document) or "" for place in by]
     return "\x00".join(texts) if any(texts) else None
 

@@ -18,7 +18,7 @@ from ringback.signing.fetched import KeySource
 from ringback.signing.handshake import Answer, answer_handshake
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
-from ringback.store.operations.deduplication import digest
+from ringback.store.operations.deduplication import digest, key_of
 
 # How long a payload is kept (contract, 3.4).
 _LIFE_US: Final = 90 * 86_400 * SECOND_US
@@ -45,7 +45,7 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
 
 
 class NewEvent(msgspec.Struct, frozen=True, gc=False):
-    """One message to be stored. `key` is the digest of its identity, None when nothing identifies it; `body` that of its bytes."""
+    """One message to be stored. `key` stands for its identity, None when nothing identifies it; `body` is the digest of its bytes."""
 
     new: NewMessage
     key: bytes | None
@@ -126,7 +126,7 @@ def _message(
 ) -> NewEvent:
     origin = Origin(ready.source.id, event.identity, event.original, None if verdict is None else verdict.key_index, flags)
     new = NewMessage(event.name, payload, _LIFE_US, content_type=kind, raw=True, origin=origin, headers=headers)
-    key = None if event.identity is None else digest(event.identity.encode("utf-8", "surrogatepass"))
+    key = None if event.identity is None else key_of(event.identity)
     return NewEvent(new, key, b"" if key is None else digest(payload))
 
 
@@ -146,6 +146,9 @@ def _plain(request: InboundRequest) -> InboundRequest | Refusal:
 
 
 def _content_type(request: InboundRequest) -> str:
-    values = request.headers.all(b"content-type")
-    text = values[0].decode("latin-1") if values else ""
+    try:
+        value = request.headers.one(b"content-type") or b""
+    except VerificationError:
+        value = request.headers.all(b"content-type")[0]
+    text = value.decode("latin-1")
     return text if text and text.isascii() and text.isprintable() else _UNKNOWN_TYPE

@@ -34,7 +34,7 @@ CREATE TABLE source_token (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX source_token_by_source ON source_token (source_id);
 
--- key: 16 bytes of SHA-256 of what the provider calls the event; body: 16 bytes of SHA-256 of the first body that came under that name.
+-- key: what the provider calls the event (store.operations.deduplication.key_of); body: 16 bytes of SHA-256 of the first body that came under that name.
 CREATE TABLE deduplication (
     source_id  TEXT NOT NULL,
     key        BLOB NOT NULL,

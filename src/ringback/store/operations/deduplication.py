@@ -11,12 +11,24 @@ from ringback.store.base import Transaction
 
 # Half of SHA-256: two events share a digest once in 2^64 events at the earliest.
 _DIGEST_BYTES: Final = 16
+# Twice a UUID; longer names would cost more than their order saves.
+_NAME_BYTES: Final = 72
 
 _CLAIM: Final = (
     "INSERT INTO deduplication (source_id, key, body, message_id, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (source_id, key) "
     "DO UPDATE SET body = excluded.body, message_id = excluded.message_id, expires_at = excluded.expires_at "
     "WHERE deduplication.expires_at <= ?"
 )
+
+
+def key_of(identity: str) -> bytes:
+    """What an event is stored under: its name as it is, or the digest of a long one.
+
+    Names of most providers grow with time. As they are, those of a minute lie on one page of the tree; as digests, each on a page of its
+    own, which is then written whole for the 60 bytes of one row.
+    """
+    name = identity.encode("utf-8", "surrogatepass")
+    return b"n" + name if len(name) <= _NAME_BYTES else b"d" + digest(name)
 
 
 class Claimed(msgspec.Struct, frozen=True, gc=False):
@@ -35,13 +47,13 @@ def digest(text: bytes) -> bytes:
 
 
 def claim(tx: Transaction, source_id: str, key: bytes, body: bytes, message_id: str, expires_at: int, now_us: int) -> Claimed:
-    """Claim an event for a message. `key` and `body` are digests; another body under the same key is an event of its own, once."""
+    """Claim an event for a message. `key` is of `key_of`, `body` a digest; another body under a key is an event of its own, once."""
     if tx.run(_CLAIM, (source_id, key, body, message_id, expires_at, now_us)):
         return _MINE
     row = tx.row("SELECT body, message_id FROM deduplication WHERE source_id = ? AND key = ?", (source_id, key))
     if row is None or row[0] == body:
         return Claimed(None if row is None else str(row[1]))
-    another = digest(key + body)
+    another = b"c" + digest(key + body)
     if tx.run(_CLAIM, (source_id, another, body, message_id, expires_at, now_us)):
         return Claimed(None, True)
     row = tx.row("SELECT message_id FROM deduplication WHERE source_id = ? AND key = ?", (source_id, another))
