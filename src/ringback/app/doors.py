@@ -1,0 +1,135 @@
+"""How do requests reach the services? Every door of the server: the API, the gateway for providers, and the hot routes before both."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from ringback.api import attempts as attempts_api
+from ringback.api import authentication, operator, publish
+from ringback.api import dead_letters as dead_letters_api
+from ringback.api import ingest as ingest_api
+from ringback.api import messages as messages_api
+from ringback.api import portal as portal_api
+from ringback.api import quarantine as quarantine_api
+from ringback.api import sources as sources_api
+from ringback.api import tasks as tasks_api
+from ringback.api.app import Services, build
+from ringback.api.app import Settings as ApiSettings
+from ringback.api.door import Doorway
+from ringback.api.intake import BodyReader
+from ringback.api.publish import Publisher
+from ringback.api.routing import Operation
+from ringback.app.parts import Parts, microseconds
+from ringback.delivery.http import ResponseLimits
+from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.gateway.app import Gateway, Place
+from ringback.gateway.hot import Inbound
+from ringback.gateway.keys import FetchedKeys
+from ringback.policy.addresses import AddressPolicy
+from ringback.services.applications import Applications
+from ringback.services.attempts import Attempts
+from ringback.services.dead_letters import DeadLetters
+from ringback.services.endpoints import Endpoints
+from ringback.services.event_types import EventTypes
+from ringback.services.gateway import SourceDirectory
+from ringback.services.health import Health
+from ringback.services.idempotency import Idempotency
+from ringback.services.messages import Messages
+from ringback.services.portal import Portal
+from ringback.services.processing import Requeue
+from ringback.services.quarantine import Quarantine
+from ringback.services.receiving import Receiver
+from ringback.services.releasing import Releases
+from ringback.services.sources import Sources
+from ringback.telemetry.prometheus import Exposition
+
+# A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
+_FETCH_S: Final = 5.0
+# The largest key set that is known (Microsoft's) has some 30 kB.
+_KEYS_MAX_BYTES: Final = 256 * 1024
+
+
+class Doors:
+    """All doors of one server. `operator_token` opens the operator's routes, `ready` says whether requests are wanted."""
+
+    def __init__(self, parts: Parts, operator_token: str, ready: Callable[[], bool]) -> None:
+        self._parts = parts
+        settings, store, clock, make_id, vault = parts.settings, parts.store, parts.clock, parts.ids, parts.vault
+        self.fetching = HttpTransport(
+            policy=AddressPolicy(settings.whitelist_subnets),
+            settings=HttpSettings(
+                request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_KEYS_MAX_BYTES, body_time_s=_FETCH_S)
+            ),
+            clock=clock,
+        )
+        self.urls = sources_api.Urls(settings.public_url)
+        self.source_directory = SourceDirectory(store, vault, clock, parts.directory)
+        self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
+        self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
+        keys, requeue = FetchedKeys(self.fetching, clock), Requeue(store, clock, parts.dispatcher)
+        self._receiver = Receiver(parts.intake, parts.directory, self._quarantine, self._sources, keys, clock, parts.outcomes, requeue)
+        idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
+        self._services = self._make_services(idempotency, ready)
+        messages = Messages(store, clock)
+        publisher = Publisher(
+            parts.intake,
+            parts.directory,
+            self._services.applications,
+            messages,
+            clock,
+            microseconds(settings.idempotency_ttl.total_seconds()),
+        )
+        reader = BodyReader(settings.max_body_bytes, settings.body_memory_max)
+        wait_s = settings.idempotency_wait.total_seconds()
+        exposition = Exposition(parts.metrics)
+        api = build(
+            self._services,
+            reader,
+            ApiSettings(max_body_bytes=settings.max_body_bytes, idempotency_wait_s=wait_s, metrics_access=settings.metrics_access),
+            metrics=lambda: exposition.render(clock.now_us()),
+            more=[*publish.routes(publisher), *messages_api.routes(messages), *self._operations(operator_token)],
+        )
+        place = Place(settings.trusted_proxies, settings.public_url)
+        self.app = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
+        self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
+
+    def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
+        parts, settings = self._parts, self._parts.settings
+        store, clock, make_id = parts.store, parts.clock, parts.ids
+        return Services(
+            tokens=parts.tokens,
+            idempotency=idempotency,
+            health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
+            applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
+            endpoints=Endpoints(
+                store,
+                parts.vault,
+                clock,
+                make_id,
+                parts.directory,
+                secrets.token_bytes,
+                secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
+                https_only=settings.endpoint_https_only,
+            ),
+            event_types=EventTypes(store, clock),
+        )
+
+    def _operations(self, operator_token: str) -> list[Operation]:
+        """The operations of the API, but for those of `Services` and of publishing."""
+        parts, settings = self._parts, self._parts.settings
+        store, clock = parts.store, parts.clock
+        return [
+            *attempts_api.routes(Attempts(store, clock, parts.vault, parts.dispatcher)),
+            *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
+            *operator.routes(parts.tokens, operator_token),
+            *sources_api.routes(self._sources, self.urls),
+            *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
+            *portal_api.routes(settings.portal_frame_ancestors),
+            *tasks_api.routes(parts.tasks),
+            *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
+            *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
+        ]

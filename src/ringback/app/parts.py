@@ -1,0 +1,100 @@
+"""What does every door share? The store and what works on it: accepting, delivering, remembering."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from ringback.clock import SECOND_US, SystemClock
+from ringback.config import Settings
+from ringback.delivery.http import ResponseLimits
+from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.engine.dispatcher import Dispatcher
+from ringback.engine.limiter import Limiter
+from ringback.engine.plans import planner
+from ringback.ids import IdMaker
+from ringback.policy.addresses import AddressPolicy
+from ringback.policy.retry import RetryPolicy
+from ringback.services.directory import Directory
+from ringback.services.intake import Intake
+from ringback.services.jwts import Jwts
+from ringback.services.processing import Outcomes
+from ringback.services.tasks import Tasks
+from ringback.services.tokens import Tokens
+from ringback.store.opening import database_path, open_store
+from ringback.store.sqlite.store import SqliteStore
+from ringback.store.vault import Vault, key_from_file, key_from_text
+from ringback.telemetry.prometheus import Metrics
+
+
+def vault_of(settings: Settings) -> Vault:
+    """The vault that the settings name: by `main_secret`, else by the key file beside the database."""
+    if settings.main_secret is not None:
+        return Vault(key_from_text(settings.main_secret.reveal()))
+    path = database_path(settings.database_url)
+    return Vault(secrets.token_bytes(32) if path == ":memory:" else key_from_file(Path(f"{path}.key")))
+
+
+class Parts:
+    """The parts that doors and engine share; made once, in this order."""
+
+    def __init__(self, settings: Settings, store: SqliteStore, clock: SystemClock, metrics: Metrics) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self.metrics = metrics
+        self.ids = make_id = IdMaker()
+        self.vault = vault_of(settings)
+        self.directory = Directory(store, self.vault)
+        self.transport = HttpTransport(
+            policy=AddressPolicy(settings.whitelist_subnets),
+            settings=HttpSettings(
+                request_timeout_s=settings.request_timeout.total_seconds(),
+                response=ResponseLimits(body_max_bytes=settings.response_body_max, body_time_s=settings.response_body_time.total_seconds()),
+            ),
+            clock=clock,
+        )
+        self.outcomes = Outcomes(store)
+        self.dispatcher = Dispatcher(
+            store=store,
+            transport=self.transport,
+            directory=self.directory,
+            clock=clock,
+            make_id=make_id,
+            policy=RetryPolicy(
+                tuple(delay.total_seconds() for delay in settings.retry_schedule),
+                settings.overload_min_delay.total_seconds(),
+                settings.retry_after_max.total_seconds(),
+            ),
+            limiter=Limiter(settings.max_in_flight, settings.endpoint_concurrency),
+            draw=random.random,
+            metrics=metrics,
+            prepare=planner(settings.header_style),  # type: ignore[arg-type]  # config has checked that it is one of the three
+            retry_after_max_s=settings.retry_after_max.total_seconds(),
+            told=self.outcomes.told,
+        )
+        jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
+        self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
+        self.tasks = Tasks(store, clock, make_id, self.dispatcher)
+        self.intake = Intake(store, clock, make_id, self.dispatcher, metrics)
+
+    @classmethod
+    async def open(cls, settings: Settings, stack: AsyncExitStack) -> Parts:
+        """Open the database and make all parts. Raises OperatorError."""
+        clock = SystemClock()
+        metrics = Metrics(clock.now_us())
+        store = await open_store(
+            settings.database_url,
+            clock,
+            min_free_disk=settings.min_free_disk,
+            observe=lambda seconds, rows: metrics.commit_seconds.observe(seconds),
+        )
+        stack.push_async_callback(store.close)
+        return cls(settings, store, clock, metrics)
+
+
+def microseconds(seconds: float) -> int:
+    """Whole microseconds."""
+    return int(seconds * SECOND_US)

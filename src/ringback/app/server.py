@@ -1,0 +1,150 @@
+"""How does a server live? Dispatch starts, the doors open, work goes on beside them; and backwards at the end, within the drain timeout."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from ringback.api.door import Sweeper, protocol_class
+from ringback.app.doors import Doors
+from ringback.app.parts import Parts, microseconds
+from ringback.clock import SECOND_US
+from ringback.config import Settings
+from ringback.engine import sweeper
+from ringback.engine.dispatcher import LEASE_US
+from ringback.engine.tasks import TaskRunner
+from ringback.gateway.hot import inbound_class
+from ringback.gateway.upkeep import Upkeep
+from ringback.store.opening import database_path
+from ringback.store.operations import directory as directory_operations
+from ringback.telemetry.events import SERVER_STOPPED, SERVER_STOPPING, TASK_FAILED
+from ringback.telemetry.log import log
+from ringback.telemetry.loop_lag import watch_loop
+
+# Seconds between two looks at numbers that nobody counts along the way.
+_GAUGES_EVERY_S: Final = 1.0
+# Seconds of the drain that are kept for recording and closing, after the doors and the attempts had theirs.
+_CLOSING_S: Final = 1.0
+
+
+class _Uvicorn(uvicorn.Server):
+    """uvicorn without its own handling of signals: the doors are only a part of what must end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
+
+
+class Server:
+    """One running server: its parts, its doors, and the work that goes on beside them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._stopping = asyncio.Event()
+        self._cause = ""
+        self.operator_token = f"op_{secrets.token_urlsafe(32)}"
+        self.tokens = parts.tokens
+        self._doors = Doors(parts, self.operator_token, ready=lambda: not self._stopping.is_set())
+
+    @classmethod
+    async def open(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> Server:
+        """Open the database and make all parts. Raises OperatorError."""
+        return cls(await Parts.open(settings, stack))
+
+    async def run(self, sock: socket.socket, url: str) -> int:
+        """Dispatch and answer until a signal, then drain. 0 = nothing was cut."""
+        loop = asyncio.get_running_loop()
+        parts = self._parts
+        self._doors.urls.listening(url)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number.name)
+        for newest in await parts.store.read(directory_operations.newest_ids):
+            parts.ids.after(newest)
+        tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
+        parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
+        doors = _Uvicorn(self._config())
+        serving = loop.create_task(doors.serve([sock]))
+        deadlines = Sweeper(doors.server_state.connections)
+        stop = loop.create_task(self._stopping.wait())
+        await asyncio.wait((serving, stop), return_when=asyncio.FIRST_COMPLETED)
+        drain_s = parts.settings.drain_timeout.total_seconds()
+        log(SERVER_STOPPING, cause=self._cause, in_flight=parts.dispatcher.flying, within_s=drain_s)
+        started_s = parts.clock.monotonic_s()
+        doors.should_exit = True
+        await serving
+        deadlines.stop()
+        await parts.dispatcher.drain(max(drain_s - _CLOSING_S - (parts.clock.monotonic_s() - started_s), 0.0))
+        cut = parts.dispatcher.flying
+        for task in (*tasks, stop):
+            task.cancel()
+        await asyncio.gather(*tasks, stop, return_exceptions=True)
+        await parts.transport.close()
+        await self._doors.fetching.close()
+        log(SERVER_STOPPED, clean=cut == 0, cut=cut)
+        return 0
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self._doors.app,
+            http=inbound_class(protocol_class(self._doors.doorway), self._doors.inbound),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=max(1, int(self._parts.settings.drain_timeout.total_seconds() - _CLOSING_S)),
+        )
+
+    def _work(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What goes on beside the doors, by its name in the log."""
+        parts = self._parts
+        history_us = microseconds(parts.settings.history_retention.total_seconds())
+        return {
+            "loop lag": watch_loop(parts.metrics, parts.clock),
+            "gauges": self._gauges(),
+            "leases": self._tidy(),
+            "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run(),
+            "sources": Upkeep(self._doors.source_directory).run(),
+            "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run(),
+        }
+
+    def _stop(self, cause: str) -> None:
+        self._cause = cause
+        self._parts.intake.closed = True
+        self._stopping.set()
+
+    async def _watched(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            log(TASK_FAILED, failure=error, task=name, error=str(error))
+
+    async def _gauges(self) -> None:
+        parts = self._parts
+        metrics = parts.metrics
+        metrics.backlog += await parts.store.read(directory_operations.count_unfinished)
+        path = database_path(parts.settings.database_url)
+        while True:
+            metrics.in_flight = parts.dispatcher.flying
+            metrics.oldest_due_us = parts.dispatcher.oldest_due()
+            metrics.wal_bytes = parts.store.wal_bytes
+            if path != ":memory:":
+                metrics.store_bytes = os.stat(path).st_size
+                disk = os.statvfs(path)
+                metrics.disk_free_bytes = disk.f_bavail * disk.f_frsize
+            await asyncio.sleep(_GAUGES_EVERY_S)
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_US / 3 / SECOND_US)
+            self._parts.dispatcher.tidy()
