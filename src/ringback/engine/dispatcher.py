@@ -335,14 +335,9 @@ class Dispatcher:
 
     def _settled(self, lane: Lane, record: Record) -> None:
         self._told(record)
-        if record.disables_endpoint:
-            log(
-                ENDPOINT_DISABLED,
-                app_id=record.delivery.app_id,
-                endpoint_id=record.delivery.endpoint_id,
-                cause=f"http_{record.attempt.code}",
-            )
-            self._directory.changed(record.delivery.app_id)
+        if record.disables is not None:
+            log(ENDPOINT_DISABLED, app_id=lane.app_id, endpoint_id=lane.endpoint_id, cause=record.disables.cause)
+            self._directory.changed(lane.app_id)
         if record.ends_pair:
             self._forget(lane.withdraw(record.delivery.message_id))
         if record.next_due_at is not None:

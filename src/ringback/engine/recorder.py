@@ -19,6 +19,7 @@ from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
 from ringback.model.attempts import Attempt, Exchange
 from ringback.model.deliveries import AttemptStatus, Claim, DeadLetter, Trigger
+from ringback.policy.disabling import by_answer
 from ringback.policy.outcome import Outcome
 from ringback.policy.retry import RetryPolicy, next_delay_s
 from ringback.store.base import Record, Store
@@ -115,7 +116,7 @@ class Recorder:
     def _failed(self, plan: LanePlan, claim: Claim, attempt: Attempt, outcome: Outcome, now_us: int) -> Record:
         delivery = claim.delivery
         if delivery.trigger is not Trigger.SCHEDULED:
-            return Record(delivery, attempt, disables_endpoint=outcome.disables)
+            return Record(delivery, attempt, disables=by_answer(outcome, None, now_us))
         delay_s = None if claim.message.payload is None else next_delay_s(self._policy, attempt.number, outcome, self._draw())
         if delay_s is not None:
             return Record(delivery, attempt, next_due_at=now_us + int(delay_s * SECOND_US))
@@ -132,7 +133,7 @@ class Recorder:
             delivery.sequence,
             now_us,
         )
-        return Record(delivery, attempt, dead=dead, disables_endpoint=outcome.disables)
+        return Record(delivery, attempt, dead=dead, disables=by_answer(outcome, None, now_us))
 
     def _done(self, lane: Lane, record: Record, failure: Exception | None) -> None:
         self._pending -= 1

@@ -18,8 +18,9 @@ from ringback.policy.heads import header_value
 
 # Statuses by which an endpoint says that it has too much to do; its other deliveries wait with this one.
 OVERLOADED: Final = frozenset({429, 503})
-# The endpoint will never want anything again (RFC 9110, 15.5.11).
+# The endpoint will never want anything again (RFC 9110, 15.5.11); and the cause of an outcome that says so.
 GONE: Final = 410
+GONE_CAUSE: Final = "http_410"
 # The header by which a receiver may steer its own deliveries.
 CONTROL: Final = b"webhook-delivery"
 

@@ -14,6 +14,7 @@ import msgspec
 
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import Claim, DeadLetter, Delivery
+from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 
 T = TypeVar("T")
@@ -96,7 +97,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
     `ends_pair` also ends a schedule that runs beside this attempt (a manual success). A delivery that was ended while it was attempted
-    stays ended: of it only the attempt is kept.
+    stays ended: of it only the attempt is kept. `disables` is why the endpoint is disabled by this; one that is disabled already stays as
+    it is.
     """
 
     delivery: Delivery
@@ -104,7 +106,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     next_due_at: int | None = None
     dead: DeadLetter | None = None
     ends_pair: bool = False
-    disables_endpoint: bool = False
+    disables: Disabling | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):

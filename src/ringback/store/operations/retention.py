@@ -121,7 +121,8 @@ def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
         tx.run_many(f"DELETE FROM {table} WHERE {key} = ?{scope}", [(*row, *values) for row in found])
         removed += len(found)
     if removed < limit:
-        tx.run("DELETE FROM endpoint_sequence WHERE endpoint_id = ?", (endpoint_id,))
+        for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure"):
+            tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))
         removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
     return removed
 

@@ -10,6 +10,7 @@ import msgspec
 
 from ringback.errors import Conflict
 from ringback.model.deliveries import AttemptStatus, Claim, Delivery, Trigger
+from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 from ringback.store.base import Acceptance, Bounds, Claims, Record
 from ringback.store.operations import deduplication
@@ -58,7 +59,11 @@ _PAIR_ENDS = (
     "DELETE FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 0 AND state = 'retrying'",
     "DELETE FROM dead_letter WHERE endpoint_id = ? AND message_id = ?",
 )
-_DISABLE = "UPDATE endpoint SET disabled = 1, updated_at = ? WHERE id = ? AND disabled = 0"
+_DISABLE = "UPDATE endpoint SET disabled = 1, updated_at = ? WHERE id = ? AND disabled = 0 AND deleted_at IS NULL"
+_DISABLED = (
+    "INSERT OR REPLACE INTO endpoint_disabling (endpoint_id, disabled_at, disabled_by, disable_cause, disable_detail, fail_since) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
+)
 _DUE = (
     "SELECT due_at, message_id, trigger, app_id, sequence, attempts FROM delivery WHERE endpoint_id = ? "
     "ORDER BY due_at, message_id, trigger LIMIT ?"
@@ -182,8 +187,16 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
         if r.ends_pair:
             for statement in _PAIR_ENDS:
                 tx.execute(statement, (r.delivery.endpoint_id, r.delivery.message_id))
-        if r.disables_endpoint:
-            tx.execute(_DISABLE, (r.attempt.started_at, r.delivery.endpoint_id))
+        if r.disables is not None:
+            _disable(tx, r.delivery.endpoint_id, r.disables)
+
+
+def _disable(tx: SqliteTransaction, endpoint_id: str, why: Disabling) -> bool:
+    """Disable an endpoint; False = it was disabled, or deleted, already."""
+    changed = bool(tx.run(_DISABLE, (why.at, endpoint_id)))
+    if changed:
+        tx.execute(_DISABLED, (endpoint_id, why.at, why.by, why.cause, why.detail, why.fail_since))
+    return changed
 
 
 def _delivery_key(d: Delivery) -> tuple[Any, ...]:
