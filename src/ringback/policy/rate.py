@@ -29,12 +29,13 @@ def full(rate: int, now_us: int) -> Bucket:
 
 def filled(bucket: Bucket, now_us: int) -> Bucket:
     """The same bucket now. A clock that went back adds nothing, and takes nothing away."""
-    return _at(bucket.rate, bucket, now_us)
+    gained = bucket.rate * max(now_us - bucket.at_us, 0)
+    return Bucket(bucket.rate, min(bucket.contents + gained, bucket.rate * _TOKEN), now_us)
 
 
 def at_rate(bucket: Bucket, rate: int, now_us: int) -> Bucket:
     """The bucket from now on at another rate: what it holds stays, as far as it has room, so that a change is no reason for a burst."""
-    return _at(rate, bucket, now_us)
+    return Bucket(rate, min(filled(bucket, now_us).contents, rate * _TOKEN), now_us)
 
 
 def wait_us(bucket: Bucket, now_us: int) -> int:
@@ -53,8 +54,3 @@ def taken(bucket: Bucket, now_us: int) -> Bucket:
     now = filled(bucket, now_us)
     assert now.contents >= _TOKEN, "a token was taken from a bucket that held none"
     return Bucket(now.rate, now.contents - _TOKEN, now.at_us)
-
-
-def _at(rate: int, bucket: Bucket, now_us: int) -> Bucket:
-    gained = bucket.rate * max(now_us - bucket.at_us, 0)
-    return Bucket(rate, min(bucket.contents + gained, rate * _TOKEN), now_us)
