@@ -9,8 +9,9 @@ from typing import Any
 
 from ringback import ids
 from ringback.clock import SystemClock
-from ringback.delivery.transport import SealedRequest, Transport
+from ringback.delivery.transport import SealedRequest, Transport, Watcher
 from ringback.engine.dispatcher import Dispatcher
+from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
 from ringback.ids import IdMaker
@@ -56,7 +57,8 @@ class SteppedClock(SystemClock):
 class Sent:
     """One request as it was given to the transport. Answer it with `answers`."""
 
-    def __init__(self, request: SealedRequest, done: Callable[[Exchange], None], at_us: int) -> None:
+    def __init__(self, request: SealedRequest, done: Callable[[Exchange], None], at_us: int, watcher: Watcher | None) -> None:
+        self.watcher = watcher
         self.request = request
         self.at_us = at_us
         self._done = done
@@ -76,6 +78,11 @@ class Sent:
     def host(self) -> str:
         return self.request.origin.host
 
+    def begins_to_answer(self, exchange: Exchange) -> None:
+        """Status and headers are there; the body, and with it the end, is still to come."""
+        assert self.watcher is not None
+        self.watcher.decided(exchange)
+
     def answers(self, exchange: Exchange) -> None:
         self._done(exchange)
 
@@ -89,8 +96,8 @@ class ScriptedTransport:
         self.flying: list[Sent] = []
         self.decide: Callable[[Sent], Exchange | None] = lambda sent: OK
 
-    def send(self, request: SealedRequest, done: Callable[[Exchange], None]) -> None:
-        sent = Sent(request, done, self._clock.now_us())
+    def send(self, request: SealedRequest, done: Callable[[Exchange], None], watcher: Watcher | None = None) -> None:
+        sent = Sent(request, done, self._clock.now_us(), watcher)
         self.sent.append(sent)
         exchange = self.decide(sent)
         if exchange is None:
@@ -123,6 +130,7 @@ class World:
         self.schedule_s = schedule_s
         self.retry_after_max_s = 3600.0
         self.total = 2048
+        self.disable_after_us = 120 * 3_600 * SECOND_US
         self.make_id = IdMaker()
         self.app_id = self.make_id.make(ids.APPLICATION, clock.now_us())
         self.endpoint_ids: dict[str, str] = {}
@@ -150,10 +158,10 @@ class World:
             make_id=self.make_id,
             policy=RetryPolicy(self.schedule_s, overload_min_s=0.0, retry_after_max_s=self.retry_after_max_s),
             limiter=Limiter(self.total, 64),
+            health=Health(self.disable_after_us),
             draw=self.draw,
             metrics=self.metrics,
             prepare=planner("standard"),
-            retry_after_max_s=self.retry_after_max_s,
         )
         self.intake = Intake(self.store, self.clock, self.make_id, self.dispatcher, self.metrics)
         self.dispatcher.start(await self.store.read(directory.unfinished))
