@@ -24,7 +24,7 @@ from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
 from ringback.services.intake import Answers, Intake, NewMessage
 from ringback.store.opening import open_store
-from ringback.store.operations import applications, directory, endpoints
+from ringback.store.operations import applications, deliveries, directory, endpoints
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault
 from ringback.telemetry.prometheus import Metrics
@@ -45,12 +45,14 @@ def answer(status: int, **headers: str) -> Exchange:
 
 
 class SteppedClock(SystemClock):
-    """The machine's clock; `step_s` sets the wall time forth or back."""
+    """The machine's clock; `step_s` sets the wall time forth or back. `reads` counts how often it was asked for it: every turn does."""
 
     def __init__(self) -> None:
         self.step_s = 0.0
+        self.reads = 0
 
     def now_us(self) -> int:
+        self.reads += 1
         return super().now_us() + int(self.step_s * SECOND_US)
 
 
@@ -206,6 +208,24 @@ class World:
         await self.store.write(operation)
         self.directory.changed(self.app_id)
 
+    async def limit(self, rate: int | None) -> None:
+        """Give the application a rate, as the API does."""
+
+        def operation(tx: Any) -> None:
+            app = applications.by_ref(tx, "org_1", self.app_id)
+            assert app is not None
+            parts = {field: getattr(app, field) for field in app.__struct_fields__} | {"throttle_rate": rate}
+            applications.replace(tx, Application(**parts))
+
+        await self.store.write(operation)
+        self.directory.changed(self.app_id)
+
+    async def resend(self, name: str, message: Message) -> None:
+        """One attempt by hand, now."""
+        endpoint_id, now_us = self.endpoint_ids[name], self.clock.now_us()
+        due_at = await self.store.write(lambda tx: deliveries.add_manual(tx, endpoint_id, message, now_us))
+        self.dispatcher.wake(endpoint_id, self.app_id, due_at)
+
     def post(self, event_type: str, payload: bytes = b'{"a":1}', **more: Any) -> asyncio.Future[Message]:
         """Publish; the message once it is durable."""
         entry = self.directory.known_by_id(self.app_id)
@@ -236,6 +256,15 @@ class World:
             return not self.dispatcher.flying and not await self.count("SELECT COUNT(*) FROM delivery")
 
         await until_async(nothing, within_s, "nothing unfinished")
+
+    async def settled_with_deferred(self, within_s: float = 20.0) -> None:
+        """Nothing waits for its time, and nothing is unfinished."""
+
+        async def nothing() -> bool:
+            return not await self.count("SELECT COUNT(*) FROM deferred_message")
+
+        await until_async(nothing, within_s, "nothing that waits for its time")
+        await self.settled(within_s)
 
     async def sent(self, number: int, within_s: float = 20.0) -> list[Sent]:
         """At least so many requests."""

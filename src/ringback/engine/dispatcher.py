@@ -49,8 +49,12 @@ _LEFT_ALONE_US: Final = 800_000
 _OTHER_TURN: Final = 8
 # How long a lane rests whose endpoint is being disabled: the commit takes some milliseconds.
 _DISABLING_US: Final = SECOND_US
-# An attempt that begins so soon after it was due began at once: it waited for commits and turns, and for nothing that has a name.
+# An attempt that begins so soon after it was due began at once.
 _AT_ONCE_US: Final = 10_000
+# So soon, it waited for commits and turns on a busy machine, and for nothing that a reader should hear of.
+_SOON_US: Final = 100_000
+# So soon, one whose time was chosen is as punctual as was promised.
+_ON_TIME_US: Final = SECOND_US
 
 # Bytes of deliveries in memory at once; what does not fit waits in the database. A quarter of the memory budget at full load.
 _HELD_MAX: Final = 32 * 1024 * 1024
@@ -284,12 +288,15 @@ class Dispatcher:
     def _why(self, lane: Lane, claim: Claim, now_us: int) -> str | None:
         """What an attempt that begins now has waited for since it was due; None = it has not."""
         delivery = claim.delivery
-        if now_us - delivery.due_at > _AT_ONCE_US:
-            if lane.rested_until >= delivery.due_at:
-                return lane.rested
-            return WaitCause.RESTART if delivery.due_at < self._started_at else WaitCause.BACKLOG
-        # On time, and still not at once: its sender chose the time.
-        return WaitCause.DELIVER_AT if delivery.attempts == 0 and delivery.trigger is Trigger.SCHEDULED else None
+        late_us = now_us - delivery.due_at
+        if late_us > _AT_ONCE_US and lane.rested_until >= delivery.due_at:
+            return lane.rested
+        if delivery.due_at < self._started_at:
+            return WaitCause.RESTART
+        first = delivery.attempts == 0 and delivery.trigger is Trigger.SCHEDULED
+        if first and delivery.due_at != claim.message.created_at and late_us <= _ON_TIME_US:
+            return WaitCause.DELIVER_AT
+        return WaitCause.BACKLOG if late_us > _SOON_US else None
 
     def decided(self, lane: Lane, flight: Flight, exchange: Exchange) -> None:
         """The outcome is known: the next attempt may begin, while the rest of this response is still being read."""

@@ -21,7 +21,7 @@ class Alarms:
     Belongs to one event loop. An alarm that is no longer wanted rings all the same.
     """
 
-    __slots__ = ("_at_us", "_heap", "_loop", "_now_us", "_ring", "_rung", "_timer")
+    __slots__ = ("_at_us", "_cancelled", "_heap", "_loop", "_now_us", "_ring", "_rung", "_timer")
 
     def __init__(self, now_us: Callable[[], int], ring: Callable[[str], None], rung: Callable[[], None]) -> None:
         self._now_us = now_us
@@ -31,15 +31,19 @@ class Alarms:
         self._heap: list[tuple[int, str]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._at_us = 0
+        self._cancelled = False
 
     def set(self, at_us: int, name: str) -> None:
         """Ring for this name (an endpoint, an application) at a time, microseconds."""
+        if self._cancelled:
+            return
         heapq.heappush(self._heap, (at_us, name))
         if self._timer is None or at_us < self._at_us:
             self._arm()
 
     def cancel(self) -> None:
-        """Ring no more."""
+        """Ring no more, whatever is set from now on."""
+        self._cancelled = True
         self._heap.clear()
         self._arm()
 
