@@ -137,6 +137,7 @@ class Connection(asyncio.Protocol):
         # Both a length and chunks: chunks win (RFC 9112 section 6.3), and the connection is dropped afterwards.
         self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
         self._done: Done | None = None
+        # Let go of when the outcome is told: both are not needed for as long as a body drips.
         self._request: SealedRequest | None = None
         self._watcher: Watcher | None = None
         self._opening: Opening | None = None
@@ -211,13 +212,15 @@ class Connection(asyncio.Protocol):
 
     @property
     def slow(self) -> bool:
-        """Is the body of a response still coming, and was whoever watches not told yet?"""
-        return self._told and self._watcher is not None and self._done is not None
+        """Is nothing but the body of a response still to come, and was whoever watches not told yet?"""
+        if not self._told or self._watcher is None or self._done is None:
+            return False
+        # An answer that came before the request had left us: who has not taken a large request must not hold many of them.
+        return not self._transport.get_write_buffer_size()
 
     def decide(self) -> None:
         """Tell whoever watches what is known so far: it decides, and the body alone is still coming."""
         watcher, self._watcher = self._watcher, None
-        # It has arrived, and need not be held for as long as the body drips.
         self._request = None
         start, end = self._head_span()
         if watcher is not None:
