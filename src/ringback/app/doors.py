@@ -6,6 +6,7 @@ import random
 import secrets
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
@@ -23,14 +24,17 @@ from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
 from ringback.app.parts import Parts, microseconds
+from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.gateway.app import Gateway, Place
+from ringback.gateway.bins import BinDoor
 from ringback.gateway.hot import Inbound
 from ringback.gateway.keys import FetchedKeys
-from ringback.policy.addresses import AddressPolicy
+from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.bins import Bins
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
 from ringback.services.event_types import EventTypes
@@ -42,6 +46,7 @@ from ringback.services.portal import Portal
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import Receiver
+from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
 from ringback.telemetry.prometheus import Exposition
@@ -50,6 +55,21 @@ from ringback.telemetry.prometheus import Exposition
 _FETCH_S: Final = 5.0
 # The largest key set that is known (Microsoft's) has some 30 kB.
 _KEYS_MAX_BYTES: Final = 256 * 1024
+# Seconds of the drain that are kept for telling senders and listeners of the relay that it is over, and for what comes after the doors.
+_LAST_WORDS_S: Final = 3.0
+
+
+def bins_open(settings: Settings) -> bool:
+    """May strangers write to bins, and listen for them? Unless it is set: only where no stranger comes."""
+    if settings.bins != "auto":
+        return settings.bins == "true"
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    return _is_loopback(settings.listen_address.host) and (public is None or _is_loopback(public))
+
+
+def _is_loopback(host: str) -> bool:
+    literal = parse_literal(host)
+    return literal.is_loopback if literal is not None else host == "localhost"
 
 
 class Doors:
@@ -93,7 +113,11 @@ class Doors:
             more=[*publish.routes(publisher), *messages_api.routes(messages), *self._operations(operator_token)],
         )
         place = Place(settings.trusted_proxies, settings.public_url)
-        self.app = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        gateway = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        self.bins = Bins(store, vault, clock, make_id)
+        # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
+        self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
+        self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
         self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
 

@@ -99,6 +99,12 @@ class Settings:
     portal_frame_ancestors: tuple[str, ...] = setting(
         "", values.names(), "Origins whose pages may show the portal in a frame (`https://app.example.com`). Empty: none."
     )
+    bins: str = setting(
+        "auto",
+        values.choice("auto", "true", "false"),
+        "Request bins at `/in/…` with their viewer, and the relay that `svix listen` speaks to. Anybody may write to them without a token. "
+        "`auto` = only where this server listens on loopback and has no `public_url` but a loopback one; otherwise set it to `true`.",
+    )
     metrics_access: str = setting(
         "local",
         values.choice("local", "token", "open"),
