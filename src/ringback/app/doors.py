@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
-from ringback.api.door import Doorway
+from ringback.api.door import Doorway, protocol_class
 from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
@@ -29,8 +30,9 @@ from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.gateway.app import Gateway, Place
 from ringback.gateway.bins import BinDoor
-from ringback.gateway.hot import Inbound
+from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
+from ringback.gateway.switch import switching_class
 from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
@@ -120,6 +122,11 @@ class Doors:
         self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
         self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
+
+    def protocol(self) -> type[asyncio.Protocol]:
+        """What speaks on each connection: the hot doors, and websockets for the relay."""
+        door = inbound_class(protocol_class(self.doorway), self.inbound)
+        return switching_class(door, self.relay.timing) if bins_open(self._parts.settings) else door
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
         parts, settings = self._parts, self._parts.settings

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import uvicorn
 
-from ringback.api.door import Sweeper, protocol_class
-from ringback.app.doors import Doors, bins_open
+from ringback.api.door import Sweeper
+from ringback.app.doors import Doors
 from ringback.app.parts import Parts, microseconds
 from ringback.clock import SECOND_US
 from ringback.config import Settings
@@ -22,8 +22,6 @@ from ringback.engine import sweeper
 from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.tasks import TaskRunner
 from ringback.gateway.bins import BinUpkeep
-from ringback.gateway.hot import inbound_class
-from ringback.gateway.switch import switching_class
 from ringback.gateway.upkeep import Upkeep
 from ringback.store.opening import database_path
 from ringback.store.operations import directory as directory_operations
@@ -97,7 +95,7 @@ class Server:
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._doors.app,
-            http=self._protocol(),
+            http=self._doors.protocol(),
             # Websockets are for one path alone: `gateway.switch` sees to it.
             ws="none",
             lifespan="off",
@@ -107,10 +105,6 @@ class Server:
             proxy_headers=False,
             timeout_graceful_shutdown=max(1, int(self._parts.settings.drain_timeout.total_seconds() - _CLOSING_S)),
         )
-
-    def _protocol(self) -> type[asyncio.Protocol]:
-        door = inbound_class(protocol_class(self._doors.doorway), self._doors.inbound)
-        return switching_class(door, self._doors.relay.timing) if bins_open(self._parts.settings) else door
 
     def _work(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What goes on beside the doors, by its name in the log."""

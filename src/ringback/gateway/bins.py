@@ -33,13 +33,8 @@ from ringback.telemetry.log import log
 MAX_BODY_BYTES: Final = 2 * 1024 * 1024
 # As for all other bodies; an answer gets as long to be read.
 BODY_TIMEOUT_S: Final = 30.0
-# Requests a second, of all bins and of one, and as many more at once as come in a burst: a fraction of what the writer takes, so that
-# messages hardly notice.
-_ALL_PER_S, _ALL_AT_ONCE, _ONE_PER_S, _ONE_AT_ONCE = 200.0, 1_000.0, 50.0, 250.0
 # Bins whose rate is remembered; whoever uses more at once meets the rate of all.
 _REMEMBERED: Final = 10_000
-# Bytes written each second in the long run, and at once: a disk of today takes a hundred times that.
-_BYTES_PER_S, _BYTES_AT_ONCE = 8e6, 64e6
 # Memory for requests and answers that are on their way: eight of each at their largest, and no more of what the API needs.
 _MEMORY_BYTES: Final = 32 * 1024 * 1024
 # Building more base64 than this holds the loop for half a millisecond.
@@ -92,12 +87,26 @@ class Share:
         self._memory.give_back(size)
 
 
-class Rates:
-    """How often bins may be written to: each, all, and in bytes."""
+class RateLimits(msgspec.Struct, frozen=True):
+    """How often bins may be written to. A fraction of what the writer and a disk take, so that messages hardly notice."""
 
-    def __init__(self) -> None:
-        self._all = Allowance(_ALL_PER_S, _ALL_AT_ONCE)
-        self._bytes = Allowance(_BYTES_PER_S, _BYTES_AT_ONCE)
+    # Providers send bursts, and people try load tests: as many at once as five seconds bring.
+    one_per_s: float = 50.0
+    one_at_once: float = 250.0
+    all_per_s: float = 200.0
+    all_at_once: float = 1_000.0
+    # All that may be kept can be written anew in eight seconds, and then no faster.
+    bytes_per_s: float = 8e6
+    bytes_at_once: float = 64e6
+
+
+class Rates:
+    """How much of that is left."""
+
+    def __init__(self, limits: RateLimits) -> None:
+        self._limits = limits
+        self._all = Allowance(limits.all_per_s, limits.all_at_once)
+        self._bytes = Allowance(limits.bytes_per_s, limits.bytes_at_once)
         self._each: dict[str, Allowance] = {}
 
     def wait_s(self, token: str, now_s: float) -> float:
@@ -106,7 +115,7 @@ class Rates:
         if allowance is None:
             if len(self._each) >= _REMEMBERED:
                 del self._each[next(iter(self._each))]
-            allowance = Allowance(_ONE_PER_S, _ONE_AT_ONCE)
+            allowance = Allowance(self._limits.one_per_s, self._limits.one_at_once)
         # Put at the end: those that are used least are forgotten first.
         self._each[token] = allowance
         return allowance.take(now_s) or self._all.take(now_s)
@@ -119,14 +128,23 @@ class Rates:
 class BinDoor:
     """The door for bins, their viewer and the relay's socket, as an ASGI application before all others."""
 
-    def __init__(self, bins: Bins, relay: Relay, memory: Memory, clock: Clock, behind: ASGIApp, trusted: Sequence[Network] = ()) -> None:
+    def __init__(
+        self,
+        bins: Bins,
+        relay: Relay,
+        memory: Memory,
+        clock: Clock,
+        behind: ASGIApp,
+        trusted: Sequence[Network] = (),
+        limits: RateLimits | None = None,
+    ) -> None:
         self._bins = bins
         self._relay = relay
         self._memory = Share(memory)
         self._clock = clock
         self._behind = behind
         self._trusted = tuple(trusted)
-        self._rates = Rates()
+        self._rates = Rates(limits or RateLimits())
         self._listening = Listening(relay)
         self._viewer = Viewer(bins)
 

@@ -68,11 +68,11 @@ class Listening:
             async with asyncio.timeout(self._relay.timing.drain_s):
                 while seat.waiting:
                     await self._one(seat, receive)
+        except TimeoutError:
+            # Told apart from a listener that left. First, because it is an OSError as well.
+            seat.fail("relay_gone", "the server is ending; send it again")
         except (_Closed, OSError):
             return
-        except TimeoutError:
-            # Told apart from a listener that left: these could be sent again at once.
-            seat.fail("relay_gone", "the server is ending; send it again")
         finally:
             self._relay.leave(seat)
         await _close(send, _RESTART, "The server is ending")

@@ -128,7 +128,8 @@ def answer_headers(headers: Mapping[str, str]) -> tuple[Header, ...]:
     """The headers of a client's answer that may be sent under our name, fenced in. Raises ValueError when they are too many."""
     passed: list[Header] = []
     size = 0
-    dropped = _HOP_BY_HOP | _OF_THE_ORIGIN | {name.strip().lower() for name in headers.get("connection", "").split(",")}
+    hop = ",".join(value for name, value in headers.items() if name.lower() == "connection")
+    dropped = _HOP_BY_HOP | _OF_THE_ORIGIN | {name.strip().lower() for name in hop.split(",")}
     for name, value in headers.items():
         lowered = name.lower()
         if lowered in dropped or not _NAME.fullmatch(name) or _FORBIDDEN.search(value):

@@ -207,6 +207,10 @@ class Relay:
         self._seats: dict[str, Seat] = {}
         self._waiting = 0
 
+    def listens(self, token: str) -> bool:
+        """Is there a listener for this token?"""
+        return token in self._seats
+
     def sit(self, token: str, send: _Send) -> Seat | None:
         """A seat for this token; None when it is taken."""
         if token in self._seats:
