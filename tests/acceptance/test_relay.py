@@ -94,3 +94,21 @@ def test_a_server_that_relays_nothing_loads_nothing_for_it() -> None:
     code = "import sys, ringback.app.server; print([name for name in ('websockets', 'jinja2') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_endpoint_that_is_a_bin_of_this_very_server_counts_as_one(serve: Serve) -> None:
+    running = serve(settings={"public_url": "http://localhost:1234"})
+    port = running.port
+    for uid, url in {
+        "own": f"http://127.0.0.1:{port}/in/plainbin42/",
+        "named": f"http://localhost:{port}/in/c_ABCDEFGHIJ/further?x=1",
+        "public": "http://localhost:1234/in/plainbin42",
+        "beside": f"http://127.0.0.1:{port}/webhooks/own",
+        "other port": "http://127.0.0.1:9/in/plainbin42/",
+        "other host": "https://hooks.example.com/in/plainbin42/",
+        "svix": "https://play.svix.com/in/c_ABCDEFGHIJ/",
+    }.items():
+        app_id = running.make("/app", {"name": uid})["id"]
+        running.make(f"/app/{app_id}/endpoint", {"url": url})
+    listed = running.call("GET", "/app?exclude_apps_with_svix_play_endpoints=true")[1]["data"]
+    assert [application["name"] for application in listed] == ["beside", "other port", "other host"]

@@ -34,6 +34,7 @@ from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
 from ringback.gateway.switch import switching_class
 from ringback.policy.addresses import AddressPolicy, parse_literal
+from ringback.policy.bins import own_hosts
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
 from ringback.services.bins import Bins
@@ -122,6 +123,12 @@ class Doors:
         self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
         self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
+
+    def listening(self, url: str) -> None:
+        """The server answers at this URL."""
+        self.urls.listening(url)
+        if bins_open(self._parts.settings):
+            self._services.applications.own_bins = own_hosts(self._parts.settings.public_url, url)
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""

@@ -64,7 +64,7 @@ class Server:
         """Dispatch and answer until a signal, then drain. 0 = nothing was cut."""
         loop = asyncio.get_running_loop()
         parts = self._parts
-        self._doors.urls.listening(url)
+        self._doors.listening(url)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number.name)
         for newest in await parts.store.read(directory_operations.newest_ids):

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ringback.policy.urls import DEFAULT_PORTS
+
 Header = tuple[bytes, bytes]
 
 # A relay's token is the prefix and ten base62 characters (60 bits); older clients make 27. All others of 10 to 64 are plain bins.
@@ -40,6 +42,9 @@ _OF_THE_ORIGIN: Final = frozenset(
 )  # fmt: skip
 # Shown in a browser the answer is a page of nobody: without scripts, forms, or this server's name as its origin.
 _FENCE: Final[tuple[Header, ...]] = ((b"content-security-policy", b"sandbox"), (b"x-content-type-options", b"nosniff"))
+
+# How a server on loopback is called.
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -150,6 +155,20 @@ def is_final(status: int) -> bool:
 def has_body(status: int) -> bool:
     """May an answer of this status have a body?"""
     return status not in _BODILESS
+
+
+def own_hosts(*urls: str | None) -> tuple[str, ...]:
+    """What `listed_host` says of bins of a server that is reached at these URLs; one on loopback by each of its names."""
+    hosts: dict[str, None] = {}
+    for url in urls:
+        parts = urlsplit(url or "")
+        host = parts.hostname
+        if host is None:
+            continue
+        port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+        names = _LOOPBACK if host in ("localhost", "127.0.0.1", "::1") else (f"[{host}]" if ":" in host else host,)
+        hosts.update((f"{name}{port}/in", None) for name in names)
+    return tuple(hosts)
 
 
 def listed_host(url: str) -> str:
