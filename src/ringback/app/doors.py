@@ -24,7 +24,7 @@ from ringback.api.door import Doorway, protocol_class
 from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
-from ringback.app.parts import Parts, microseconds
+from ringback.app.parts import Parts, microseconds, proxy_of
 from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
@@ -87,6 +87,7 @@ class Doors:
                 request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_KEYS_MAX_BYTES, body_time_s=_FETCH_S)
             ),
             clock=clock,
+            proxy=proxy_of(settings),
         )
         self.urls = sources_api.Urls(settings.public_url)
         self.source_directory = SourceDirectory(store, vault, clock, parts.directory)
