@@ -35,6 +35,7 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     raw: bool = False
     origin: Origin | None = None
     headers: bytes | None = None
+    event: EventClaim | None = None
 
 
 class Answering(Protocol):
@@ -82,9 +83,7 @@ class Intake:
         """Messages that wait for their commit."""
         return self._pending
 
-    def accept(
-        self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering, event: EventClaim | None = None
-    ) -> None:
+    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering) -> None:
         """Store a message for all endpoints that want it. Raises Unavailable when the server is shutting down."""
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
@@ -114,7 +113,7 @@ class Intake:
         else:
             targets = [Target(endpoint_id, False) for endpoint_id in matched]
         self._pending += 1
-        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, event, answers=answers))
+        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, new.event, answers=answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1
