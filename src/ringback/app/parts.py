@@ -24,6 +24,7 @@ from ringback.services.jwts import Jwts
 from ringback.services.processing import Outcomes
 from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
+from ringback.services.trends import Trends
 from ringback.store.opening import database_path, open_store
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault, key_from_file, key_from_text
@@ -79,6 +80,7 @@ class Parts:
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
         self.tasks = Tasks(store, clock, make_id, self.dispatcher)
+        self.trends = Trends(store, clock, self.dispatcher, metrics)
         self.intake = Intake(store, clock, make_id, self.dispatcher, metrics)
 
     @classmethod
