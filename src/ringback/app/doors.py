@@ -11,6 +11,7 @@ from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
 from ringback.api import dead_letters as dead_letters_api
 from ringback.api import ingest as ingest_api
+from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
@@ -37,6 +38,7 @@ from ringback.services.event_types import EventTypes
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
+from ringback.services.integrations import Integrations
 from ringback.services.messages import Messages
 from ringback.services.portal import Portal
 from ringback.services.processing import Requeue
@@ -130,6 +132,7 @@ class Doors:
             *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
+            *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
         ]

@@ -105,7 +105,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
     endpoint = tx.row("SELECT id FROM endpoint WHERE app_id = ? LIMIT 1", (app_id,))
     if endpoint is not None:
         return purge_endpoint(tx, str(endpoint[0]), limit)
-    tx.run("DELETE FROM token WHERE app_id = ?", (app_id,))
+    for table in ("token", "integration", "auto_config"):
+        tx.run(f"DELETE FROM {table} WHERE app_id = ?", (app_id,))
     return tx.run("DELETE FROM application WHERE id = ?", (app_id,))
 
 
@@ -121,7 +122,8 @@ def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
         tx.run_many(f"DELETE FROM {table} WHERE {key} = ?{scope}", [(*row, *values) for row in found])
         removed += len(found)
     if removed < limit:
-        tx.run("DELETE FROM endpoint_sequence WHERE endpoint_id = ?", (endpoint_id,))
+        for table in ("endpoint_sequence", "endpoint_transformation"):
+            tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))
         removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
     return removed
 
