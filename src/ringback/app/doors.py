@@ -9,6 +9,7 @@ from typing import Final
 
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
+from ringback.api import connectors as connectors_api
 from ringback.api import dead_letters as dead_letters_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
@@ -32,6 +33,7 @@ from ringback.gateway.keys import FetchedKeys
 from ringback.policy.addresses import AddressPolicy
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
 from ringback.services.event_types import EventTypes
@@ -132,6 +134,7 @@ class Doors:
             *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
+            *connectors_api.routes(Connectors(store, clock, parts.ids)),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
