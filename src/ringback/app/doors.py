@@ -18,6 +18,7 @@ from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
+from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
 from ringback.api.door import Doorway
@@ -48,6 +49,7 @@ from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
+from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
 
 # A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
@@ -135,6 +137,7 @@ class Doors:
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
             *connectors_api.routes(Connectors(store, clock, parts.ids)),
+            *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
