@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final
 
@@ -14,7 +14,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import BROKEN_RULE, Alias, Body
 from ringback.api.messages import WITH_CONTENT, MessageOut
 from ringback.api.render import render_message
-from ringback.api.routing import Answer, Call, Operation
+from ringback.api.routing import Answer, Call, Operation, answer
 from ringback.clock import SECOND_US, Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound
 from ringback.model.messages import Message
@@ -37,6 +37,8 @@ _SOONEST_US: Final = 60 * SECOND_US
 _LATEST_US: Final = 86_400 * SECOND_US
 _JSON_TYPE: Final = "application/json"
 
+_Channels = Annotated[tuple[Channel, ...], msgspec.Meta(min_length=1, max_length=validation.MAX_CHANNELS)]
+
 
 class TransformationsParams(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A body to send instead of `payload`, byte for byte, and its content type."""
@@ -51,7 +53,7 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     event_type: Name
     payload: msgspec.Raw
     event_id: Name | None = None
-    channels: Annotated[tuple[Channel, ...], msgspec.Meta(min_length=1, max_length=validation.MAX_CHANNELS)] | None = None
+    channels: _Channels | None = None
     tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=validation.MAX_TAGS)] | None = None
     application: ApplicationIn | None = None
     transformations_params: TransformationsParams | None = None
@@ -68,7 +70,23 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     }
 
 
+class MessagePrecheckIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The kind of message that is asked about."""
+
+    event_type: Name
+    channels: _Channels | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {"event_type": validation.name, "channels": validation.channels}
+
+
+class MessagePrecheckOut(msgspec.Struct, frozen=True):
+    """Whether an enabled endpoint wants such a message now."""
+
+    active: bool
+
+
 MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")})
+PRECHECK_IN: Final = Body(MessagePrecheckIn)
 
 
 def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
@@ -136,6 +154,10 @@ class Publisher:
         content = call.query.flag("with_content", True)
         new, wanted = new_message(call.raw, self.clock.now_us())
         entry = await self._application(call, wanted)
+        return Answer(202, render_message(await self.accepted(call, entry, new), content))
+
+    async def accepted(self, call: Call, entry: Entry, new: NewMessage, only: Sequence[str] | None = None) -> Message:
+        """The message once it is durable, or the one that the idempotency key of the call made before. Raises RingbackError."""
         done: asyncio.Future[Message | str] = asyncio.get_running_loop().create_future()
 
         def settle(result: Message | str) -> None:
@@ -146,19 +168,25 @@ class Publisher:
             if not done.done():
                 done.set_exception(error)
 
-        self.intake.accept(entry, new, self.mark(call.key), Answers(settle, settle, fail))
+        self.intake.accept(entry, new, self.mark(call.key), Answers(settle, settle, fail), only=only)
         result = await done
         # The mark was committed with the message.
         call.kept = call.key is not None
         if isinstance(result, str):
             result = await self.messages.get(call.who, call.params["app_id"], result, content=True)
-        return Answer(202, render_message(result, content))
+        return result
 
     async def rebuild(self, call: Call, kept: StoredAnswer) -> Answer:
         """The answer to a message that was published before with the same key."""
         content = call.query.flag("with_content", True)
         message = await self.messages.get(call.who, call.params["app_id"], kept.message_id or "", content=True)
         return Answer(202, render_message(message, content))
+
+    async def precheck(self, call: Call) -> Answer:
+        """Would anybody get such a message? Raises RingbackError."""
+        asked = call.parsed(PRECHECK_IN)
+        entry = await self.directory.find(call.who.org_id, call.params["app_id"])
+        return answer(200, MessagePrecheckOut(bool(entry.match(asked.event_type, asked.channels))))
 
     async def _application(self, call: Call, wanted: MessageIn) -> Entry:
         ref = call.params["app_id"]
@@ -184,5 +212,14 @@ def routes(publisher: Publisher) -> list[Operation]:
             query=(WITH_CONTENT,),
             answers=answers,
             rebuild=publisher.rebuild,
-        )
+        ),
+        Operation(
+            method="POST",
+            path=PATH + "/precheck/active",
+            summary="Ask whether anybody would get such a message",
+            handler=publisher.precheck,
+            access=Access.ORGANISATION,
+            body=PRECHECK_IN,
+            answers={200: MessagePrecheckOut},
+        ),
     ]

@@ -11,6 +11,7 @@ from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
 from ringback.api import connectors as connectors_api
 from ringback.api import dead_letters as dead_letters_api
+from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
@@ -96,7 +97,12 @@ class Doors:
             reader,
             ApiSettings(max_body_bytes=settings.max_body_bytes, idempotency_wait_s=wait_s, metrics_access=settings.metrics_access),
             metrics=lambda: exposition.render(clock.now_us()),
-            more=[*publish.routes(publisher), *messages_api.routes(messages), *self._operations(operator_token)],
+            more=[
+                *publish.routes(publisher),
+                *messages_api.routes(messages),
+                *examples_api.routes(publisher, self._services.event_types),
+                *self._operations(operator_token),
+            ],
         )
         place = Place(settings.trusted_proxies, settings.public_url)
         self.app = Gateway(self._receiver, self.source_directory, reader, clock, api, place)

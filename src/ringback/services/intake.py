@@ -5,7 +5,7 @@ Works with callbacks, not tasks: at full speed it runs some thousands of times a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -86,13 +86,21 @@ class Intake:
         """Messages that wait for their commit."""
         return self._pending
 
-    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering, admit: Admit | None = None) -> None:
-        """Store a message for all endpoints that want it. Raises Unavailable when the server is shutting down."""
+    def accept(
+        self,
+        entry: Entry,
+        new: NewMessage,
+        mark: IdempotencyMark | None,
+        answers: Answering,
+        admit: Admit | None = None,
+        only: Sequence[str] | None = None,
+    ) -> None:
+        """Store a message for all endpoints that want it, or for those of `only`. Raises Unavailable when the server is shutting down."""
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
         now_us = self._clock.now_us()
         app_id = entry.application.id
-        matched = entry.match(new.event_type, new.channels)
+        matched = entry.match(new.event_type, new.channels) if only is None else only
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
             app_id,
