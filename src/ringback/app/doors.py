@@ -9,6 +9,7 @@ from typing import Final
 
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
+from ringback.api import auto_configs as auto_configs_api
 from ringback.api import connectors as connectors_api
 from ringback.api import dead_letters as dead_letters_api
 from ringback.api import examples as examples_api
@@ -35,6 +36,7 @@ from ringback.gateway.keys import FetchedKeys
 from ringback.policy.addresses import AddressPolicy
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.auto_configs import AutoConfigs
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
@@ -144,7 +146,21 @@ class Doors:
             *tasks_api.routes(parts.tasks),
             *connectors_api.routes(Connectors(store, clock, parts.ids)),
             *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
+            *auto_configs_api.routes(self._auto_configs(), self.urls),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
         ]
+
+    def _auto_configs(self) -> AutoConfigs:
+        parts = self._parts
+        return AutoConfigs(
+            parts.store,
+            parts.vault,
+            parts.clock,
+            parts.ids,
+            parts.tokens,
+            self._services.endpoints,
+            secrets.token_bytes,
+            parts.settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
+        )

@@ -42,12 +42,12 @@ CREATE TABLE endpoint_transformation (
 ) STRICT, WITHOUT ROWID;
 
 -- A subscription that a customer completes: endpoint_id is given from the start, its endpoint is made when the customer subscribes. secret
--- is sealed, and moves to the endpoint then. Its token is found by token.auto_config_id.
+-- is sealed, and what the endpoint begins with. Its token is found by token.auto_config_id.
 CREATE TABLE auto_config (
     id          TEXT PRIMARY KEY,
     app_id      TEXT NOT NULL,
     endpoint_id TEXT NOT NULL UNIQUE,
-    secret      BLOB,
+    secret      BLOB NOT NULL,
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

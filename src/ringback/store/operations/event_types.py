@@ -49,12 +49,8 @@ def page(tx: Transaction, org_id: str, walk: Walk, *, archived: bool, flags: Seq
 
     Those behind feature flags only with one of these flags; None = all.
     """
-    conditions = "" if archived else " AND archived = 0"
-    held: list[str] = []
-    if flags is not None:
-        # Flags are stored as JSON text, and hold no quotes: a quoted flag is found in it exactly where it is a member.
-        held = [msgspec.json.encode(flag).decode() for flag in flags]
-        conditions += f" AND (feature_flags IS NULL{' OR instr(feature_flags, ?) > 0' * len(held)})"
+    visible, held = _visible(flags)
+    conditions = ("" if archived else " AND archived = 0") + visible
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM event_type WHERE org_id = ? AND name > ? AND name < ?{conditions} ORDER BY name {walk.direction} LIMIT ?",
         (org_id, walk.above, walk.below, *held, walk.fetch),
@@ -62,15 +58,18 @@ def page(tx: Transaction, org_id: str, walk: Walk, *, archived: bool, flags: Seq
     return [_event_type(row) for row in rows]
 
 
-def unknown_of(tx: Transaction, org_id: str, names: Sequence[str]) -> list[str]:
-    """Those of the names that no live event type has, in the order given."""
+def unknown_of(tx: Transaction, org_id: str, names: Sequence[str], flags: Sequence[str] | None = None) -> list[str]:
+    """Those of the names that no live event type has, in the order given. Types behind feature flags as for `page`."""
+    visible, held = _visible(flags)
     known: set[str] = set()
     for start in range(0, len(names), _NAMES_A_QUERY):
         some = names[start : start + _NAMES_A_QUERY]
         marks = ", ".join("?" * len(some))
         known.update(
             row[0]
-            for row in tx.rows(f"SELECT name FROM event_type WHERE org_id = ? AND archived = 0 AND name IN ({marks})", (org_id, *some))
+            for row in tx.rows(
+                f"SELECT name FROM event_type WHERE org_id = ? AND archived = 0 AND name IN ({marks}){visible}", (org_id, *some, *held)
+            )
         )
     return [name for name in names if name not in known]
 
@@ -78,6 +77,15 @@ def unknown_of(tx: Transaction, org_id: str, names: Sequence[str]) -> list[str]:
 def delete(tx: Transaction, org_id: str, name: str) -> None:
     """Remove the row of an event type."""
     tx.run("DELETE FROM event_type WHERE org_id = ? AND name = ?", (org_id, name))
+
+
+def _visible(flags: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The condition that leaves out what is behind other feature flags, with its parameters; None = all are seen."""
+    if flags is None:
+        return "", []
+    # Flags are stored as JSON text, and hold no quotes: a quoted flag is found in it exactly where it is a member.
+    held = [msgspec.json.encode(flag).decode() for flag in flags]
+    return f" AND (feature_flags IS NULL{' OR instr(feature_flags, ?) > 0' * len(held)})", held
 
 
 def _text(value: Any) -> str | None:
