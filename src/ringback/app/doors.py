@@ -12,6 +12,7 @@ from ringback.api import authentication, operator, publish
 from ringback.api import auto_configs as auto_configs_api
 from ringback.api import connectors as connectors_api
 from ringback.api import dead_letters as dead_letters_api
+from ringback.api import destinations as destinations_api
 from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
@@ -147,6 +148,7 @@ class Doors:
             *connectors_api.routes(Connectors(store, clock, parts.ids)),
             *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
+            *destinations_api.routes(self._services.applications),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
