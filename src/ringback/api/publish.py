@@ -25,6 +25,7 @@ from ringback.services.directory import Directory, Entry
 from ringback.services.idempotency import StoredAnswer
 from ringback.services.intake import Answers, Intake, NewMessage
 from ringback.services.messages import Messages
+from ringback.services.payloads import Payloads
 from ringback.store.base import IdempotencyMark
 
 PATH: Final = "/api/v1/app/{app_id}/msg"
@@ -136,12 +137,20 @@ class Publisher:
     """What both doors need to publish. Belongs to one event loop."""
 
     def __init__(
-        self, intake: Intake, directory: Directory, applications: Applications, messages: Messages, clock: Clock, ttl_us: int
+        self,
+        intake: Intake,
+        directory: Directory,
+        applications: Applications,
+        messages: Messages,
+        payloads: Payloads,
+        clock: Clock,
+        ttl_us: int,
     ) -> None:
         self.intake = intake
         self.directory = directory
         self.applications = applications
         self.messages = messages
+        self.payloads = payloads
         self.clock = clock
         self.ttl_us = ttl_us
 
@@ -153,10 +162,26 @@ class Publisher:
         """POST a message, the ordinary way. Raises RingbackError."""
         content = call.query.flag("with_content", True)
         new, wanted = new_message(call.raw, self.clock.now_us())
-        entry = await self._application(call, wanted)
-        return Answer(202, render_message(await self.accepted(call, entry, new), content))
+        refusal = await self.refusal(call.who.org_id, new) if self.is_watched(call.who.org_id, new) else None
+        entry = await self._application(call, wanted, refusal)
+        return Answer(202, render_message(await self.accepted(call, entry, new, refusal=refusal), content))
 
-    async def accepted(self, call: Call, entry: Entry, new: NewMessage, only: Sequence[str] | None = None) -> Message:
+    def is_watched(self, org_id: str, new: NewMessage) -> bool:
+        """Must the payload of this message be compared with its schema first? A body that replaces the payload is not what is promised."""
+        watched = self.payloads.watched
+        return bool(watched) and not new.raw and (org_id, new.event_type) in watched
+
+    async def refusal(self, org_id: str, new: NewMessage) -> InvalidField | None:
+        """Why a payload that is watched must not be accepted. Raises Unavailable when that cannot be told."""
+        try:
+            await self.payloads.check(org_id, new.event_type, new.payload)
+        except InvalidField as error:
+            return error
+        return None
+
+    async def accepted(
+        self, call: Call, entry: Entry, new: NewMessage, only: Sequence[str] | None = None, refusal: InvalidField | None = None
+    ) -> Message:
         """The message once it is durable, or the one that the idempotency key of the call made before. Raises RingbackError."""
         done: asyncio.Future[Message | str] = asyncio.get_running_loop().create_future()
 
@@ -168,7 +193,7 @@ class Publisher:
             if not done.done():
                 done.set_exception(error)
 
-        self.intake.accept(entry, new, self.mark(call.key), Answers(settle, settle, fail), only=only)
+        self.intake.accept(entry, new, self.mark(call.key), Answers(settle, settle, fail), only=only, refusal=refusal)
         result = await done
         # The mark was committed with the message.
         call.kept = call.key is not None
@@ -188,12 +213,15 @@ class Publisher:
         entry = await self.directory.find(call.who.org_id, call.params["app_id"])
         return answer(200, MessagePrecheckOut(bool(entry.match(asked.event_type, asked.channels))))
 
-    async def _application(self, call: Call, wanted: MessageIn) -> Entry:
+    async def _application(self, call: Call, wanted: MessageIn, refusal: InvalidField | None) -> Entry:
         ref = call.params["app_id"]
         try:
             return await self.directory.find(call.who.org_id, ref)
         except NotFound:
             application = named_in(wanted.application, ref)
+        if refusal is not None:
+            # Before anything is made for a message that will not be.
+            raise refusal
         await self.applications.create(call.who, application, get_if_exists=True)
         return await self.directory.find(call.who.org_id, ref)
 

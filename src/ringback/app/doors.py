@@ -47,6 +47,7 @@ from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
 from ringback.services.integrations import Integrations
 from ringback.services.messages import Messages
+from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
@@ -82,6 +83,7 @@ class Doors:
         keys, requeue = FetchedKeys(self.fetching, clock), Requeue(store, clock, parts.dispatcher)
         self._receiver = Receiver(parts.intake, parts.directory, self._quarantine, self._sources, keys, clock, parts.outcomes, requeue)
         idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
+        self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
         self._services = self._make_services(idempotency, ready)
         messages = Messages(store, clock)
         publisher = Publisher(
@@ -89,6 +91,7 @@ class Doors:
             parts.directory,
             self._services.applications,
             messages,
+            self.payloads,
             clock,
             microseconds(settings.idempotency_ttl.total_seconds()),
         )
@@ -130,7 +133,7 @@ class Doors:
                 secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
                 https_only=settings.endpoint_https_only,
             ),
-            event_types=EventTypes(store, clock),
+            event_types=EventTypes(store, clock, self.payloads),
         )
 
     def _operations(self, operator_token: str) -> list[Operation]:

@@ -90,12 +90,20 @@ class Intake:
         answers: Answering,
         event: EventClaim | None = None,
         only: Sequence[str] | None = None,
+        refusal: Exception | None = None,
     ) -> None:
-        """Store a message for all endpoints that want it, or for those of `only`. Raises Unavailable when the server is shutting down."""
+        """Store a message for all endpoints that want it, or for those of `only`. Raises Unavailable when the server is shutting down.
+
+        With a `refusal` it is refused, unless the key of the mark made a message before: then that is what is answered. May raise it.
+        """
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
         now_us = self._clock.now_us()
         app_id = entry.application.id
+        if refusal is not None:
+            if mark is None:
+                raise refusal
+            only = ()
         matched = entry.match(new.event_type, new.channels) if only is None else only
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
@@ -120,7 +128,7 @@ class Intake:
         else:
             targets = [Target(endpoint_id, False) for endpoint_id in matched]
         self._pending += 1
-        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, event, answers=answers))
+        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, event, refusal, answers=answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1

@@ -7,22 +7,22 @@ from typing import Any
 
 import msgspec
 
-from ringback.model.event_types import EventType
+from ringback.model.event_types import EventType, PayloadValidation
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 
 # Far below the number of parameters that any database allows in a statement (SQLite: 32,766).
 _NAMES_A_QUERY = 500
-_COLUMNS = "org_id, name, description, archived, deprecated, schemas, group_name, feature_flags, created_at, updated_at"
+_COLUMNS = "org_id, name, description, archived, deprecated, schemas, group_name, feature_flags, created_at, updated_at, payload_validation"
 
 
 def put(tx: Transaction, event_type: EventType) -> None:
     """Store what an event type is now, whether it existed or not."""
     tx.run(
-        f"INSERT INTO event_type ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org_id, name) DO UPDATE SET "
+        f"INSERT INTO event_type ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org_id, name) DO UPDATE SET "
         "description = excluded.description, archived = excluded.archived, deprecated = excluded.deprecated, schemas = excluded.schemas, "
         "group_name = excluded.group_name, feature_flags = excluded.feature_flags, created_at = excluded.created_at, "
-        "updated_at = excluded.updated_at",
+        "updated_at = excluded.updated_at, payload_validation = excluded.payload_validation",
         (
             event_type.org_id,
             event_type.name,
@@ -34,6 +34,7 @@ def put(tx: Transaction, event_type: EventType) -> None:
             _text(event_type.feature_flags),
             event_type.created_at,
             event_type.updated_at,
+            event_type.payload_validation,
         ),
     )
 
@@ -74,6 +75,17 @@ def unknown_of(tx: Transaction, org_id: str, names: Sequence[str], flags: Sequen
     return [name for name in names if name not in known]
 
 
+def with_schemas(tx: Transaction) -> list[tuple[str, str, PayloadValidation | None]]:
+    """Organisation, name and wanted validation of every event type that has a schema."""
+    rows = tx.rows("SELECT org_id, name, payload_validation FROM event_type WHERE schemas IS NOT NULL AND schemas <> '{}'")
+    return [(org_id, name, wanted) for org_id, name, wanted in rows]
+
+
+def all_of(tx: Transaction, org_id: str) -> list[EventType]:
+    """All event types of an organisation, archived ones too, by name."""
+    return [_event_type(row) for row in tx.rows(f"SELECT {_COLUMNS} FROM event_type WHERE org_id = ? ORDER BY name", (org_id,))]
+
+
 def delete(tx: Transaction, org_id: str, name: str) -> None:
     """Remove the row of an event type."""
     tx.run("DELETE FROM event_type WHERE org_id = ? AND name = ?", (org_id, name))
@@ -93,7 +105,7 @@ def _text(value: Any) -> str | None:
 
 
 def _event_type(row: Row) -> EventType:
-    org_id, name, description, archived, deprecated, schemas, group_name, feature_flags, created_at, updated_at = row
+    org_id, name, description, archived, deprecated, schemas, group_name, feature_flags, created_at, updated_at, validation = row
     return EventType(
         org_id=org_id,
         name=name,
@@ -105,4 +117,5 @@ def _event_type(row: Row) -> EventType:
         feature_flags=None if feature_flags is None else msgspec.json.decode(feature_flags, type=tuple[str, ...]),
         created_at=created_at,
         updated_at=updated_at,
+        payload_validation=validation,
     )
