@@ -13,6 +13,7 @@ from ringback.api import auto_configs as auto_configs_api
 from ringback.api import connectors as connectors_api
 from ringback.api import dead_letters as dead_letters_api
 from ringback.api import destinations as destinations_api
+from ringback.api import environments as environments_api
 from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
@@ -41,6 +42,7 @@ from ringback.services.auto_configs import AutoConfigs
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
+from ringback.services.environments import Environments
 from ringback.services.event_types import EventTypes
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
@@ -140,6 +142,7 @@ class Doors:
         """The operations of the API, but for those of `Services` and of publishing."""
         parts, settings = self._parts, self._parts.settings
         store, clock = parts.store, parts.clock
+        connectors = Connectors(store, clock, parts.ids)
         return [
             *attempts_api.routes(Attempts(store, clock, parts.vault, parts.dispatcher)),
             *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
@@ -148,7 +151,8 @@ class Doors:
             *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
-            *connectors_api.routes(Connectors(store, clock, parts.ids)),
+            *connectors_api.routes(connectors),
+            *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
             *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._services.applications),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -147,16 +147,17 @@ class Connectors:
         """Delete a connector; endpoints made from it stay as they are. Raises NotFound."""
         await self._store.write(lambda tx: connectors.delete(tx, _find(tx, who, ref).id))
 
-    def take_in(self, tx: Transaction, org_id: str, wanted: ConnectorIn) -> Connector:
-        """Make a connector, or overwrite the one of its uid, or without one the one of its name and kind."""
+    def take_in(self, tx: Transaction, org_id: str, wanted: ConnectorIn, taken: Collection[str]) -> Connector:
+        """Make a connector, or overwrite the one of its uid, or without one the first of its name and kind that is not `taken` (ids)."""
         if wanted.uid is not None:
             former = connectors.by_ref(tx, org_id, wanted.uid)
         else:
-            former = connectors.by_name(tx, org_id, wanted.name, wanted.kind)
+            same = connectors.by_name(tx, org_id, wanted.name, wanted.kind)
+            former = next((connector for connector in same if connector.id not in taken), None)
         if former is None:
             return self._insert(tx, org_id, wanted, wanted.uid, wanted.product_type)
         changes = msgspec.structs.asdict(wanted)
-        changes["product_type"] = former.product_type
+        changes["uid"], changes["product_type"] = former.uid, former.product_type
         return self._stored(tx, former, changes)
 
     def _insert(

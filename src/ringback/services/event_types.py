@@ -143,9 +143,18 @@ class EventTypes:
         if expunge and self._payloads is not None:
             self._payloads.changed(who.org_id, name, None)
 
-    def _told(self, created: Created) -> Created:
+    def take_in(self, tx: Transaction, who: Principal, wanted: EventTypeIn) -> EventType:
+        """Make an event type, or overwrite the one of its name; whoever commits must call `told` then. Raises InvalidField."""
+        return self._put(tx, who, wanted.name, wanted, event_types.by_name(tx, who.org_id, wanted.name))
+
+    def told(self, changed: Sequence[EventType]) -> None:
+        """These event types are what is stored now, durably."""
         if self._payloads is not None:
-            self._payloads.changed(created.event_type.org_id, created.event_type.name, created.event_type)
+            for event_type in changed:
+                self._payloads.changed(event_type.org_id, event_type.name, event_type)
+
+    def _told(self, created: Created) -> Created:
+        self.told([created.event_type])
         return created
 
     def _put(self, tx: Transaction, who: Principal, name: str, wanted: EventTypeUpsertIn, former: EventType | None) -> EventType:

@@ -37,13 +37,12 @@ def by_ref(tx: Transaction, org_id: str, ref: str) -> Connector | None:
     return None if row is None else _connector(row)
 
 
-def by_name(tx: Transaction, org_id: str, name: str, kind: str) -> Connector | None:
-    """The first connector without a uid of that name and kind."""
-    row = tx.row(
-        f"SELECT {_COLUMNS} FROM connector WHERE org_id = ? AND uid IS NULL AND name = ? AND kind = ? ORDER BY id LIMIT 1",
-        (org_id, name, kind),
+def by_name(tx: Transaction, org_id: str, name: str, kind: str) -> list[Connector]:
+    """The connectors of that name and kind, those without a uid first, then the oldest first."""
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM connector WHERE org_id = ? AND name = ? AND kind = ? ORDER BY uid IS NOT NULL, id", (org_id, name, kind)
     )
-    return None if row is None else _connector(row)
+    return [_connector(row) for row in rows]
 
 
 def page(tx: Transaction, org_id: str, walk: Walk, *, product_type: str | None, flags: Sequence[str] | None) -> list[Connector]:
