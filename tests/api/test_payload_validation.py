@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from tests.acceptance.receiver import Receiver
-from tests.api.live import Live, arrived, opened, problems
+from tests.api.live import Live, arrived, error, opened, problems
 from tests.waiting import wait_until
 
 ORDER = {
@@ -209,6 +210,33 @@ def test_a_large_schema_is_used_by_that_process_too(live: Live) -> None:
     name = event_type(live, large, payloadValidation="reject")
     assert sent(live, name, GOOD).status_code == 202
     assert sent(live, name, BAD).status_code == 422
+
+
+def test_a_schema_that_never_comes_to_an_end_costs_its_own_publishers_alone(live: Live) -> None:
+    levels = {f"A{n}": {"allOf": [{"$ref": f"#/definitions/A{n + 1}"}] * 2} for n in range(60)}
+    endless = {"$ref": "#/definitions/A0", "definitions": {**levels, "A60": {"type": "object"}}}
+    warned = event_type(live, endless, payloadValidation="warn")
+    strict = event_type(live, endless, payloadValidation="reject")
+    plain, app = event_type(live), live.app()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = pool.submit(sent, live, strict, GOOD)
+        assert sent(live, plain, GOOD, app).status_code == 202
+        assert not waiting.done(), "others go on while it is compared"
+        assert error(waiting.result()) == (
+            503,
+            "unavailable",
+            "the payload could not be compared with the schema of its event type in time; try again",
+        )
+    assert sent(live, warned, GOOD, app).status_code == 202, "a warning that cannot be given costs no message"
+
+
+def test_a_schema_that_refers_to_itself_is_followed(live: Live) -> None:
+    node = {"properties": {"next": {"$ref": "#/definitions/node"}, "value": {"type": "integer"}}}
+    name = event_type(live, {**node, "definitions": {"node": node}}, payloadValidation="reject")
+    assert sent(live, name, {"next": {"next": {"value": 1}}}).status_code == 202
+    assert [loc for loc, _ in problems(sent(live, name, {"next": {"next": {"value": "x"}}}))] == [
+        ["body", "payload", "next", "next", "value"]
+    ]
 
 
 def test_the_setting_is_for_types_that_say_nothing(strict: Live) -> None:

@@ -14,6 +14,7 @@ from ringback.api import connectors as connectors_api
 from ringback.api import dead_letters as dead_letters_api
 from ringback.api import destinations as destinations_api
 from ringback.api import environments as environments_api
+from ringback.api import event_type_imports as imports_api
 from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
@@ -43,6 +44,7 @@ from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
 from ringback.services.environments import Environments
+from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
@@ -152,6 +154,7 @@ class Doors:
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
             *connectors_api.routes(connectors),
+            *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
             *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),

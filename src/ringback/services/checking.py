@@ -1,4 +1,4 @@
-"""Who compares large payloads with their schemas? A process of its own: one comparison takes up to 100 ms, and would hold everybody up.
+"""Who compares payloads with schemas where that may take long? A process of its own, that can be ended when it does not come to an end.
 
 It is started when first needed, does one comparison after the other, and ends when nothing has come for a while, or with its parent.
 Threads would not do: the library holds the interpreter while it works.
@@ -12,19 +12,23 @@ import signal
 import struct
 import sys
 from collections.abc import Callable, Iterator
-from typing import IO, Final
+from typing import IO, Final, TypeAlias
 
 import msgspec
 
 from ringback.errors import Unavailable
 from ringback.policy.json_instances import Fit, Misfit, compile_draft7
 
-# A start takes 0.2 s, a comparison 0.1 s, and both ten times as long on a machine under load.
-_PATIENCE_S: Final = 10.0
+# A start takes 0.2 s, and ten times as long on a machine under load.
+_START_S: Final = 10.0
+# A comparison takes up to 0.1 s, but there are schemas that double their work with every line.
+_PATIENCE_S: Final = 2.0
 # A process that nobody needs gives its 25 MB back.
 _IDLE_S: Final = 60.0
 # Compiled schemas that the process keeps.
 _COMPILED: Final = 64
+_READY: Final = b"ready"
+_Pipes: TypeAlias = tuple[asyncio.StreamWriter, asyncio.StreamReader]
 _HEAD: Final = struct.Struct("!II")
 _SIZE: Final = struct.Struct("!I")
 
@@ -50,8 +54,9 @@ class Checker:
             if self._idle is not None:
                 self._idle.cancel()
             try:
+                process = await self._started()
                 async with asyncio.timeout(_PATIENCE_S):
-                    answer = await self._asked(_HEAD.pack(len(schema), len(body)) + schema + body)
+                    answer = await _asked(process, _HEAD.pack(len(schema), len(body)) + schema + body)
             except (TimeoutError, OSError, asyncio.IncompleteReadError):
                 await self._end()
                 raise Unavailable("the payload could not be compared with the schema of its event type in time; try again") from None
@@ -68,18 +73,15 @@ class Checker:
             self._idle.cancel()
         await self._end()
 
-    async def _asked(self, question: bytes) -> bytes:
+    async def _started(self) -> _Pipes:
         process = self._process
         if process is None or process.returncode is not None:
             process = self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
             )
-        if process.stdin is None or process.stdout is None:
-            raise OSError("the process has no pipes")
-        process.stdin.write(question)
-        await process.stdin.drain()
-        (size,) = _SIZE.unpack(await process.stdout.readexactly(_SIZE.size))
-        return await process.stdout.readexactly(size)
+            async with asyncio.timeout(_START_S):
+                await _pipes(process)[1].readexactly(len(_READY))
+        return _pipes(process)
 
     def _kill(self) -> None:
         process, self._process = self._process, None
@@ -92,6 +94,19 @@ class Checker:
         self._kill()
         if process is not None:
             await process.wait()
+
+
+def _pipes(process: asyncio.subprocess.Process) -> _Pipes:
+    if process.stdin is None or process.stdout is None:
+        raise OSError("the process has no pipes")
+    return process.stdin, process.stdout
+
+
+async def _asked(pipes: _Pipes, question: bytes) -> bytes:
+    pipes[0].write(question)
+    await pipes[0].drain()
+    (size,) = _SIZE.unpack(await pipes[1].readexactly(_SIZE.size))
+    return await pipes[1].readexactly(size)
 
 
 def _questions(pipe: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
@@ -126,6 +141,7 @@ def _main() -> None:
         sys.stdout.buffer.write(answer)
         sys.stdout.buffer.flush()
 
+    say(_READY)
     answers(sys.stdin.buffer, say)
 
 

@@ -158,20 +158,7 @@ class EventTypes:
         return created
 
     def _put(self, tx: Transaction, who: Principal, name: str, wanted: EventTypeUpsertIn, former: EventType | None) -> EventType:
-        now_us = self._clock.now_us()
-        event_type = EventType(
-            org_id=who.org_id,
-            name=name,
-            description=wanted.description,
-            archived=wanted.archived,
-            deprecated=wanted.deprecated,
-            schemas=wanted.schemas,
-            group_name=wanted.group_name,
-            feature_flags=wanted.feature_flags,
-            created_at=now_us if former is None else former.created_at,
-            updated_at=now_us if former is None else former.updated_at,
-            payload_validation=wanted.payload_validation,
-        )
+        event_type = made_of(who.org_id, name, wanted, former, self._clock.now_us())
         if former is not None:
             return self._stored(tx, former, event_type)
         self._check(event_type)
@@ -190,6 +177,23 @@ class EventTypes:
         reason = None if self._payloads is None else self._payloads.unusable(event_type)
         if reason is not None:
             raise InvalidField(FieldProblem(("body", "schemas"), f"{reason}; correct it, or set payloadValidation to off"))
+
+
+def made_of(org_id: str, name: str, wanted: EventTypeUpsertIn, former: EventType | None, now_us: int) -> EventType:
+    """The event type that is wanted, with the times of the one that it takes the place of."""
+    return EventType(
+        org_id=org_id,
+        name=name,
+        description=wanted.description,
+        archived=wanted.archived,
+        deprecated=wanted.deprecated,
+        schemas=wanted.schemas,
+        group_name=wanted.group_name,
+        feature_flags=wanted.feature_flags,
+        created_at=now_us if former is None else former.created_at,
+        updated_at=now_us if former is None else former.updated_at,
+        payload_validation=wanted.payload_validation,
+    )
 
 
 def _find(tx: Transaction, who: Principal, name: str) -> EventType:

@@ -21,8 +21,12 @@ from ringback.telemetry.events import PAYLOAD_MISFITS, PAYLOAD_SCHEMA_UNUSABLE
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
-# Payloads and schemas up to this are compared on the event loop, in a millisecond or two; others by a process of its own.
+# Payloads and schemas up to this are compared on the event loop, mostly in less than a millisecond; others by a process of its own.
 _INLINE_BYTES: Final = 64 * 1024
+# A schema that once held the event loop for so long is used by the process from then on (CONTRIBUTING.md, rule 9).
+_INLINE_S: Final = 0.005
+# With references, a schema of some lines can ask for more work than anybody has time for.
+_REFERENCES: Final = (b'"$ref"', b'"$dynamicRef"', b'"$recursiveRef"')
 # Schemas remembered compiled.
 _COMPILED: Final = 1_000
 # Misfits of one event type are logged once in so long: whoever publishes them does so thousands of times.
@@ -79,7 +83,8 @@ class Payloads:
         """Why payloads of this type could not be compared with its schema, although they are to be."""
         if self._mode(event_type.payload_validation) is None or not event_type.schemas:
             return None
-        return _read(event_type).unusable
+        # Compiled here whatever it is: compiling takes no longer than reading.
+        return _read(event_type, inline=True).unusable
 
     async def check(self, org_id: str, name: str, payload: bytes) -> None:
         """Compare a payload with the schema of its type, where that is watched.
@@ -125,7 +130,11 @@ class Payloads:
             return Compared(unusable=schema.unusable)
         if schema.fit is None or len(payload) > _INLINE_BYTES:
             return await self._checker.compare(schema.text, payload)
-        return Compared(schema.fit(payload))
+        began_s = self._clock.monotonic_s()
+        compared = Compared(schema.fit(payload))
+        if self._clock.monotonic_s() - began_s > _INLINE_S:
+            self._schemas[key] = _Schema(schema.text)
+        return compared
 
     async def _load(self, key: _Key) -> _Schema:
         while True:
@@ -148,12 +157,12 @@ class Payloads:
         return True
 
 
-def _read(event_type: EventType) -> _Schema:
+def _read(event_type: EventType, *, inline: bool = False) -> _Schema:
     schema = newest(event_type.schemas or {})
     if schema is None:
         schema = True
     text = msgspec.json.encode(schema)
-    if len(text) > _INLINE_BYTES:
+    if len(text) > _INLINE_BYTES or (not inline and any(reference in text for reference in _REFERENCES)):
         return _Schema(text)
     try:
         return _Schema(text, compile_draft7(schema))

@@ -86,6 +86,11 @@ def all_of(tx: Transaction, org_id: str) -> list[EventType]:
     return [_event_type(row) for row in tx.rows(f"SELECT {_COLUMNS} FROM event_type WHERE org_id = ? ORDER BY name", (org_id,))]
 
 
+def live_names(tx: Transaction, org_id: str) -> list[str]:
+    """The names of all event types that are not archived."""
+    return [row[0] for row in tx.rows("SELECT name FROM event_type WHERE org_id = ? AND archived = 0 ORDER BY name", (org_id,))]
+
+
 def delete(tx: Transaction, org_id: str, name: str) -> None:
     """Remove the row of an event type."""
     tx.run("DELETE FROM event_type WHERE org_id = ? AND name = ?", (org_id, name))
