@@ -6,6 +6,7 @@ import random
 import secrets
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
@@ -37,7 +38,7 @@ from ringback.gateway.app import Gateway, Place
 from ringback.gateway.hot import Inbound
 from ringback.gateway.keys import FetchedKeys
 from ringback.policy.addresses import AddressPolicy
-from ringback.services.applications import Applications
+from ringback.services.applications import BIN_HOSTS, Applications
 from ringback.services.attempts import Attempts
 from ringback.services.auto_configs import AutoConfigs
 from ringback.services.connectors import Connectors
@@ -65,6 +66,12 @@ from ringback.telemetry.prometheus import Exposition
 _FETCH_S: Final = 5.0
 # The largest key set that is known (Microsoft's) has some 30 kB.
 _KEYS_MAX_BYTES: Final = 256 * 1024
+
+
+def _bin_hosts(public_url: str | None) -> tuple[str, ...]:
+    """The hosts of request bins: the well-known ones, and our own where it has a name of its own."""
+    own = urlsplit(public_url).hostname if public_url is not None else None
+    return BIN_HOSTS if own is None else (*BIN_HOSTS, own)
 
 
 class Doors:
@@ -126,7 +133,7 @@ class Doors:
             tokens=parts.tokens,
             idempotency=idempotency,
             health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
-            applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
+            applications=Applications(store, clock, make_id, parts.directory, parts.tokens, _bin_hosts(settings.public_url)),
             endpoints=Endpoints(
                 store,
                 parts.vault,

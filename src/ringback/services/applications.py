@@ -22,6 +22,8 @@ from ringback.store.operations import applications
 from ringback.store.operations.applications import Without as Without
 
 UID: Rule = validation.uid(ids.APPLICATION)
+# The hosts of endpoints that only look at requests; a list may leave out applications that have nothing else.
+BIN_HOSTS = ("play.svix.com", "api.play.svix.com")
 
 
 class Directory(Protocol):
@@ -74,14 +76,26 @@ def find(tx: Transaction, who: Principal, ref: str) -> Application:
 
 
 class Applications:
-    """The applications of every organisation; each verb sees those of its caller alone."""
+    """The applications of every organisation; each verb sees those of its caller alone.
 
-    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, directory: Directory, tokens: Tokens) -> None:
+    `bin_hosts` are those of request bins.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        make_id: IdMaker,
+        directory: Directory,
+        tokens: Tokens,
+        bin_hosts: tuple[str, ...] = BIN_HOSTS,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ids = make_id
         self._directory = directory
         self._tokens = tokens
+        self.bin_hosts = bin_hosts
 
     async def create(self, who: Principal, wanted: ApplicationIn, *, get_if_exists: bool = False, also: Also | None = None) -> Created:
         """Make an application, or with `get_if_exists` return untouched the one that has its uid. Raises Conflict when the uid is taken."""

@@ -10,16 +10,14 @@ from ringback.store.base import Row, Transaction
 
 _COLUMNS = "id, org_id, name, uid, throttle_rate, metadata, created_at, updated_at"
 _ENDPOINT = "SELECT 1 FROM endpoint WHERE endpoint.app_id = application.id AND endpoint.deleted_at IS NULL"
-# The hosts of endpoints that only look at requests; a list may leave out applications that have nothing else.
-_BIN_HOSTS = ("play.svix.com", "api.play.svix.com")
 
 
 class Without(msgspec.Struct, frozen=True):
-    """Which applications a list leaves out: those with no endpoint, with none enabled, with none but request bins."""
+    """Which applications a list leaves out: those with no endpoint, with none enabled, with none but on these hosts (None: nobody)."""
 
     endpoints: bool = False
     enabled_endpoints: bool = False
-    endpoints_beside_bins: bool = False
+    endpoints_beside: tuple[str, ...] | None = None
 
 
 def insert(tx: Transaction, application: Application, *, hidden: bool = False) -> None:
@@ -71,18 +69,17 @@ def by_uid(tx: Transaction, org_id: str, uid: str) -> Application | None:
 
 def page(tx: Transaction, org_id: str, walk: Walk, without: Without) -> list[Application]:
     """The live applications of an organisation that a walk reads, and one more."""
-    bins = ", ".join(f"'{host}'" for host in _BIN_HOSTS)
-    conditions = ""
+    conditions, hosts = "", without.endpoints_beside or ()
     if without.endpoints:
         conditions += f" AND EXISTS ({_ENDPOINT})"
     if without.enabled_endpoints:
         conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND disabled = 0))"
-    if without.endpoints_beside_bins:
-        conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND host NOT IN ({bins})))"
+    if hosts:
+        conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND host NOT IN ({', '.join('?' * len(hosts))})))"
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM application WHERE org_id = ? AND id > ? AND id < ? AND deleted_at IS NULL AND hidden = 0{conditions} "
         f"ORDER BY id {walk.direction} LIMIT ?",
-        (org_id, walk.above, walk.below, walk.fetch),
+        (org_id, walk.above, walk.below, *hosts, walk.fetch),
     )
     return [_application(row) for row in rows]
 
