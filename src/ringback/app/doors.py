@@ -14,6 +14,7 @@ from ringback.api import ingest as ingest_api
 from ringback.api import messages as messages_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
+from ringback.api import received as received_api
 from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
 from ringback.api.app import Services, build
@@ -41,6 +42,7 @@ from ringback.services.messages import Messages
 from ringback.services.portal import Portal
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
+from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
@@ -66,7 +68,7 @@ class Doors:
             clock=clock,
         )
         self.urls = sources_api.Urls(settings.public_url)
-        self.source_directory = SourceDirectory(store, vault, clock, parts.directory)
+        self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         keys, requeue = FetchedKeys(self.fetching, clock), Requeue(store, clock, parts.dispatcher)
@@ -131,5 +133,6 @@ class Doors:
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
             *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
+            *received_api.routes(ReceivedEvents(store, parts.vault, clock, self._sources)),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
         ]
