@@ -128,6 +128,28 @@ def test_old_tokens_work_for_two_days_and_three_rotations_are_the_most(running: 
     assert running.run(running.sources.rotate_token(WHO, running.app_id, source.id))
 
 
+def told(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, object]]:
+    """The fields of the log lines of an event."""
+    return [record.fields for record in caplog.records if record.message == name]  # type: ignore[attr-defined]  # every line of ours has them
+
+
+def test_an_old_secret_in_use_is_told_once_an_hour(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    source = running.made()
+    running.run(running.sources.rotate_secret(WHO, running.app_id, source.id, SecretRotateIn(secret="next", grace_period_seconds=86_400)))
+    for number, at_s in enumerate((NOW_S, NOW_S + 1, NOW_S + HOUR_S - 1, NOW_S + HOUR_S + 1, NOW_S + HOUR_S + 2)):
+        running.clock.set(at_s)
+        assert running.ask(path_of(source), event(number), signed(event(number), at_s=at_s)).status == 200
+    assert told(caplog, "source.old_secret") == [{"source_id": source.id, "secret": 1}] * 2
+    assert SECRET not in caplog.text and "next" not in caplog.text
+
+
+def test_another_body_under_a_known_id_is_told(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    source = running.made()
+    for body in (event(), event().replace(b"{}", b"[]")):
+        assert running.ask(path_of(source), body, signed(body)).status == 200
+    assert told(caplog, "source.conflict") == [{"source_id": source.id, "message_id": running.messages()[1].id}]
+
+
 def test_secrets_overlap_and_the_one_that_matched_is_recorded(running: Running) -> None:
     source = running.made()
     running.run(running.sources.rotate_secret(WHO, running.app_id, source.id, SecretRotateIn(secret="next", grace_period_seconds=60)))

@@ -124,15 +124,16 @@ class Doors:
         """The operations of the API, but for those of `Services` and of publishing."""
         parts, settings = self._parts, self._parts.settings
         store, clock = parts.store, parts.clock
+        portal = Portal(store, clock, parts.tokens)
         return [
             *attempts_api.routes(Attempts(store, clock, parts.vault, parts.dispatcher)),
             *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
             *operator.routes(parts.tokens, operator_token),
             *sources_api.routes(self._sources, self.urls),
-            *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
+            *authentication.routes(portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
-            *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
+            *ingest_api.routes(self._sources, self._services.endpoints, portal, self.urls),
             *received_api.routes(ReceivedEvents(store, parts.vault, clock, self._sources)),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
         ]

@@ -7,8 +7,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-# Checks hold the event loop: a body of this size takes up to four milliseconds. A larger one fits no schema, or whoever wanted to get around
-# a schema would only have to add blanks.
+# Checks hold the event loop: a body of this size takes up to four milliseconds. A larger one fits no schema, or whoever wanted to get
+# around a schema would only have to add blanks.
 MAX_CHECKED_BYTES: Final = 1024 * 1024
 # A compiled pattern of so many bytes is a schema that was meant to hurt.
 _MAX_PATTERN_BYTES: Final = 1 << 20

@@ -323,7 +323,7 @@ class Sources:
         if source is None:
             raise NotFound
         if app_ref is None:
-            if not source.ingest:
+            if not source.ingest or who.app_id not in (None, source.app_id):
                 raise NotFound
         elif applications.find(tx, who, app_ref).id != source.app_id:
             raise NotFound
