@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import io
 import json
 import os
 import subprocess
@@ -131,7 +130,6 @@ def test_with_another_secret(vector: dict[str, Any], body_file: Path, capsys: py
 
 
 GITHUB = next(vector for vector in VECTORS if vector["id"] == "github-docs-hello")
-STRIPE = next(vector for vector in VECTORS if vector["scheme"] == "stripe-v1" and vector["expected"])
 
 
 def test_json_holds_the_same_word(body_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,13 +185,13 @@ def test_a_secret_may_begin_with_a_dash_or_hold_anything(body_file: Path, capsys
     assert run(["verify", "--provider", "github", "--body-file", str(body_file), "--secret", "--json"], capsys) == (2, "")
 
 
-def test_the_body_comes_from_standard_input_byte_for_byte(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    class Standard(io.TextIOWrapper):
-        pass
-
-    for vector in VECTORS:
-        monkeypatch.setattr(sys, "stdin", Standard(io.BytesIO(b64decode(vector["body_b64"]))))
-        assert run(words_of(vector, ["--scheme", vector["scheme"]], "-"), capsys) == expected_of(vector), vector["id"]
+@pytest.mark.parametrize("name", ["github-docs-hello", "sendgrid-no-crlf", "generic-hmac-sha1-empty-body"])
+def test_the_body_comes_from_standard_input_byte_for_byte(name: str) -> None:
+    vector = next(vector for vector in VECTORS if vector["id"] == name)
+    words = [sys.executable, "-m", "ringback.cli.main", *words_of(vector, ["--scheme", vector["scheme"]], "-")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(words, input=b64decode(vector["body_b64"]), capture_output=True, timeout=60, env=environment)
+    assert (done.returncode, done.stdout.decode().strip()) == expected_of(vector), done.stderr
 
 
 def test_arguments_that_are_no_text_are_taken_as_bytes(tmp_path: Path) -> None:
