@@ -195,14 +195,14 @@ def _pairs_finder(scheme: Signed, names: tuple[bytes, ...]) -> _Find:
         signatures: list[bytes] = []
         timestamp: bytes | None = None
         for item in _items(value, separator):
-            name, equals, content = item.partition(b"=")
-            name = name.strip()
+            # Blanks around the items of a list mean nothing (RFC 9110, 5.6.1); within an item they do.
+            name, equals, content = item.strip(b" \t").partition(b"=")
             if name == wanted and equals:
-                signatures.append(content.strip())
+                signatures.append(content)
             elif name == time_key:
                 if timestamp is not None:
                     raise VerificationError(MALFORMED_HEADER, "the signature header holds two times")
-                timestamp = content.strip()
+                timestamp = content
         if time_key is not None and not timestamp:
             raise VerificationError(MALFORMED_HEADER, f"the signature header has no item {time_key.decode()}=")
         if not signatures:
