@@ -10,7 +10,7 @@ from ringback.clock import SECOND_US
 from ringback.errors import VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin
-from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED
+from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
@@ -45,17 +45,10 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     """Believed, and of a type that the owner does not want."""
 
 
-class NewEvent(msgspec.Struct, frozen=True, gc=False):
-    """One message to be stored; `claim` is None when nothing identifies it."""
-
-    new: NewMessage
-    claim: EventClaim | None
-
-
 class Taken(msgspec.Struct, frozen=True, gc=False):
     """Believed: these are its events."""
 
-    events: list[NewEvent]
+    events: list[NewMessage]
 
 
 Decision: TypeAlias = Refusal | Asked | Ignored | Taken
@@ -73,6 +66,8 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -
         try:
             verdict = ready.verifier.verify(request, now_s=now_us / SECOND_US, key_source=keys)
         except VerificationError as error:
+            if ready.source.verification.verify == "observe":
+                return _taken(ready, request, None, now_us, (WOULD_REFUSE + error.reason,))
             return Refusal(error.reason, str(error))
     if names:
         answer = answer_handshake(names, request, ready.knowledge, verified=True)
@@ -117,18 +112,18 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
             flags = (*flags, SCHEMA)
     headers = passed_on(request.headers, ready.dropped)
     kind = _content_type(ready, request)
-    whole = len(events) == 1 and events[0].payload is plain.body
-    return Taken([_message(ready, event, request.body if whole else event.payload, kind, headers, verdict, flags) for event in events])
+    if len(events) == 1 and events[0].payload is plain.body:
+        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)])
+    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events])
 
 
 def _message(
     ready: Ready, event: Event, payload: bytes, kind: str, headers: bytes, verdict: Verdict | None, flags: tuple[str, ...]
-) -> NewEvent:
-    origin = Origin(ready.source.id, event.identity, event.original, None if verdict is None else verdict.key_index, flags)
-    new = NewMessage(event.name, payload, _LIFE_US, content_type=kind, raw=True, origin=origin, headers=headers)
-    if event.identity is None:
-        return NewEvent(new, None)
-    return NewEvent(new, EventClaim(ready.source.id, key_of(event.identity), digest(payload), ready.window_us))
+) -> NewMessage:
+    source_id, identity = ready.source.id, event.identity
+    claim = None if identity is None else EventClaim(source_id, key_of(identity), digest(payload), ready.window_us)
+    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags)
+    return NewMessage(event.name, payload, _LIFE_US, None, None, None, None, kind, True, origin, headers, claim)
 
 
 def _plain(request: InboundRequest) -> InboundRequest | Refusal:
