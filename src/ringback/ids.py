@@ -42,6 +42,7 @@ EVENT_TYPE = "evtype_"
 ORGANISATION = "org_"
 DEAD_LETTER = "dead_"
 TASK = "qtask_"
+AUDIT_ENTRY = "audit_"
 
 
 def _nine(value: int) -> str:

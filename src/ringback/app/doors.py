@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
+from starlette.types import ASGIApp
+
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
 from ringback.api import dead_letters as dead_letters_api
@@ -23,6 +25,7 @@ from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
 from ringback.app.parts import Parts, microseconds
+from ringback.dashboard.door import DashboardDoor
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.gateway.app import Gateway, Place
@@ -31,18 +34,23 @@ from ringback.gateway.keys import FetchedKeys
 from ringback.policy.addresses import AddressPolicy
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.audit import Audit
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
 from ringback.services.event_types import EventTypes
+from ringback.services.finding import Finder
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
+from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.portal import Portal
+from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
+from ringback.services.sessions import Sessions
 from ringback.services.sources import Sources
 from ringback.telemetry.prometheus import Exposition
 
@@ -73,6 +81,7 @@ class Doors:
         self._receiver = Receiver(parts.intake, parts.directory, self._quarantine, self._sources, keys, clock, parts.outcomes, requeue)
         idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
         self._services = self._make_services(idempotency, ready)
+        self._attempts = Attempts(store, clock, vault, parts.dispatcher)
         messages = Messages(store, clock)
         publisher = Publisher(
             parts.intake,
@@ -93,7 +102,9 @@ class Doors:
             more=[*publish.routes(publisher), *messages_api.routes(messages), *self._operations(operator_token)],
         )
         place = Place(settings.trusted_proxies, settings.public_url)
-        self.app = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
+        pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
+        self.app = Gateway(self._receiver, self.source_directory, reader, clock, pages, place)
         self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
 
@@ -118,12 +129,38 @@ class Doors:
             event_types=EventTypes(store, clock),
         )
 
+    def _make_dashboard(self, reader: BodyReader) -> ASGIApp:
+        # Imported here: nobody pays for the pages before somebody looks at them.
+        from ringback.dashboard.app import Dashboard
+        from ringback.dashboard.desk import Services as Desk
+        from ringback.dashboard.forms import FormReader
+        from ringback.dashboard.guard import Arrival
+
+        parts, api = self._parts, self._services
+        store, clock, vault = parts.store, parts.clock, parts.vault
+        services = Desk(
+            clock=clock,
+            draw=secrets.token_bytes,
+            url=lambda: self.urls.base,
+            sessions=self.sessions,
+            audit=Audit(store, clock, parts.ids),
+            directory=parts.directory,
+            applications=api.applications,
+            endpoints=api.endpoints,
+            event_types=api.event_types,
+            attempts=self._attempts,
+            journeys=Journeys(store, vault, clock),
+            finder=Finder(store, parts.directory),
+            previews=Previews(store, vault),
+        )
+        return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
+
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""
         parts, settings = self._parts, self._parts.settings
         store, clock = parts.store, parts.clock
         return [
-            *attempts_api.routes(Attempts(store, clock, parts.vault, parts.dispatcher)),
+            *attempts_api.routes(self._attempts),
             *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
             *operator.routes(parts.tokens, operator_token),
             *sources_api.routes(self._sources, self.urls),

@@ -1,0 +1,37 @@
+"""What may pages ask for? The services that the dashboard speaks to; the composition root fills this in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from ringback.clock import Clock
+from ringback.services.applications import Applications
+from ringback.services.attempts import Attempts
+from ringback.services.audit import Audit
+from ringback.services.directory import Directory
+from ringback.services.endpoints import Endpoints
+from ringback.services.event_types import EventTypes
+from ringback.services.finding import Finder
+from ringback.services.journeys import Journeys
+from ringback.services.previews import Previews
+from ringback.services.sessions import Sessions
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What pages call. `draw(n)` gives n random bytes; `url` is where this server is reached, for commands that pages show."""
+
+    clock: Clock
+    draw: Callable[[int], bytes]
+    url: Callable[[], str]
+    sessions: Sessions
+    audit: Audit
+    directory: Directory
+    applications: Applications
+    endpoints: Endpoints
+    event_types: EventTypes
+    attempts: Attempts
+    journeys: Journeys
+    finder: Finder
+    previews: Previews
