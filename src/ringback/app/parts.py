@@ -18,11 +18,13 @@ from ringback.ids import IdMaker
 from ringback.policy.addresses import AddressPolicy
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
+from ringback.services.feed import LiveFeed
 from ringback.services.intake import Intake
 from ringback.services.jwts import Jwts
 from ringback.services.processing import Outcomes
 from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
+from ringback.store.base import Record
 from ringback.store.opening import database_path, open_store
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault, key_from_file, key_from_text
@@ -57,6 +59,7 @@ class Parts:
             clock=clock,
         )
         self.outcomes = Outcomes(store)
+        self.feed = LiveFeed()
         self.dispatcher = Dispatcher(
             store=store,
             transport=self.transport,
@@ -73,12 +76,16 @@ class Parts:
             metrics=metrics,
             prepare=planner(settings.header_style),  # type: ignore[arg-type]  # config has checked that it is one of the three
             retry_after_max_s=settings.retry_after_max.total_seconds(),
-            told=self.outcomes.told,
+            told=self._told,
         )
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
         self.tasks = Tasks(store, clock, make_id, self.dispatcher)
-        self.intake = Intake(store, clock, make_id, self.dispatcher, metrics)
+        self.intake = Intake(store, clock, make_id, self.dispatcher, metrics, self.feed)
+
+    def _told(self, record: Record) -> None:
+        self.outcomes.told(record)
+        self.feed.attempted(record)
 
     @classmethod
     async def open(cls, settings: Settings, stack: AsyncExitStack) -> Parts:

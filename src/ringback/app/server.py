@@ -126,6 +126,7 @@ class Server:
     def _stop(self, cause: str) -> None:
         self._cause = cause
         self._parts.intake.closed = True
+        self._parts.feed.close()
         self._stopping.set()
 
     async def _watched(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -33,7 +33,7 @@ _KEPT: Final[Header] = (b"cache-control", b"public, max-age=31536000, immutable"
 _HTML: Final[Header] = (b"content-type", b"text/html; charset=utf-8")
 # Seconds between two signs of life on a stream: proxies cut what is silent for a minute.
 BEAT_S: Final = 15.0
-_BEAT: Final = b": here\n\n"
+BEAT: Final = b": here\n\n"
 
 
 async def send_body(send: Send, status: int, headers: Sequence[Header], body: bytes, *, without_body: bool = False) -> None:
@@ -73,9 +73,14 @@ async def send_stream(send: Send, receive: Receive, events: AsyncIterator[bytes]
         await asyncio.gather(sending, leaving, return_exceptions=True)
 
 
+def event_of(html: str) -> bytes:
+    """A piece of HTML as one event."""
+    return b"".join(b"data: %b\n" % line.encode() for line in html.splitlines()) + b"\n"
+
+
 async def _pump(send: Send, events: AsyncIterator[bytes]) -> None:
     async for event in events:
-        await send({"type": "http.response.body", "body": event or _BEAT, "more_body": True})
+        await send({"type": "http.response.body", "body": event, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 

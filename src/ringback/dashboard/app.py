@@ -6,7 +6,7 @@ What all pages share is added here, around all handlers: the session, the checks
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, cast
 from urllib.parse import quote
@@ -15,7 +15,7 @@ from starlette.routing import Match
 from starlette.routing import Route as Pattern
 from starlette.types import Receive, Scope, Send
 
-from ringback.dashboard.answers import NOT_KEPT, Header, send_asset, send_body, send_html, send_stream
+from ringback.dashboard.answers import BEAT, NOT_KEPT, Header, event_of, send_asset, send_body, send_html, send_stream
 from ringback.dashboard.assets import Assets
 from ringback.dashboard.components import BASE, Link
 from ringback.dashboard.contents import routes_of
@@ -36,6 +36,7 @@ from ringback.dashboard.visits import (
     Route,
     Sent,
     Shown,
+    Streamed,
     Visit,
     fields,
     lost,
@@ -50,6 +51,8 @@ from ringback.telemetry.log import log
 _NOTICES_MAX: Final = 1_000
 # What an open page is about when nothing else says so.
 _OPEN: Final = Route("GET", "", lambda visit: lost("the page"), access=Access.OPEN)
+# Seconds between two looks whether the session behind a stream still holds.
+_LOOK_EVERY_S: Final = 10.0
 # Bytes of chance in a request's name in the log.
 _NAME_BYTES: Final = 8
 
@@ -92,7 +95,7 @@ class Dashboard:
         elif isinstance(reply, Sent):
             await self._send_bytes(send, reply, without_body)
         else:
-            await send_stream(send, receive, reply.events())
+            await send_stream(send, receive, self._events(visit, reply))
 
     def _visit(self, scope: Scope, headers: dict[bytes, bytes], path: str) -> tuple[Visit, list[str]]:
         peer = scope["client"][0] if scope.get("client") else ""
@@ -206,6 +209,18 @@ class Dashboard:
             notice=self._notices.pop(visit.session.hash, None) if known and not visit.fragment else None,
             here=f"{BASE}{visit.path}",
         )
+
+    async def _events(self, visit: Visit, reply: Streamed) -> AsyncIterator[bytes]:
+        """What a stream sends, until it ends or the session does."""
+        loop = asyncio.get_running_loop()
+        held, looked_s = visit.cookies[SESSION_COOKIE], self._services.clock.monotonic_s()
+        async for view in reply.views():
+            now_s = self._services.clock.monotonic_s()
+            if now_s - looked_s > _LOOK_EVERY_S:
+                looked_s = now_s
+                if await self._services.sessions.believe(held, active=False) is None:
+                    return
+            yield BEAT if view is None else event_of(await loop.run_in_executor(self._thread, self._renderer.part, reply.template, view))
 
     @staticmethod
     async def _send_bytes(send: Send, reply: Sent, without_body: bool) -> None:

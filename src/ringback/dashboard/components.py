@@ -64,7 +64,10 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True):
-    """The top of a page: where it is (`trail`), what it is, its state in one sentence, and what can be done."""
+    """The top of a page: where it is (`trail`), what it is, its state in one sentence, and what can be done.
+
+    `answers`: the sentence is what somebody came for, and not merely a hint.
+    """
 
     title: str
     sentence: str = ""
@@ -72,6 +75,7 @@ class Head(msgspec.Struct, frozen=True):
     actions: Sequence[Action] = ()
     badge: Badge | None = None
     id: str | None = None
+    answers: bool = False
 
 
 class Tab(msgspec.Struct, frozen=True):

@@ -6,10 +6,20 @@ from types import ModuleType
 from typing import Final
 
 from ringback.dashboard.desk import Services
-from ringback.dashboard.pages import applications, audit, endpoint_changes, endpoints, entrance, palette
+from ringback.dashboard.pages import applications, audit, endpoint_changes, endpoints, entrance, live, message, messages, palette
 from ringback.dashboard.visits import Route
 
-_PAGES: Final[tuple[ModuleType, ...]] = (entrance, applications, endpoints, endpoint_changes, audit, palette)
+_PAGES: Final[tuple[ModuleType, ...]] = (
+    entrance,
+    messages,
+    message,
+    live,
+    endpoints,
+    endpoint_changes,
+    applications,
+    audit,
+    palette,
+)
 
 
 def routes_of(services: Services) -> list[Route]:

@@ -70,9 +70,9 @@ class Renderer:
         frame = "fragment.html" if fragment else "page.html"
         return self._templates.get_template(template).render(view=view, head=head, shell=shell, frame=frame).encode()
 
-    def part(self, template: str, **values: Any) -> str:
+    def part(self, template: str, view: Any) -> str:
         """The HTML of a piece that stands by itself."""
-        return self._templates.get_template(template).render(**values)
+        return self._templates.get_template(template).render(view=view)
 
 
 def pack(html: bytes) -> bytes | None:

@@ -146,9 +146,10 @@ class Sent(msgspec.Struct, frozen=True):
 
 
 class Streamed(msgspec.Struct, frozen=True):
-    """Server-sent events, for as long as the session lasts and somebody listens."""
+    """Views that come one after the other, each shown by the template and sent as an event (server-sent events); None is a sign of life."""
 
-    events: Callable[[], AsyncIterator[bytes]]
+    template: str
+    views: Callable[[], AsyncIterator[Any]]
 
 
 Reply = Shown | Moved | Sent | Streamed
