@@ -6,11 +6,12 @@ from types import ModuleType
 from typing import Final
 
 from ringback.dashboard.desk import Services
-from ringback.dashboard.pages import applications, audit, endpoint_changes, endpoints, entrance, live, message, messages, palette
+from ringback.dashboard.pages import applications, audit, endpoint_changes, endpoints, entrance, live, message, messages, overview, palette
 from ringback.dashboard.visits import Route
 
 _PAGES: Final[tuple[ModuleType, ...]] = (
     entrance,
+    overview,
     messages,
     message,
     live,

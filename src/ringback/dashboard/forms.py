@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Protocol, TypeVar
 
@@ -17,6 +18,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 # A payload that somebody pastes into a form to try it out; and all that a login form can hold.
 FORM_MAX_BYTES: Final = 1024 * 1024
 LOGIN_MAX_BYTES: Final = 8 * 1024
+_BOUND: Final = re.compile(r"`(int|str)[^`]*`(?: of length)? (>=|<=) (\d+)")
 # As for all other requests: nobody's form takes longer.
 _BODY_TIMEOUT_S: Final = 30.0
 
@@ -84,7 +86,7 @@ def checked(shape: type[T], values: Mapping[str, Any]) -> T:
         try:
             taken[field.name] = value = msgspec.convert(values[field.encode_name], field.type, strict=False)
         except msgspec.ValidationError as error:
-            problems[field.encode_name] = str(error).split(" - at ")[0]
+            problems[field.encode_name] = in_words(str(error).split(" - at ")[0])
             continue
         rule = rules.get(field.name)
         if rule is not None and value is not None and value is not msgspec.UNSET:
@@ -94,6 +96,19 @@ def checked(shape: type[T], values: Mapping[str, Any]) -> T:
     if problems:
         raise Wrong(problems)
     return shape(**taken)
+
+
+def in_words(problem: str) -> str:
+    """What the parser of values says, for people."""
+    match = _BOUND.search(problem)
+    if match is None:
+        return "write a whole number" if "int" in problem else problem
+    kind, sign, bound = match.groups()
+    if kind == "int":
+        return f"write a number of at {'least' if sign == '>=' else 'most'} {bound}"
+    if sign == ">=":
+        return "this is needed" if bound == "1" else f"write at least {bound} characters"
+    return f"write at most {bound} characters"
 
 
 def wrong_of(error: InvalidField) -> Wrong:

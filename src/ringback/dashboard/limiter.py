@@ -29,6 +29,11 @@ class Limiter:
         self._in_all = (0.0, 0.0)
         self._told_s = -_TELL_EVERY_S
 
+    @property
+    def remembered(self) -> int:
+        """How many addresses are remembered."""
+        return len(self._debts)
+
     def tells(self, now_s: float) -> bool:
         """Is it time to tell the log that somebody is being held up? Once a minute, whoever it is."""
         if now_s - self._told_s < _TELL_EVERY_S:

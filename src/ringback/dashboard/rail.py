@@ -7,6 +7,7 @@ from typing import Final
 from ringback.dashboard.visits import Section
 
 SECTIONS: Final[tuple[Section, ...]] = (
+    Section("overview", "Overview", "/", "overview"),
     Section("messages", "Messages", "/apps/{app_id}/messages", "messages", without="/apps"),
     Section("endpoints", "Endpoints", "/apps/{app_id}/endpoints", "endpoints", without="/apps"),
     Section("applications", "Applications", "/apps", "applications"),

@@ -108,6 +108,11 @@ class LiveFeed:
         self._types: dict[str, str] = {}
         self._closed = False
 
+    @property
+    def watchers(self) -> int:
+        """How many people watch."""
+        return len(self._watchers)
+
     def accepted(self, message: Message) -> None:
         """A message is durable."""
         if self._watchers:

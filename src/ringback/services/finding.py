@@ -40,22 +40,27 @@ class Finder:
         return await self._store.read(lambda tx: _by_id(tx, who.org_id, text, app_id, now_us))
 
     async def by_name(self, who: Principal, text: str, app_id: str | None, limit: int) -> list[Found]:
-        """Applications, and endpoints of `app_id`, that have the text in their name, URL or description."""
-        rows = await self._store.read(lambda tx: finding.applications_named(tx, who.org_id, text, limit))
-        found = [Found("application", row[0], row[0], row[1]) for row in rows]
-        if app_id is None:
-            return found
+        """Applications and endpoints that have the text in their name or description; those of `app_id` also anywhere in their URL."""
+
+        def query(tx: Transaction) -> list[Found]:
+            apps = [Found("application", row[0], row[0], row[1]) for row in finding.applications_named(tx, who.org_id, text, limit)]
+            named = finding.endpoints_named(tx, who.org_id, text, limit)
+            return apps + [Found("endpoint", row[0], row[1], row[3] or row[2]) for row in named]
+
+        found = await self._store.read(query)
+        known = {one.id for one in found}
+        return [*(one for one in await self._in_memory(who, text, app_id) if one.id not in known), *found][: 2 * limit]
+
+    async def _in_memory(self, who: Principal, text: str, app_id: str | None) -> list[Found]:
+        """Endpoints of one application that have the text anywhere in their URL."""
         try:
-            entry = await self._directory.find(who.org_id, app_id)
+            entry = None if app_id is None else await self._directory.find(who.org_id, app_id)
         except NotFound:
-            return found
-        wanted = text.lower()
-        for endpoint in list(entry.endpoints.values())[:_ENDPOINTS_MAX]:
-            if wanted in f"{endpoint.url} {endpoint.description} {endpoint.uid or ''}".lower():
-                found.append(Found("endpoint", endpoint.id, endpoint.app_id, endpoint.url))
-                if len(found) >= 2 * limit:
-                    break
-        return found
+            return []
+        if entry is None:
+            return []
+        wanted, endpoints = text.lower(), list(entry.endpoints.values())[:_ENDPOINTS_MAX]
+        return [Found("endpoint", e.id, e.app_id, e.description or e.url) for e in endpoints if wanted in e.url.lower()]
 
 
 def _by_id(tx: Transaction, org_id: str, text: str, app_id: str | None, now_us: int) -> Found | None:

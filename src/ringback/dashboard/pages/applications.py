@@ -136,7 +136,9 @@ class _Pages:
         page = await self._services.applications.page(visit.who, walk, Without())
         rows = [row_of(application, visit.now_us) for application in page.items]
         first, last = (rows[0].id, rows[-1].id) if rows else (None, None)
-        command = f"curl -X POST {self._services.url()}/api/v1/app -H 'authorization: Bearer TOKEN' -d '{{\"name\": \"Acme\"}}'"
+        command = (
+            f"curl -X POST {self._services.url()}/api/v1/app -H 'authorization: Bearer TOKEN' -d '{{\"name\": \"My first customer\"}}'"
+        )
         new = Action("New application", f"{BASE}/apps/new", "primary")
         empty = Empty(
             "No application yet", "An application is one customer of yours: it has endpoints, and messages are sent to it.", command, new
