@@ -10,7 +10,7 @@ from typing import Final
 
 from ringback import ids
 from ringback.store.base import Transaction
-from ringback.store.operations import deliveries
+from ringback.store.operations import deferred, deliveries
 
 # Attempts are counted by the minute.
 _MINUTE_US: Final = 60_000_000
@@ -30,8 +30,9 @@ def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
 
 
 def purge_messages(tx: Transaction, before_us: int, limit: int) -> int:
-    """Remove messages accepted before that time, and free their event ids."""
-    old = tx.rows("SELECT seq, app_id, event_id, created_at FROM message ORDER BY seq LIMIT ?", (limit,))
+    """Remove messages accepted (or, where their sender chose the time, due) before that time, and free their event ids."""
+    # One that waits for its time is not old before that.
+    old = tx.rows("SELECT seq, app_id, event_id, COALESCE(deliver_at, created_at) FROM message ORDER BY seq LIMIT ?", (limit,))
     old = [row for row in old if row[3] < before_us]
     tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(row[1], row[2]) for row in old if row[2] is not None])
     tx.run_many("DELETE FROM message WHERE seq = ?", [(row[0],) for row in old])
@@ -95,6 +96,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
     if row is None:
         return 0
     app_id = str(row[0])
+    if waiting := deferred.drop(tx, app_id, limit):
+        return waiting
     messages = tx.rows("SELECT seq, event_id FROM message WHERE app_id = ? ORDER BY id LIMIT ?", (app_id, limit))
     if messages:
         tx.run_many(
@@ -121,7 +124,8 @@ def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
         tx.run_many(f"DELETE FROM {table} WHERE {key} = ?{scope}", [(*row, *values) for row in found])
         removed += len(found)
     if removed < limit:
-        tx.run("DELETE FROM endpoint_sequence WHERE endpoint_id = ?", (endpoint_id,))
+        for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure"):
+            tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))
         removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
     return removed
 
