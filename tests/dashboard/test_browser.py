@@ -121,6 +121,7 @@ def test_a_whole_row_is_a_link(shop: Shop, desk: Desk) -> None:
     page = desk.go(f"{shop.app()}/endpoints")
     page.get_by_text("payment.captured").first.click(force=True)
     page.wait_for_url(f"**{shop.app()}/endpoints/ep_*")
+    assert desk.path != f"{shop.app()}/endpoints"
 
 
 def test_an_attempt_opens_beside_the_page_and_as_a_page(shop: Shop, desk: Desk) -> None:

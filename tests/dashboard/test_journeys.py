@@ -10,7 +10,7 @@ import pytest
 from ringback.clock import SECOND_US
 from ringback.dashboard.components import Badge
 from ringback.dashboard.journeys import badge_of_journey, badges_of_tally, ordered, reason_of, sentence, timeline
-from ringback.model.attempts import Attempt, Phases
+from ringback.model.attempts import Attempt, Phases, WaitCause
 from ringback.model.deliveries import AttemptStatus, Trigger
 from ringback.model.endpoints import Endpoint
 from ringback.model.messages import Message
@@ -109,14 +109,35 @@ def test_several_endpoints_are_counted_and_the_worst_is_named() -> None:
 
 
 def test_the_line_of_time_tells_each_wait() -> None:
-    events = timeline(leg(attempt(1, 599.9), attempt(2, 500), due_in_s=300), MESSAGE, NOW)
+    events = timeline(leg(attempt(1, 599.9, next_cause="schedule"), attempt(2, 500, next_cause="retry_after"), due_in_s=300), MESSAGE, NOW)
     assert [(event.what, event.wait) for event in events] == [
         ("accepted", ""),
         ("attempt 1 failed", ""),
-        ("attempt 2 failed", "waited 1 min 39 s"),
-        ("next attempt", "waits 13 min 19 s"),
+        ("attempt 2 failed", "waited 1 min 39 s, by the retry schedule"),
+        ("next attempt", "waits 13 min 19 s, as its Retry-After asked"),
     ]
     assert events[1].then == "answered 503 in 18 ms" and events[1].attempt_id == "atmpt_01"
+
+
+def test_what_held_an_attempt_that_was_due_is_named() -> None:
+    first = attempt(1, 597, wait="throttle")
+    second = attempt(2, 500, wait="restart")
+    assert [event.wait for event in timeline(leg(first, attempt(2, 590, 200, wait="paused")), MESSAGE, NOW)][1:] == [
+        "waited 3 s, held by a rate limit",
+        "waited 7 s, its endpoint was left alone for a moment",
+    ]
+    due = first.started_at + 5 * SECOND_US
+    planned = msgspec.structs.replace(first, next_cause="schedule", next_due_at=due)
+    assert (
+        timeline(leg(planned, second), MESSAGE, NOW)[2].wait
+        == "waited 1 min 36 s, by the retry schedule, then 1 min 32 s longer: the server was not running"
+    )
+
+
+@pytest.mark.parametrize("cause", list(WaitCause))
+def test_each_cause_of_a_wait_has_words(cause: WaitCause) -> None:
+    wait = timeline(leg(attempt(1, 590, wait=cause.value)), MESSAGE, NOW)[1].wait
+    assert wait.startswith("waited 10 s, ") and "_" not in wait
 
 
 def test_what_is_due_already_has_no_time() -> None:

@@ -10,7 +10,7 @@ import msgspec
 from ringback.clock import SECOND_US
 from ringback.dashboard.components import CANCELLED, DEAD, DELIVERED, RETRYING, WAITING, Badge, Kind, badge_of
 from ringback.dashboard.words import Moment, counted, duration, milliseconds, moment
-from ringback.model.attempts import Attempt
+from ringback.model.attempts import Attempt, WaitCause
 from ringback.model.deliveries import AttemptStatus, Trigger
 from ringback.model.messages import Message
 from ringback.policy.fanout import WhyNot
@@ -27,6 +27,17 @@ _BADGES: Final[Mapping[State, Badge]] = {
     State.DISCARDED: DISCARDED,
     State.CANCELLED: CANCELLED,
     State.ENDED: ENDED,
+}
+# Why something waited, after the length of the wait.
+_WAITS: Final[Mapping[str, str]] = {
+    WaitCause.SCHEDULE: "by the retry schedule",
+    WaitCause.RETRY_AFTER: "as its Retry-After asked",
+    WaitCause.OVERLOAD: "the least wait after a timeout or a 429",
+    WaitCause.THROTTLE: "held by a rate limit",
+    WaitCause.PAUSED: "its endpoint was left alone for a moment",
+    WaitCause.DELIVER_AT: "until the time its sender chose",
+    WaitCause.RESTART: "the server was not running",
+    WaitCause.BACKLOG: "others came before it",
 }
 # The worst comes first: it is what somebody has to know.
 _WORST: Final = (State.DEAD, State.ENDED, State.RETRYING, State.WAITING, State.DISCARDED, State.CANCELLED, State.DELIVERED)
@@ -144,16 +155,23 @@ def timeline(leg: Leg, message: Message, now_us: int) -> list[Event]:
         past = message.deliver_at <= now_us
         events.append(Event("ok" if past else "wait", "held until its time", "deliverAt", moment(message.deliver_at, now_us)))
         before_us = message.deliver_at
+    former: Attempt | None = None
     for attempt in leg.attempts:
-        events.append(event_of(attempt, before_us, now_us))
+        events.append(event_of(attempt, former, before_us, now_us))
         before_us = attempt.started_at + attempt.duration_us
+        former = attempt if attempt.trigger == Trigger.SCHEDULED else former
     if leg.asked_at is not None:
         events.append(Event("wait", "manual attempt", "asked for, and made as soon as the endpoint has room", moment(leg.asked_at, now_us)))
     if leg.next_at is not None and leg.state is State.RETRYING:
-        wait = f"waits {duration(max(leg.next_at - before_us, 0) / SECOND_US)}" if leg.attempts else ""
+        cause = None if former is None else former.next_cause
+        wait = (
+            f"waits {duration(max(leg.next_at - before_us, 0) / SECOND_US)}, {_WAITS.get(cause or '', 'by the retry schedule')}"
+            if former
+            else ""
+        )
         # What is due is made as soon as its endpoint has room: no time can be told any more.
         at = moment(leg.next_at, now_us) if leg.next_at > now_us else None
-        events.append(Event("retry", "next attempt" if at else "next attempt is due", "by the retry schedule", at, wait))
+        events.append(Event("retry", "next attempt" if at else "next attempt is due", "", at, wait))
     elif leg.next_at is not None and leg.state is State.WAITING and (message.deliver_at is None or message.deliver_at <= now_us):
         events.append(Event("wait", "waits for its first attempt", "its endpoint is busy, limited, or left alone for a moment"))
     elif leg.state in (State.DEAD, State.DISCARDED) and leg.letter is not None:
@@ -166,23 +184,37 @@ def timeline(leg: Leg, message: Message, now_us: int) -> list[Event]:
     return events
 
 
-def event_of(attempt: Attempt, before_us: int, now_us: int) -> Event:
-    """One attempt on the line of time."""
+def event_of(attempt: Attempt, former: Attempt | None, before_us: int, now_us: int) -> Event:
+    """One attempt on the line of time, after the scheduled one that was `former`; `before_us` is when that ended."""
     manual = attempt.trigger == Trigger.MANUAL
     badge = badge_of(attempt.status)
     what = "manual attempt" if manual else f"attempt {attempt.number}"
     answer = f"answered {attempt.code}" if attempt.code else attempt.detail
     took = f"{answer} in {milliseconds(attempt.duration_us)}"
-    kind: Kind = "ok" if attempt.status == AttemptStatus.SUCCESS else badge.kind
-    waited = (attempt.started_at - before_us) / SECOND_US
     return Event(
-        kind,
+        badge.kind,
         f"{what} {badge.word}",
         took,
         moment(attempt.started_at, now_us),
-        f"waited {duration(waited)}" if waited >= 1 else "",
+        "" if manual else waited(attempt, former, before_us),
         attempt.id,
     )
+
+
+def waited(attempt: Attempt, former: Attempt | None, before_us: int) -> str:
+    """What a scheduled attempt waited for, and how long; "" when it hardly waited."""
+    whole_s = (attempt.started_at - before_us) / SECOND_US
+    if whole_s < 1 and attempt.wait is None:
+        return ""
+    reasons = []
+    if former is not None and former.next_cause is not None:
+        reasons.append(_WAITS.get(former.next_cause, former.next_cause))
+    if attempt.wait is not None:
+        late_s = 0.0 if former is None or former.next_due_at is None else (attempt.started_at - former.next_due_at) / SECOND_US
+        longer = f"then {duration(late_s)} longer: " if reasons and late_s >= 1 else ""
+        if longer or not reasons:
+            reasons.append(longer + _WAITS.get(attempt.wait, attempt.wait))
+    return ", ".join([f"waited {duration(max(whole_s, 0))}", *reasons])
 
 
 def reason_of(miss: Miss, message: Message) -> str:

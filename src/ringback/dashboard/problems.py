@@ -15,7 +15,6 @@ class NotYours(RingbackError):
     """A POST that did not come from a page of this browser's session."""
 
     status = 403
-    code = "foreign_form"
 
     def __init__(self) -> None:
         super().__init__(
@@ -27,7 +26,6 @@ class TooMuch(RingbackError):
     """A form larger than any page sends."""
 
     status = 413
-    code = "payload_too_large"
 
 
 class ProblemView(msgspec.Struct, frozen=True):

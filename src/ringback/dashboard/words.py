@@ -57,7 +57,7 @@ def duration(seconds: float, parts: int = 2) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < _PLAIN_FROM and seconds != int(seconds):
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     rest = int(seconds)
     words: list[str] = []
     for unit, size in (("d", _DAY_S), ("h", _HOUR_S), ("min", _MINUTE_S), ("s", 1)):

@@ -83,6 +83,7 @@ _BY_ERROR: Final[Mapping[str, Advice]] = MappingProxyType(
         ),
     }
 )
+# By HTTP status (RFC 9110, 15).
 _BY_STATUS: Final[Mapping[int, Advice]] = MappingProxyType(
     {
         400: Advice(

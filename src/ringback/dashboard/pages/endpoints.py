@@ -27,11 +27,11 @@ from ringback.dashboard.components import (
 )
 from ringback.dashboard.desk import Services
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
-from ringback.dashboard.words import Moment, count, counted, listed, milliseconds, moment
+from ringback.dashboard.words import Moment, count, counted, listed, milliseconds, moment, relative, utc
 from ringback.model.applications import Application
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import AttemptStatus, Trigger
-from ringback.model.endpoints import Endpoint
+from ringback.model.endpoints import DisableCause, Endpoint
 from ringback.policy.validation import is_sensitive
 from ringback.policy.windows import Ask
 from ringback.services.attempts import AttemptFilter
@@ -177,6 +177,25 @@ def sentence_of(endpoint: Endpoint, recent: Sequence[Attempt]) -> str:
     return f"{'The last attempt' if failed == 1 else f'The last {failed} attempts'} failed: {last}."
 
 
+def why_off(endpoint: Endpoint, now_us: int) -> str:
+    """Why an endpoint is disabled and what that means, in sentences; "" when it is not."""
+    if not endpoint.disabled:
+        return ""
+    after = "What is sent meanwhile can be sent to it later with replay-missing."
+    why = endpoint.disabling
+    if why is None:
+        return f"It gets no messages. {after}"
+    ago = relative(why.at, now_us)
+    reasons = {
+        DisableCause.MANUAL: f"Somebody disabled it {ago}.",
+        DisableCause.GONE: f"It answered 410 Gone and was disabled {ago}.",
+        DisableCause.ASKED: f"It asked for it by the header webhook-delivery, {ago}.",
+        DisableCause.FAILING: f"It was disabled {ago}, because its messages kept running out of attempts.",
+    }
+    since = "" if why.fail_since is None else f" It had been failing since {utc(why.fail_since)}."
+    return f"{reasons[why.cause]}{since} {after}"
+
+
 def attempt_row(attempt: Attempt, now_us: int) -> AttemptRow:
     """The line of one attempt."""
     return AttemptRow(
@@ -220,7 +239,7 @@ def view_of(endpoint: Endpoint, recent: Sequence[Attempt], now_us: int, secret: 
     ]
     return EndpointView(
         href=here,
-        off="It gets no messages. What is sent meanwhile can be sent to it later with replay-missing." if endpoint.disabled else "",
+        off=why_off(endpoint, now_us),
         facts=facts,
         headers=[HeaderLine(name, "" if is_sensitive(name) else value, is_sensitive(name)) for name, value in endpoint.headers.items()],
         metadata=[Fact(name, value) for name, value in endpoint.metadata.items()],
