@@ -17,7 +17,7 @@ def tour(shop: Shop) -> list[Stop]:
     attempt = shop.attempts("billing")[-1]["id"]
     one = f"{app}/messages/{message}"
     return [
-        ("/", "/", ("Overview", "Acme Logistics")),
+        ("/", "/?span=1h", ("Overview", "Endpoints that fail most", "Billing, in maintenance", "As a table")),
         ("/login", "/audit", ()),
         ("/find", "/find?q=bill", ("Billing, in maintenance", "Endpoint")),
         ("/palette", "/palette?q=audit", ("Audit log",)),
@@ -29,7 +29,11 @@ def tour(shop: Shop) -> list[Stop]:
         ("/apps/{app_id}/delete", f"{app}/delete", ("7 endpoints will get nothing more", "cannot be taken back")),
         ("/apps/{app_id}/endpoints", f"{app}/endpoints", ("/billing", "Billing, in maintenance", "payment.captured", "disabled")),
         ("/apps/{app_id}/endpoints/new", f"{app}/endpoints/new", ("order.created", "Create endpoint")),
-        ("/apps/{app_id}/endpoints/{endpoint_id}", billing, ("Billing, in maintenance", "503", "One secret signs", "never shown")),
+        (
+            "/apps/{app_id}/endpoints/{endpoint_id}",
+            billing,
+            ("Billing, in maintenance", "503", "One secret signs", "never shown", "in the last 24 hours"),
+        ),
         ("/apps/{app_id}/endpoints/{endpoint_id}/edit", f"{billing}/edit", ("payment.captured", "Authorization")),
         ("/apps/{app_id}/endpoints/{endpoint_id}/rotate", f"{billing}/rotate", ("for a week", "former one signs too")),
         ("/apps/{app_id}/endpoints/{endpoint_id}/disable", f"{billing}/disable", ("New messages do not go to it",)),

@@ -192,6 +192,7 @@ class Doors:
             messages=Messages(store, clock),
             feed=parts.feed,
             journeys=Journeys(store, vault, clock),
+            trends=parts.trends,
             finder=Finder(store, parts.directory),
             previews=Previews(store, vault),
         )

@@ -19,6 +19,7 @@ from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.previews import Previews
 from ringback.services.sessions import Sessions
+from ringback.services.trends import Trends
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,4 +44,5 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     messages: Messages
     journeys: Journeys
     finder: Finder
+    trends: Trends
     previews: Previews

@@ -8,9 +8,12 @@ from typing import Any, Final
 import msgspec
 
 from ringback import ids
+from ringback.clock import SECOND_US
 from ringback.dashboard.components import BASE, Action, Empty, Fact, Head, Link, Pager, pager, walk_of
 from ringback.dashboard.desk import Services
 from ringback.dashboard.forms import Wrong, checked, pairs
+from ringback.dashboard.health import DEFAULT_SPAN, SPANS
+from ringback.dashboard.overviews import OverviewView, view_of
 from ringback.dashboard.pages.endpoints import EndpointRow, endpoint_rows
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, bounded, count, counted, listed, moment
@@ -44,6 +47,7 @@ class ListView(msgspec.Struct, frozen=True):
 class ApplicationView(msgspec.Struct, frozen=True):
     """One application: its facts and its endpoints."""
 
+    seen: OverviewView
     facts: Sequence[Fact]
     metadata: Sequence[Fact]
     endpoints: Sequence[EndpointRow]
@@ -162,8 +166,14 @@ class _Pages:
         new = Action("New endpoint", f"{here}/endpoints/new", "primary", panel=False)
         actions = (Action("Delete", f"{here}/delete", "danger"), Action("Edit", f"{here}/edit"), new)
         empty = Empty("No endpoint yet", "Messages of this application are stored, and go nowhere until it has one.", action=new)
+        span = DEFAULT_SPAN
+        overview = await self._services.trends.overview(visit.who, app=application.id, since_us=visit.now_us - SPANS[span] * SECOND_US)
         view = ApplicationView(
-            facts, [Fact(name, value) for name, value in application.metadata.items()], endpoint_rows(endpoints, visit.now_us), empty
+            view_of(overview, span, f"/apps/{application.id}", visit.now_us),
+            facts,
+            [Fact(name, value) for name, value in application.metadata.items()],
+            endpoint_rows(endpoints, visit.now_us),
+            empty,
         )
         head = Head(application.name, sentence_of(endpoints), (Link("Applications", f"{BASE}/apps"),), actions, id=application.id)
         return Shown("applications/show.html", view, head, app=application)

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ringback import ids
+from ringback.clock import SECOND_US
+from ringback.dashboard.charts import CELL_S, STRIP_CELLS, Chart, Strip, strip
 from ringback.dashboard.components import (
     BASE,
     ROWS,
@@ -26,6 +28,7 @@ from ringback.dashboard.components import (
     pager,
 )
 from ringback.dashboard.desk import Services
+from ringback.dashboard.health import Figure, charts, endpoint_figures
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, count, counted, listed, milliseconds, moment, relative, utc
 from ringback.model.applications import Application
@@ -35,8 +38,11 @@ from ringback.model.endpoints import DisableCause, Endpoint
 from ringback.policy.validation import is_sensitive
 from ringback.policy.windows import Ask
 from ringback.services.attempts import AttemptFilter
+from ringback.services.trends import EndpointTrend
 
 _SECTION: Final = "endpoints"
+# Seconds between two looks of a page that is looked at.
+_REFRESH_S: Final = 10
 # Attempts on the endpoint's own page; all of them have a page of their own.
 _RECENT: Final = 12
 ENABLED: Final = Badge("ok", "enabled")
@@ -92,6 +98,10 @@ class EndpointView(msgspec.Struct, frozen=True):
 
     href: str
     off: str
+    refresh_s: int
+    figures: Sequence[Figure]
+    strip: Strip
+    charts: Sequence[Chart]
     facts: Sequence[Fact]
     headers: Sequence[HeaderLine]
     metadata: Sequence[Fact]
@@ -223,8 +233,8 @@ def secrets_of(endpoint: Endpoint, now_us: int) -> str:
     return f"The secret signs, and {counted(len(old), 'former one', 'former ones')} until {moment(max(old), now_us).utc}."
 
 
-def view_of(endpoint: Endpoint, recent: Sequence[Attempt], now_us: int, secret: str = "") -> EndpointView:
-    """The page of an endpoint. `secret` is shown only where somebody asked for it."""
+def view_of(endpoint: Endpoint, trend: EndpointTrend, recent: Sequence[Attempt], now_us: int, secret: str = "") -> EndpointView:
+    """The page of an endpoint with its last day. `secret` is shown only where somebody asked for it."""
     here = href_of(endpoint)
     rate = "unlimited" if endpoint.throttle_rate is None else f"{counted(endpoint.throttle_rate, 'attempt')} a second"
     facts = [
@@ -240,6 +250,10 @@ def view_of(endpoint: Endpoint, recent: Sequence[Attempt], now_us: int, secret: 
     return EndpointView(
         href=here,
         off=why_off(endpoint, now_us),
+        refresh_s=_REFRESH_S,
+        figures=endpoint_figures(trend, now_us),
+        strip=strip(trend.since_us, [(cell.success, cell.fail) for cell in trend.cells][-STRIP_CELLS:]),
+        charts=charts(trend.cells, messages=False)[1:],
         facts=facts,
         headers=[HeaderLine(name, "" if is_sensitive(name) else value, is_sensitive(name)) for name, value in endpoint.headers.items()],
         metadata=[Fact(name, value) for name, value in endpoint.metadata.items()],
@@ -320,6 +334,9 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
         visit.who, app_id, endpoint_id, Ask(_RECENT), AttemptFilter(), content=False, with_message=False
     )
     recent = [item.attempt for item in page.items]
+    # Whole cells: the one that has begun is the last.
+    since_us = visit.now_us - (STRIP_CELLS - 1) * CELL_S * SECOND_US
+    trend = await services.trends.endpoint(visit.who, app_id, endpoint_id, since_us=since_us, step_us=CELL_S * SECOND_US)
     here = href_of(endpoint)
     turn = Action("Enable", f"{here}/enable", post=True) if endpoint.disabled else Action("Disable", f"{here}/disable")
     actions = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
@@ -330,7 +347,7 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
         actions,
         DISABLED if endpoint.disabled else ENABLED,
     )
-    return Shown("endpoints/show.html", view_of(endpoint, recent, visit.now_us, secret), head, app=entry.application)
+    return Shown("endpoints/show.html", view_of(endpoint, trend, recent, visit.now_us, secret), head, app=entry.application)
 
 
 def routes(services: Services) -> list[Route]:

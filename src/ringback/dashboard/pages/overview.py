@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
-
 import msgspec
 
+from ringback.clock import SECOND_US
 from ringback.dashboard.components import BASE, Action, Empty, Head
 from ringback.dashboard.desk import Services
-from ringback.dashboard.pages.applications import ApplicationRow, row_of
+from ringback.dashboard.health import SPANS, sentence, span_of
+from ringback.dashboard.overviews import view_of
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.policy.paging import Walk
 from ringback.services.applications import Without
 
-# Applications on the first page: the newest.
-_APPS: Final = 8
 
+class StartView(msgspec.Struct, frozen=True):
+    """What a server shows that has nothing yet."""
 
-class OverviewView(msgspec.Struct, frozen=True):
-    """The first page."""
-
-    apps: Sequence[ApplicationRow]
-    more: bool
     empty: Empty
 
 
@@ -31,16 +25,20 @@ class _Pages:
         self._services = services
 
     async def show(self, visit: Visit) -> Reply:
-        services = self._services
-        page = await services.applications.page(visit.who, Walk(_APPS, descending=True), Without())
-        empty = Empty(
-            "Nothing here yet",
-            "First comes an application: one customer of yours, with endpoints that get messages. Make one here, or through the API.",
-            f"curl -X POST {services.url()}/api/v1/app -H 'authorization: Bearer TOKEN' -d '{{\"name\": \"My first customer\"}}'",
-            Action("New application", f"{BASE}/apps/new", "primary"),
+        services, span = self._services, span_of(visit.text("span"))
+        page = await services.applications.page(visit.who, Walk(1, descending=True), Without())
+        if not page.items:
+            empty = Empty(
+                "Nothing here yet",
+                "First comes an application: one customer of yours, with endpoints that get messages. Make one here, or through the API.",
+                f"curl -X POST {services.url()}/api/v1/app -H 'authorization: Bearer TOKEN' -d '{{\"name\": \"My first customer\"}}'",
+                Action("New application", f"{BASE}/apps/new", "primary"),
+            )
+            return Shown("overview/start.html", StartView(empty), Head("Overview"))
+        seen = await services.trends.overview(visit.who, since_us=visit.now_us - SPANS[span] * SECOND_US)
+        return Shown(
+            "overview/show.html", view_of(seen, span, "/", visit.now_us), Head("Overview", sentence(seen, span, visit.now_us), answers=True)
         )
-        view = OverviewView([row_of(application, visit.now_us) for application in page.items], not page.done, empty)
-        return Shown("overview/show.html", view, Head("Overview"))
 
 
 def routes(services: Services) -> list[Route]:
