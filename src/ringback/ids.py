@@ -44,6 +44,9 @@ ORGANISATION = "org_"
 DEAD_LETTER = "dead_"
 TASK = "qtask_"
 AUDIT_ENTRY = "audit_"
+INTEGRATION = "integ_"
+CONNECTOR = "trtmpl_"
+AUTO_CONFIG = "autocfg_"
 
 
 def _nine(value: int) -> str:

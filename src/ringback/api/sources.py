@@ -115,7 +115,7 @@ class Urls:
 
     @property
     def base(self) -> str:
-        """Where this server is reached, without a slash at the end."""
+        """The URL of this server, without a slash at its end."""
         return self._base
 
     def portal(self, token: str) -> str:

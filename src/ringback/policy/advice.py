@@ -48,6 +48,14 @@ _BY_ERROR: Final[Mapping[str, Advice]] = MappingProxyType(
                 "Check that the receiver is up; a machine that is off looks the same.",
             ),
         ),
+        E.PROXY: Advice(
+            "The proxy that deliveries go through did not let this one pass.",
+            (
+                "Check that the proxy of the setting proxy_addr runs, and that its login is right.",
+                "Check whether it forbids this destination.",
+                "Hosts that need no proxy belong into the setting noproxy.",
+            ),
+        ),
         E.TLS: Advice(
             "No secure connection could be made.",
             (
