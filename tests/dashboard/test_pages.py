@@ -352,3 +352,64 @@ def test_an_organisation_sees_nothing_of_another(shop: Shop) -> None:
 def test_a_fragment_without_a_session_has_the_whole_page_loaded_anew(stranger: Person) -> None:
     answer = stranger.get("/palette?q=x", headers={"hx-request": "true"})
     assert (answer.status_code, answer.headers["hx-refresh"]) == (401, "true")
+
+
+def test_a_test_event_goes_to_one_endpoint_whatever_it_wants(shop: Shop, person: Person) -> None:
+    app = shop.server.make("/app", {"name": "Tests"})["id"]
+    made = [
+        shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/test-{n}", "eventTypes": ["order.created"]})["id"]
+        for n in range(2)
+    ]
+    path = f"/apps/{app}/endpoints/{made[1]}/test"
+    payload = '{"b": 1.10,  "a": 9007199254740993}'
+    page = person.act(path, eventType="svix.ping", payload=payload)
+    assert "It was sent." in page.text and "svix.ping" in page.text
+    wait_until(lambda: shop.receiver.at("/test-1"))
+    assert shop.receiver.at("/test-1")[0].body == payload.encode() and not shop.receiver.at("/test-0")
+    assert "sent a message" in person.get(f"/audit?object={str(page.url).rsplit('/', 1)[1]}").text
+
+
+def test_a_message_by_hand_goes_to_all_that_want_it(shop: Shop, person: Person) -> None:
+    page = person.act(f"{shop.app()}/send", eventType="payment.captured", payload='{"by": "hand"}')
+    message = str(page.url).rsplit("/", 1)[1]
+    wait_until(lambda: {a.path for a in list(shop.receiver.arrivals) if a.id == message} >= {"/orders", "/archive"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"eventType": "a", "payload": "{broken"}, "this is no JSON"),
+        ({"eventType": "a", "payload": "[1]"}, "a payload is a JSON object"),
+        ({"eventType": "a b", "payload": "{}"}, "is not allowed"),
+        ({"eventType": "a", "payload": '{"a":' * 70 + "1" + "}" * 70}, "nested deeper"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_wrong_with_a_message_is_said(shop: Shop, person: Person, fields: dict[str, str], problem: str) -> None:
+    answer = person.act(f"{shop.app()}/send", **fields)
+    assert answer.status_code == 422 and problem in html.unescape(answer.text)
+    assert fields["payload"] in html.unescape(answer.text)
+
+
+def test_a_disabled_endpoint_gets_no_test(shop: Shop, person: Person) -> None:
+    answer = person.act(f"{shop.endpoint('off')}/test", eventType="svix.ping", payload="{}")
+    assert answer.status_code == 422 and "enable it first" in answer.text
+
+
+def test_changes_through_the_api_are_in_the_audit_log_too_and_messages_are_not(shop: Shop, person: Person) -> None:
+    app = shop.server.make("/app", {"name": "Logged"})["id"]
+    endpoint = shop.server.make(f"/app/{app}/endpoint", {"url": "https://example.com/"})["id"]
+    shop.server.call("GET", f"/app/{app}/endpoint/{endpoint}/secret")
+    shop.server.call("PATCH", f"/app/{app}/endpoint/{endpoint}", {"disabled": True})
+    message = shop.server.make(f"/app/{app}/msg", {"eventType": "order.created", "payload": {}})["id"]
+    shop.server.call("PATCH", f"/app/{app}", {"name": ""})
+    shop.server.call("DELETE", f"/app/{app}/endpoint/{endpoint}")
+    log = plain(person.get(f"/audit?object={endpoint}"))
+    for what in ("created an endpoint", "looked at a secret", "changed an endpoint", "deleted an endpoint"):
+        assert what in log
+    assert " api " in log and "127.0.0.1" in log
+    assert plain(person.get(f"/audit?object={app}")).count(" an application ") == 1, "what was refused changed nothing"
+    assert "Nothing yet" in person.get(f"/audit?object={message}").text
+    key = {"idempotency-key": "twice"}
+    made = [shop.server.call("POST", "/app", {"name": "Once"}, key)[1]["id"] for _ in range(2)]
+    assert made[0] == made[1] and plain(person.get(f"/audit?object={made[0]}")).count("created an application") == 1

@@ -47,5 +47,11 @@ def tour(shop: Shop) -> list[Stop]:
             f"{one}/attempts/{attempt}?tab=request",
             ("webhook-signature", "POST /billing HTTP/1.1", "Authorization", "***"),
         ),
+        (
+            "/apps/{app_id}/endpoints/{endpoint_id}/test",
+            f"{billing}/test",
+            ("svix.ping", "Whatever the endpoint's filters say", "Send test event"),
+        ),
+        ("/apps/{app_id}/send", f"{app}/send?type=order.created", ("3 of 7 endpoints want order.created", "Send message")),
         ("/audit", "/audit", ("Who changed what", "logged in")),
     ]

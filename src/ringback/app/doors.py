@@ -34,6 +34,7 @@ from ringback.api.door import Doorway, protocol_class
 from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
+from ringback.api.trail import Trail
 from ringback.app.parts import Parts, microseconds, proxy_of
 from ringback.config import Settings
 from ringback.dashboard.door import DashboardDoor
@@ -72,6 +73,7 @@ from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import Receiver
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
+from ringback.services.sending import Sending
 from ringback.services.sessions import Sessions
 from ringback.services.sources import Sources
 from ringback.services.transformations import Transformations
@@ -122,6 +124,7 @@ class Doors:
         self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
         self._services = self._make_services(idempotency, ready)
         self._attempts = Attempts(store, clock, vault, parts.dispatcher)
+        self._audit = Audit(store, clock, make_id)
         messages = Messages(store, clock)
         publisher = Publisher(
             parts.intake,
@@ -140,6 +143,7 @@ class Doors:
             reader,
             ApiSettings(max_body_bytes=settings.max_body_bytes, idempotency_wait_s=wait_s, metrics_access=settings.metrics_access),
             metrics=lambda: exposition.render(clock.now_us()),
+            trail=Trail(self._audit, settings.trusted_proxies),
             more=[
                 *publish.routes(publisher),
                 *messages_api.routes(messages),
@@ -205,7 +209,7 @@ class Doors:
             url=lambda: self.urls.base,
             allowed=len(parts.settings.retry_schedule) + 1,
             sessions=self.sessions,
-            audit=Audit(store, clock, parts.ids),
+            audit=self._audit,
             directory=parts.directory,
             applications=api.applications,
             endpoints=api.endpoints,
@@ -217,6 +221,7 @@ class Doors:
             trends=parts.trends,
             finder=Finder(store, parts.directory),
             previews=Previews(store, vault),
+            sending=Sending(parts.intake, parts.directory, self.payloads),
         )
         return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
 

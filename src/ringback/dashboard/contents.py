@@ -6,7 +6,19 @@ from types import ModuleType
 from typing import Final
 
 from ringback.dashboard.desk import Services
-from ringback.dashboard.pages import applications, audit, endpoint_changes, endpoints, entrance, live, message, messages, overview, palette
+from ringback.dashboard.pages import (
+    applications,
+    audit,
+    endpoint_changes,
+    endpoints,
+    entrance,
+    live,
+    message,
+    messages,
+    overview,
+    palette,
+    sending,
+)
 from ringback.dashboard.visits import Route
 
 _PAGES: Final[tuple[ModuleType, ...]] = (
@@ -15,6 +27,7 @@ _PAGES: Final[tuple[ModuleType, ...]] = (
     messages,
     message,
     live,
+    sending,
     endpoints,
     endpoint_changes,
     applications,

@@ -18,6 +18,7 @@ from ringback.services.finding import Finder
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.previews import Previews
+from ringback.services.sending import Sending
 from ringback.services.sessions import Sessions
 from ringback.services.trends import Trends
 
@@ -46,3 +47,4 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     finder: Finder
     trends: Trends
     previews: Previews
+    sending: Sending

@@ -339,7 +339,9 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
     trend = await services.trends.endpoint(visit.who, app_id, endpoint_id, since_us=since_us, step_us=CELL_S * SECOND_US)
     here = href_of(endpoint)
     turn = Action("Enable", f"{here}/enable", post=True) if endpoint.disabled else Action("Disable", f"{here}/disable")
-    actions = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
+    actions: tuple[Action, ...] = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
+    if not endpoint.disabled:
+        actions += (Action("Send test event", f"{here}/test", "primary"),)
     head = Head(
         title_of(endpoint),
         f"{endpoint.description + '. ' if endpoint.description else ''}{sentence_of(endpoint, recent)}",

@@ -9,7 +9,7 @@ import msgspec
 
 from ringback import ids
 from ringback.clock import SECOND_US
-from ringback.dashboard.components import BASE, ROWS, Badge, Choice, Empty, Head, Link, Pager, Tab, address, choices, pager
+from ringback.dashboard.components import BASE, ROWS, Action, Badge, Choice, Empty, Head, Link, Pager, Tab, address, choices, pager
 from ringback.dashboard.desk import Services
 from ringback.dashboard.journeys import badges_of_tally
 from ringback.dashboard.visits import Moved, Reply, Route, Shown, Visit
@@ -121,9 +121,9 @@ class _Pages:
             q,
             filtered,
         )
-        return Shown(
-            "messages/list.html", view, Head("Messages", trail=(Link(application.name, f"{BASE}/apps/{application.id}"),)), app=application
-        )
+        send = Action("Send message", f"{BASE}/apps/{application.id}/send")
+        head = Head("Messages", trail=(Link(application.name, f"{BASE}/apps/{application.id}"),), actions=(send,))
+        return Shown("messages/list.html", view, head, app=application)
 
     def _empty(self, app_id: str, q: str, filtered: bool) -> Empty:
         if q:
