@@ -12,6 +12,7 @@ from ringback.api import authentication, operator, publish
 from ringback.api import dead_letters as dead_letters_api
 from ringback.api import ingest as ingest_api
 from ringback.api import messages as messages_api
+from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import sources as sources_api
@@ -32,18 +33,20 @@ from ringback.policy.addresses import AddressPolicy
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
 from ringback.services.dead_letters import DeadLetters
-from ringback.services.endpoints import Endpoints
+from ringback.services.endpoints import Endpoints, Told, UnknownOf
 from ringback.services.event_types import EventTypes
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
 from ringback.services.messages import Messages
+from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.portal import Portal
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
+from ringback.store.operations import event_types
 from ringback.telemetry.prometheus import Exposition
 
 # A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
@@ -98,25 +101,37 @@ class Doors:
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
-        parts, settings = self._parts, self._parts.settings
+        parts = self._parts
         store, clock, make_id = parts.store, parts.clock, parts.ids
         return Services(
             tokens=parts.tokens,
             idempotency=idempotency,
             health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
             applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
-            endpoints=Endpoints(
-                store,
-                parts.vault,
-                clock,
-                make_id,
-                parts.directory,
-                secrets.token_bytes,
-                secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
-                https_only=settings.endpoint_https_only,
-            ),
+            endpoints=self._endpoints(parts.operational.endpoint_changed),
             event_types=EventTypes(store, clock),
         )
+
+    def _endpoints(self, told: Told, unknown_of: UnknownOf = event_types.unknown_of) -> Endpoints:
+        parts, settings = self._parts, self._parts.settings
+        return Endpoints(
+            parts.store,
+            parts.vault,
+            parts.clock,
+            parts.ids,
+            parts.directory,
+            secrets.token_bytes,
+            secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
+            https_only=settings.endpoint_https_only,
+            told=told,
+            unknown_of=unknown_of,
+        )
+
+    def _operational(self) -> list[Operation]:
+        parts = self._parts
+        # What they want to hear was checked with the request: it is no event type of the organisation.
+        endpoints = self._endpoints(parts.operational.listener_changed, lambda tx, org_id, names: [])
+        return operational_webhooks_api.routes(OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational), endpoints)
 
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""
@@ -130,6 +145,7 @@ class Doors:
             *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
+            *self._operational(),
             *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
         ]

@@ -20,6 +20,7 @@ from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
 from ringback.services.intake import Intake
 from ringback.services.jwts import Jwts
+from ringback.services.operational import Operational
 from ringback.services.processing import Outcomes
 from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
@@ -57,6 +58,7 @@ class Parts:
             clock=clock,
         )
         self.outcomes = Outcomes(store)
+        self.operational = Operational(clock, make_id, metrics)
         self.dispatcher = Dispatcher(
             store=store,
             transport=self.transport,
@@ -71,13 +73,13 @@ class Parts:
             limiter=Limiter(settings.max_in_flight, settings.endpoint_concurrency),
             draw=random.random,
             metrics=metrics,
-            prepare=planner(settings.header_style),  # type: ignore[arg-type]  # config has checked that it is one of the three
+            prepare=planner(settings.header_style, self.operational.attempt_recorded),  # type: ignore[arg-type]  # config has checked that it is one of the three
             retry_after_max_s=settings.retry_after_max.total_seconds(),
             told=self.outcomes.told,
         )
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
-        self.tasks = Tasks(store, clock, make_id, self.dispatcher)
+        self.tasks = Tasks(store, clock, make_id, self.dispatcher, self.operational.task_ended)
         self.intake = Intake(store, clock, make_id, self.dispatcher, metrics)
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from ringback.delivery.seal import Plan
 from ringback.model.deliveries import Claim, Trigger
 from ringback.services.directory import Entry
+from ringback.store.base import Record, Transaction
 
 # First attempts and retries leave a lane in this ratio, so that neither starves the other.
 FIRST_PER_RETRY: Final = 4
@@ -34,7 +36,8 @@ def size_of(claim: Claim) -> int:
 class LanePlan(msgspec.Struct, frozen=True):
     """An endpoint's configuration as delivery needs it.
 
-    `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case.
+    `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case. `tell` is
+    what records of attempts that may be news carry (`Record.tell`).
     """
 
     plan: Plan
@@ -42,6 +45,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     url: str
     valid_until: int
     sensitive: frozenset[str]
+    tell: Callable[[Transaction, Record], None] | None = None
 
 
 class Lane:

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ringback.delivery.seal import HeaderStyle, make_plan
 from ringback.engine.lanes import LanePlan
+from ringback.model.applications import Application
 from ringback.policy.urls import split_url
 from ringback.policy.validation import is_sensitive
 from ringback.services.directory import Entry
 from ringback.signing.secret import parse_secret
 from ringback.signing.standard import Signer
+from ringback.store.base import Record, Transaction
 
 # Later than every secret's end.
 _NEVER_US: Final = 1 << 62
 
+# Hears, in the transaction of the record, of an attempt at an application's endpoint that may be news.
+Tell = Callable[[Application, Transaction, Record], None]
 
-def planner(style: HeaderStyle) -> Callable[[Entry, str, int], LanePlan | None]:
-    """What prepares an endpoint of an application at a time (microseconds): None when it was deleted or is disabled."""
+
+def planner(style: HeaderStyle, tell: Tell | None = None) -> Callable[[Entry, str, int], LanePlan | None]:
+    """What prepares an endpoint of an application at a time (microseconds): None when it was deleted or is disabled.
+
+    `tell` hears of attempts that may be news.
+    """
 
     def prepare(entry: Entry, endpoint_id: str, now_us: int) -> LanePlan | None:
         endpoint = entry.endpoints.get(endpoint_id)
@@ -28,7 +37,9 @@ def planner(style: HeaderStyle) -> Callable[[Entry, str, int], LanePlan | None]:
         own = [name.lower() for name in endpoint.headers if is_sensitive(name)]
         plan = make_plan(url=endpoint.url, signer=signer, headers=endpoint.headers, style=style, sensitive=own)
         ends = [s.expires_at for s in endpoint.secrets if s.expires_at is not None and s.expires_at > now_us]
-        return LanePlan(plan, entry, _shown(endpoint.url), min(ends, default=_NEVER_US), frozenset(plan.sensitive))
+        valid_until = min(ends, default=_NEVER_US)
+        told = None if tell is None else partial(tell, entry.application)
+        return LanePlan(plan, entry, _shown(endpoint.url), valid_until, frozenset(plan.sensitive), told)
 
     return prepare
 

@@ -114,6 +114,12 @@ class EndpointHeadersPatchIn(msgspec.Struct, frozen=True, kw_only=True, rename="
     RULES: ClassVar[Mapping[str, Rule]] = {"headers": validation.headers}
 
 
+# Hears of each change in its transaction: what an endpoint was (None: it is new) and what it is now (None: it was deleted).
+Told = Callable[[Transaction, Endpoint | None, Endpoint | None], None]
+# Those of some names that no event type of an organisation has.
+UnknownOf = Callable[[Transaction, str, Sequence[str]], list[str]]
+
+
 class Created(msgspec.Struct, frozen=True):
     """An endpoint, and whether it was made just now."""
 
@@ -133,7 +139,8 @@ def find(tx: Transaction, vault: Sealer, who: Principal, app_ref: str, ref: str)
 class Endpoints:
     """The endpoints of every application; each verb sees those of its caller alone.
 
-    `draw(n)` gives n random bytes; `https_only` refuses other URLs.
+    `draw(n)` gives n random bytes; `https_only` refuses other URLs; `told` hears of each change, `unknown_of` tells names that are no
+    event types.
     """
 
     def __init__(
@@ -147,6 +154,8 @@ class Endpoints:
         *,
         secret_kind: SecretKind = "hmac256",
         https_only: bool = False,
+        told: Told = lambda tx, former, now: None,
+        unknown_of: UnknownOf = event_types.unknown_of,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -156,6 +165,8 @@ class Endpoints:
         self._draw = draw
         self._secret_kind: SecretKind = secret_kind
         self._https_only = https_only
+        self._told = told
+        self._unknown_of = unknown_of
 
     async def create(
         self, who: Principal, app_ref: str, wanted: EndpointIn, *, also: Callable[[Transaction, Created], None] | None = None
@@ -219,6 +230,7 @@ class Endpoints:
 
         def operation(tx: Transaction, endpoint: Endpoint) -> Endpoint:
             endpoints.delete(tx, endpoint.id, now_us)
+            self._told(tx, endpoint, None)
             return endpoint
 
         await self._changed(who, app_ref, ref, operation)
@@ -296,6 +308,7 @@ class Endpoints:
             updated_at=now_us,
         )
         endpoints.insert(tx, self._vault, endpoint)
+        self._told(tx, None, endpoint)
         return endpoint
 
     def _replace(self, tx: Transaction, who: Principal, former: Endpoint, changes: dict[str, object]) -> Endpoint:
@@ -309,10 +322,11 @@ class Endpoints:
         return self._stored(tx, former, wanted)
 
     def _stored(self, tx: Transaction, former: Endpoint, wanted: Endpoint) -> Endpoint:
-        if wanted == former:
-            return former
-        endpoint = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), former.updated_at + 1))
-        endpoints.replace(tx, self._vault, endpoint)
+        endpoint = former
+        if wanted != former:
+            endpoint = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), former.updated_at + 1))
+            endpoints.replace(tx, self._vault, endpoint)
+        self._told(tx, former, endpoint)
         return endpoint
 
     def _checked_url(self, text: str) -> str:
@@ -327,7 +341,7 @@ class Endpoints:
             raise Conflict(f"An endpoint with the uid {uid!r} exists already; choose another uid, or update that one")
 
     def _check_event_types(self, tx: Transaction, org_id: str, names: Sequence[str]) -> None:
-        unknown = event_types.unknown_of(tx, org_id, names)
+        unknown = self._unknown_of(tx, org_id, names)
         if unknown:
             message = f"no live event type is named {', '.join(map(repr, unknown))}; create it first, or leave it out"
             raise InvalidField(FieldProblem(("body", "eventTypes"), message))

@@ -39,6 +39,10 @@ class Transaction(Protocol):
         """Execute a statement once for each sequence of parameters."""
         ...
 
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call this once, on the loop, when what the transaction wrote is durable; never when it is undone."""
+        ...
+
 
 class IdempotencyMark(msgspec.Struct, frozen=True, gc=False):
     """A request that must have its effect once: `key` is its 16-byte digest, kept until `expires_at`."""
@@ -80,7 +84,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
     `ends_pair` also ends a schedule that runs beside this attempt (a manual success). A delivery that was ended while it was attempted
-    stays ended: of it only the attempt is kept.
+    stays ended: of it only the attempt is kept. `tell` is called in the transaction, once the attempt and a dead letter are written and
+    before anything is ended or disabled by this record; it may run twice, the first time undone.
     """
 
     delivery: Delivery
@@ -89,6 +94,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     dead: DeadLetter | None = None
     ends_pair: bool = False
     disables_endpoint: bool = False
+    tell: Callable[[Transaction, Record], None] | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):

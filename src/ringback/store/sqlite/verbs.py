@@ -178,6 +178,8 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
                 _DEAD,
                 (d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, d.attempts, d.sequence, d.died_at),
             )
+        if r.tell is not None:
+            r.tell(tx, r)
         if r.ends_pair:
             for statement in _PAIR_ENDS:
                 tx.execute(statement, (r.delivery.endpoint_id, r.delivery.message_id))

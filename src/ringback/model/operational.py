@@ -1,0 +1,146 @@
+"""What does the platform itself tell its owner? The operational events, by name, and what each says (contract, section 7).
+
+Times in them are text, as in every answer of the API.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final
+
+import msgspec
+
+ENDPOINT_CREATED: Final = "endpoint.created"
+ENDPOINT_UPDATED: Final = "endpoint.updated"
+ENDPOINT_DELETED: Final = "endpoint.deleted"
+ENDPOINT_ENABLED: Final = "endpoint.enabled"
+ENDPOINT_DISABLED: Final = "endpoint.disabled"
+ATTEMPT_FAILING: Final = "message.attempt.failing"
+ATTEMPT_EXHAUSTED: Final = "message.attempt.exhausted"
+ATTEMPT_RECOVERED: Final = "message.attempt.recovered"
+ATTEMPT_LOG: Final = "message.attempt.log"
+TASK_FINISHED: Final = "background_task.finished"
+# What an event is called where the endpoint belongs to an ingest source; what is not here is told of no such endpoint.
+INGEST: Final = {name: f"ingest.{name}" for name in (ENDPOINT_DISABLED, ATTEMPT_FAILING, ATTEMPT_EXHAUSTED, ATTEMPT_RECOVERED)}
+
+EVENTS: Final = (
+    ENDPOINT_CREATED,
+    ENDPOINT_UPDATED,
+    ENDPOINT_DELETED,
+    ENDPOINT_ENABLED,
+    ENDPOINT_DISABLED,
+    ATTEMPT_FAILING,
+    ATTEMPT_EXHAUSTED,
+    ATTEMPT_RECOVERED,
+    ATTEMPT_LOG,
+    TASK_FINISHED,
+    *INGEST.values(),
+)
+
+# In this organisation an application whose uid is the id of an organisation hears what happens there: so the reference server does it.
+MANAGEMENT_ORG: Final = "org_00000000000SvixManagement00"
+
+
+class DisabledBy(enum.StrEnum):
+    """Who disabled an endpoint: its owner, or the server because it fails."""
+
+    MANUAL = "manual"
+    AUTOMATIC = "automatic"
+
+
+class EndpointNews(msgspec.Struct, frozen=True, rename="camel"):
+    """An endpoint was made, changed, deleted or enabled."""
+
+    app_id: str
+    app_uid: str | None
+    endpoint_id: str
+    endpoint_uid: str | None
+
+
+class EndpointDisabled(EndpointNews, frozen=True, rename="camel"):
+    """An endpoint was disabled; `fail_since` is when it began to fail, where that is the reason."""
+
+    fail_since: str | None
+    trigger: DisabledBy
+
+
+class IngestEndpointDisabled(msgspec.Struct, frozen=True, rename="camel"):
+    """As `EndpointDisabled`, for an endpoint of an ingest source."""
+
+    source_id: str
+    endpoint_id: str
+    endpoint_uid: str | None
+    fail_since: str | None
+    trigger: DisabledBy
+
+
+class LastAttempt(msgspec.Struct, frozen=True, rename="camel"):
+    """The attempt that made it news."""
+
+    id: str
+    response_status_code: int
+    timestamp: str
+
+
+class AttemptNews(msgspec.Struct, frozen=True, rename="camel"):
+    """A delivery fails again and again, has failed for good, or succeeded after all."""
+
+    app_id: str
+    app_uid: str | None
+    msg_id: str
+    msg_event_id: str | None
+    endpoint_id: str
+    last_attempt: LastAttempt
+
+
+class IngestAttemptNews(msgspec.Struct, frozen=True, rename="camel"):
+    """As `AttemptNews`, for an endpoint of an ingest source."""
+
+    source_id: str
+    msg_id: str
+    msg_event_id: str | None
+    endpoint_id: str
+    last_attempt: LastAttempt
+
+
+class TaskFinished(msgspec.Struct, frozen=True, rename="camel"):
+    """A background task has ended; `data` is its result, or says why there is none."""
+
+    task_id: str
+    task: str
+    status: str
+    data: dict[str, Any]
+
+
+class HttpTimes(msgspec.Struct, frozen=True):
+    """When the request began to go out, and when its answer came."""
+
+    start: str
+    end: str
+
+
+class AttemptLogged(msgspec.Struct, frozen=True, rename="camel"):
+    """One attempt, as it was made; `http_times` is None when there was no answer."""
+
+    org_id: str
+    app_id: str
+    app_uid: str | None
+    endpoint_id: str
+    msg_id: str
+    msg_event_id: str | None
+    msg_created: str
+    attempt_start: str
+    attempt_end: str
+    attempt_id: str
+    response_status_code: int
+    attempt_count: int
+    status: int
+    event_type: str | None
+    http_times: HttpTimes | None
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What is delivered: the event's name, which is also the type of the message, and what it says."""
+
+    type: str
+    data: Any

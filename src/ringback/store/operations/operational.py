@@ -1,0 +1,188 @@
+"""Who hears what the platform has to say, and what has become of a delivery? Operational events, in the transaction of their cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ringback.model.applications import Application
+from ringback.model.deliveries import AttemptStatus, Trigger
+from ringback.model.messages import Message
+from ringback.model.operational import MANAGEMENT_ORG
+from ringback.policy.operational import hears
+from ringback.store.base import Transaction
+from ringback.store.operations import applications
+from ringback.store.operations.deliveries import next_sequence
+
+_names: Final = msgspec.json.Decoder(tuple[str, ...])
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """Whose endpoint or delivery an event is about; `source_id` is the ingest source whose hidden application this is."""
+
+    org_id: str
+    app_id: str
+    app_uid: str | None
+    source_id: str | None
+
+
+class Named(msgspec.Struct, frozen=True):
+    """Something with an id, and the uid that its owner may have given it."""
+
+    id: str
+    uid: str | None
+
+
+class Death(msgspec.Struct, frozen=True):
+    """When a delivery has died (microseconds since 1970), and after how many attempts."""
+
+    at: int
+    attempts: int
+
+
+class Hearing(msgspec.Struct, frozen=True):
+    """An application with those of its endpoints that hear an event."""
+
+    app_id: str
+    endpoint_ids: tuple[str, ...]
+
+
+def subject(tx: Transaction, app_id: str) -> Subject | None:
+    """Whom an event of this application is about; None where nothing is told: it is gone, or hears such events itself."""
+    row = tx.row("SELECT org_id, uid, hidden, operational FROM application WHERE id = ? AND deleted_at IS NULL", (app_id,))
+    if row is None or row[3] or row[0] == MANAGEMENT_ORG:
+        return None
+    if not row[2]:
+        return Subject(row[0], app_id, row[1], None)
+    source = tx.row("SELECT id FROM source WHERE app_id = ? AND ingest = 1", (app_id,))
+    return None if source is None else Subject(row[0], app_id, None, source[0])
+
+
+def heard_by(tx: Transaction, org_id: str, event: str) -> list[Hearing]:
+    """Every application of which some endpoint hears this event of an organisation."""
+    found = []
+    for app_id in (application_id(tx, org_id), _legacy_id(tx, org_id)):
+        if app_id is None:
+            continue
+        rows = tx.rows(
+            "SELECT id, event_types FROM endpoint WHERE app_id = ? AND disabled = 0 AND deleted_at IS NULL AND channels IS NULL "
+            "ORDER BY id",
+            (app_id,),
+        )
+        hearing = tuple(row[0] for row in rows if hears(None if row[1] is None else _names.decode(row[1]), event))
+        if hearing:
+            found.append(Hearing(app_id, hearing))
+    return found
+
+
+def application_id(tx: Transaction, org_id: str) -> str | None:
+    """The hidden application that owns an organisation's operational endpoints, once it was made."""
+    row = tx.row("SELECT id FROM application WHERE org_id = ? AND operational = 1 AND deleted_at IS NULL", (org_id,))
+    return None if row is None else str(row[0])
+
+
+def add_application(tx: Transaction, application: Application) -> None:
+    """Make that application; there must be none yet."""
+    applications.insert(tx, application, hidden=True)
+    tx.run("UPDATE application SET operational = 1 WHERE id = ?", (application.id,))
+
+
+def owner(tx: Transaction, app_id: str) -> str | None:
+    """The organisation whose operational endpoints an application owns."""
+    row = tx.row("SELECT org_id FROM application WHERE id = ? AND operational = 1", (app_id,))
+    return None if row is None else str(row[0])
+
+
+def legacy(tx: Transaction, app_id: str) -> Named | None:
+    """An application that hears in the reference server's way what happens to the organisation whose id is its uid."""
+    row = tx.row("SELECT id, uid FROM application WHERE id = ? AND org_id = ? AND deleted_at IS NULL", (app_id, MANAGEMENT_ORG))
+    return None if row is None else Named(row[0], row[1])
+
+
+def _legacy_id(tx: Transaction, org_id: str) -> str | None:
+    row = tx.row("SELECT id FROM application WHERE org_id = ? AND uid = ? AND deleted_at IS NULL", (MANAGEMENT_ORG, org_id))
+    return None if row is None else str(row[0])
+
+
+def listening(tx: Transaction) -> list[str]:
+    """The organisations that may have operational endpoints."""
+    rows = tx.rows("SELECT org_id FROM application WHERE operational = 1 AND deleted_at IS NULL")
+    return [row[0] for row in rows]
+
+
+def has_legacy(tx: Transaction) -> bool:
+    """May some organisation have them in the reference server's way?"""
+    return tx.row("SELECT 1 FROM application WHERE org_id = ? AND deleted_at IS NULL LIMIT 1", (MANAGEMENT_ORG,)) is not None
+
+
+def add_message(tx: Transaction, message: Message, endpoint_ids: Sequence[str]) -> None:
+    """Store a message with a delivery to each of these endpoints of its application, due at once."""
+    tx.run(
+        "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, payload) "
+        "VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
+        (
+            message.id,
+            message.app_id,
+            message.event_type,
+            message.created_at,
+            message.expires_at,
+            message.content_type,
+            len(endpoint_ids),
+            message.payload,
+        ),
+    )
+    tx.run_many(
+        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
+        "VALUES (?, ?, ?, 0, ?, ?, 0, 'waiting')",
+        [(endpoint_id, message.created_at, message.id, message.app_id, next_sequence(tx, endpoint_id)) for endpoint_id in endpoint_ids],
+    )
+
+
+# -- what has happened to a delivery
+
+
+def event_id(tx: Transaction, app_id: str, message_id: str) -> str | None:
+    """The eventId of a message."""
+    row = tx.row("SELECT event_id FROM message WHERE app_id = ? AND id = ?", (app_id, message_id))
+    return None if row is None else row[0]
+
+
+def scheduled_failures(tx: Transaction, endpoint_id: str, message_id: str, number: int) -> int:
+    """How many scheduled attempts of this number failed: more than one when the schedule began anew."""
+    row = tx.row(
+        "SELECT COUNT(*) FROM attempt WHERE endpoint_id = ? AND message_id = ? AND status = ? AND trigger = ? AND number = ?",
+        (endpoint_id, message_id, AttemptStatus.FAIL.value, Trigger.SCHEDULED.value, number),
+    )
+    return 0 if row is None else int(row[0])
+
+
+def successes(tx: Transaction, endpoint_id: str, message_id: str) -> int:
+    """How many attempts succeeded."""
+    row = tx.row(
+        "SELECT COUNT(*) FROM attempt WHERE endpoint_id = ? AND message_id = ? AND status = ?",
+        (endpoint_id, message_id, AttemptStatus.SUCCESS.value),
+    )
+    return 0 if row is None else int(row[0])
+
+
+def retry_remains(tx: Transaction, endpoint_id: str, message_id: str) -> bool:
+    """Is another scheduled attempt to come?"""
+    row = tx.row(
+        "SELECT 1 FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying' AND trigger = ?",
+        (endpoint_id, message_id, Trigger.SCHEDULED.value),
+    )
+    return row is not None
+
+
+def died(tx: Transaction, endpoint_id: str, message_id: str) -> Death | None:
+    """When and after how many attempts a delivery has died, if it is a dead letter."""
+    row = tx.row("SELECT died_at, attempts FROM dead_letter WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
+    return None if row is None else Death(row[0], row[1])
+
+
+def enabled(tx: Transaction, endpoint_id: str) -> Named | None:
+    """An endpoint, if it is there and not disabled."""
+    row = tx.row("SELECT id, uid FROM endpoint WHERE id = ? AND disabled = 0 AND deleted_at IS NULL", (endpoint_id,))
+    return None if row is None else Named(row[0], row[1])
