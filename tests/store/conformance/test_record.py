@@ -147,3 +147,24 @@ def test_a_record_may_disable_its_endpoint(tell):
         assert await shelf.rows("SELECT disabled FROM endpoint") == [(1,)]
 
     tell(story)
+
+
+def test_a_record_tells_before_it_ends_or_disables_anything(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        await shelf.record(shelf.death(delivery))
+        seen = []
+
+        def look(tx, record):
+            attempts = "SELECT COUNT(*) FROM attempt WHERE id = ?"
+            seen.append((tx.row(attempts, (record.attempt.id,)), tx.row("SELECT COUNT(*) FROM dead_letter")))
+
+        won = shelf.success(await manual(shelf, delivery))
+        assert await shelf.record(Record(won.delivery, won.attempt, ends_pair=True, tell=look)) is None
+        assert seen == [((1,), (1,))]
+        assert await shelf.count("dead_letter") == 0
+        lost = shelf.death(await shelf.delivery("ep_2"))
+        assert await shelf.record(Record(lost.delivery, lost.attempt, dead=lost.dead, tell=look)) is None
+        assert seen[1] == ((1,), (1,))
+
+    tell(story)
