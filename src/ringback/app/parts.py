@@ -73,7 +73,7 @@ class Parts:
             limiter=Limiter(settings.max_in_flight, settings.endpoint_concurrency),
             draw=random.random,
             metrics=metrics,
-            prepare=planner(settings.header_style, self.operational.attempt_recorded),  # type: ignore[arg-type]  # config has checked that it is one of the three
+            prepare=planner(settings.header_style, self.operational.teller),  # type: ignore[arg-type]  # config has checked that it is one of the three
             retry_after_max_s=settings.retry_after_max.total_seconds(),
             told=self.outcomes.told,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -12,6 +12,9 @@ from ringback.delivery.seal import Plan
 from ringback.model.deliveries import Claim, Trigger
 from ringback.services.directory import Entry
 from ringback.store.base import Record, Transaction
+
+# Hears, in the transaction of the records, of attempts that may be news.
+Tell = Callable[[Transaction, Sequence[Record]], None]
 
 # First attempts and retries leave a lane in this ratio, so that neither starves the other.
 FIRST_PER_RETRY: Final = 4
@@ -36,8 +39,8 @@ def size_of(claim: Claim) -> int:
 class LanePlan(msgspec.Struct, frozen=True):
     """An endpoint's configuration as delivery needs it.
 
-    `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case. `tell` is
-    what records of attempts that may be news carry (`Record.tell`).
+    `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case. `tell`
+    gives what the record of an attempt that may be news carries (`Record.tell`), None when nobody listens.
     """
 
     plan: Plan
@@ -45,7 +48,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     url: str
     valid_until: int
     sensitive: frozenset[str]
-    tell: Callable[[Transaction, Record], None] | None = None
+    tell: Callable[[], Tell | None] = lambda: None
 
 
 class Lane:

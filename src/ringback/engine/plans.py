@@ -7,26 +7,21 @@ from functools import partial
 from typing import Final
 
 from ringback.delivery.seal import HeaderStyle, make_plan
-from ringback.engine.lanes import LanePlan
-from ringback.model.applications import Application
+from ringback.engine.lanes import LanePlan, Tell
 from ringback.policy.urls import split_url
 from ringback.policy.validation import is_sensitive
 from ringback.services.directory import Entry
 from ringback.signing.secret import parse_secret
 from ringback.signing.standard import Signer
-from ringback.store.base import Record, Transaction
 
 # Later than every secret's end.
 _NEVER_US: Final = 1 << 62
 
-# Hears, in the transaction of the record, of an attempt at an application's endpoint that may be news.
-Tell = Callable[[Application, Transaction, Record], None]
 
-
-def planner(style: HeaderStyle, tell: Tell | None = None) -> Callable[[Entry, str, int], LanePlan | None]:
+def planner(style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda org_id: None) -> Callable[[Entry, str, int], LanePlan | None]:
     """What prepares an endpoint of an application at a time (microseconds): None when it was deleted or is disabled.
 
-    `tell` hears of attempts that may be news.
+    `teller` gives who hears of an organisation's attempts that may be news, None when nobody listens.
     """
 
     def prepare(entry: Entry, endpoint_id: str, now_us: int) -> LanePlan | None:
@@ -38,8 +33,8 @@ def planner(style: HeaderStyle, tell: Tell | None = None) -> Callable[[Entry, st
         plan = make_plan(url=endpoint.url, signer=signer, headers=endpoint.headers, style=style, sensitive=own)
         ends = [s.expires_at for s in endpoint.secrets if s.expires_at is not None and s.expires_at > now_us]
         valid_until = min(ends, default=_NEVER_US)
-        told = None if tell is None else partial(tell, entry.application)
-        return LanePlan(plan, entry, _shown(endpoint.url), valid_until, frozenset(plan.sensitive), told)
+        tell = partial(teller, entry.application.org_id)
+        return LanePlan(plan, entry, _shown(endpoint.url), valid_until, frozenset(plan.sensitive), tell)
 
     return prepare
 

@@ -107,7 +107,7 @@ class Recorder:
         )
         if outcome.success:
             # A success is news only after failures, or by hand: the common one has nothing to carry.
-            tell = plan.tell if manual or delivery.attempts >= FAILING else None
+            tell = plan.tell() if manual or delivery.attempts >= FAILING else None
             record = Record(delivery, attempt, None, None, manual, False, tell)
         else:
             record = self._failed(plan, claim, attempt, outcome, now_us)
@@ -118,10 +118,10 @@ class Recorder:
     def _failed(self, plan: LanePlan, claim: Claim, attempt: Attempt, outcome: Outcome, now_us: int) -> Record:
         delivery = claim.delivery
         if delivery.trigger is not Trigger.SCHEDULED:
-            return Record(delivery, attempt, disables_endpoint=outcome.disables, tell=plan.tell if outcome.disables else None)
+            return Record(delivery, attempt, disables_endpoint=outcome.disables, tell=plan.tell() if outcome.disables else None)
         delay_s = None if claim.message.payload is None else next_delay_s(self._policy, attempt.number, outcome, self._draw())
         if delay_s is not None:
-            tell = plan.tell if attempt.number == FAILING else None
+            tell = plan.tell() if attempt.number == FAILING else None
             return Record(delivery, attempt, next_due_at=now_us + int(delay_s * SECOND_US), tell=tell)
         dead = DeadLetter(
             self._ids.make(ids.DEAD_LETTER, now_us),
@@ -136,7 +136,7 @@ class Recorder:
             delivery.sequence,
             now_us,
         )
-        return Record(delivery, attempt, dead=dead, disables_endpoint=outcome.disables, tell=plan.tell)
+        return Record(delivery, attempt, dead=dead, disables_endpoint=outcome.disables, tell=plan.tell())
 
     def _done(self, lane: Lane, record: Record, failure: Exception | None) -> None:
         self._pending -= 1

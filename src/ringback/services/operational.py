@@ -7,7 +7,7 @@ so that for all others even an attempt that is news costs no more than one look 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from ringback import ids
 from ringback.clock import Clock, rfc3339
 from ringback.ids import IdMaker
 from ringback.model import operational as model
-from ringback.model.applications import Application
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import AttemptStatus, Trigger
 from ringback.model.endpoints import Endpoint
@@ -28,7 +27,7 @@ from ringback.policy.operational import FAILING
 from ringback.services.ports import Handoff
 from ringback.store.base import Record, Store, Transaction
 from ringback.store.operations import attempt_log, operational, tasks
-from ringback.store.operations.operational import Hearing, Subject
+from ringback.store.operations.operational import Hearing, Named, Subject
 from ringback.telemetry.prometheus import Metrics
 
 # How long the payload of an event is kept: the contract's default for messages, 90 days.
@@ -40,6 +39,39 @@ _ITEMS_MAX: Final = 1_000
 _LISTS: Final = {TaskKind.APP_STATS: "appStats", TaskKind.EVENT_TYPE_STATS: "event_types"}
 # What a task shows under the one name, the schema of its event has under the other.
 _NAMED: Final = {"messagesSent": "messages_sent", "messagesPurged": "messages_purged", "appStats": "app_stats"}
+
+
+class Edition:
+    """What is told in one transaction: asks once who an application is and who hears an event, and stores everything together."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._subjects: dict[str, Subject | None] = {}
+        self._heard: dict[tuple[str, str], list[Hearing]] = {}
+        self.found: list[tuple[Hearing, str, bytes]] = []
+
+    def subject(self, app_id: str) -> Subject | None:
+        """Whom an event of this application is about; None: nothing is told of it."""
+        if app_id not in self._subjects:
+            self._subjects[app_id] = operational.subject(self._tx, app_id)
+        return self._subjects[app_id]
+
+    def wanted(self, org_id: str, event: str) -> bool:
+        """Does anybody hear this event of an organisation?"""
+        return bool(self._hearings(org_id, event))
+
+    def add(self, org_id: str, event: str, data: Any) -> None:
+        """Tell an event to those who hear it."""
+        hearings = self._hearings(org_id, event)
+        if hearings:
+            payload = msgspec.json.encode(Event(event, data))
+            self.found += [(hearing, event, payload) for hearing in hearings]
+
+    def _hearings(self, org_id: str, event: str) -> list[Hearing]:
+        key = (org_id, event)
+        if key not in self._heard:
+            self._heard[key] = operational.heard_by(self._tx, org_id, event)
+        return self._heard[key]
 
 
 class Operational:
@@ -59,27 +91,24 @@ class Operational:
     async def start(self, store: Store, handoff: Handoff) -> None:
         """Learn who listens, and whom to wake. Before this nothing is told of attempts. Raises StoreFailure."""
         self._handoff = handoff
-        found = await store.read(lambda tx: (operational.listening(tx), operational.has_legacy(tx)))
-        self._listening.update(found[0])
-        self._legacy = self._legacy or found[1]
+        listening, legacy = await store.read(lambda tx: (operational.listening(tx), operational.has_legacy(tx)))
+        self._listening.update(listening)
+        self._legacy = self._legacy or legacy
 
     def watch(self, followed: Callable[[], None]) -> None:
         """Have somebody told when an organisation begins to have its attempts told one by one."""
         self._followed = followed
 
-    def listens(self, org_id: str) -> bool:
-        """May this organisation have operational endpoints?"""
-        return org_id in self._listening or self._legacy
-
     def listen(self, org_id: str) -> None:
-        """This organisation is about to have some."""
+        """This organisation is about to have operational endpoints."""
         self._listening.add(org_id)
 
     def tell(self, tx: Transaction, org_id: str, event: str, data: Any) -> bool:
         """Store an event for every endpoint that wants it; is there any?"""
-        heard = operational.heard_by(tx, org_id, event)
-        self._publish(tx, heard, event, data)
-        return bool(heard)
+        edition = Edition(tx)
+        edition.add(org_id, event, data)
+        self._publish(tx, edition)
+        return edition.wanted(org_id, event)
 
     # -- endpoints
 
@@ -88,27 +117,21 @@ class Operational:
         endpoint = now or former
         if endpoint is None:
             return
-        about = operational.subject(tx, endpoint.app_id)
+        edition = Edition(tx)
+        about = edition.subject(endpoint.app_id)
         if about is None:
             self._legacy_changed(tx, endpoint.app_id, now)
             return
-        if former is None:
-            self._tell_endpoint(tx, about, model.ENDPOINT_CREATED, endpoint)
-        elif now is None:
-            self._tell_endpoint(tx, about, model.ENDPOINT_DELETED, endpoint)
-        else:
-            self._tell_endpoint(tx, about, model.ENDPOINT_UPDATED, endpoint)
-            if former.disabled and not now.disabled:
-                self._tell_endpoint(tx, about, model.ENDPOINT_ENABLED, endpoint)
-            elif now.disabled and not former.disabled:
-                self._tell_disabled(tx, about, endpoint.id, endpoint.uid, None, DisabledBy.MANUAL)
+        for event in _changes(former, now):
+            _add_endpoint(edition, about, event, endpoint)
+        self._publish(tx, edition)
 
     def listener_changed(self, tx: Transaction, former: Endpoint | None, now: Endpoint | None) -> None:
         """As `endpoint_changed`, of an operational endpoint: nothing is told of those."""
         if now is not None:
-            about = operational.owner(tx, now.app_id)
-            if about is not None:
-                self._follow(tx, about, now)
+            org_id = operational.owner(tx, now.app_id)
+            if org_id is not None:
+                self._follow(tx, org_id, now)
 
     def _legacy_changed(self, tx: Transaction, app_id: str, now: Endpoint | None) -> None:
         legacy = operational.legacy(tx, app_id)
@@ -122,110 +145,146 @@ class Operational:
             attempt_log.follow(tx, org_id)
             tx.then(self._followed)
 
-    def _tell_endpoint(self, tx: Transaction, about: Subject, event: str, endpoint: Endpoint) -> None:
-        if about.source_id is None:
-            self.tell(tx, about.org_id, event, model.EndpointNews(about.app_id, about.app_uid, endpoint.id, endpoint.uid))
-
-    def _tell_disabled(
-        self, tx: Transaction, about: Subject, endpoint_id: str, uid: str | None, fail_since: int | None, by: DisabledBy
-    ) -> None:
-        since = None if fail_since is None else rfc3339(fail_since)
-        data: Any
-        if about.source_id is None:
-            data = model.EndpointDisabled(about.app_id, about.app_uid, endpoint_id, uid, since, by)
-        else:
-            data = model.IngestEndpointDisabled(about.source_id, endpoint_id, uid, since, by)
-        self.tell(tx, about.org_id, _named(about, model.ENDPOINT_DISABLED), data)
-
     # -- attempts
 
-    def attempt_recorded(self, application: Application, tx: Transaction, record: Record) -> None:
-        """An attempt that may be news was recorded; `Record.tell` of the deliveries of an application."""
-        if not self.listens(application.org_id):
-            return
-        about = operational.subject(tx, application.id)
-        if about is None:
-            return
-        event = _event_of(tx, record)
-        if event is not None:
-            self._tell_attempt(tx, about, event, record.attempt)
-        if record.disables_endpoint:
-            enabled = operational.enabled(tx, record.delivery.endpoint_id)
-            if enabled is not None:
-                self._tell_disabled(tx, about, enabled.id, enabled.uid, None, DisabledBy.AUTOMATIC)
+    def teller(self, org_id: str) -> Callable[[Transaction, Sequence[Record]], None] | None:
+        """What the record of an attempt that may be news carries, unless certainly nobody of its organisation listens."""
+        return self.attempts_recorded if org_id in self._listening or self._legacy else None
 
-    def _tell_attempt(self, tx: Transaction, about: Subject, event: str, attempt: Attempt) -> None:
-        name = _named(about, event)
-        heard = operational.heard_by(tx, about.org_id, name)
-        if not heard:
-            return
-        event_id = operational.event_id(tx, attempt.app_id, attempt.message_id)
-        last = LastAttempt(attempt.id, attempt.code, rfc3339(attempt.started_at))
-        data: Any
-        if about.source_id is None:
-            data = model.AttemptNews(about.app_id, about.app_uid, attempt.message_id, event_id, attempt.endpoint_id, last)
-        else:
-            data = model.IngestAttemptNews(about.source_id, attempt.message_id, event_id, attempt.endpoint_id, last)
-        self._publish(tx, heard, name, data)
+    def attempts_recorded(self, tx: Transaction, records: Sequence[Record]) -> None:
+        """Attempts that may be news were recorded; see `Record.tell`."""
+        edition = Edition(tx)
+        told = [(record, event) for record in records if (event := _event_of(tx, edition, record)) is not None]
+        event_ids = operational.event_ids(tx, [(r.attempt.app_id, r.attempt.message_id) for r, _ in told])
+        events = {id(record): event for record, event in told}
+        disabled = set[str]()
+        for record in records:
+            about = edition.subject(record.attempt.app_id)
+            if about is None:
+                continue
+            event = events.get(id(record))
+            if event is not None:
+                _add_attempt(edition, about, event, record.attempt, event_ids.get(record.attempt.message_id))
+            endpoint_id = record.attempt.endpoint_id
+            if record.disables_endpoint and endpoint_id not in disabled:
+                disabled.add(endpoint_id)
+                enabled = operational.enabled(tx, endpoint_id)
+                if enabled is not None:
+                    _add_disabled(edition, about, enabled, None, DisabledBy.AUTOMATIC)
+        self._publish(tx, edition)
 
     # -- tasks
 
     def task_ended(self, tx: Transaction, task: Task) -> None:
         """A background task has finished, failed or was cancelled."""
-        heard = operational.heard_by(tx, task.org_id, model.TASK_FINISHED)
-        if not heard:
+        edition = Edition(tx)
+        if not edition.wanted(task.org_id, model.TASK_FINISHED):
             return
         data = dict(task.data)
         if task.kind in _LISTS:
             data[_LISTS[task.kind]] = tasks.items(tx, task.id, _ITEMS_MAX)
         # Under the names that the task shows, and under those of the event's schema: readers know one or the other.
         data.update({named: data[shown] for shown, named in _NAMED.items() if shown in data})
-        self._publish(tx, heard, model.TASK_FINISHED, model.TaskFinished(task.id, task.kind.value, task.status.value, data))
+        edition.add(task.org_id, model.TASK_FINISHED, model.TaskFinished(task.id, task.kind.value, task.status.value, data))
+        self._publish(tx, edition)
 
-    def _publish(self, tx: Transaction, heard: list[Hearing], event: str, data: Any) -> None:
-        if not heard:
+    def _publish(self, tx: Transaction, edition: Edition) -> None:
+        if not edition.found:
             return
-        payload = msgspec.json.encode(Event(event, data))
-        for hearing in heard:
+        messages = []
+        for hearing, event, payload in edition.found:
             # Made inside the transaction: ids must be in the order of commits, which cursors rely on.
             now_us = self._clock.now_us()
             message_id = self._ids.make(ids.MESSAGE, now_us)
-            message = Message(message_id, hearing.app_id, event, payload, now_us, now_us + _LIFE_US, matched=len(hearing.endpoint_ids))
-            operational.add_message(tx, message, hearing.endpoint_ids)
-            tx.then(partial(self._stored, hearing, now_us))
+            end_us = now_us + _LIFE_US
+            messages.append(
+                (Message(message_id, hearing.app_id, event, payload, now_us, end_us, matched=len(hearing.endpoint_ids)), hearing)
+            )
+        operational.add_messages(tx, messages)
+        tx.then(partial(self._stored, [hearing for _, hearing in messages], messages[0][0].created_at))
 
-    def _stored(self, hearing: Hearing, due_at: int) -> None:
-        self._metrics.backlog += len(hearing.endpoint_ids)
+    def _stored(self, hearings: Sequence[Hearing], due_at: int) -> None:
+        self._metrics.backlog += sum(len(hearing.endpoint_ids) for hearing in hearings)
         if self._handoff is not None:
-            for endpoint_id in hearing.endpoint_ids:
-                self._handoff.wake(endpoint_id, hearing.app_id, due_at)
+            for endpoint_id, app_id in {(endpoint_id, h.app_id): None for h in hearings for endpoint_id in h.endpoint_ids}:
+                self._handoff.wake(endpoint_id, app_id, due_at)
+
+
+def _changes(former: Endpoint | None, now: Endpoint | None) -> list[str]:
+    """The events that tell how an endpoint has changed."""
+    if former is None:
+        return [model.ENDPOINT_CREATED]
+    if now is None:
+        return [model.ENDPOINT_DELETED]
+    if former.disabled == now.disabled:
+        return [model.ENDPOINT_UPDATED]
+    return [model.ENDPOINT_UPDATED, model.ENDPOINT_DISABLED if now.disabled else model.ENDPOINT_ENABLED]
+
+
+def _add_endpoint(edition: Edition, about: Subject, event: str, endpoint: Endpoint) -> None:
+    if event == model.ENDPOINT_DISABLED:
+        _add_disabled(edition, about, Named(endpoint.id, endpoint.uid), None, DisabledBy.MANUAL)
+    elif about.source_id is None:
+        edition.add(about.org_id, event, model.EndpointNews(about.app_id, about.app_uid, endpoint.id, endpoint.uid))
+
+
+def _add_disabled(edition: Edition, about: Subject, endpoint: Named, fail_since: int | None, by: DisabledBy) -> None:
+    since = None if fail_since is None else rfc3339(fail_since)
+    data: Any
+    if about.source_id is None:
+        data = model.EndpointDisabled(about.app_id, about.app_uid, endpoint.id, endpoint.uid, since, by)
+    else:
+        data = model.IngestEndpointDisabled(about.source_id, endpoint.id, endpoint.uid, since, by)
+    edition.add(about.org_id, _named(about, model.ENDPOINT_DISABLED), data)
+
+
+def _add_attempt(edition: Edition, about: Subject, event: str, attempt: Attempt, event_id: str | None) -> None:
+    last = LastAttempt(attempt.id, attempt.code, rfc3339(attempt.started_at))
+    data: Any
+    if about.source_id is None:
+        data = model.AttemptNews(about.app_id, about.app_uid, attempt.message_id, event_id, attempt.endpoint_id, last)
+    else:
+        data = model.IngestAttemptNews(about.source_id, attempt.message_id, event_id, attempt.endpoint_id, last)
+    edition.add(about.org_id, _named(about, event), data)
 
 
 def _named(about: Subject, event: str) -> str:
     return event if about.source_id is None else INGEST[event]
 
 
-def _event_of(tx: Transaction, record: Record) -> str | None:
-    """Which news an attempt is, by what came before it."""
+def _event_of(tx: Transaction, edition: Edition, record: Record) -> str | None:
+    """Which news that somebody hears an attempt is, by what came before it."""
     attempt = record.attempt
-    pair = (attempt.endpoint_id, attempt.message_id)
-    if attempt.status == AttemptStatus.SUCCESS:
-        return model.ATTEMPT_RECOVERED if _was_failing(tx, *pair) and operational.successes(tx, *pair) == 1 else None
-    if attempt.trigger != Trigger.SCHEDULED:
+    about = edition.subject(attempt.app_id)
+    event = _candidate(record)
+    if about is None or event is None or not edition.wanted(about.org_id, _named(about, event)):
+        return None
+    return event if _is_true(tx, event, record) else None
+
+
+def _candidate(record: Record) -> str | None:
+    """Which news an attempt may be, as far as it alone tells."""
+    if record.attempt.status == AttemptStatus.SUCCESS:
+        return model.ATTEMPT_RECOVERED
+    if record.attempt.trigger != Trigger.SCHEDULED:
         return None
     if record.dead is not None:
+        return model.ATTEMPT_EXHAUSTED
+    return model.ATTEMPT_FAILING if record.attempt.number == FAILING else None
+
+
+def _is_true(tx: Transaction, event: str, record: Record) -> bool:
+    """Is it news, by what else has become of the delivery?"""
+    pair = (record.attempt.endpoint_id, record.attempt.message_id)
+    died = operational.died(tx, *pair)
+    if event == model.ATTEMPT_EXHAUSTED:
         # A delivery that was ended meanwhile has left no dead letter, or an older one.
-        died = operational.died(tx, *pair)
-        return model.ATTEMPT_EXHAUSTED if died is not None and died.at == record.dead.died_at else None
-    if attempt.number != FAILING or not operational.retry_remains(tx, *pair):
-        return None
-    return model.ATTEMPT_FAILING if operational.scheduled_failures(tx, *pair, FAILING) == 1 else None
-
-
-def _was_failing(tx: Transaction, endpoint_id: str, message_id: str) -> bool:
-    """Was it told that this delivery fails, or would have been had anybody listened?"""
-    if not operational.scheduled_failures(tx, endpoint_id, message_id, FAILING):
-        return False
-    died = operational.died(tx, endpoint_id, message_id)
-    # Where that attempt was the last one, it was told as such at once.
-    return died is None or died.attempts > FAILING
+        return died is not None and record.dead is not None and died.at == record.dead.died_at
+    if event == model.ATTEMPT_FAILING:
+        # Once, though its schedule should begin anew; and not of what has succeeded by hand meanwhile.
+        again = operational.scheduled_failures(tx, *pair, FAILING) > 1 or operational.successes(tx, *pair) > 0
+        return not again and operational.retry_remains(tx, *pair)
+    # Recovered: by the first success after it was told that the delivery fails, or would have been had anybody listened. Where that
+    # attempt was the last one, it was told as such alone.
+    failing = operational.scheduled_failures(tx, *pair, FAILING) > 0 and (died is None or died.attempts > FAILING)
+    return failing and operational.successes(tx, *pair) == 1

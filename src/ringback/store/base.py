@@ -84,8 +84,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
     `ends_pair` also ends a schedule that runs beside this attempt (a manual success). A delivery that was ended while it was attempted
-    stays ended: of it only the attempt is kept. `tell` is called in the transaction, once the attempt and a dead letter are written and
-    before anything is ended or disabled by this record; it may run twice, the first time undone.
+    stays ended: of it only the attempt is kept. `tell` is called in the transaction, once for all records of the commit that have the same
+    one, when attempts and dead letters are written and nothing is ended or disabled yet; it may run twice, the first time undone.
     """
 
     delivery: Delivery
@@ -94,7 +94,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     dead: DeadLetter | None = None
     ends_pair: bool = False
     disables_endpoint: bool = False
-    tell: Callable[[Transaction, Record], None] | None = None
+    tell: Callable[[Transaction, Sequence[Record]], None] | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):

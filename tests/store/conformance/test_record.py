@@ -149,22 +149,25 @@ def test_a_record_may_disable_its_endpoint(tell):
     tell(story)
 
 
-def test_a_record_tells_before_it_ends_or_disables_anything(tell):
+def test_records_tell_together_what_was_written_before_they_end_or_disable_anything(tell):
     async def story(shelf: Shelf) -> None:
         delivery = await shelf.delivery()
         await shelf.record(shelf.death(delivery))
         seen = []
 
-        def look(tx, record):
-            attempts = "SELECT COUNT(*) FROM attempt WHERE id = ?"
-            seen.append((tx.row(attempts, (record.attempt.id,)), tx.row("SELECT COUNT(*) FROM dead_letter")))
+        def look(tx, records):
+            known = sum(tx.rows("SELECT 1 FROM attempt WHERE id = ?", (r.attempt.id,)) == [(1,)] for r in records)
+            seen.append((len(records), known, tx.row("SELECT COUNT(*) FROM dead_letter")))
 
         won = shelf.success(await manual(shelf, delivery))
-        assert await shelf.record(Record(won.delivery, won.attempt, ends_pair=True, tell=look)) is None
-        assert seen == [((1,), (1,))]
-        assert await shelf.count("dead_letter") == 0
         lost = shelf.death(await shelf.delivery("ep_2"))
-        assert await shelf.record(Record(lost.delivery, lost.attempt, dead=lost.dead, tell=look)) is None
-        assert seen[1] == ((1,), (1,))
+        records = (
+            Record(won.delivery, won.attempt, ends_pair=True, tell=look),
+            shelf.success(await shelf.delivery("ep_3")),
+            Record(lost.delivery, lost.attempt, dead=lost.dead, tell=look),
+        )
+        assert await shelf.record(*records) is None
+        assert seen == [(2, 2, (2,))]
+        assert await shelf.rows("SELECT endpoint_id FROM dead_letter") == [("ep_2",)]
 
     tell(story)

@@ -197,8 +197,9 @@ def test_what_follows_is_called_once_though_another_part_of_the_batch_was_at_fau
         called: list[str] = []
         first, bad = await shelf.delivery(), await shelf.delivery()
 
-        def heard(tx, record):
-            tx.then(lambda: called.append(record.delivery.message_id))
+        def heard(tx, records):
+            for record in records:
+                tx.then(lambda record=record: called.append(record.delivery.message_id))
 
         good = shelf.success(first)
         records = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,7 +15,8 @@ from ringback.model.operational import MANAGEMENT_ORG
 from ringback.policy.operational import hears
 from ringback.store.base import Transaction
 from ringback.store.operations import applications
-from ringback.store.operations.deliveries import next_sequence
+from ringback.store.operations.deliveries import last_sequence
+from ringback.store.operations.walks import one_of
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -117,36 +119,41 @@ def has_legacy(tx: Transaction) -> bool:
     return tx.row("SELECT 1 FROM application WHERE org_id = ? AND deleted_at IS NULL LIMIT 1", (MANAGEMENT_ORG,)) is not None
 
 
-def add_message(tx: Transaction, message: Message, endpoint_ids: Sequence[str]) -> None:
-    """Store a message with a delivery to each of these endpoints of its application, due at once."""
-    tx.run(
+def add_messages(tx: Transaction, messages: Sequence[tuple[Message, Hearing]]) -> None:
+    """Store messages, each with a delivery to the endpoints that hear it, due at once."""
+    tx.run_many(
         "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, payload) "
         "VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
-        (
-            message.id,
-            message.app_id,
-            message.event_type,
-            message.created_at,
-            message.expires_at,
-            message.content_type,
-            len(endpoint_ids),
-            message.payload,
-        ),
+        [(m.id, m.app_id, m.event_type, m.created_at, m.expires_at, m.content_type, m.matched, m.payload) for m, _ in messages],
     )
+    wanted = Counter(endpoint_id for _, hearing in messages for endpoint_id in hearing.endpoint_ids)
+    following = {endpoint_id: last_sequence(tx, endpoint_id, count) - count + 1 for endpoint_id, count in wanted.items()}
+    rows = []
+    for message, hearing in messages:
+        for endpoint_id in hearing.endpoint_ids:
+            rows.append((endpoint_id, message.created_at, message.id, message.app_id, following[endpoint_id]))
+            following[endpoint_id] += 1
     tx.run_many(
         "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
         "VALUES (?, ?, ?, 0, ?, ?, 0, 'waiting')",
-        [(endpoint_id, message.created_at, message.id, message.app_id, next_sequence(tx, endpoint_id)) for endpoint_id in endpoint_ids],
+        rows,
     )
 
 
 # -- what has happened to a delivery
 
 
-def event_id(tx: Transaction, app_id: str, message_id: str) -> str | None:
-    """The eventId of a message."""
-    row = tx.row("SELECT event_id FROM message WHERE app_id = ? AND id = ?", (app_id, message_id))
-    return None if row is None else row[0]
+def event_ids(tx: Transaction, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The eventIds of messages (application, message) that have one, by the message."""
+    found: dict[str, str] = {}
+    for app_id in {app_id for app_id, _ in pairs}:
+        message_ids = [message_id for owner_id, message_id in pairs if owner_id == app_id]
+        rows = tx.rows(
+            f"SELECT id, event_id FROM message WHERE app_id = ? AND id IN {one_of(message_ids)} AND event_id IS NOT NULL",
+            (app_id, *message_ids),
+        )
+        found.update((row[0], row[1]) for row in rows)
+    return found
 
 
 def scheduled_failures(tx: Transaction, endpoint_id: str, message_id: str, number: int) -> int:

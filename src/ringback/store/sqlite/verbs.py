@@ -178,13 +178,22 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
                 _DEAD,
                 (d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, d.attempts, d.sequence, d.died_at),
             )
-        if r.tell is not None:
-            r.tell(tx, r)
+    _tell(tx, [r for r in records if r.tell is not None])
+    for r in records:
         if r.ends_pair:
             for statement in _PAIR_ENDS:
                 tx.execute(statement, (r.delivery.endpoint_id, r.delivery.message_id))
         if r.disables_endpoint:
             tx.execute(_DISABLE, (r.attempt.started_at, r.delivery.endpoint_id))
+
+
+def _tell(tx: SqliteTransaction, records: Sequence[Record]) -> None:
+    """Have those who asked for it look at what was written."""
+    groups: dict[Any, list[Record]] = {}
+    for r in records:
+        groups.setdefault(r.tell, []).append(r)
+    for tell, group in groups.items():
+        tell(tx, group)
 
 
 def _delivery_key(d: Delivery) -> tuple[Any, ...]:
