@@ -23,20 +23,6 @@ TASK_FINISHED: Final = "background_task.finished"
 # What an event is called where the endpoint belongs to an ingest source; what is not here is told of no such endpoint.
 INGEST: Final = {name: f"ingest.{name}" for name in (ENDPOINT_DISABLED, ATTEMPT_FAILING, ATTEMPT_EXHAUSTED, ATTEMPT_RECOVERED)}
 
-EVENTS: Final = (
-    ENDPOINT_CREATED,
-    ENDPOINT_UPDATED,
-    ENDPOINT_DELETED,
-    ENDPOINT_ENABLED,
-    ENDPOINT_DISABLED,
-    ATTEMPT_FAILING,
-    ATTEMPT_EXHAUSTED,
-    ATTEMPT_RECOVERED,
-    ATTEMPT_LOG,
-    TASK_FINISHED,
-    *INGEST.values(),
-)
-
 # In this organisation an application whose uid is the id of an organisation hears what happens there: so the reference server does it.
 MANAGEMENT_ORG: Final = "org_00000000000SvixManagement00"
 
@@ -144,3 +130,43 @@ class Event(msgspec.Struct, frozen=True):
 
     type: str
     data: Any
+
+
+class Described(msgspec.Struct, frozen=True):
+    """One event for the documents: its name, what its data are, when it is told."""
+
+    name: str
+    data: type[msgspec.Struct]
+    told: str
+
+
+CATALOGUE: Final = (
+    Described(ENDPOINT_CREATED, EndpointNews, "An endpoint was made."),
+    Described(
+        ENDPOINT_UPDATED, EndpointNews, "An endpoint, its headers or its secret were changed; also by a request that left all as it was."
+    ),
+    Described(ENDPOINT_DELETED, EndpointNews, "An endpoint was deleted by itself, not with its application."),
+    Described(ENDPOINT_ENABLED, EndpointNews, "An endpoint that was disabled was enabled; after its `endpoint.updated`."),
+    Described(
+        ENDPOINT_DISABLED, EndpointDisabled, "An endpoint was disabled: by hand, after its `endpoint.updated`, or because of its answers."
+    ),
+    Described(
+        ATTEMPT_FAILING,
+        AttemptNews,
+        "The fourth scheduled attempt of a delivery has failed, and another will follow. Once for each delivery.",
+    ),
+    Described(ATTEMPT_EXHAUSTED, AttemptNews, "The last scheduled attempt of a delivery has failed: it is a dead letter."),
+    Described(ATTEMPT_RECOVERED, AttemptNews, "A delivery that failed four times or more has succeeded, by schedule or by hand."),
+    Described(
+        ATTEMPT_LOG,
+        AttemptLogged,
+        "Attempts were made, of whatever outcome. Only for who names this event; `data` is a list, collected over a second.",
+    ),
+    Described(TASK_FINISHED, TaskFinished, "A background task has ended: it is done, it has failed, or it was cancelled."),
+    Described(INGEST[ENDPOINT_DISABLED], IngestEndpointDisabled, "As `endpoint.disabled`, of an endpoint of an ingest source."),
+    Described(INGEST[ATTEMPT_FAILING], IngestAttemptNews, "As `message.attempt.failing`, of an endpoint of an ingest source."),
+    Described(INGEST[ATTEMPT_EXHAUSTED], IngestAttemptNews, "As `message.attempt.exhausted`, of an endpoint of an ingest source."),
+    Described(INGEST[ATTEMPT_RECOVERED], IngestAttemptNews, "As `message.attempt.recovered`, of an endpoint of an ingest source."),
+)
+# All names, in the order of the catalogue.
+EVENTS: Final = tuple(described.name for described in CATALOGUE)
