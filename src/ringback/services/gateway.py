@@ -14,9 +14,9 @@ from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import Validate, compile_schema
 from ringback.policy.sources_arrival import Bucket
+from ringback.policy.sources_events import EventReader
 from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
-from ringback.signing.provider import Provider
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import deduplication, quarantine, sources
@@ -63,15 +63,17 @@ class Ready:
         "bucket",
         "counts",
         "dropped",
-        "fallback",
+        "events",
         "gap_us",
         "handshakes",
+        "kind",
         "knowledge",
         "last_at",
+        "needs_url",
         "old_secret_at",
         "plain",
         "refused",
-        "row",
+        "rotating",
         "source",
         "stale",
         "told_at",
@@ -80,11 +82,12 @@ class Ready:
         "valid_until",
         "validate",
         "verifier",
+        "window_us",
     )  # fmt: skip
 
     def __init__(self, source: Source, now_us: int, activity: Activity = _NO_ACTIVITY) -> None:
         self.source = source
-        self.row: Provider | None = rules_of.provider_of(source.type)
+        self.events = EventReader(rules_of.provider_of(source.type), source.rules, f"{source.type}.webhook")
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source.verification, now_us)
@@ -93,8 +96,13 @@ class Ready:
         # Nothing has to be looked at before the body is read.
         self.plain = "POST" in source.rules.methods and not (source.rules.rate or source.rules.allowed_ips or source.rules.required_headers)
         self.dropped = rules_of.dropped_headers(source)
+        self.needs_url = rules_of.needs_url(source)
         self.validate: Validate | None = None if source.rules.schema is None else compile_schema(source.rules.schema)
-        self.fallback = f"{source.type}.webhook"
+        # Does any of its secrets end? Else no old one can match.
+        self.rotating = any(secret.expires_at is not None for secret in source.verification.secrets)
+        # The content type that came last, as it came and as it is stored: most requests of a source have the same.
+        self.kind = (b"", "application/octet-stream")
+        self.window_us = source.rules.deduplication.window_s * SECOND_US
         self.valid_until = rules_of.next_end(source, now_us)
         self.stale = False
         self.unsure = False
@@ -117,6 +125,8 @@ class Ready:
 
     def matched(self, key_index: int, now_us: int) -> bool:
         """Secret number `key_index` of the active ones signed: is it an old one?"""
+        if not self.rotating:
+            return False
         secrets = rules_of.active(self.source.verification.secrets, now_us)
         if key_index >= len(secrets) or secrets[key_index].expires_at is None:
             return False
@@ -145,12 +155,18 @@ class SourceDirectory:
 
     def known(self, path: bytes) -> Ready | None:
         """The source that is called at a path, if it is remembered. Never blocks."""
-        found = self._by_path.get(hashlib.sha256(path).digest())
-        if found is None:
-            return None
+        found = self.remembered(path)
+        return found[0] if found is not None and self.holds(found) else None
+
+    def remembered(self, path: bytes) -> tuple[Ready, int] | None:
+        """What was found at a path the last time, and until when the path is good: to be used only while it `holds`."""
+        return self._by_path.get(hashlib.sha256(path).digest())
+
+    def holds(self, found: tuple[Ready, int]) -> bool:
+        """Is it still so?"""
         ready, until = found
         now_us = self._clock.now_us()
-        return None if ready.stale or ready.unsure or until <= now_us or ready.valid_until <= now_us else ready
+        return not ready.stale and not ready.unsure and until > now_us and ready.valid_until > now_us
 
     async def find(self, path: bytes) -> Ready | None:
         """The source that is called at a path; None when there is none, or it is off. Raises StoreFailure."""

@@ -17,7 +17,7 @@ from ringback.ids import IdMaker
 from ringback.model.messages import Message, Origin
 from ringback.services.directory import Entry
 from ringback.services.ports import Handoff
-from ringback.store.base import Acceptance, IdempotencyMark, Store, Target, Transaction
+from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target
 from ringback.telemetry.prometheus import Metrics
 
 
@@ -35,10 +35,6 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     raw: bool = False
     origin: Origin | None = None
     headers: bytes | None = None
-
-
-# Has the last word before a message is written; see `store.base.Acceptance.admit`.
-Admit = Callable[[Transaction, Acceptance], str | None]
 
 
 class Answering(Protocol):
@@ -86,7 +82,9 @@ class Intake:
         """Messages that wait for their commit."""
         return self._pending
 
-    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering, admit: Admit | None = None) -> None:
+    def accept(
+        self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering, event: EventClaim | None = None
+    ) -> None:
         """Store a message for all endpoints that want it. Raises Unavailable when the server is shutting down."""
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
@@ -116,7 +114,7 @@ class Intake:
         else:
             targets = [Target(endpoint_id, False) for endpoint_id in matched]
         self._pending += 1
-        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, admit, answers=answers))
+        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, event, answers=answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1

@@ -8,14 +8,14 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ringback.clock import SECOND_US, Clock
+from ringback.clock import Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
 from ringback.model.messages import Message
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
-from ringback.services.intake import Admit, Answering, Answers, Intake
+from ringback.services.intake import Answering, Answers, Intake
 from ringback.services.judging import Asked, Decision, Ignored, NewEvent, Refusal, Taken, judge, released
 from ringback.services.processing import Outcomes
 from ringback.services.quarantine import Quarantine
@@ -24,8 +24,6 @@ from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.store.base import Acceptance, Transaction
-from ringback.store.operations import deduplication
 from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT
 from ringback.telemetry.log import log
 
@@ -169,7 +167,7 @@ class Receiver:
         """Keep a request that was not believed, unless there are too many of them, and answer it."""
         ready.counts[2] += 1
         if refusal.kept and ready.refused.take(self._clock.monotonic_s()) == 0.0:
-            captured = CapturedRequest(request.method.decode("latin-1"), request.url, remote, request.headers.fields, request.body)
+            captured = CapturedRequest(request.method.decode("latin-1"), request.url, remote, tuple(request.headers.fields), request.body)
             try:
                 await self._quarantine.keep(ready.source.id, refusal.reason, refusal.detail, captured)
             except StoreFailure:
@@ -251,7 +249,7 @@ class Receiver:
 
     def begin(self, ready: Ready, entry: Entry, event: NewEvent, answers: Answering) -> None:
         """Have one event stored; `answers` must tell `new` or `again`. Raises Unavailable."""
-        self._intake.accept(entry, event.new, None, answers, _admission(ready, event))
+        self._intake.accept(entry, event.new, None, answers, event.claim)
 
     def new(self, ready: Ready, message: Message) -> None:
         """An event is durable."""
@@ -265,38 +263,19 @@ class Receiver:
         if ready.source.rules.deduplication.on_failed == "requeue":
             self._requeue(entry, message_id)
 
-    def decided(self, ready: Ready, request: InboundRequest) -> Taken | None:
-        """What can be said at once, without waiting for anything: events to be stored; None where `receive` must look."""
+    def decided(self, ready: Ready, request: InboundRequest) -> NewEvent | None:
+        """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""
+        if ready.source.rules.processed_by is not None:
+            return None
         try:
             decision = judge(ready, request, self._clock.now_us(), self._keys)
         except KeyUnavailable:
             return None
-        return decision if isinstance(decision, Taken) and ready.source.rules.processed_by is None else None
+        return decision.events[0] if type(decision) is Taken and len(decision.events) == 1 else None
 
     def entry(self, ready: Ready) -> Entry | None:
         """The application behind a source, if it is remembered."""
         return self._directory.known_by_id(ready.source.app_id)
-
-
-def _admission(ready: Ready, event: NewEvent) -> Admit | None:
-    """Claims the event for its message, in the transaction that keeps both."""
-    key = event.key
-    if key is None:
-        return None
-    source_id, window_us = ready.source.id, ready.source.rules.deduplication.window_s * SECOND_US
-
-    def admit(tx: Transaction, acceptance: Acceptance) -> str | None:
-        message = acceptance.message
-        now_us = message.created_at
-        claimed = deduplication.claim(tx, source_id, key, event.body, message.id, now_us + window_us, now_us)
-        if claimed.first is not None:
-            return claimed.first
-        if claimed.conflict and message.origin is not None and CONFLICT not in message.origin.flags:
-            origin = msgspec.structs.replace(message.origin, flags=(*message.origin.flags, CONFLICT))
-            acceptance.message = msgspec.structs.replace(message, origin=origin)
-        return None
-
-    return admit
 
 
 class Pending:
@@ -334,7 +313,7 @@ def unavailable(error: RingbackError) -> Reply:
 
 
 def canned(ready: Ready) -> Reply:
-    """What the source answers to what it takes."""
+    """What the source answers to what it takes; `OK` itself unless the source says otherwise."""
     answer = ready.source.rules.answer
     if answer is None:
         return OK

@@ -35,6 +35,10 @@ class Transaction(Protocol):
         """Execute a statement; how many rows it changed."""
         ...
 
+    def rows_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
+        """All rows that a statement gives, executed once for each sequence of parameters."""
+        ...
+
     def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute a statement once for each sequence of parameters."""
         ...
@@ -51,6 +55,18 @@ class IdempotencyMark(msgspec.Struct, frozen=True, gc=False):
     expires_at: int
 
 
+class EventClaim(msgspec.Struct, frozen=True, gc=False):
+    """What a provider calls the event of a message, so that it is kept once.
+
+    `key` is of `store.operations.deduplication.key_of`, `body` the digest of the bytes; the claim is forgotten after `window_us`.
+    """
+
+    source_id: str
+    key: bytes
+    body: bytes
+    window_us: int
+
+
 class Target(msgspec.Struct, frozen=True, gc=False):
     """An endpoint that a message was matched to; `claim` when the dispatcher takes the delivery at once, in memory."""
 
@@ -63,10 +79,10 @@ class Acceptance(msgspec.Struct, gc=False):
 
     The store makes a delivery for each target, with its sequence number; those with `claim` count as leased and are found in `claimed` once
     the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the
-    cause, or `repeated` with the id of the message that the same idempotency key made before, or that `admit` named.
+    cause, or `repeated` with the id of the message that the same idempotency key made before, or that the same `event` came as.
 
-    `admit` runs in the transaction before the message is written: it answers the id of the message that this one repeats, or None; it may
-    replace `message` by one that says more. It may run twice for one acceptance, the first time undone.
+    A message has a `mark`, or an `event`, or neither. When another body came under the name of its event, `message` is replaced by one
+    whose origin says so.
     """
 
     message: Message
@@ -75,7 +91,7 @@ class Acceptance(msgspec.Struct, gc=False):
     refused: Callable[[Acceptance, Exception], None]
     repeated: Callable[[Acceptance, str], None]
     mark: IdempotencyMark | None = None
-    admit: Callable[[Transaction, Acceptance], str | None] | None = None
+    event: EventClaim | None = None
     claimed: list[Delivery] = msgspec.field(default_factory=list)
 
 

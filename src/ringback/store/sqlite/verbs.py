@@ -12,6 +12,7 @@ from ringback.errors import Conflict
 from ringback.model.deliveries import AttemptStatus, Claim, Delivery, Trigger
 from ringback.model.messages import Message
 from ringback.store.base import Acceptance, Bounds, Claims, Record
+from ringback.store.operations import deduplication
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction
 from ringback.store.sqlite.marks import Marks
@@ -76,8 +77,12 @@ def accept(
     asked = [(a.mark.key, a.message.created_at) for a in acceptances if a.mark is not None]
     # The messages of the keys, and those of this batch as they come.
     keys = marks.find(tx, asked) if asked else {}
+    claimed = [a for a in acceptances if a.event is not None]
+    came = deduplication.claim(tx, claimed) if claimed else {}
     for acceptance in acceptances:
-        if acceptance.mark is None and acceptance.message.event_id is None and acceptance.admit is None:
+        if acceptance.message.id in came:
+            others.append((acceptance, came[acceptance.message.id]))
+        elif acceptance.mark is None and acceptance.message.event_id is None:
             fresh.append(acceptance)
         else:
             verdict = _claim_names(tx, keys, acceptance)
@@ -102,10 +107,6 @@ def accept(
 
 def _claim_names(tx: SqliteTransaction, keys: dict[bytes, str], acceptance: Acceptance) -> str | Exception | None:
     """Look for the idempotency key, and claim the event id. None, or why the message must not be written."""
-    if acceptance.admit is not None:
-        repeated = acceptance.admit(tx, acceptance)
-        if repeated is not None:
-            return repeated
     message, mark = acceptance.message, acceptance.mark
     if mark is not None:
         known = keys.get(mark.key)
