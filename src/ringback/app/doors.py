@@ -33,7 +33,7 @@ from ringback.policy.addresses import AddressPolicy
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
 from ringback.services.dead_letters import DeadLetters
-from ringback.services.endpoints import Endpoints, Told, UnknownOf
+from ringback.services.endpoints import Endpoints, Told
 from ringback.services.event_types import EventTypes
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
@@ -46,7 +46,6 @@ from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
-from ringback.store.operations import event_types
 from ringback.telemetry.prometheus import Exposition
 
 # A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
@@ -112,7 +111,7 @@ class Doors:
             event_types=EventTypes(store, clock),
         )
 
-    def _endpoints(self, told: Told, unknown_of: UnknownOf = event_types.unknown_of) -> Endpoints:
+    def _endpoints(self, told: Told, *, checks_types: bool = True) -> Endpoints:
         parts, settings = self._parts, self._parts.settings
         return Endpoints(
             parts.store,
@@ -124,13 +123,13 @@ class Doors:
             secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
             https_only=settings.endpoint_https_only,
             told=told,
-            unknown_of=unknown_of,
+            checks_types=checks_types,
         )
 
     def _operational(self) -> list[Operation]:
         parts = self._parts
         # What they want to hear was checked with the request: it is no event type of the organisation.
-        endpoints = self._endpoints(parts.operational.listener_changed, lambda tx, org_id, names: [])
+        endpoints = self._endpoints(parts.operational.listener_changed, checks_types=False)
         return operational_webhooks_api.routes(OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational), endpoints)
 
     def _operations(self, operator_token: str) -> list[Operation]:

@@ -116,8 +116,6 @@ class EndpointHeadersPatchIn(msgspec.Struct, frozen=True, kw_only=True, rename="
 
 # Hears of each change in its transaction: what an endpoint was (None: it is new) and what it is now (None: it was deleted).
 Told = Callable[[Transaction, Endpoint | None, Endpoint | None], None]
-# Those of some names that no event type of an organisation has.
-UnknownOf = Callable[[Transaction, str, Sequence[str]], list[str]]
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -139,8 +137,8 @@ def find(tx: Transaction, vault: Sealer, who: Principal, app_ref: str, ref: str)
 class Endpoints:
     """The endpoints of every application; each verb sees those of its caller alone.
 
-    `draw(n)` gives n random bytes; `https_only` refuses other URLs; `told` hears of each change, `unknown_of` tells names that are no
-    event types.
+    `draw(n)` gives n random bytes; `https_only` refuses other URLs; `told` hears of each change; without `checks_types`
+    the caller has seen to it that event types are what they should be.
     """
 
     def __init__(
@@ -155,7 +153,7 @@ class Endpoints:
         secret_kind: SecretKind = "hmac256",
         https_only: bool = False,
         told: Told = lambda tx, former, now: None,
-        unknown_of: UnknownOf = event_types.unknown_of,
+        checks_types: bool = True,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -166,7 +164,7 @@ class Endpoints:
         self._secret_kind: SecretKind = secret_kind
         self._https_only = https_only
         self._told = told
-        self._unknown_of = unknown_of
+        self._checks_types = checks_types
 
     async def create(
         self, who: Principal, app_ref: str, wanted: EndpointIn, *, also: Callable[[Transaction, Created], None] | None = None
@@ -341,8 +339,8 @@ class Endpoints:
             raise Conflict(f"An endpoint with the uid {uid!r} exists already; choose another uid, or update that one")
 
     def _check_event_types(self, tx: Transaction, org_id: str, names: Sequence[str]) -> None:
-        unknown = self._unknown_of(tx, org_id, names)
-        if unknown:
+        unknown = event_types.unknown_of(tx, org_id, names)
+        if unknown and self._checks_types:
             message = f"no live event type is named {', '.join(map(repr, unknown))}; create it first, or leave it out"
             raise InvalidField(FieldProblem(("body", "eventTypes"), message))
 
