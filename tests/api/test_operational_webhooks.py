@@ -9,6 +9,7 @@ import pytest
 
 from ringback.api import messages as messages_api
 from ringback.api import operational_webhooks as operational_api
+from ringback.api import tasks as tasks_api
 from ringback.api.app import Settings, build
 from ringback.clock import SystemClock
 from ringback.ids import IdMaker
@@ -18,8 +19,10 @@ from ringback.services.endpoints import Endpoints
 from ringback.services.messages import Messages
 from ringback.services.operational import Operational
 from ringback.services.operational_endpoints import OperationalEndpoints
+from ringback.services.tasks import Tasks
 from ringback.services.tokens import DEFAULT_ORG_ID, Principal
 from ringback.telemetry.prometheus import Metrics
+from tests.api.history import Wakes
 
 URL = "https://ops.example/in"
 HMAC = "whsec_" + base64.b64encode(b"k" * 24).decode()
@@ -41,7 +44,12 @@ class Platform:
         own = Endpoints(*parts, told=self.news.listener_changed, checks_types=False)
         self.owner = OperationalEndpoints(api.store, clock, make_id, self.news)
         ordinary = Endpoints(*parts, told=self.news.endpoint_changed)
-        more = [*operational_api.routes(self.owner, own), *messages_api.routes(Messages(api.store, clock))]
+        self.tasks = Tasks(api.store, clock, make_id, Wakes(), self.news.task_ended)
+        more = [
+            *operational_api.routes(self.owner, own),
+            *messages_api.routes(Messages(api.store, clock)),
+            *tasks_api.routes(self.tasks),
+        ]
         services = type(api.services)(
             **{name: getattr(api.services, name) for name in api.services.__struct_fields__} | {"endpoints": ordinary}
         )
@@ -371,3 +379,23 @@ def test_the_place_of_an_event_in_the_sequence_of_its_endpoint_is_that_of_its_ca
             )
         )
         assert [(sequence, json.loads(payload)["data"]["endpointUid"]) for sequence, payload in rows] == [(1, "e0"), (2, "e1"), (3, "e2")]
+
+
+def test_a_task_that_is_cancelled_or_given_up_is_told_as_failed_and_once(api: Any, platform: Platform) -> None:
+    api.made(AT, {"url": URL, "eventTypes": ["background_task.finished"]})
+    api.made("/app", {"name": "Shop", "uid": "shop"})
+    purge = api.post("/app/shop/msg/expunge-all-contents").json()["id"]
+    usage = api.call("PUT", "/stats/usage/event-types").json()["id"]
+    assert platform.told() == []
+    for _ in range(2):
+        assert api.post(f"/background-task/{purge}/cancel").status_code == 200
+        api.run(platform.tasks.give_up(usage, "a defect"))
+    assert [event["data"] for event in platform.told()] == [
+        {
+            "taskId": purge,
+            "task": "application.purge_content",
+            "status": "failed",
+            "data": {"messagesPurged": 0, "messages_purged": 0, "error": "cancelled"},
+        },
+        {"taskId": usage, "task": "event-type.aggregate", "status": "failed", "data": {"error": "a defect", "event_types": []}},
+    ]

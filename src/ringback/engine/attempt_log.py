@@ -7,11 +7,15 @@ from typing import Final
 
 from ringback.errors import Unavailable
 from ringback.services.attempt_log import AttemptLog
+from ringback.telemetry.events import TASK_FAILED
+from ringback.telemetry.log import log
 
 # Seconds between two rounds: what happened in them becomes one event. An attempt is told that much later at the most.
 EVERY_S: Final = 1.0
 # Seconds between two rounds while there is more to tell: a round holds the loop for some 2 ms.
 _PAUSE_S: Final = 0.01
+# Seconds of rest after a defect of ours.
+_REST_S: Final = 60.0
 
 
 class LogRunner:
@@ -34,6 +38,11 @@ class LogRunner:
             except Unavailable:
                 # The store has told the log what ails it; nothing of the round was told.
                 await asyncio.sleep(EVERY_S)
+                continue
+            except Exception as error:
+                # A defect of ours must neither end this for good nor be met again and again.
+                log(TASK_FAILED, failure=error, task="attempt log", error=str(error))
+                await asyncio.sleep(_REST_S)
                 continue
             if progress.followed:
                 await asyncio.sleep(_PAUSE_S if progress.more else EVERY_S)
