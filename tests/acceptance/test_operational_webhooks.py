@@ -21,6 +21,7 @@ from svix.models import (
     EndpointIn,
     EndpointPatch,
     EndpointSecretRotateIn,
+    EndpointTransformationIn,
     EndpointUpsertIn,
     EventTypeIn,
     IngestEndpointIn,
@@ -103,13 +104,14 @@ def test_what_is_done_to_an_endpoint_is_told_in_order(shop: Shop) -> None:
     endpoint.set_headers(*refs, EndpointHeadersIn(headers={"X-Till": "1"}))
     endpoint.patch_headers(*refs, EndpointHeadersPatchIn(headers={"X-Till": "2"}))
     endpoint.rotate_secret(*refs, EndpointSecretRotateIn())
+    endpoint.transformation_partial_update(*refs, EndpointTransformationIn(code="export function handler(w) { return w }"))
     endpoint.patch(*refs, EndpointPatch(disabled=True))
     endpoint.patch(*refs, EndpointPatch(disabled=False))
     endpoint.delete(*refs)
     shop.news.told("endpoint.deleted")
     assert shop.news.types() == [
         "endpoint.created",
-        *["endpoint.updated"] * 5,
+        *["endpoint.updated"] * 6,
         "endpoint.updated",
         "endpoint.disabled",
         "endpoint.updated",

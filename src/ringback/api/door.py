@@ -27,6 +27,7 @@ from ringback.errors import RingbackError, Unavailable
 from ringback.model.applications import TokenKind
 from ringback.model.messages import Message
 from ringback.services.idempotency import Idempotency, StoredAnswer, digest
+from ringback.services.intake import NewMessage
 from ringback.services.tokens import Principal, Tokens
 
 # All of a request's head: twice what nginx and Apache allow by default (8 KiB a line, 32 KiB in all), for long tokens and query strings.
@@ -163,20 +164,20 @@ class HotCycle:
             body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
             new, _ = new_message(body, publisher.clock.now_us())
             entry = publisher.directory.known(self.principal.org_id, self.route.app_ref)
-            if entry is None:
-                self.door.loop.create_task(self._find_and_publish(body))
+            if entry is None or publisher.is_watched(self.principal.org_id, new):
+                self.door.loop.create_task(self._publish_later(new))
                 return
             publisher.intake.accept(entry, new, publisher.mark(self.key), self)
         except RingbackError as error:
             self.refused(error)
 
-    async def _find_and_publish(self, body: bytes) -> None:
-        # The application was changed between the head and the body of this request.
-        publisher = self.door.way.publisher
+    async def _publish_later(self, new: NewMessage) -> None:
+        # The application was changed between the head and the body of this request, or the payload must be compared with its schema.
+        publisher, org_id = self.door.way.publisher, self.principal.org_id
         try:
-            new, _ = new_message(body, publisher.clock.now_us())
-            entry = await publisher.directory.find(self.principal.org_id, self.route.app_ref)
-            publisher.intake.accept(entry, new, publisher.mark(self.key), self)
+            refusal = await publisher.refusal(org_id, new) if publisher.is_watched(org_id, new) else None
+            entry = await publisher.directory.find(org_id, self.route.app_ref)
+            publisher.intake.accept(entry, new, publisher.mark(self.key), self, refusal=refusal)
         except RingbackError as error:
             self.refused(error)
 
@@ -420,7 +421,7 @@ class HotDoor(HttpToolsProtocol):
         elif self._in_head or self.cycle.response_complete:
             self.deadline = self.loop.time() + IDLE_TIMEOUT_S
         # Not before the last pipelined request is begun, or a client that never reads would queue up requests without end.
-        if not self.pipeline:
+        if self.flow.read_paused and not self.pipeline:
             self.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:

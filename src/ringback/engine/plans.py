@@ -7,13 +7,14 @@ from functools import partial
 from typing import Final
 
 from ringback.delivery.seal import HeaderStyle, make_plan
-from ringback.engine.lanes import LanePlan, Tell
+from ringback.engine.lanes import LanePlan, Rates, Tell
 from ringback.policy.urls import split_url
 from ringback.policy.validation import is_sensitive
 from ringback.services.directory import Entry
 from ringback.signing.secret import parse_secret
 from ringback.signing.standard import Signer
 
+_UNLIMITED: Final = Rates(None, None)
 # Later than every secret's end.
 _NEVER_US: Final = 1 << 62
 
@@ -32,9 +33,16 @@ def planner(style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda or
         own = [name.lower() for name in endpoint.headers if is_sensitive(name)]
         plan = make_plan(url=endpoint.url, signer=signer, headers=endpoint.headers, style=style, sensitive=own)
         ends = [s.expires_at for s in endpoint.secrets if s.expires_at is not None and s.expires_at > now_us]
-        valid_until = min(ends, default=_NEVER_US)
-        tell = partial(teller, entry.application.org_id)
-        return LanePlan(plan, entry, _shown(endpoint.url), valid_until, frozenset(plan.sensitive), tell)
+        rates = Rates(endpoint.throttle_rate, entry.application.throttle_rate)
+        return LanePlan(
+            plan,
+            entry,
+            _shown(endpoint.url),
+            min(ends, default=_NEVER_US),
+            frozenset(plan.sensitive),
+            rates if rates != _UNLIMITED else None,
+            partial(teller, entry.application.org_id),
+        )
 
     return prepare
 

@@ -5,10 +5,11 @@ Times in them are text, as in every answer of the API.
 
 from __future__ import annotations
 
-import enum
 from typing import Any, Final
 
 import msgspec
+
+from ringback.model.endpoints import DisabledBy
 
 ENDPOINT_CREATED: Final = "endpoint.created"
 ENDPOINT_UPDATED: Final = "endpoint.updated"
@@ -25,13 +26,6 @@ INGEST: Final = {name: f"ingest.{name}" for name in (ENDPOINT_DISABLED, ATTEMPT_
 
 # In this organisation an application whose uid is the id of an organisation hears what happens there: so the reference server does it.
 MANAGEMENT_ORG: Final = "org_00000000000SvixManagement00"
-
-
-class DisabledBy(enum.StrEnum):
-    """Who disabled an endpoint: its owner, or the server because it fails."""
-
-    MANUAL = "manual"
-    AUTOMATIC = "automatic"
 
 
 class EndpointNews(msgspec.Struct, frozen=True, rename="camel"):

@@ -19,9 +19,9 @@ from ringback.ids import IdMaker
 from ringback.model import operational as model
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import AttemptStatus, Trigger
-from ringback.model.endpoints import Endpoint
+from ringback.model.endpoints import DisabledBy, Disabling, Endpoint
 from ringback.model.messages import Message
-from ringback.model.operational import INGEST, DisabledBy, Event, LastAttempt
+from ringback.model.operational import INGEST, Event, LastAttempt
 from ringback.model.tasks import Task, TaskKind
 from ringback.policy.operational import FAILING
 from ringback.services.ports import Handoff
@@ -166,11 +166,11 @@ class Operational:
             if event is not None:
                 _add_attempt(edition, about, event, record.attempt, event_ids.get(record.attempt.message_id))
             endpoint_id = record.attempt.endpoint_id
-            if record.disables_endpoint and endpoint_id not in disabled:
+            if record.disables is not None and endpoint_id not in disabled:
                 disabled.add(endpoint_id)
                 enabled = operational.enabled(tx, endpoint_id)
                 if enabled is not None:
-                    _add_disabled(edition, about, enabled, None, DisabledBy.AUTOMATIC)
+                    _add_disabled(edition, about, enabled, record.disables)
         self._publish(tx, edition)
 
     # -- tasks
@@ -223,13 +223,14 @@ def _changes(former: Endpoint | None, now: Endpoint | None) -> list[str]:
 
 def _add_endpoint(edition: Edition, about: Subject, event: str, endpoint: Endpoint) -> None:
     if event == model.ENDPOINT_DISABLED:
-        _add_disabled(edition, about, Named(endpoint.id, endpoint.uid), None, DisabledBy.MANUAL)
+        _add_disabled(edition, about, Named(endpoint.id, endpoint.uid), endpoint.disabling)
     elif about.source_id is None:
         edition.add(about.org_id, event, model.EndpointNews(about.app_id, about.app_uid, endpoint.id, endpoint.uid))
 
 
-def _add_disabled(edition: Edition, about: Subject, endpoint: Named, fail_since: int | None, by: DisabledBy) -> None:
-    since = None if fail_since is None else rfc3339(fail_since)
+def _add_disabled(edition: Edition, about: Subject, endpoint: Named, why: Disabling | None) -> None:
+    since = None if why is None or why.fail_since is None else rfc3339(why.fail_since)
+    by = DisabledBy.MANUAL if why is None else why.by
     data: Any
     if about.source_id is None:
         data = model.EndpointDisabled(about.app_id, about.app_uid, endpoint.id, endpoint.uid, since, by)
@@ -266,25 +267,23 @@ def _candidate(record: Record) -> str | None:
     """Which news an attempt may be, as far as it alone tells."""
     if record.attempt.status == AttemptStatus.SUCCESS:
         return model.ATTEMPT_RECOVERED
-    if record.attempt.trigger != Trigger.SCHEDULED:
-        return None
     if record.dead is not None:
+        # Also by hand, when the answer wanted an end of the schedule.
         return model.ATTEMPT_EXHAUSTED
-    return model.ATTEMPT_FAILING if record.attempt.number == FAILING else None
+    return model.ATTEMPT_FAILING if record.attempt.trigger == Trigger.SCHEDULED and record.attempt.number == FAILING else None
 
 
 def _is_true(tx: Transaction, event: str, record: Record) -> bool:
     """Is it news, by what else has become of the delivery?"""
-    pair = (record.attempt.endpoint_id, record.attempt.message_id)
-    died = operational.died(tx, *pair)
+    attempt = record.attempt
+    pair = (attempt.endpoint_id, attempt.message_id)
     if event == model.ATTEMPT_EXHAUSTED:
         # A delivery that was ended meanwhile has left no dead letter, or an older one.
-        return died is not None and record.dead is not None and died.at == record.dead.died_at
+        return record.dead is not None and operational.died_at(tx, *pair) == record.dead.died_at
     if event == model.ATTEMPT_FAILING:
         # Once, though its schedule should begin anew; and not of what has succeeded by hand meanwhile.
-        again = operational.scheduled_failures(tx, *pair, FAILING) > 1 or operational.successes(tx, *pair) > 0
+        again = operational.failures_with_retry(tx, *pair, FAILING) > 1 or operational.successes(tx, *pair) > 0
         return not again and operational.retry_remains(tx, *pair)
-    # Recovered: by the first success after it was told that the delivery fails, or would have been had anybody listened. Where that
-    # attempt was the last one, it was told as such alone.
-    failing = operational.scheduled_failures(tx, *pair, FAILING) > 0 and (died is None or died.attempts > FAILING)
-    return failing and operational.successes(tx, *pair) == 1
+    # Recovered: by the first success after it was told that the delivery fails, or would have been had anybody listened.
+    late = attempt.trigger == Trigger.SCHEDULED and attempt.number > FAILING
+    return (late or operational.failures_with_retry(tx, *pair, FAILING) > 0) and operational.successes(tx, *pair) == 1

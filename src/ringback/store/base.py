@@ -14,6 +14,7 @@ import msgspec
 
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import Claim, DeadLetter, Delivery
+from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 
 T = TypeVar("T")
@@ -75,11 +76,13 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acceptance(msgspec.Struct, gc=False):
-    """A message with the endpoints it was matched to, to be committed as one.
+    """A message with the endpoints it was matched to, to be committed as one. A message with `deliver_at` has none yet.
 
     The store makes a delivery for each target, with its sequence number; those with `claim` count as leased and are found in `claimed` once
     the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the
     cause, or `repeated` with the id of the message that the same idempotency key made before, or that the same `event` came as.
+
+    With a `refusal` nothing is kept, and that is the cause; but a request whose key made a message before hears of that one.
 
     A message has a `mark`, or an `event`, or neither. When another body came under the name of its event, `message` is replaced by one
     whose origin says so.
@@ -92,6 +95,7 @@ class Acceptance(msgspec.Struct, gc=False):
     repeated: Callable[[Acceptance, str], None]
     mark: IdempotencyMark | None = None
     event: EventClaim | None = None
+    refusal: Exception | None = None
     claimed: list[Delivery] = msgspec.field(default_factory=list)
 
 
@@ -99,9 +103,14 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What one attempt leaves behind: history, and what becomes of the delivery.
 
     `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
-    `ends_pair` also ends a schedule that runs beside this attempt (a manual success). A delivery that was ended while it was attempted
-    stays ended: of it only the attempt is kept. `tell` is called in the transaction, once for all records of the commit that have the same
-    one, when attempts and dead letters are written and nothing is ended or disabled yet; it may run twice, the first time undone.
+    `ends_pair` also ends a schedule that runs beside this attempt (a manual success); so does `dead` of an attempt made by hand, and it is
+    kept only when there was a schedule. A delivery that was ended while it was attempted stays ended: of it only the attempt is kept.
+
+    Of the endpoint: `disables` is why it is disabled by this; one that is disabled already stays as it is. `first_failure_at` is when the
+    first of its messages ran out of attempts, to be remembered; 0 = to be forgotten.
+
+    `tell` is called in the transaction, once for all records of the commit that have the same one, when attempts and dead letters are
+    written and nothing is ended by a success or disabled yet; it may run twice, the first time undone.
     """
 
     delivery: Delivery
@@ -109,7 +118,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     next_due_at: int | None = None
     dead: DeadLetter | None = None
     ends_pair: bool = False
-    disables_endpoint: bool = False
+    disables: Disabling | None = None
+    first_failure_at: int | None = None
     tell: Callable[[Transaction, Sequence[Record]], None] | None = None
 
 

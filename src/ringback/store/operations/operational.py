@@ -37,13 +37,6 @@ class Named(msgspec.Struct, frozen=True):
     uid: str | None
 
 
-class Death(msgspec.Struct, frozen=True):
-    """When a delivery has died (microseconds since 1970), and after how many attempts."""
-
-    at: int
-    attempts: int
-
-
 class Hearing(msgspec.Struct, frozen=True):
     """An application with those of its endpoints that hear an event."""
 
@@ -156,10 +149,11 @@ def event_ids(tx: Transaction, pairs: Sequence[tuple[str, str]]) -> dict[str, st
     return found
 
 
-def scheduled_failures(tx: Transaction, endpoint_id: str, message_id: str, number: int) -> int:
-    """How many scheduled attempts of this number failed: more than one when the schedule began anew."""
+def failures_with_retry(tx: Transaction, endpoint_id: str, message_id: str, number: int) -> int:
+    """How many scheduled attempts of this number failed with another one to follow: more than one when the schedule began anew."""
     row = tx.row(
-        "SELECT COUNT(*) FROM attempt WHERE endpoint_id = ? AND message_id = ? AND status = ? AND trigger = ? AND number = ?",
+        "SELECT COUNT(*) FROM attempt WHERE endpoint_id = ? AND message_id = ? AND status = ? AND trigger = ? AND number = ? "
+        "AND next_due_at IS NOT NULL",
         (endpoint_id, message_id, AttemptStatus.FAIL.value, Trigger.SCHEDULED.value, number),
     )
     return 0 if row is None else int(row[0])
@@ -183,10 +177,10 @@ def retry_remains(tx: Transaction, endpoint_id: str, message_id: str) -> bool:
     return row is not None
 
 
-def died(tx: Transaction, endpoint_id: str, message_id: str) -> Death | None:
-    """When and after how many attempts a delivery has died, if it is a dead letter."""
-    row = tx.row("SELECT died_at, attempts FROM dead_letter WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
-    return None if row is None else Death(row[0], row[1])
+def died_at(tx: Transaction, endpoint_id: str, message_id: str) -> int | None:
+    """When a delivery has died, if it is a dead letter; microseconds since 1970."""
+    row = tx.row("SELECT died_at FROM dead_letter WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
+    return None if row is None else int(row[0])
 
 
 def enabled(tx: Transaction, endpoint_id: str) -> Named | None:
