@@ -371,25 +371,28 @@ def test_an_organisation_without_operational_endpoints_stores_nothing(serve: Ser
 
 def test_the_sdk_manages_operational_endpoints(serve: Serve, receiver: Receiver) -> None:
     server = serve()
-    client = Svix(server.token, SvixOptions(server_url=server.url))
-    endpoints = client.operational_webhook.endpoint
-    assert endpoints.list().data == []
-    made = endpoints.create(OperationalWebhookEndpointIn(url="https://ops.example/in", uid="ops", event_types=["endpoint.disabled"]))
-    assert endpoints.get("ops") == made
-    assert [found.id for found in endpoints.list().data] == [made.id]
-    replaced = endpoints.upsert("ops", OperationalWebhookEndpointUpsertIn(url="https://ops.example/other"))
+    svix = Svix(server.token, SvixOptions(server_url=server.url))
+    assert svix.operational_webhook.endpoint.list().data == []
+    made = svix.operational_webhook.endpoint.create(
+        OperationalWebhookEndpointIn(url="https://ops.example/in", uid="ops", event_types=["endpoint.disabled"])
+    )
+    assert svix.operational_webhook.endpoint.get("ops") == made
+    assert [found.id for found in svix.operational_webhook.endpoint.list().data] == [made.id]
+    replaced = svix.operational_webhook.endpoint.upsert("ops", OperationalWebhookEndpointUpsertIn(url="https://ops.example/other"))
     assert (replaced.id, replaced.uid, replaced.event_types, replaced.url) == (made.id, "ops", None, "https://ops.example/other")
-    other = endpoints.upsert("other", OperationalWebhookEndpointUpsertIn(url="https://ops.example/"))
-    assert (other.uid, endpoints.get("other").id) == ("other", other.id)
-    endpoints.set_headers("ops", OperationalWebhookEndpointHeadersIn(headers={"X-Ops": "1", "Authorization": "Basic b3Bz"}))
-    headers = endpoints.get_headers("ops")
+    other = svix.operational_webhook.endpoint.upsert("other", OperationalWebhookEndpointUpsertIn(url="https://ops.example/"))
+    assert (other.uid, svix.operational_webhook.endpoint.get("other").id) == ("other", other.id)
+    svix.operational_webhook.endpoint.set_headers(
+        "ops", OperationalWebhookEndpointHeadersIn(headers={"X-Ops": "1", "Authorization": "Basic b3Bz"})
+    )
+    headers = svix.operational_webhook.endpoint.get_headers("ops")
     assert (headers.headers, headers.sensitive) == ({"X-Ops": "1"}, ["Authorization"])
-    before = endpoints.get_secret("ops").key
-    endpoints.rotate_secret("ops", OperationalWebhookEndpointSecretIn())
-    assert endpoints.get_secret("ops").key != before
-    endpoints.delete("ops")
-    assert [found.id for found in endpoints.list().data] == [other.id]
-    assert client.application.list().data == []
+    before = svix.operational_webhook.endpoint.get_secret("ops").key
+    svix.operational_webhook.endpoint.rotate_secret("ops", OperationalWebhookEndpointSecretIn())
+    assert svix.operational_webhook.endpoint.get_secret("ops").key != before
+    svix.operational_webhook.endpoint.delete("ops")
+    assert [found.id for found in svix.operational_webhook.endpoint.list().data] == [other.id]
+    assert svix.application.list().data == []
 
 
 def test_the_reference_servers_way_works_too(serve: Serve, receiver: Receiver) -> None:
