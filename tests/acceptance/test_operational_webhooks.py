@@ -195,8 +195,47 @@ def test_an_endpoint_that_says_it_is_gone_is_disabled_and_that_is_told(shop: Sho
     shop.answers(lambda number: Answer(410))
     shop.send()
     (disabled,) = shop.news.told("endpoint.disabled")
-    assert disabled == shop.about | {"failSince": disabled["failSince"], "trigger": "automatic"}
+    assert disabled == shop.about | {"failSince": None, "trigger": "automatic"}
     assert shop.news.types() == ["endpoint.created", "message.attempt.exhausted", "endpoint.disabled"]
+
+
+def test_an_endpoint_that_has_failed_for_too_long_is_disabled_and_it_is_told_since_when(serve: Serve, receiver: Receiver) -> None:
+    settings = {"retry_schedule": "[]"}
+    shop = Shop(serve(settings=settings), receiver)
+    shop.answers(lambda number: FAILED)
+    shop.send()
+    shop.news.told("message.attempt.exhausted")
+    shop.server.stop()
+    with sqlite3.connect(shop.server.database) as connection:
+        # As if that had been six days ago; five are allowed.
+        connection.execute("UPDATE endpoint_failure SET first_failure_at = first_failure_at - ?", (6 * 86_400_000_000,))
+        ((since_us,),) = connection.execute("SELECT first_failure_at FROM endpoint_failure").fetchall()
+    serve(settings=settings, port=shop.server.port)
+    shop.send()
+    (told,) = shop.news.told("endpoint.disabled")
+    assert told == shop.about | {"failSince": told["failSince"], "trigger": "automatic"}
+    since = datetime.datetime.fromisoformat(told["failSince"]) - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    assert since == datetime.timedelta(microseconds=since_us)
+    assert shop.news.types() == ["endpoint.created", *["message.attempt.exhausted"] * 2, "endpoint.disabled"]
+
+
+def test_an_endpoint_that_asks_for_it_is_disabled_also_by_a_success(shop: Shop) -> None:
+    shop.answers(lambda number: Answer(200, headers=(("webhook-delivery", "disable"),)))
+    shop.send()
+    (disabled,) = shop.news.told("endpoint.disabled")
+    assert disabled == shop.about | {"failSince": None, "trigger": "automatic"}
+    assert shop.news.types() == ["endpoint.created", "endpoint.disabled"]
+
+
+def test_a_message_that_its_receiver_aborts_is_exhausted_by_schedule_and_by_hand(serve: Serve, receiver: Receiver) -> None:
+    shop = Shop(serve(settings={"retry_schedule": "1h"}), receiver)
+    abort = Answer(500, headers=(("webhook-delivery", "abort-message"),))
+    shop.answers(lambda number: FAILED if number == 2 else abort)
+    shop.attempted(shop.send("at-once"), 1)
+    by_hand = shop.send("by-hand")
+    shop.attempted(by_hand, 1)
+    shop.svix.message_attempt.resend(shop.app.id, by_hand, shop.endpoint.id)
+    assert [data["msgEventId"] for data in shop.news.told("message.attempt.exhausted", 2)] == ["at-once", "by-hand"]
 
 
 def test_the_end_of_a_background_task_is_told_with_its_result(shop: Shop) -> None:
