@@ -137,7 +137,9 @@ class Described(msgspec.Struct, frozen=True):
 CATALOGUE: Final = (
     Described(ENDPOINT_CREATED, EndpointNews, "An endpoint was made."),
     Described(
-        ENDPOINT_UPDATED, EndpointNews, "An endpoint, its headers or its secret were changed; also by a request that left all as it was."
+        ENDPOINT_UPDATED,
+        EndpointNews,
+        "An endpoint, its headers, its secret or its transformation were changed; also by a request that left all as it was.",
     ),
     Described(ENDPOINT_DELETED, EndpointNews, "An endpoint was deleted by itself, not with its application."),
     Described(ENDPOINT_ENABLED, EndpointNews, "An endpoint that was disabled was enabled; after its `endpoint.updated`."),

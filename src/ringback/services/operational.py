@@ -277,13 +277,16 @@ def _is_true(tx: Transaction, event: str, record: Record) -> bool:
     """Is it news, by what else has become of the delivery?"""
     attempt = record.attempt
     pair = (attempt.endpoint_id, attempt.message_id)
+    successes = operational.successes(tx, *pair)
+    if event == model.ATTEMPT_RECOVERED:
+        # By the first success after it was told that the delivery fails, or would have been had anybody listened.
+        late = attempt.trigger == Trigger.SCHEDULED and attempt.number > FAILING
+        return successes == 1 and (late or operational.failures_with_retry(tx, *pair, FAILING) > 0)
+    if successes:
+        # By hand, in the same commit.
+        return False
     if event == model.ATTEMPT_EXHAUSTED:
         # A delivery that was ended meanwhile has left no dead letter, or an older one.
         return record.dead is not None and operational.died_at(tx, *pair) == record.dead.died_at
-    if event == model.ATTEMPT_FAILING:
-        # Once, though its schedule should begin anew; and not of what has succeeded by hand meanwhile.
-        again = operational.failures_with_retry(tx, *pair, FAILING) > 1 or operational.successes(tx, *pair) > 0
-        return not again and operational.retry_remains(tx, *pair)
-    # Recovered: by the first success after it was told that the delivery fails, or would have been had anybody listened.
-    late = attempt.trigger == Trigger.SCHEDULED and attempt.number > FAILING
-    return (late or operational.failures_with_retry(tx, *pair, FAILING) > 0) and operational.successes(tx, *pair) == 1
+    # Once, though its schedule should begin anew.
+    return operational.retry_remains(tx, *pair) and operational.failures_with_retry(tx, *pair, FAILING) == 1
