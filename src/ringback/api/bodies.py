@@ -84,10 +84,7 @@ class Body(Generic[T]):
             value = self._decoder.decode(raw)
         except (ValueError, RecursionError):
             return self._parse_fields(raw)
-        problems: list[FieldProblem] = []
-        for name in self.objects:
-            if memoryview(getattr(value, name))[0] != _OPENING:
-                problems.append(_no_object(self._wire[name]))
+        problems = [_no_object(self._wire[name]) for name in self.objects if memoryview(getattr(value, name))[0] != _OPENING]
         for name, wire, rule in self._checks:
             problems += [FieldProblem(("body", wire, *where), message) for where, message in rule(getattr(value, name))]
         if self._given is not None and self._given(value) != self._absent:
