@@ -11,6 +11,7 @@ from ringback.policy.addresses import parse_networks
 from ringback.policy.json_instances import compile_schema
 from ringback.policy.validation import Problem, is_sensitive, url
 from ringback.signing.handshake import GRANTED_RATE, HANDSHAKES, Knowledge
+from ringback.signing.jwt import Jwt
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.ingest import INGEST_TYPES
@@ -240,6 +241,11 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         make_verifier(source_type, verification, now_us)
     except ValueError as error:
         problems.append((("secrets",) if "secret" in str(error) else ("scheme",), str(error)))
+    for scheme in () if isinstance(verification.scheme, str) else schemes_of(source_type, verification):
+        if isinstance(scheme, Jwt) and scheme.jwks_url:
+            unsafe: list[Problem] = [((), f"{scheme.jwks_url!r} is no https:// URL; keys are fetched from nowhere else")]
+            wrong = url(scheme.jwks_url) or ([] if scheme.jwks_url.startswith("https://") else unsafe)
+            problems += [(("scheme", "jwksUrl"), text) for _, text in wrong]
     if route_name is not None and verification.verify != "signature":
         text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
         problems.append((("route",), text))

@@ -68,22 +68,6 @@ class Keys(KeySource, Protocol):
         ...
 
 
-class NoFetching:
-    """Keys where nothing may be fetched."""
-
-    def key(self, ref: KeyRef) -> bytes:
-        """Raises KeyUnavailable."""
-        raise KeyUnavailable(ref)
-
-    async def fetch(self, ref: KeyRef) -> None:
-        """Raises KeyUnavailable."""
-        raise KeyUnavailable(ref)
-
-    async def visit(self, url: str) -> bool:
-        """Never."""
-        return False
-
-
 class Receiver:
     """Takes requests in. Belongs to one event loop."""
 
