@@ -85,4 +85,4 @@ def test_habits_survive_a_restart(running: Running) -> None:
     [(None, 5, 5), (10, 100, 100), (800, 80, 790), (800, 800, 800), (8, 1_000_000, 1_000_000), (100, -50, 100), (None, -5, 0)],
 )
 def test_the_longest_gap_is_the_habit_and_fades(former: int | None, gap: int, expected: int) -> None:
-    assert habit(former, gap) == expected
+    assert habit(former, gap, gap) == expected

@@ -118,6 +118,11 @@ class Urls:
         """The server answers at this URL."""
         self._base = self._base or url
 
+    @property
+    def base(self) -> str:
+        """The URL of this server, without a slash at its end."""
+        return self._base
+
     def portal(self, token: str) -> str:
         """The page of the holder of a token; in the fragment it is sent to nobody."""
         return f"{self._base}/portal/#key={token}"

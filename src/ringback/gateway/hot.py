@@ -14,10 +14,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ringback.errors import RingbackError, Unavailable
 from ringback.gateway.app import BODY_TIMEOUT_S, Memory, Place
 from ringback.model.messages import Message
-from ringback.model.quarantine import TOO_LARGE_BODY, TOO_SLOW_BODY
+from ringback.model.quarantine import TOO_SLOW_BODY
 from ringback.services.directory import Entry
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
-from ringback.services.receiving import TOO_LARGE, TOO_SLOW, Receiver, Reply, canned, unavailable
+from ringback.services.receiving import OK, TOO_SLOW, Receiver, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 
@@ -27,6 +27,17 @@ _COLD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"content
 _MAX_HEADERS: Final = 100
 _MAX_DIGITS: Final = 9
 _CLOSE: Final = (b"connection", b"close")
+
+
+def _rest(reply: Reply, end: bytes = b"\r\n") -> bytes:
+    """An answer from behind its date; `end` ends its head."""
+    length = b"" if reply.status == 204 else b"content-length: %d\r\n" % len(reply.body)
+    return b"".join((*[b"%b: %b\r\n" % header for header in reply.headers], length, end, reply.body))
+
+
+# What nearly every request is answered, without its date.
+_OK_LINE: Final = STATUS_LINE[OK.status]
+_OK_REST: Final = _rest(OK)
 
 
 class Inbound(msgspec.Struct, frozen=True):
@@ -53,41 +64,39 @@ _NO_EVENT: Final = _NoEvent()
 class InboundCycle:
     """One hot request: its body while it arrives, its answer when its event is durable. Has what uvicorn expects of a cycle."""
 
-    __slots__ = (
-        "answered", "chunks", "disconnected", "door", "entry", "headers", "keep_alive", "message_event", "ready", "response_complete",
-        "running", "size", "url",
-    )  # fmt: skip
+    # What most cycles never change stands here once.
+    message_event = _NO_EVENT
+    entry: Entry | None = None
+    response_complete = False
+    disconnected = False
+    running = False
+    answered = False
+    size = 0
 
-    def __init__(self, door: InboundDoor, ready: Ready, headers: Headers, url: bytes, keep_alive: bool) -> None:
+    def __init__(self, door: InboundDoor, ready: Ready, headers: Headers, keep_alive: bool) -> None:
         self.door = door
         self.ready = ready
         self.headers = headers
-        self.url = url
         self.keep_alive = keep_alive
-        self.entry: Entry | None = None
-        self.message_event = _NO_EVENT
-        self.response_complete = False
-        self.disconnected = False
-        self.running = False
-        self.answered = False
         self.chunks: list[bytes] = []
-        self.size = 0
 
     def run(self) -> None:
         """The body is complete: judge it, and have its event stored."""
         self.running = True
-        receiver = self.door.inbound.receiver
+        door, ready = self.door, self.ready
+        receiver = door.inbound.receiver
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-        request = InboundRequest(self.headers, body, b"POST", self.url)
-        entry = self.entry = receiver.entry(self.ready)
-        taken = None if entry is None or self.ready.stale else receiver.decided(self.ready, request)
-        if taken is None or entry is None or len(taken.events) != 1:
-            self.door.loop.create_task(self._receive(request))
-            return
-        try:
-            receiver.begin(self.ready, entry, taken.events[0], self)
-        except RingbackError as error:
-            self.refused(error)
+        entry = self.entry = receiver.entry(ready)
+        if entry is not None and not ready.stale:
+            request = InboundRequest(self.headers, body, b"POST", door.public_url(ready) if ready.needs_url else b"")
+            event = receiver.decided(ready, request)
+            if event is not None:
+                try:
+                    receiver.begin(ready, entry, event, self)
+                except RingbackError as error:
+                    self.refused(error)
+                return
+        door.loop.create_task(self._receive(InboundRequest(self.headers, body, b"POST", door.public_url(ready))))
 
     async def _receive(self, request: InboundRequest) -> None:
         """What is no plain event goes through the receiver as the ordinary route does."""
@@ -111,11 +120,6 @@ class InboundCycle:
     def refuse(self, error: RingbackError) -> None:
         """Answer that it shall come again."""
         self._answer(unavailable(error))
-
-    def too_large(self) -> None:
-        """Answer that the body is larger than the source takes."""
-        self.ready.rejected(TOO_LARGE_BODY)
-        self._answer(TOO_LARGE)
 
     def too_slow(self) -> None:
         """Answer that the body did not arrive in time."""
@@ -141,41 +145,66 @@ class InboundDoor(HttpToolsProtocol):
     _in_body: bool
     _dated: tuple[Any, bytes]
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The last URL that was called, and what was found there: a provider calls the same one again and again.
+        self._called = b""
+        self._found: tuple[Ready, int] | None = None
+
     @property
     def peer(self) -> str:
         """The address of the other end."""
         return self.client[0] if self.client else ""
 
+    def public_url(self, ready: Ready) -> bytes:
+        """The URL of the request being read, as its sender called it."""
+        path, _, query = self.url.partition(b"?")
+        scheme = b"https" if self.scheme == "https" else b"http"
+        return self.inbound.place.url(scheme, path, query, dict(self.headers), self.peer, ready)
+
     def on_headers_complete(self) -> None:
         """The head is whole: is it a hot request of a provider?"""
         cycle = self.cycle
         if (cycle is None or cycle.response_complete) and self.parser.get_method() == b"POST" and not self.parser.should_upgrade():
-            path, _, query = self.url.partition(b"?")
-            if is_ours(path):
-                hot = self._inbound_cycle(path, query)
-                if hot is not None:
-                    self._in_head = False
-                    self._in_body = True
-                    self.deadline = self.loop.time() + BODY_TIMEOUT_S
-                    self._hot = self.cycle = hot
-                    return
+            ready = self._ready()
+            hot = None if ready is None else self._inbound_cycle(ready)
+            if hot is not None:
+                self._in_head = False
+                self._in_body = True
+                self.deadline = self.loop.time() + BODY_TIMEOUT_S
+                self._hot = self.cycle = hot
+                return
         super().on_headers_complete()
 
-    def _inbound_cycle(self, path: bytes, query: bytes) -> InboundCycle | None:
-        ready = self.inbound.sources.known(path)
-        if ready is None or not ready.plain or b"#" in query or len(self.headers) > _MAX_HEADERS:
+    def _ready(self) -> Ready | None:
+        """The source that is called, if it is remembered and its requests are plain."""
+        url = self.url
+        sources = self.inbound.sources
+        if url != self._called:
+            path = url.partition(b"?")[0]
+            self._found = sources.remembered(path) if is_ours(path) and b"#" not in url else None
+            self._called = url
+        found = self._found
+        if found is None:
             return None
-        named = dict(self.headers)
+        if not sources.holds(found):
+            self._called = b""
+            return None
+        return found[0] if found[0].plain else None
+
+    def _inbound_cycle(self, ready: Ready) -> InboundCycle | None:
+        headers = self.headers
+        named = dict(headers)
         length = named.get(b"content-length")
         if (
             length is None
+            or len(headers) > _MAX_HEADERS
             or len(length) > _MAX_DIGITS
             or int(length) > ready.source.rules.max_body_bytes
-            or not named.keys().isdisjoint(_COLD)
+            or not _COLD.isdisjoint(named)
         ):
             return None
-        url = self.inbound.place.url(b"https" if self.scheme == "https" else b"http", path, query, named, self.peer, ready)
-        return InboundCycle(self, ready, Headers(self.headers, lowered=True), url, self.parser.should_keep_alive())
+        return InboundCycle(self, ready, Headers.indexed(headers, named), self.parser.should_keep_alive())
 
     def expire(self, now_s: float) -> None:
         """Close the connection if its deadline has passed; a body of ours that never ends is answered as on the ordinary route."""
@@ -201,11 +230,8 @@ class InboundDoor(HttpToolsProtocol):
             hot.keep_alive = False
             hot.refuse(error)
             return
+        # No more than was announced, which the source takes: the parser sees to that.
         hot.size += len(body)
-        if hot.size > hot.ready.source.rules.max_body_bytes:
-            hot.keep_alive = False
-            hot.too_large()
-            return
         hot.chunks.append(body)
 
     def reply(self, cycle: InboundCycle, reply: Reply) -> None:
@@ -213,18 +239,22 @@ class InboundDoor(HttpToolsProtocol):
         headers = self.server_state.default_headers
         if headers is not self._dated[0]:
             self._dated = (headers, b"".join(b"%b: %b\r\n" % header for header in headers))
-        extra = b"".join([b"%b: %b\r\n" % header for header in reply.headers])
-        if _CLOSE in reply.headers:
-            cycle.keep_alive = False
-            end = b"\r\n"
+        if reply is OK and cycle.keep_alive:
+            self.transport.write(_OK_LINE + self._dated[1] + _OK_REST)
         else:
-            end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        length = b"" if reply.status == 204 else b"content-length: %d\r\n" % len(reply.body)
-        self.transport.write(b"".join((STATUS_LINE[reply.status], self._dated[1], extra, length, end, reply.body)))
+            self.transport.write(self._written(cycle, reply))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()
         self.on_response_complete()
+
+    def _written(self, cycle: InboundCycle, reply: Reply) -> bytes:
+        end = b"\r\n"
+        if _CLOSE in reply.headers:
+            cycle.keep_alive = False
+        elif not cycle.keep_alive:
+            end = b"connection: close\r\n\r\n"
+        return STATUS_LINE[reply.status] + self._dated[1] + _rest(reply, end)
 
 
 def inbound_class(door: type[HttpToolsProtocol], inbound: Inbound) -> type[HttpToolsProtocol]:

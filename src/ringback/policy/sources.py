@@ -16,6 +16,8 @@ from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.ingest import INGEST_TYPES
 from ringback.signing.request import Scheme, Secret, Verifier
+from ringback.signing.scheme import Signed
+from ringback.signing.standard_scheme import StandardScheme
 from ringback.signing.tokens import Token, Unsigned
 from ringback.signing.verify import prepare_provider, prepare_scheme
 
@@ -120,6 +122,20 @@ def handshakes_of(source: Source) -> tuple[str, ...]:
     """The names of the questions that the source answers."""
     row = provider_of(source.type)
     return (*(() if row is None else row.handshakes), *source.verification.handshakes)
+
+
+def needs_url(source: Source) -> bool:
+    """Might its requests be judged by the URL that was called? False only where that is certain."""
+    verification = source.verification
+    if handshakes_of(source) or verification.awaiting_secret:
+        return True
+    return verification.verify != "none" and not all(_ignores_url(scheme) for scheme in schemes_of(source.type, verification))
+
+
+def _ignores_url(scheme: Scheme) -> bool:
+    if isinstance(scheme, Signed):
+        return not any(field in scheme.content for field in ("{url}", "{decoded_url}", "{path}"))
+    return isinstance(scheme, StandardScheme)
 
 
 def dropped_headers(source: Source) -> frozenset[bytes]:

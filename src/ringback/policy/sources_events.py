@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -30,6 +30,11 @@ _SHORT: Final = 128
 # zlib: the window size, and 32 for "gzip or zlib, whichever the header says".
 _ANY_WRAPPING: Final = 15 + 32
 
+# Names of events that are remembered per source; they come from strangers, so there must be an end.
+_NAMES: Final = 1_000
+
+# A member of the outermost object.
+_TOP: Final = re.compile(r"[A-Za-z0-9_-]+")
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9\-_.]+")
 # Stands for a body that is no JSON: nothing is found in it.
 _NO_DOCUMENT: Final = object()
@@ -68,37 +73,68 @@ def inflated(body: bytes, coding: bytes) -> bytes:
     return plain
 
 
-def events_of(row: Provider | None, rules: Rules, fallback: str, request: InboundRequest) -> list[Event]:
-    """The events of a believed request, in order; one, unless the provider sends batches. Never raises for what strangers send."""
-    children = _children(row, request.body) if row is not None and row.batch and rules.split else []
-    if not children:
-        return [_event(row, rules, fallback, request, request.body, None)]
-    return [_event(row, rules, fallback, request, child, _document(child)) for child in children]
+class EventReader:
+    """Reads the events of the requests of one source; made once for it. Never raises for what strangers send."""
+
+    __slots__ = ("_batch", "_by", "_fallback", "_ids", "_in_json", "_mapped", "_named", "_row", "_types")
+
+    def __init__(self, row: Provider | None, rules: Rules, fallback: str) -> None:
+        self._row = row
+        self._batch = row is not None and bool(row.batch) and rules.split
+        self._ids = row.event_id if row is not None else ()
+        self._types = rules.event_type_at or (row.event_type if row is not None else ())
+        self._by = rules.deduplication.by
+        self._in_json = any(place.startswith("json:") for place in (*self._ids, *self._types, *(self._by or ())))
+        self._fallback = fallback
+        self._named = None if self._batch or self._by is not None else _short_reader(self._ids, self._types)
+        # The names that were mapped last: a source has some dozens.
+        self._mapped: dict[str, str] = {}
+
+    def read(self, request: InboundRequest) -> list[Event]:
+        """The events of a believed request, in order; one, unless the provider sends batches."""
+        body = request.body
+        if self._named is not None:
+            try:
+                named = self._named(body)
+            except (ValueError, RecursionError):
+                pass  # Looked at with more patience below.
+            else:
+                identity, original = named.identity, named.original
+                if 0 < len(identity) <= _SHORT and 0 < len(original) <= _SHORT and identity.isascii() and original.isascii():
+                    return [Event(self._mapped.get(original) or self._map(original), original, identity, body)]
+        children = _children(self._row, body) if self._batch else []
+        if not children:
+            return [self._event(request, body, _document(body) if self._in_json else None)]
+        return [self._event(request, child, _document(child)) for child in children]
+
+    def _event(self, request: InboundRequest, payload: bytes, document: object) -> Event:
+        original = first_text(self._types, request, document)
+        return Event(self._map(original), original, self._identity(request, payload, document), payload)
+
+    def _identity(self, request: InboundRequest, payload: bytes, document: object) -> str | None:
+        if self._by is None:
+            return first_text(self._ids, request, document)
+        texts = [_digest(payload) if place == "body" else first_text((place,), request, document) or "" for place in self._by]
+        return "\x00".join(texts) if any(texts) else None
+
+    def _map(self, original: str | None) -> str:
+        if original is None:
+            return self._fallback
+        if len(self._mapped) >= _NAMES:
+            self._mapped.clear()
+        name = self._mapped[original] = mapped(original, self._fallback)
+        return name
 
 
-def _event(row: Provider | None, rules: Rules, fallback: str, request: InboundRequest, payload: bytes, item: object) -> Event:
-    ids = row.event_id if row is not None else ()
-    types = row.event_type if row is not None else ()
-    if rules.event_type_at:
-        types = rules.event_type_at
-    document = item
-    if document is None and any(place.startswith("json:") for place in (*ids, *types, *(rules.deduplication.by or ()))):
-        document = _document(request.body)
-    original = _text(types, request, document)
-    return Event(mapped(original, fallback), original, _identity(ids, rules, request, payload, document), payload)
-
-
-def _text(places: Sequence[str], request: InboundRequest, document: object) -> str | None:
-    """What stands at the first of the places that has anything."""
-    if not places:
+def _short_reader(ids: Sequence[str], types: Sequence[str]) -> Callable[[bytes], Any] | None:
+    """Reads id and type where they stand first at the top of the JSON, as with nearly every provider; what else is in it is passed over."""
+    (kind, _, identity), (other, _, original) = (places[0].partition(":") if places else ("", "", "") for places in (ids, types))
+    if kind != "json" or other != "json" or identity == original or not _TOP.fullmatch(identity) or not _TOP.fullmatch(original):
         return None
-    kind, _, name = places[0].partition(":")
-    if kind == "json" and type(document) is dict:
-        # Nearly every provider has these at the top of its JSON, as short text.
-        value = document.get(name)
-        if type(value) is str and 0 < len(value) <= _SHORT and value.isascii():
-            return value
-    return first_text(places, request, document)
+    shape = msgspec.defstruct(
+        "Named", [("identity", str, msgspec.field(name=identity)), ("original", str, msgspec.field(name=original))], gc=False, frozen=True
+    )
+    return msgspec.json.Decoder(shape).decode
 
 
 def _document(body: bytes) -> object:
@@ -106,14 +142,6 @@ def _document(body: bytes) -> object:
         return parse_json(body)
     except VerificationError:
         return _NO_DOCUMENT
-
-
-def _identity(ids: Sequence[str], rules: Rules, request: InboundRequest, payload: bytes, document: object) -> str | None:
-    by = rules.deduplication.by
-    if by is None:
-        return _text(ids, request, document)
-    texts = [_digest(payload) if place == "body" else first_text((place,), request, document) or "" for place in by]
-    return "\x00".join(texts) if any(texts) else None
 
 
 def _digest(payload: bytes) -> str:
@@ -153,6 +181,10 @@ def _slices(raw: msgspec.Raw, path: str) -> list[bytes]:
 
 def passed_on(headers: Headers, dropped: frozenset[bytes]) -> bytes:
     """The headers that go with the payload, as lines."""
-    named = dict(headers.fields).get(b"connection")
-    also = frozenset() if named is None else frozenset(name.strip().lower() for name in named.split(b","))
-    return b"".join([b"%b: %b\r\n" % field for field in headers.fields if field[0] not in dropped and field[0] not in also])
+    if b"connection" in headers:
+        dropped = dropped.union(name.strip().lower() for value in headers.all(b"connection") for name in value.split(b","))
+    line = b": ".join
+    lines = [line(field) for field in headers.fields if field[0] not in dropped]
+    # The last line ends as all do.
+    lines.append(b"")
+    return b"\r\n".join(lines)

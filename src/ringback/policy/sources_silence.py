@@ -15,9 +15,13 @@ SILENT_GAPS: Final = 3
 SILENT_LEAST_US: Final = 600 * SECOND_US
 
 
-def habit(former_us: int | None, gap_us: int) -> int:
-    """The longest usual time between two events, microseconds, once another gap was seen. Not negative, whatever the clock does."""
-    return max(gap_us, 0) if former_us is None else max(gap_us, former_us - max(gap_us, 0) // _GAP_FADES)
+def habit(former_us: int | None, longest_us: int, elapsed_us: int) -> int:
+    """The longest usual time between two events, microseconds, once more of them were seen.
+
+    `longest_us` is the longest gap among those, `elapsed_us` what all of them took. Not negative, whatever the clock does.
+    """
+    longest_us = max(longest_us, 0)
+    return longest_us if former_us is None else max(longest_us, former_us - max(elapsed_us, 0) // _GAP_FADES)
 
 
 def allowed_silence(source: Source, gap_us: int | None) -> int | None:

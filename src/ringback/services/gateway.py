@@ -16,10 +16,10 @@ from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import Validate, compile_schema
 from ringback.policy.sources_arrival import Bucket
+from ringback.policy.sources_events import EventReader
 from ringback.policy.sources_silence import habit, silence
 from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
-from ringback.signing.provider import Provider
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import deduplication, quarantine, sources
@@ -61,16 +61,20 @@ class Ready:
         "bucket",
         "counts",
         "dropped",
-        "fallback",
+        "events",
         "gap_us",
         "handshakes",
+        "kind",
         "knowledge",
         "last_at",
+        "learned_at",
+        "longest_us",
+        "needs_url",
         "old_secret_at",
         "plain",
         "reasons",
         "refused",
-        "row",
+        "rotating",
         "source",
         "stale",
         "told_at",
@@ -79,11 +83,12 @@ class Ready:
         "valid_until",
         "validate",
         "verifier",
+        "window_us",
     )  # fmt: skip
 
     def __init__(self, source: Source, now_us: int, activity: Activity = NO_ACTIVITY) -> None:
         self.source = source
-        self.row: Provider | None = rules_of.provider_of(source.type)
+        self.events = EventReader(rules_of.provider_of(source.type), source.rules, f"{source.type}.webhook")
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source, now_us)
@@ -92,8 +97,13 @@ class Ready:
         # Nothing has to be looked at before the body is read.
         self.plain = "POST" in source.rules.methods and not (source.rules.rate or source.rules.allowed_ips or source.rules.required_headers)
         self.dropped = rules_of.dropped_headers(source)
+        self.needs_url = rules_of.needs_url(source)
         self.validate: Validate | None = None if source.rules.schema is None else compile_schema(source.rules.schema)
-        self.fallback = f"{source.type}.webhook"
+        # Does any of its secrets end? Else no old one can match.
+        self.rotating = any(secret.expires_at is not None for secret in source.verification.secrets)
+        # The content type that came last, as it came and as it is stored: most requests of a source have the same.
+        self.kind = (b"", "application/octet-stream")
+        self.window_us = source.rules.deduplication.window_s * SECOND_US
         self.valid_until = rules_of.next_end(source, now_us)
         self.stale = False
         self.unsure = False
@@ -101,18 +111,32 @@ class Ready:
         self.counts = [0, 0, 0, 0, 0]
         self.reasons: dict[str, int] = {}
         self.last_at: int | None = activity.last_at
+        # The last event that `gap_us` knows of, and the longest gap since.
+        self.learned_at: int | None = activity.last_at
+        self.longest_us = 0
         self.gap_us: int | None = activity.gap_us
         self.old_secret_at: int | None = None
         self.told_at = 0
         self.told_silent = False
 
     def heard(self, now_us: int) -> None:
-        """An event came."""
+        """An event came; what it says of the source's habit is worked out for many events together (`learn`)."""
         self.counts[0] += 1
-        if self.last_at is not None:
-            self.gap_us = habit(self.gap_us, now_us - self.last_at)
+        last_at = self.last_at
+        if last_at is None:
+            self.learned_at = now_us
+        elif now_us - last_at > self.longest_us:
+            self.longest_us = now_us - last_at
         self.last_at = now_us
         self.told_silent = False
+
+    def learn(self) -> None:
+        """Take the events since the last call into the source's habit."""
+        last_at, learned_at = self.last_at, self.learned_at
+        if last_at is None or learned_at is None or last_at == learned_at:
+            return
+        self.gap_us = habit(self.gap_us, self.longest_us, last_at - learned_at)
+        self.learned_at, self.longest_us = last_at, 0
 
     def rejected(self, reason: str) -> None:
         """A request was not taken."""
@@ -121,6 +145,8 @@ class Ready:
 
     def matched(self, key_index: int, now_us: int) -> bool:
         """Secret number `key_index` of the active ones signed: is it an old one?"""
+        if not self.rotating:
+            return False
         secrets = rules_of.active(self.source.verification.secrets, now_us)
         if key_index >= len(secrets) or secrets[key_index].expires_at is None:
             return False
@@ -150,12 +176,18 @@ class SourceDirectory:
 
     def known(self, path: bytes) -> Ready | None:
         """The source that is called at a path, if it is remembered. Never blocks."""
-        found = self._by_path.get(hashlib.sha256(path).digest())
-        if found is None:
-            return None
+        found = self.remembered(path)
+        return found[0] if found is not None and self.holds(found) else None
+
+    def remembered(self, path: bytes) -> tuple[Ready, int] | None:
+        """What was found at a path the last time, and until when the path is good: to be used only while it `holds`."""
+        return self._by_path.get(hashlib.sha256(path).digest())
+
+    def holds(self, found: tuple[Ready, int]) -> bool:
+        """Is it still so?"""
         ready, until = found
         now_us = self._clock.now_us()
-        return None if ready.stale or ready.unsure or until <= now_us or ready.valid_until <= now_us else ready
+        return not ready.stale and not ready.unsure and until > now_us and ready.valid_until > now_us
 
     async def find(self, path: bytes) -> Ready | None:
         """The source that is called at a path; None when there is none, or it is off. Raises StoreFailure."""
@@ -245,6 +277,7 @@ class SourceDirectory:
             for source, activity in listed:
                 ready = self._by_id.get(source.id)
                 if ready is not None and ready.last_at is not None:
+                    ready.learn()
                     activity = msgspec.structs.replace(activity, last_at=ready.last_at, gap_us=ready.gap_us)
                 silent_us = silence(source, activity, now_us)
                 if silent_us is None:
@@ -288,6 +321,7 @@ def _with_activity(tx: Transaction, found: Any) -> tuple[Source, int | None, Act
 def _taken(ready: Ready) -> Activity | None:
     if not any(ready.counts) and ready.old_secret_at is None:
         return None
+    ready.learn()
     accepted, duplicates, rejected, ignored, asked = ready.counts
     ready.counts = [0, 0, 0, 0, 0]
     old_secret_at, ready.old_secret_at = ready.old_secret_at, None

@@ -5,7 +5,7 @@ Works with callbacks, not tasks: at full speed it runs some thousands of times a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,7 +17,7 @@ from ringback.ids import IdMaker
 from ringback.model.messages import Message, Origin
 from ringback.services.directory import Entry
 from ringback.services.ports import Handoff
-from ringback.store.base import Acceptance, IdempotencyMark, Store, Target, Transaction
+from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target
 from ringback.telemetry.prometheus import Metrics
 
 
@@ -35,10 +35,7 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     raw: bool = False
     origin: Origin | None = None
     headers: bytes | None = None
-
-
-# Has the last word before a message is written; see `store.base.Acceptance.admit`.
-Admit = Callable[[Transaction, Acceptance], str | None]
+    event: EventClaim | None = None
 
 
 class Answering(Protocol):
@@ -86,37 +83,56 @@ class Intake:
         """Messages that wait for their commit."""
         return self._pending
 
-    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering, admit: Admit | None = None) -> None:
-        """Store a message for all endpoints that want it. Raises Unavailable when the server is shutting down."""
+    def accept(
+        self,
+        entry: Entry,
+        new: NewMessage,
+        mark: IdempotencyMark | None,
+        answers: Answering,
+        only: Sequence[str] | None = None,
+        refusal: Exception | None = None,
+    ) -> None:
+        """Store a message for all endpoints that want it, or for those of `only`. Raises Unavailable when the server is shutting down.
+
+        With a `refusal` it is refused, unless the key of the mark made a message before: then that is what is answered. May raise it.
+        """
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
         now_us = self._clock.now_us()
         app_id = entry.application.id
-        matched = entry.match(new.event_type, new.channels)
+        if refusal is not None:
+            if mark is None:
+                raise refusal
+            only = ()
+        deliver_at = new.deliver_at
+        if only is None:
+            # One that waits for its time has its endpoints found then (engine.deferred).
+            only = entry.match(new.event_type, new.channels) if deliver_at is None else ()
+        matched = only
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
             app_id,
             new.event_type,
             new.payload,
             now_us,
-            now_us + new.life_us,
+            # It is kept for so long from when it is sent: else it could be gone before its time.
+            (now_us if deliver_at is None else deliver_at) + new.life_us,
             new.content_type,
             new.raw,
             new.event_id,
             new.channels,
             new.tags,
-            new.deliver_at,
+            deliver_at,
             len(matched),
             new.origin,
             new.headers,
         )
-        if new.deliver_at is None:
-            reserve, size = self._handoff.reserve, len(new.payload)
-            targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
-        else:
-            targets = [Target(endpoint_id, False) for endpoint_id in matched]
+        reserve, size = self._handoff.reserve, len(new.payload)
+        targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
         self._pending += 1
-        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, admit, answers=answers))
+        acceptance = _Pending(message, targets, self._accepted, self._refused, self._repeated, mark, new.event, answers=answers)
+        acceptance.refusal = refusal
+        self._store.accept(acceptance)
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1
@@ -135,10 +151,10 @@ class Intake:
             self._handoff.hand_over(message, acceptance.claimed)
         if len(acceptance.claimed) < len(acceptance.targets):
             for target in acceptance.targets:
-                if message.deliver_at is not None:
-                    self._handoff.wake(target.endpoint_id, message.app_id, message.deliver_at)
-                elif not target.claim:
+                if not target.claim:
                     self._handoff.spilled(target.endpoint_id)
+        if message.deliver_at is not None:
+            self._handoff.defer(message.app_id, message.deliver_at)
 
     def _refused(self, acceptance: Acceptance, error: Exception) -> None:
         self._give_up(acceptance)
@@ -150,8 +166,6 @@ class Intake:
 
     def _give_up(self, acceptance: Acceptance) -> None:
         self._pending -= 1
-        if acceptance.message.deliver_at is not None:
-            return
         size = len(acceptance.message.payload or b"")
         for target in acceptance.targets:
             if target.claim:

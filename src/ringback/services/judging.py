@@ -11,13 +11,14 @@ from ringback.errors import VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin
 from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE
-from ringback.policy.sources_events import BombError, Event, events_of, inflated, passed_on
+from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.signing.fetched import KeySource
 from ringback.signing.handshake import Answer, answer_handshake
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
+from ringback.store.base import EventClaim
 from ringback.store.operations.deduplication import digest, key_of
 
 # How long a payload is kept (contract, 3.4).
@@ -44,18 +45,10 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     """Believed, and of a type that the owner does not want."""
 
 
-class NewEvent(msgspec.Struct, frozen=True, gc=False):
-    """One message to be stored. `key` stands for its identity, None when nothing identifies it; `body` is the digest of its bytes."""
-
-    new: NewMessage
-    key: bytes | None
-    body: bytes
-
-
 class Taken(msgspec.Struct, frozen=True, gc=False):
     """Believed: these are its events."""
 
-    events: list[NewEvent]
+    events: list[NewMessage]
 
 
 Decision: TypeAlias = Refusal | Asked | Ignored | Taken
@@ -106,7 +99,7 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
         flags = (*flags, UNVERIFIED)
     elif ready.matched(verdict.key_index, now_us):
         flags = (*flags, OLD_SECRET)
-    events = events_of(ready.row, rules, ready.fallback, plain)
+    events = ready.events.read(plain)
     if rules.event_types is not None:
         events = [event for event in events if event.original in rules.event_types]
         if not events:
@@ -118,18 +111,19 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
                 return Refusal(reasons.SCHEMA_MISMATCH, problem, 422 if rules.schema_mode == "reject" else 200)
             flags = (*flags, SCHEMA)
     headers = passed_on(request.headers, ready.dropped)
-    kind = _content_type(request)
-    whole = len(events) == 1 and events[0].payload is plain.body
-    return Taken([_message(ready, event, request.body if whole else event.payload, kind, headers, verdict, flags) for event in events])
+    kind = _content_type(ready, request)
+    if len(events) == 1 and events[0].payload is plain.body:
+        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)])
+    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events])
 
 
 def _message(
     ready: Ready, event: Event, payload: bytes, kind: str, headers: bytes, verdict: Verdict | None, flags: tuple[str, ...]
-) -> NewEvent:
-    origin = Origin(ready.source.id, event.identity, event.original, None if verdict is None else verdict.key_index, flags)
-    new = NewMessage(event.name, payload, _LIFE_US, content_type=kind, raw=True, origin=origin, headers=headers)
-    key = None if event.identity is None else key_of(event.identity)
-    return NewEvent(new, key, b"" if key is None else digest(payload))
+) -> NewMessage:
+    source_id, identity = ready.source.id, event.identity
+    claim = None if identity is None else EventClaim(source_id, key_of(identity), digest(payload), ready.window_us)
+    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags)
+    return NewMessage(event.name, payload, _LIFE_US, None, None, None, None, kind, True, origin, headers, claim)
 
 
 def _plain(request: InboundRequest) -> InboundRequest | Refusal:
@@ -147,10 +141,12 @@ def _plain(request: InboundRequest) -> InboundRequest | Refusal:
         return Refusal(reasons.UNREADABLE_CODING, str(error), 400)
 
 
-def _content_type(request: InboundRequest) -> str:
+def _content_type(ready: Ready, request: InboundRequest) -> str:
     try:
         value = request.headers.one(b"content-type") or b""
     except VerificationError:
         value = request.headers.all(b"content-type")[0]
-    text = value.decode("latin-1")
-    return text if text and text.isascii() and text.isprintable() else _UNKNOWN_TYPE
+    if value != ready.kind[0]:
+        text = value.decode("latin-1")
+        ready.kind = (value, text if text and text.isascii() and text.isprintable() else _UNKNOWN_TYPE)
+    return ready.kind[1]

@@ -8,15 +8,15 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ringback.clock import SECOND_US, Clock
+from ringback.clock import Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
 from ringback.model.messages import Message
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
-from ringback.services.intake import Admit, Answering, Answers, Intake
-from ringback.services.judging import Asked, Decision, Ignored, NewEvent, Refusal, Taken, judge, released
+from ringback.services.intake import Answering, Answers, Intake, NewMessage
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, judge, released
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
 from ringback.services.sources import Sources
@@ -24,8 +24,6 @@ from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.store.base import Acceptance, Transaction
-from ringback.store.operations import deduplication
 from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT
 from ringback.telemetry.log import log
 
@@ -157,7 +155,7 @@ class Receiver:
         # What is answered as taken is always kept; of what is refused, only as much as no flood can abuse.
         acknowledged = refusal.status < 300
         if refusal.kept and (acknowledged or ready.refused.take(self._clock.monotonic_s()) == 0.0):
-            captured = CapturedRequest(request.method.decode("latin-1"), request.url, remote, request.headers.fields, request.body)
+            captured = CapturedRequest(request.method.decode("latin-1"), request.url, remote, tuple(request.headers.fields), request.body)
             try:
                 await self._quarantine.keep(ready.source.id, refusal.reason, refusal.detail, captured, whole=acknowledged)
             except StoreFailure:
@@ -177,14 +175,14 @@ class Receiver:
         headers = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)
         return Reply(answer.status, headers, answer.body)
 
-    async def _take(self, ready: Ready, events: list[NewEvent]) -> Reply:
+    async def _take(self, ready: Ready, events: list[NewMessage]) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
         ids = await self.store(ready, events)
         if ready.source.rules.processed_by is not None:
             return await self._processed(ready, events, ids)
         return canned(ready)
 
-    async def _processed(self, ready: Ready, events: list[NewEvent], ids: list[str]) -> Reply:
+    async def _processed(self, ready: Ready, events: list[NewMessage], ids: list[str]) -> Reply:
         """The answer of the endpoint that the source waits for, once it has taken all of these messages.
 
         Raises Unavailable when it has not in time: they are durable, so that the provider's retry is a duplicate that joins the run.
@@ -197,7 +195,7 @@ class Receiver:
         end_s = self._clock.monotonic_s() + rules.deadline_s
         spoken = None
         for event, message_id in zip(events, ids, strict=True):
-            if endpoint.id in entry.match(event.new.event_type, None):
+            if endpoint.id in entry.match(event.event_type, None):
                 pair = Pair(ready.source.app_id, endpoint.id, message_id)
                 spoken = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
                 if spoken is None:
@@ -206,7 +204,7 @@ class Receiver:
             return canned(ready)
         return Reply(spoken.status, spoken.headers, spoken.body)
 
-    async def store(self, ready: Ready, events: list[NewEvent]) -> list[str]:
+    async def store(self, ready: Ready, events: list[NewMessage]) -> list[str]:
         """Store events; the ids of their messages, of the first ones where they came before.
 
         Raises Unavailable, and NotFound when the application is gone.
@@ -223,7 +221,7 @@ class Receiver:
             raise pending.failure
         return pending.ids
 
-    def accept(self, ready: Ready, entry: Entry, event: NewEvent, pending: Pending, index: int) -> None:
+    def accept(self, ready: Ready, entry: Entry, event: NewMessage, pending: Pending, index: int) -> None:
         """Store one event, the one of that number among those of `pending`, which hears of it."""
 
         def accepted(message: Message) -> None:
@@ -239,9 +237,9 @@ class Receiver:
         except RingbackError as error:
             pending.failed(error)
 
-    def begin(self, ready: Ready, entry: Entry, event: NewEvent, answers: Answering) -> None:
+    def begin(self, ready: Ready, entry: Entry, event: NewMessage, answers: Answering) -> None:
         """Have one event stored; `answers` must tell `new` or `again`. Raises Unavailable."""
-        self._intake.accept(entry, event.new, None, answers, _admission(ready, event))
+        self._intake.accept(entry, event, None, answers)
 
     def new(self, ready: Ready, message: Message) -> None:
         """An event is durable."""
@@ -255,38 +253,19 @@ class Receiver:
         if ready.source.rules.deduplication.on_failed == "requeue":
             self._requeue(entry, message_id)
 
-    def decided(self, ready: Ready, request: InboundRequest) -> Taken | None:
-        """What can be said at once, without waiting for anything: events to be stored; None where `receive` must look."""
+    def decided(self, ready: Ready, request: InboundRequest) -> NewMessage | None:
+        """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""
+        if ready.source.rules.processed_by is not None:
+            return None
         try:
             decision = judge(ready, request, self._clock.now_us(), self._keys)
         except KeyUnavailable:
             return None
-        return decision if isinstance(decision, Taken) and ready.source.rules.processed_by is None else None
+        return decision.events[0] if type(decision) is Taken and len(decision.events) == 1 else None
 
     def entry(self, ready: Ready) -> Entry | None:
         """The application behind a source, if it is remembered."""
         return self._directory.known_by_id(ready.source.app_id)
-
-
-def _admission(ready: Ready, event: NewEvent) -> Admit | None:
-    """Claims the event for its message, in the transaction that keeps both."""
-    key = event.key
-    if key is None:
-        return None
-    source_id, window_us = ready.source.id, ready.source.rules.deduplication.window_s * SECOND_US
-
-    def admit(tx: Transaction, acceptance: Acceptance) -> str | None:
-        message = acceptance.message
-        now_us = message.created_at
-        claimed = deduplication.claim(tx, source_id, key, event.body, message.id, now_us + window_us, now_us)
-        if claimed.first is not None:
-            return claimed.first
-        if claimed.conflict and message.origin is not None and CONFLICT not in message.origin.flags:
-            origin = msgspec.structs.replace(message.origin, flags=(*message.origin.flags, CONFLICT))
-            acceptance.message = msgspec.structs.replace(message, origin=origin)
-        return None
-
-    return admit
 
 
 class Pending:
@@ -324,7 +303,7 @@ def unavailable(error: RingbackError) -> Reply:
 
 
 def canned(ready: Ready) -> Reply:
-    """What the source answers to what it takes."""
+    """What the source answers to what it takes; `OK` itself unless the source says otherwise."""
     answer = ready.source.rules.answer
     if answer is None:
         return OK

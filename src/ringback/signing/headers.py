@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from ringback.errors import VerificationError
@@ -21,8 +21,16 @@ class Headers:
 
     def __init__(self, fields: Iterable[Field] = (), *, lowered: bool = False) -> None:
         """`lowered` says that all names are lower case already, as HTTP servers hand them on: three times cheaper to look into."""
-        self.fields: tuple[Field, ...] = tuple(fields)
+        self.fields: Sequence[Field] = tuple(fields)
         self._index: dict[bytes, bytes] | None = dict(self.fields) if lowered else None
+
+    @classmethod
+    def indexed(cls, fields: Sequence[Field], index: dict[bytes, bytes]) -> Headers:
+        """Headers that a server has looked into already: `index` is `dict(fields)`, all names lower case. Both are kept, not copied."""
+        made = cls.__new__(cls)
+        made.fields = fields
+        made._index = index
+        return made
 
     @classmethod
     def of(cls, fields: Mapping[str, str] | Iterable[tuple[str, str]]) -> Headers:
@@ -53,12 +61,10 @@ class Headers:
 
         Raises VerificationError (malformed_header) when it came more than once.
         """
-        index = self._index
-        if index is None:
-            index = self._make_index()
+        index = self._index or self._make_index()
         value = index.get(name)
         # Only when some name came twice is it worth looking whether it was this one.
-        if value is not None and len(index) != len(self.fields) and len(self.all(name)) > 1:
+        if len(index) != len(self.fields) and value is not None and len(self.all(name)) > 1:
             raise VerificationError("malformed_header", f"header {_shown(name)} came more than once")
         return value
 

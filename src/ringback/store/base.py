@@ -14,6 +14,7 @@ import msgspec
 
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import Claim, DeadLetter, Delivery
+from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 
 T = TypeVar("T")
@@ -35,6 +36,10 @@ class Transaction(Protocol):
         """Execute a statement; how many rows it changed."""
         ...
 
+    def rows_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
+        """All rows that a statement gives, executed once for each sequence of parameters."""
+        ...
+
     def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute a statement once for each sequence of parameters."""
         ...
@@ -47,6 +52,18 @@ class IdempotencyMark(msgspec.Struct, frozen=True, gc=False):
     expires_at: int
 
 
+class EventClaim(msgspec.Struct, frozen=True, gc=False):
+    """What a provider calls the event of a message, so that it is kept once.
+
+    `key` is of `store.operations.deduplication.key_of`, `body` the digest of the bytes; the claim is forgotten after `window_us`.
+    """
+
+    source_id: str
+    key: bytes
+    body: bytes
+    window_us: int
+
+
 class Target(msgspec.Struct, frozen=True, gc=False):
     """An endpoint that a message was matched to; `claim` when the dispatcher takes the delivery at once, in memory."""
 
@@ -55,14 +72,16 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acceptance(msgspec.Struct, gc=False):
-    """A message with the endpoints it was matched to, to be committed as one.
+    """A message with the endpoints it was matched to, to be committed as one. A message with `deliver_at` has none yet.
 
     The store makes a delivery for each target, with its sequence number; those with `claim` count as leased and are found in `claimed` once
     the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the
-    cause, or `repeated` with the id of the message that the same idempotency key made before, or that `admit` named.
+    cause, or `repeated` with the id of the message that the same idempotency key made before, or that the same `event` came as.
 
-    `admit` runs in the transaction before the message is written: it answers the id of the message that this one repeats, or None; it may
-    replace `message` by one that says more. It may run twice for one acceptance, the first time undone.
+    With a `refusal` nothing is kept, and that is the cause; but a request whose key made a message before hears of that one.
+
+    A message has a `mark`, or an `event`, or neither. When another body came under the name of its event, `message` is replaced by one
+    whose origin says so.
     """
 
     message: Message
@@ -71,7 +90,8 @@ class Acceptance(msgspec.Struct, gc=False):
     refused: Callable[[Acceptance, Exception], None]
     repeated: Callable[[Acceptance, str], None]
     mark: IdempotencyMark | None = None
-    admit: Callable[[Transaction, Acceptance], str | None] | None = None
+    event: EventClaim | None = None
+    refusal: Exception | None = None
     claimed: list[Delivery] = msgspec.field(default_factory=list)
 
 
@@ -79,8 +99,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What one attempt leaves behind: history, and what becomes of the delivery.
 
     `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
-    `ends_pair` also ends a schedule that runs beside this attempt (a manual success). A delivery that was ended while it was attempted
-    stays ended: of it only the attempt is kept.
+    `ends_pair` also ends a schedule that runs beside this attempt (a manual success); so does `dead` of an attempt made by hand, and it is
+    kept only when there was a schedule. A delivery that was ended while it was attempted stays ended: of it only the attempt is kept.
+
+    Of the endpoint: `disables` is why it is disabled by this; one that is disabled already stays as it is. `first_failure_at` is when the
+    first of its messages ran out of attempts, to be remembered; 0 = to be forgotten.
     """
 
     delivery: Delivery
@@ -88,7 +111,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     next_due_at: int | None = None
     dead: DeadLetter | None = None
     ends_pair: bool = False
-    disables_endpoint: bool = False
+    disables: Disabling | None = None
+    first_failure_at: int | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):

@@ -52,6 +52,12 @@ CATALOGUE = (
         ("outcome",),
     ),
     Described("ringback_dead_letters_total", "counter", "Deliveries that ran out of attempts since the start."),
+    Described(
+        "ringback_payload_misfits_total",
+        "counter",
+        "Published payloads that did not fit the schema of their event type. `mode`: `warn` = accepted all the same, `reject` = refused.",
+        ("mode",),
+    ),
     Described("ringback_backlog", "gauge", "Deliveries that are not finished: waiting, in flight or between retries."),
     Described("ringback_oldest_due_seconds", "gauge", "How long the delivery that is most overdue has been due; 0 = none is."),
     Described("ringback_in_flight", "gauge", "Attempts on the wire now."),
@@ -105,7 +111,8 @@ class Metrics:
 
     __slots__ = (
         "attempts", "backlog", "commit_seconds", "dead_letters", "delivery_seconds", "disk_free_bytes", "in_flight", "loop_lag_s",
-        "messages_accepted", "oldest_due_us", "source_rejections", "source_requests", "started_us", "store_bytes", "wal_bytes",
+        "messages_accepted", "oldest_due_us", "payloads_refused", "payloads_warned", "source_rejections", "source_requests", "started_us",
+        "store_bytes", "wal_bytes",
     )  # fmt: skip
 
     def __init__(self, started_us: int) -> None:
@@ -113,6 +120,8 @@ class Metrics:
         self.messages_accepted = 0
         self.attempts = dict.fromkeys(OUTCOMES, 0)
         self.dead_letters = 0
+        self.payloads_refused = 0
+        self.payloads_warned = 0
         self.source_requests = dict.fromkeys(SOURCE_OUTCOMES, 0)
         self.source_rejections: dict[str, int] = {}
         self.backlog = 0
@@ -173,6 +182,7 @@ class Exposition(Collector):
             "ringback_messages_accepted_total": metrics.messages_accepted,
             "ringback_attempts_total": metrics.attempts,
             "ringback_dead_letters_total": metrics.dead_letters,
+            "ringback_payload_misfits_total": {"warn": metrics.payloads_warned, "reject": metrics.payloads_refused},
             "ringback_source_requests_total": metrics.source_requests,
             "ringback_source_rejections_total": metrics.source_rejections,
             "ringback_backlog": metrics.backlog,

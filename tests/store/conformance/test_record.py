@@ -4,8 +4,10 @@ import asyncio
 
 from ringback.errors import StoreFailure
 from ringback.model.deliveries import Delivery, Trigger
+from ringback.model.endpoints import DisableCause, DisabledBy, Disabling
 from ringback.store.base import Record
-from ringback.store.operations import deliveries
+from ringback.store.operations import deliveries, trends
+from ringback.store.operations.trends import Scope
 from tests.store.conformance.shelf import Shelf
 
 LIVE = "SELECT due_at, attempts, state, trigger FROM delivery ORDER BY trigger, due_at"
@@ -107,8 +109,13 @@ def test_attempts_are_counted_by_endpoint_and_minute(tell):
         ]
         await shelf.record(*records)
         await shelf.record(Record(found[0], shelf.attempt(found[0], 0, started_at=at_us)))
-        rows = await shelf.rows("SELECT endpoint_id, minute, success, fail, canceled FROM attempt_count ORDER BY endpoint_id, minute")
-        assert rows == [("ep_1", 90, 2, 1, 0), ("ep_1", 91, 1, 0, 0), ("ep_2", 90, 0, 0, 1)]
+        found = {}
+        for endpoint_id in ("ep_1", "ep_2"):
+            scope = Scope("", "app_1", endpoint_id)
+            sums = await shelf.store.read(lambda tx, scope=scope: trends.series(tx, scope, 0, 1_000, 1))
+            cells = {at: by_minute.cell(0) for at, by_minute in sums.items()}
+            found |= {(endpoint_id, at): (c.success, c.fail, c.canceled) for at, c in cells.items()}
+        assert found == {("ep_1", 90): (2, 1, 0), ("ep_1", 91): (1, 0, 0), ("ep_2", 90): (0, 0, 1)}
 
     tell(story)
 
@@ -134,16 +141,31 @@ def test_records_given_together_are_kept_together_or_not_at_all(tell):
     tell(story)
 
 
-def test_a_record_may_disable_its_endpoint(tell):
+_ENDPOINT = "INSERT INTO endpoint VALUES ('ep_1', 'app_1', NULL, x'', '', '', 0, NULL, NULL, '{}', NULL, 1, x'', x'', 1, 1, NULL)"
+_DISABLING = "SELECT disabled_at, disabled_by, disable_cause, disable_detail, fail_since FROM endpoint_disabling"
+
+
+def test_a_record_may_disable_its_endpoint_and_says_why(tell):
     async def story(shelf: Shelf) -> None:
         delivery = await shelf.delivery()
-        await shelf.store.write(
-            lambda tx: tx.run(
-                "INSERT INTO endpoint VALUES ('ep_1', 'app_1', NULL, x'', '', '', 0, NULL, NULL, '{}', NULL, 1, x'', x'', 1, 1, NULL)"
-            )
-        )
+        await shelf.store.write(lambda tx: tx.run(_ENDPOINT))
         record = shelf.death(delivery)
-        await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, disables_endpoint=True))
-        assert await shelf.rows("SELECT disabled FROM endpoint") == [(1,)]
+        why = Disabling(7, DisabledBy.AUTOMATIC, DisableCause.GONE, "it is gone", 5)
+        await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, disables=why))
+        assert await shelf.rows("SELECT disabled, updated_at FROM endpoint") == [(1, 7)]
+        assert await shelf.rows(_DISABLING) == [(7, "automatic", "http_410", "it is gone", 5)]
+
+    tell(story)
+
+
+def test_an_endpoint_that_is_disabled_keeps_its_first_reason(tell):
+    async def story(shelf: Shelf) -> None:
+        await shelf.store.write(lambda tx: tx.run(_ENDPOINT))
+        for at in (7, 8):
+            record = shelf.death(await shelf.delivery())
+            why = Disabling(at, DisabledBy.AUTOMATIC, DisableCause.GONE)
+            await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, disables=why))
+        assert await shelf.rows("SELECT disabled, updated_at FROM endpoint") == [(1, 7)]
+        assert await shelf.rows(_DISABLING) == [(7, "automatic", "http_410", "", None)]
 
     tell(story)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
-from ringback.store.base import Transaction
+from ringback.model.messages import Message
+from ringback.model.sources import CONFLICT
+from ringback.store.base import Acceptance, EventClaim, Row, Transaction
 
 # Half of SHA-256: two events share a digest once in 2^64 events at the earliest.
 _DIGEST_BYTES: Final = 16
@@ -17,7 +20,7 @@ _NAME_BYTES: Final = 72
 _CLAIM: Final = (
     "INSERT INTO deduplication (source_id, key, body, message_id, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (source_id, key) "
     "DO UPDATE SET body = excluded.body, message_id = excluded.message_id, expires_at = excluded.expires_at "
-    "WHERE deduplication.expires_at <= ?"
+    "WHERE deduplication.expires_at <= ? RETURNING message_id"
 )
 
 
@@ -31,33 +34,48 @@ def key_of(identity: str) -> bytes:
     return b"n" + name if len(name) <= _NAME_BYTES else b"d" + digest(name)
 
 
-class Claimed(msgspec.Struct, frozen=True, gc=False):
-    """What became of a claim: the message that was first, None for this one; `conflict`: another body came under the name before."""
-
-    first: str | None
-    conflict: bool = False
-
-
-_MINE: Final = Claimed(None)
-
-
 def digest(text: bytes) -> bytes:
     """The 16 bytes that stand for a text."""
     return hashlib.sha256(text).digest()[:_DIGEST_BYTES]
 
 
-def claim(tx: Transaction, source_id: str, key: bytes, body: bytes, message_id: str, expires_at: int, now_us: int) -> Claimed:
-    """Claim an event for a message. `key` is of `key_of`, `body` a digest; another body under a key is an event of its own, once."""
-    if tx.run(_CLAIM, (source_id, key, body, message_id, expires_at, now_us)):
-        return _MINE
-    row = tx.row("SELECT body, message_id FROM deduplication WHERE source_id = ? AND key = ?", (source_id, key))
-    if row is None or row[0] == body:
-        return Claimed(None if row is None else str(row[1]))
-    another = b"c" + digest(key + body)
-    if tx.run(_CLAIM, (source_id, another, body, message_id, expires_at, now_us)):
-        return Claimed(None, True)
-    row = tx.row("SELECT message_id FROM deduplication WHERE source_id = ? AND key = ?", (source_id, another))
-    return Claimed(None if row is None else str(row[0]), True)
+def claim(tx: Transaction, acceptances: Sequence[Acceptance]) -> dict[str, str]:
+    """Claim the events of messages; for each that came before, the id of its message to the id of the first one.
+
+    Another body under a name is an event of its own, once, whose message is marked as a conflict.
+    """
+    mine = {row[0] for row in tx.rows_many(_CLAIM, [_claim(a, a.event) for a in acceptances if a.event is not None])}
+    repeated = {}
+    for acceptance in acceptances:
+        event, message = acceptance.event, acceptance.message
+        if event is None or message.id in mine:
+            continue
+        first = _first(tx, event.source_id, event.key)
+        if first is not None and first[0] != event.body:
+            other = msgspec.structs.replace(event, key=b"c" + digest(event.key + event.body))
+            if tx.rows(_CLAIM, _claim(acceptance, other)):
+                acceptance.message = _conflicting(message)
+                continue
+            first = _first(tx, event.source_id, other.key)
+        if first is not None:
+            repeated[message.id] = str(first[1])
+    return repeated
+
+
+def _claim(acceptance: Acceptance, event: EventClaim) -> tuple[Any, ...]:
+    message = acceptance.message
+    return (event.source_id, event.key, event.body, message.id, message.created_at + event.window_us, message.created_at)
+
+
+def _first(tx: Transaction, source_id: str, key: bytes) -> Row | None:
+    return tx.row("SELECT body, message_id FROM deduplication WHERE source_id = ? AND key = ?", (source_id, key))
+
+
+def _conflicting(message: Message) -> Message:
+    origin = message.origin
+    if origin is None or CONFLICT in origin.flags:
+        return message
+    return msgspec.structs.replace(message, origin=msgspec.structs.replace(origin, flags=(*origin.flags, CONFLICT)))
 
 
 def purge(tx: Transaction, now_us: int, limit: int) -> int:

@@ -6,14 +6,9 @@ Tables in another order are walked round and round: such a call takes the place 
 
 from __future__ import annotations
 
-from typing import Final
-
 from ringback import ids
 from ringback.store.base import Transaction
-from ringback.store.operations import deliveries
-
-# Attempts are counted by the minute.
-_MINUTE_US: Final = 60_000_000
+from ringback.store.operations import deferred, deliveries, trends
 
 
 def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
@@ -30,8 +25,9 @@ def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
 
 
 def purge_messages(tx: Transaction, before_us: int, limit: int) -> int:
-    """Remove messages accepted before that time, and free their event ids."""
-    old = tx.rows("SELECT seq, app_id, event_id, created_at FROM message ORDER BY seq LIMIT ?", (limit,))
+    """Remove messages accepted (or, where their sender chose the time, due) before that time, and free their event ids."""
+    # One that waits for its time is not old before that.
+    old = tx.rows("SELECT seq, app_id, event_id, COALESCE(deliver_at, created_at) FROM message ORDER BY seq LIMIT ?", (limit,))
     old = [row for row in old if row[3] < before_us]
     tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(row[1], row[2]) for row in old if row[2] is not None])
     tx.run_many("DELETE FROM message WHERE seq = ?", [(row[0],) for row in old])
@@ -52,20 +48,6 @@ def purge_dead_letters(tx: Transaction, before_us: int, limit: int) -> int:
         "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE id < ? ORDER BY id LIMIT ?)",
         (ids.start_id(ids.DEAD_LETTER, before_us), limit),
     )
-
-
-def purge_counts(tx: Transaction, before_us: int, limit: int, after: str) -> tuple[int, str | None]:
-    """Remove counts of minutes before that time, of the endpoint that follows `after` ("" = the first)."""
-    row = tx.row("SELECT endpoint_id FROM attempt_count WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))
-    if row is None:
-        return 0, None
-    endpoint_id = str(row[0])
-    old = tx.rows(
-        "SELECT minute FROM attempt_count WHERE endpoint_id = ? AND minute < ? ORDER BY minute LIMIT ?",
-        (endpoint_id, before_us // _MINUTE_US, limit),
-    )
-    tx.run_many("DELETE FROM attempt_count WHERE endpoint_id = ? AND minute = ?", [(endpoint_id, minute) for (minute,) in old])
-    return len(old), after if len(old) == limit else endpoint_id
 
 
 def purge_idempotency(tx: Transaction, now_us: int, limit: int, after: bytes) -> tuple[int, bytes | None]:
@@ -95,6 +77,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
     if row is None:
         return 0
     app_id = str(row[0])
+    if waiting := deferred.drop(tx, app_id, limit):
+        return waiting
     messages = tx.rows("SELECT seq, event_id FROM message WHERE app_id = ? ORDER BY id LIMIT ?", (app_id, limit))
     if messages:
         tx.run_many(
@@ -105,23 +89,28 @@ def purge_application(tx: Transaction, limit: int) -> int:
     endpoint = tx.row("SELECT id FROM endpoint WHERE app_id = ? LIMIT 1", (app_id,))
     if endpoint is not None:
         return purge_endpoint(tx, str(endpoint[0]), limit)
-    tx.run("DELETE FROM token WHERE app_id = ?", (app_id,))
+    if sums := trends.purge_scope(tx, app_id, limit):
+        return sums
+    for table in ("token", "integration", "auto_config"):
+        tx.run(f"DELETE FROM {table} WHERE app_id = ?", (app_id,))
     return tx.run("DELETE FROM application WHERE id = ?", (app_id,))
 
 
 def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
     """Remove what a deleted endpoint left, and in the end itself; never 0 while there is something."""
     removed = deliveries.drop(tx, endpoint_id, limit)
-    for table, key in (("attempt", "seq"), ("dead_letter", "id"), ("attempt_count", "minute")):
+    for table, key in (("attempt", "seq"), ("dead_letter", "id")):
         if removed >= limit:
             return removed
         # Found first, then removed one by one: in one statement SQLite would look at all rows of the endpoint.
         found = tx.rows(f"SELECT {key} FROM {table} WHERE endpoint_id = ? LIMIT ?", (endpoint_id, limit - removed))
-        scope, values = (" AND endpoint_id = ?", (endpoint_id,)) if table == "attempt_count" else ("", ())
-        tx.run_many(f"DELETE FROM {table} WHERE {key} = ?{scope}", [(*row, *values) for row in found])
+        tx.run_many(f"DELETE FROM {table} WHERE {key} = ?", found)
         removed += len(found)
     if removed < limit:
-        tx.run("DELETE FROM endpoint_sequence WHERE endpoint_id = ?", (endpoint_id,))
+        removed += trends.purge_scope(tx, endpoint_id, limit - removed)
+    if removed < limit:
+        for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure", "endpoint_transformation"):
+            tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))
         removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
     return removed
 

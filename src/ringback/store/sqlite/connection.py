@@ -41,6 +41,10 @@ class SqliteTransaction:
         self.execute(sql, parameters)
         return self._connection.changes()
 
+    def rows_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> list[Row]:
+        """All rows that a statement gives, executed once for each sequence of parameters."""
+        return list(self.executemany(sql, parameters))
+
     def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute a statement once for each sequence of parameters."""
         self.executemany(sql, parameters)
