@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -250,12 +251,13 @@ class SourceDirectory:
                 for index, count in enumerate(_counted(more)):
                     ready.counts[index] += count
             return
+        metrics, requests, rejections = self._metrics, Counter(self._metrics.source_requests), Counter(self._metrics.source_rejections)
         for ready, more in told:
-            for outcome, count in zip(SOURCE_OUTCOMES, _counted(more), strict=True):
-                self._metrics.source_requests[outcome] += count
-            for reason, count in ready.reasons.items():
-                self._metrics.source_rejections[reason] = self._metrics.source_rejections.get(reason, 0) + count
+            requests.update(dict(zip(SOURCE_OUTCOMES, _counted(more), strict=True)))
+            rejections.update(ready.reasons)
             ready.reasons.clear()
+        metrics.source_requests = dict(requests)
+        metrics.source_rejections = dict(rejections)
 
     async def forget(self) -> int:
         """Forget some of what is past its time: events past their window, requests in quarantine, deleted sources. 0 = nothing is left."""
