@@ -70,6 +70,7 @@ def facts(row: Provider) -> dict[str, Any]:
         "signed": row.signed,
         "secret": row.secret,
         "event_id": list(row.event_id),
+        "event_id_with": list(row.event_id_with),
         "event_type": list(row.event_type),
         "batch": row.batch,
         "handshake": list(row.handshakes),
@@ -103,7 +104,8 @@ def _section(row: dict[str, Any]) -> str:
     if row["tolerance_s"] is not None:
         lines.append(f"- Tolerance: {row['tolerance_s']:.0f} s")
     if row["event_id"]:
-        lines.append(f"- Event id: {_code(row['event_id'])}" + (f", per item of `{row['batch']}`" if row["batch"] else ""))
+        also = f", together with {_code(row['event_id_with'])}" if row["event_id_with"] else ""
+        lines.append(f"- Event id: {_code(row['event_id'])}{also}" + (f", per item of `{row['batch']}`" if row["batch"] else ""))
     if row["event_type"]:
         lines.append(f"- Event type: {_code(row['event_type'])}")
     lines += [f"- {label}: {_escaped(_text(row[key]))}" for key, label in _FACTS if row[key]]

@@ -21,6 +21,7 @@ ROWS: Final = (
         signed="{raw_body} (HMAC-SHA256, base64)",
         secret="app client secret as UTF-8",
         event_id=("header:x-shopify-event-id", "header:shopify-event-id"),
+        event_id_with=("header:x-shopify-topic", "header:shopify-topic"),
         event_type=("header:x-shopify-topic", "header:shopify-topic"),
         answer="2xx; connect 1 s, total 5 s",
         retries=(
@@ -206,6 +207,8 @@ ROWS: Final = (
         ),
         header="Calendly-Webhook-Signature: t=<unix>,v1=<hex>",
         signed="{t}.{raw_body} (HMAC-SHA256, hex)",
+        event_id=("json:payload.uri",),
+        event_id_with=("json:event",),
         event_type=("json:event",),
         source=(
             "NangoHQ/nango calendly-webhook-routing.ts; hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes "
@@ -219,6 +222,8 @@ ROWS: Final = (
         schemes=(Signed(name="docusign", headers=("x-docusign-signature-*",), layout="each", encoding="base64"),),
         header="X-DocuSign-Signature-1..N",
         signed="{raw_body} (HMAC-SHA256 (x-authorization-digest), base64)",
+        event_id=("json:data.envelopeId", "json:envelopeId"),
+        event_id_with=("json:event", "json:generatedDateTime"),
         event_type=("json:event",),
         retries="from ~5 min doubling up to 15 days",
         source="hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)",

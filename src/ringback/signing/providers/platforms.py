@@ -153,6 +153,7 @@ ROWS: Final = (
         header="Authorization",
         signed="unsigned by the spec",
         event_id=("header:ce-id", "json:id"),
+        event_id_with=("header:ce-source", "json:source"),
         event_type=("header:ce-type", "json:type"),
         handshakes=("cloudevents-options",),
         answer=(

@@ -147,6 +147,7 @@ ROWS: Final = (
         signed="{id}.{timestamp}.{raw_body} (HMAC-SHA256, base64)",
         secret="whsec_<b64>",
         event_id=("header:webhook-id", "json:hash"),
+        event_id_with=("json:created_at",),
         event_type=("json:scope",),
         note=(
             "key = app client secret base64; optional custom headers; thin payload; 48 h retries then deactivated; 3-min domain "
