@@ -20,6 +20,7 @@ from ringback.policy.addresses import parse_networks
 from ringback.policy.paging import Walk
 from ringback.services.applications import ApplicationIn, Applications
 from ringback.services.directory import Directory
+from ringback.services.endpoints import Endpoints
 from ringback.services.gateway import SourceDirectory
 from ringback.services.intake import Intake
 from ringback.services.processing import Outcomes
@@ -147,6 +148,7 @@ class Running:
         self.receiver = Receiver(self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes)
         self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
+        self.endpoints = Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes)
         self.app_id = (await self.applications.create(WHO, ApplicationIn(name="a"))).application.id
         self.gateway = Gateway(
             self.receiver,

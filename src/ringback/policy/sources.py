@@ -265,6 +265,9 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
     if route_name is not None and verification.verify != "signature":
         text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
         problems.append((("route",), text))
+    elif route_name is not None and verification.awaiting_secret:
+        text = "whoever calls first could give the source its secret; add the route once the provider has sent it"
+        problems.append((("route",), text))
     if not 1 <= rules.max_body_bytes <= MAX_BODY_BYTES:
         problems.append((("maxBodyBytes",), f"{rules.max_body_bytes} must lie between 1 and {MAX_BODY_BYTES}"))
     problems += [(("deduplication", "by", *where), text) for where, text in places(rules.deduplication.by or ())]
