@@ -198,6 +198,8 @@ def test_other_methods_are_refused_with_those_that_are_allowed(running: Running)
         ("198.51.100.7", "", 200),
         ("::ffff:198.51.100.7", "", 200),
         ("2001:db8::1", "", 200),
+        ("192.0.2.77", "", 200),
+        ("192.0.3.77", "", 403),
         ("203.0.113.9", "", 403),
         # A stranger's word on where it comes from counts for nothing.
         ("203.0.113.9", "198.51.100.7", 403),
@@ -211,7 +213,7 @@ def test_other_methods_are_refused_with_those_that_are_allowed(running: Running)
 def test_addresses_are_allowed_by_list_and_proxies_are_walked_from_the_right(
     running: Running, peer: str, forwarded: str, status: int
 ) -> None:
-    source = running.made(allowedIps=["198.51.100.0/24", "2001:db8::/32"])
+    source = running.made(allowedIps=["198.51.100.0/24", "2001:db8::/32", "::ffff:192.0.2.0/120"])
     headers = {**signed(event()), **({"x-forwarded-for": forwarded} if forwarded else {})}
     assert running.ask(path_of(source), event(), headers, peer=peer).status == status
     assert [item.reason for item in running.quarantined(source)] == ([] if status == 200 else ["ip_denied"])

@@ -16,7 +16,7 @@ from ringback.model.sources import NO_ACTIVITY, Activity, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import Validate, compile_schema
-from ringback.policy.sources_arrival import Bucket
+from ringback.policy.sources_arrival import Bucket, unmapped
 from ringback.policy.sources_events import EventReader
 from ringback.policy.sources_silence import habit, silence
 from ringback.services.directory import Directory
@@ -93,7 +93,7 @@ class Ready:
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source, now_us)
-        self.allowed: tuple[Network, ...] = parse_networks(",".join(source.rules.allowed_ips))
+        self.allowed: tuple[Network, ...] = tuple(map(unmapped, parse_networks(",".join(source.rules.allowed_ips))))
         self.bucket = None if source.rules.rate is None else Bucket(source.rules.rate)
         # Nothing has to be looked at before the body is read.
         self.plain = "POST" in source.rules.methods and not (source.rules.rate or source.rules.allowed_ips or source.rules.required_headers)

@@ -28,6 +28,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     header: str = ""
     signed: str = ""
     secret: str = ""
+    several: str = ""
+    also_sent: str = ""
+    user_agent: str = ""
+    addresses: str = ""
     event_id: tuple[str, ...] = ()
     event_id_with: tuple[str, ...] = ()
     event_type: tuple[str, ...] = ()

@@ -29,6 +29,9 @@ ROWS: Final = (
         header="X-Slack-Signature: v0=<hex>",
         signed="v0:{X-Slack-Request-Timestamp}:{raw_body} (HMAC-SHA256, hex lower)",
         secret="hex-looking string used as UTF-8",
+        several="none (one signing secret per app)",
+        also_sent="X-Slack-Retry-Num, X-Slack-Retry-Reason",
+        user_agent="Slackbot 1.0 (+https://api.slack.com/robots)",
         event_id=("json:event_id",),
         event_type=("json:event.type", "json:type"),
         handshakes=("slack-url-verification", "slack-ssl-check"),
@@ -62,6 +65,7 @@ ROWS: Final = (
             " JSON), base64)"
         ),
         secret="32-hex Auth Token as UTF-8",
+        several="none; PRIMARY auth token only (secondary must be promoted first)",
         event_id=("header:i-twilio-idempotency-token", "form:MessageSid", "form:CallSid"),
         event_id_with=("form:MessageStatus", "form:SmsStatus", "form:CallStatus"),
         event_type=("form:MessageStatus", "form:CallStatus", "form:EventType"),

@@ -94,6 +94,7 @@ ROWS: Final = (
         confidence="medium",
         schemes=(Token(name="azure-event-grid", places=("query:secret",)),),
         signed="unsigned",
+        also_sent="aeg-delivery-count",
         event_id=("json:id",),
         event_type=("json:eventType", "json:type"),
         batch="[]",
@@ -194,6 +195,7 @@ ROWS: Final = (
             "signature base over covered components (hmac-sha256, ed25519, ecdsa-p256-sha256, rsa-pss-sha512, rsa-v1_5-sha256, "
             "sf-binary base64)"
         ),
+        several="labels",
         note="require @method @target-uri content-digest created + keyid; verify Content-Digest (RFC 9530) against the body",
         source="RFC 9421; pyauth/http-message-signatures",
     ),
@@ -204,6 +206,7 @@ ROWS: Final = (
         schemes=(*_SIZED, Signed(name="generic-hmac-sha256-hex", headers=("x-signature",), layout="list", prefix="sha256=")),
         header="configurable",
         signed="{raw_body} (SHA1/256/512, hex|base64)",
+        several="comma list",
         source="adnanh/webhook docs/Hook-Rules.md",
     ),
 )
