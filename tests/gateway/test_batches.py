@@ -36,7 +36,7 @@ BATCHES: list[tuple[str, bytes, list[bytes], list[str]]] = [
 def test_each_item_is_an_event_of_its_own(running: Running, kind: str, body: bytes, children: list[bytes], names: list[str]) -> None:
     source = running.made(type=kind, verify="none", secrets=[])
     for _ in range(2):
-        assert running.ask(path_of(source), body, {"content-type": "application/json"}).status == 200
+        assert running.ask(path_of(source), body, {"content-type": "application/json"}).status in (200, 202, 204)
     stored = running.messages()
     assert [message.payload for message in stored][: len(children)] == children
     if names:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ringback.model.sources import OwnScheme, Rules, Source, SourceSecret, Verification
+from ringback.model.sources import CannedAnswer, OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
 from ringback.policy.json_instances import compile_schema
 from ringback.policy.validation import Problem, is_sensitive, url
@@ -116,6 +116,17 @@ def schemes_of(source_type: str, verification: Verification) -> tuple[Scheme, ..
         return (scheme,)
     row = provider_of(source_type)
     return () if row is None else row.schemes
+
+
+def answer_of(source: Source) -> CannedAnswer | None:
+    """What a believed request is answered: as its owner says, or as its provider wants it; None: 200 and `{}`.
+
+    Ingest sources answer `{}` whatever their type (contract, 12).
+    """
+    row = provider_of(source.type)
+    if source.rules.answer is not None or source.ingest or row is None or row.reply is None:
+        return source.rules.answer
+    return CannedAnswer(*row.reply)
 
 
 def handshakes_of(source: Source) -> tuple[str, ...]:

@@ -59,6 +59,7 @@ class Ready:
 
     __slots__ = (
         "allowed",
+        "answer",
         "bucket",
         "counts",
         "dropped",
@@ -108,6 +109,7 @@ class Ready:
         self.valid_until = rules_of.next_end(source, now_us)
         self.stale = False
         self.unsure = False
+        self.answer = rules_of.answer_of(source)
         self.refused = Bucket(_REFUSALS_PER_S)
         self.counts = [0, 0, 0, 0, 0]
         self.reasons: dict[str, int] = {}

@@ -304,7 +304,7 @@ def unavailable(error: RingbackError) -> Reply:
 
 def canned(ready: Ready) -> Reply:
     """What the source answers to what it takes; `OK` itself unless the source says otherwise."""
-    answer = ready.source.rules.answer
+    answer = ready.answer
     if answer is None:
         return OK
     more = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers.items())

@@ -10,6 +10,10 @@ from ringback.signing.providers.ebay import Ebay
 from ringback.signing.scheme import Signed
 from ringback.signing.tokens import Token, Unsigned
 
+_SALESFORCE_ACK: Final = (
+    '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body><notificationsResponse '
+    'xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse></soapenv:Body></soapenv:Envelope>'
+)
 # Tolerances are the provider's own, in seconds, from the source that each row names.
 ROWS: Final = (
     Provider(
@@ -257,6 +261,7 @@ ROWS: Final = (
         ),
         signed="unsigned SOAP",
         answer="SOAP <Ack>true</Ack>",
+        reply=(200, _SALESFORCE_ACK, "text/xml; charset=utf-8"),
         note="sync response needed",
         source="hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)",
     ),

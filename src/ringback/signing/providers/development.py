@@ -139,6 +139,7 @@ ROWS: Final = (
         event_id=("json:webhook.id",),
         event_id_with=("json:timestamp",),
         answer="200/204 EMPTY body within 25 s",
+        reply=(200, "", ""),
         retries="13, ~1 day, then notifications disabled; webhook expires after 7 days",
         note="ping + poll-with-cursor: model as reconcile source",
         source="hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)",
@@ -339,6 +340,7 @@ ROWS: Final = (
         batch="events[]",
         handshakes=("xero-itr",),
         answer="200 empty body within 5 s",
+        reply=(200, "", ""),
         note="thin",
         source=(
             "hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026); NangoHQ/nango xero "

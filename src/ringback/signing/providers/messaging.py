@@ -36,6 +36,7 @@ ROWS: Final = (
         event_type=("json:event.type", "json:type"),
         handshakes=("slack-url-verification", "slack-ssl-check"),
         answer="200 within 3 s (interactivity: empty body matters; view_submission needs an empty body)",
+        reply=(200, "", ""),
         retries=(
             "3 retries: at once, 1 min, 5 min; reasons http_timeout, too_many_redirects, connection_failed, ssl_error, http_error, "
             "unknown_error; response header X-Slack-No-Retry: 1 turns retries off"
@@ -70,6 +71,7 @@ ROWS: Final = (
         event_id_with=("form:MessageStatus", "form:SmsStatus", "form:CallStatus"),
         event_type=("form:MessageStatus", "form:CallStatus", "form:EventType"),
         answer="product: TwiML/2xx; Messaging/Voice read the body, so SYNC RESPONSES matter",
+        reply=(200, '<?xml version="1.0" encoding="UTF-8"?><Response/>', "text/xml"),
         retries="per URL via fragment #rc=,rp=,ct=,rt=,tt=,e= or Webhooks configuration API; fallback URL",
         note=(
             "URL is the one Twilio requested: scheme/host/port/userinfo/query byte-exact; try URL as is, without port, with "
@@ -225,6 +227,7 @@ ROWS: Final = (
         event_type=("json:event.type", "json:type"),
         handshakes=("discord-interaction-ping", "discord-webhook-event-ping"),
         answer="within 3 s; interactions are SYNC; events 204",
+        reply=(204, "", ""),
         retries="events: exponential up to 10 min",
         note="MUST return 401 on bad signature: Discord sends bad ones on purpose and removes endpoints that accept them",
         source=(

@@ -110,6 +110,7 @@ ROWS: Final = (
         event_type=("json:eventCode",),
         batch="notificationItems[].NotificationRequestItem",
         answer='body "[accepted]" with 200',
+        reply=(200, "[accepted]", "text/plain"),
         note="batch in notificationItems[]; missing fields are empty strings; commonly with Basic auth on top",
         source=(
             "Adyen/adyen-python-api-library Adyen/util.py + tests; hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; "
@@ -219,6 +220,7 @@ ROWS: Final = (
         event_type=("json:action",),
         batch="events[]",
         answer="204; whole batch retried",
+        reply=(204, "", ""),
         note="batched",
         source="hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)",
     ),
@@ -315,6 +317,7 @@ ROWS: Final = (
         event_id=("json:id",),
         event_type=("json:event_type",),
         answer='{"code":"SUCCESS","message":"OK"}',
+        reply=(200, '{"code":"SUCCESS","message":"OK"}', "application/json"),
         note="resource is AES-256-GCM encrypted",
         source="hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)",
     ),
