@@ -118,7 +118,13 @@ def _operations() -> dict[str, list[Operation]]:
     return declared
 
 
-ACCESS = {Access.OPEN: "none", Access.APPLICATION: "org token, or the application's", Access.ORGANISATION: "org token", Access.ANY: "any"}
+ACCESS = {
+    Access.OPEN: "none",
+    Access.APPLICATION: "org token, or the application's",
+    Access.ORGANISATION: "org token",
+    Access.ANY: "any",
+    Access.SUBSCRIPTION: "as above, or the subscription's",
+}
 # Operations that check their caller themselves.
 OWN_ACCESS = {
     "/metrics": "[metrics_access](settings.md#metrics_access)",

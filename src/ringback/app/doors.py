@@ -11,13 +11,22 @@ from urllib.parse import urlsplit
 
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
+from ringback.api import auto_configs as auto_configs_api
+from ringback.api import connectors as connectors_api
 from ringback.api import dead_letters as dead_letters_api
+from ringback.api import destinations as destinations_api
+from ringback.api import environments as environments_api
+from ringback.api import event_type_imports as imports_api
+from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
+from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
+from ringback.api import received as received_api
 from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
+from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
 from ringback.api.door import Doorway, protocol_class
@@ -37,21 +46,29 @@ from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.auto_configs import AutoConfigs
 from ringback.services.bins import Bins
+from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
+from ringback.services.environments import Environments
+from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
+from ringback.services.integrations import Integrations
 from ringback.services.messages import Messages
+from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
+from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
+from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
 
 # A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
@@ -90,12 +107,13 @@ class Doors:
             proxy=proxy_of(settings),
         )
         self.urls = sources_api.Urls(settings.public_url)
-        self.source_directory = SourceDirectory(store, vault, clock, parts.directory)
+        self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         keys, requeue = FetchedKeys(self.fetching, clock), Requeue(store, clock, parts.dispatcher)
         self._receiver = Receiver(parts.intake, parts.directory, self._quarantine, self._sources, keys, clock, parts.outcomes, requeue)
         idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
+        self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
         self._services = self._make_services(idempotency, ready)
         messages = Messages(store, clock)
         publisher = Publisher(
@@ -103,6 +121,7 @@ class Doors:
             parts.directory,
             self._services.applications,
             messages,
+            self.payloads,
             clock,
             microseconds(settings.idempotency_ttl.total_seconds()),
         )
@@ -114,7 +133,12 @@ class Doors:
             reader,
             ApiSettings(max_body_bytes=settings.max_body_bytes, idempotency_wait_s=wait_s, metrics_access=settings.metrics_access),
             metrics=lambda: exposition.render(clock.now_us()),
-            more=[*publish.routes(publisher), *messages_api.routes(messages), *self._operations(operator_token)],
+            more=[
+                *publish.routes(publisher),
+                *messages_api.routes(messages),
+                *examples_api.routes(publisher, self._services.event_types),
+                *self._operations(operator_token),
+            ],
         )
         place = Place(settings.trusted_proxies, settings.public_url)
         gateway = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
@@ -154,21 +178,43 @@ class Doors:
                 secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
                 https_only=settings.endpoint_https_only,
             ),
-            event_types=EventTypes(store, clock),
+            event_types=EventTypes(store, clock, self.payloads),
         )
 
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""
         parts, settings = self._parts, self._parts.settings
         store, clock = parts.store, parts.clock
+        connectors, portal = Connectors(store, clock, parts.ids), Portal(store, clock, parts.tokens)
         return [
             *attempts_api.routes(Attempts(store, clock, parts.vault, parts.dispatcher)),
             *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
             *operator.routes(parts.tokens, operator_token),
             *sources_api.routes(self._sources, self.urls),
-            *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
+            *authentication.routes(portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
-            *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
+            *connectors_api.routes(connectors),
+            *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),
+            *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
+            *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
+            *auto_configs_api.routes(self._auto_configs(), self.urls),
+            *destinations_api.routes(self._services.applications),
+            *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
+            *ingest_api.routes(self._sources, self._services.endpoints, portal, self.urls),
+            *received_api.routes(ReceivedEvents(store, parts.vault, clock, self._sources)),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
         ]
+
+    def _auto_configs(self) -> AutoConfigs:
+        parts = self._parts
+        return AutoConfigs(
+            parts.store,
+            parts.vault,
+            parts.clock,
+            parts.ids,
+            parts.tokens,
+            self._services.endpoints,
+            secrets.token_bytes,
+            parts.settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
+        )

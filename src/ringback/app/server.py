@@ -70,6 +70,7 @@ class Server:
         for newest in await parts.store.read(directory_operations.newest_ids):
             parts.ids.after(newest)
         tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
+        await self._doors.payloads.load()
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
         doors = _Uvicorn(self._config())
         serving = loop.create_task(doors.serve([sock]))
@@ -89,6 +90,7 @@ class Server:
         await asyncio.gather(*tasks, stop, return_exceptions=True)
         await parts.transport.close()
         await self._doors.fetching.close()
+        await self._doors.payloads.close()
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
         return 0
 

@@ -125,6 +125,12 @@ class Settings:
         "After how long a key whose request never ended may be used again. This version needs no such time: with one process, the "
         "mark of a running request ends with the request, or with the process.",
     )
+    payload_validation: str = setting(
+        "off",
+        values.choice("off", "warn", "reject"),
+        "What becomes of a published payload that does not fit the newest schema of its event type, where the event type does not say "
+        "(`payloadValidation`): `off` = nothing is compared, `warn` = it is accepted, counted and logged, `reject` = it is answered 422.",
+    )
     default_signature_type: str = setting(
         "hmac256",
         values.choice("hmac256", "ed25519"),
