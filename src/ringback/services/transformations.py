@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final
 
 import msgspec
@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from ringback.clock import Clock
 from ringback.errors import FieldProblem, InvalidField, NotBuilt
+from ringback.model.endpoints import Endpoint
 from ringback.model.transformations import Transformation
 from ringback.policy.validation import Problem, Rule
 from ringback.services.connectors import Code
@@ -45,13 +46,18 @@ class TransformationPatch(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     RULES: ClassVar[Mapping[str, Rule]] = {"variables": variables_rule}
 
 
-class Transformations:
-    """The transformations of endpoints; each verb sees those of its caller alone."""
+# Hears of each change in its transaction: of which endpoint it is.
+Changed = Callable[[Transaction, Endpoint], None]
 
-    def __init__(self, store: Store, vault: Sealer, clock: Clock) -> None:
+
+class Transformations:
+    """The transformations of endpoints; each verb sees those of its caller alone. `changed` hears of each change."""
+
+    def __init__(self, store: Store, vault: Sealer, clock: Clock, changed: Changed = lambda tx, endpoint: None) -> None:
         self._store = store
         self._vault = vault
         self._clock = clock
+        self._changed = changed
 
     async def get(self, who: Principal, app: str, endpoint: str) -> Transformation:
         """The transformation of an endpoint. Raises NotFound."""
@@ -78,6 +84,7 @@ class Transformations:
                 return former
             stored = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), (former.updated_at or 0) + 1))
             transformations.put(tx, self._vault, found.id, stored)
+            self._changed(tx, found)
             return stored
 
         return await self._store.write(operation)
