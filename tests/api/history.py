@@ -123,6 +123,7 @@ class History:
             "error": None,
             "detail": f"the endpoint answered {code}",
             "address": "203.0.113.7:443",
+            "duration_us": 256_789,
             "phases": Phases(1200, 3400, -1, 50, 250_000, 10),
             "response": b"ok",
             "response_head": b"HTTP/1.1 200 OK\r\nServer: shop\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\r\n",
@@ -138,7 +139,6 @@ class History:
             trigger=int(manual),
             code=code,
             started_at=at_us,
-            duration_us=256_789,
             sequence=delivery.sequence,
             **{**shape, **facts},
         )

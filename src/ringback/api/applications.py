@@ -87,7 +87,7 @@ class _Handlers:
         without = Without(
             endpoints=call.query.flag("exclude_apps_with_no_endpoints", False),
             enabled_endpoints=call.query.flag("exclude_apps_with_disabled_endpoints", False),
-            endpoints_beside=self._applications.bin_hosts if call.query.flag("exclude_apps_with_svix_play_endpoints", False) else None,
+            endpoints_beside_bins=call.query.flag("exclude_apps_with_svix_play_endpoints", False),
         )
         page = await self._applications.page(call.who, walk, without)
         return answer(200, listing(page, lambda application: application.id, shown))

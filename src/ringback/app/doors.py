@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 from collections.abc import Callable
@@ -27,20 +28,25 @@ from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
-from ringback.api.door import Doorway
+from ringback.api.door import Doorway, protocol_class
 from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
-from ringback.app.parts import Parts, microseconds
+from ringback.app.parts import Parts, microseconds, proxy_of
+from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.gateway.app import Gateway, Place
-from ringback.gateway.hot import Inbound
+from ringback.gateway.bins import BinDoor
+from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
-from ringback.policy.addresses import AddressPolicy
-from ringback.services.applications import BIN_HOSTS, Applications
+from ringback.gateway.switch import switching_class
+from ringback.policy.addresses import AddressPolicy, parse_literal
+from ringback.policy.bins import own_hosts
+from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
 from ringback.services.auto_configs import AutoConfigs
+from ringback.services.bins import Bins
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
@@ -57,6 +63,7 @@ from ringback.services.portal import Portal
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
 from ringback.services.receiving import Receiver
+from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
 from ringback.services.transformations import Transformations
@@ -66,12 +73,21 @@ from ringback.telemetry.prometheus import Exposition
 _FETCH_S: Final = 5.0
 # The largest key set that is known (Microsoft's) has some 30 kB.
 _KEYS_MAX_BYTES: Final = 256 * 1024
+# Seconds of the drain that are kept for telling senders and listeners of the relay that it is over, and for what comes after the doors.
+_LAST_WORDS_S: Final = 3.0
 
 
-def _bin_hosts(public_url: str | None) -> tuple[str, ...]:
-    """The hosts of request bins: the well-known ones, and our own where it has a name of its own."""
-    own = urlsplit(public_url).hostname if public_url is not None else None
-    return BIN_HOSTS if own is None else (*BIN_HOSTS, own)
+def bins_open(settings: Settings) -> bool:
+    """May strangers write to bins, and listen for them? Unless it is set: only where no stranger comes."""
+    if settings.bins != "auto":
+        return settings.bins == "true"
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    return _is_loopback(settings.listen_address.host) and (public is None or _is_loopback(public))
+
+
+def _is_loopback(host: str) -> bool:
+    literal = parse_literal(host)
+    return literal.is_loopback if literal is not None else host == "localhost"
 
 
 class Doors:
@@ -86,6 +102,7 @@ class Doors:
                 request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_KEYS_MAX_BYTES, body_time_s=_FETCH_S)
             ),
             clock=clock,
+            proxy=proxy_of(settings),
         )
         self.urls = sources_api.Urls(settings.public_url)
         self.source_directory = SourceDirectory(store, vault, clock, parts.directory)
@@ -122,9 +139,24 @@ class Doors:
             ],
         )
         place = Place(settings.trusted_proxies, settings.public_url)
-        self.app = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        gateway = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        self.bins = Bins(store, vault, clock, make_id)
+        # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
+        self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
+        self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
         self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
+
+    def listening(self, url: str) -> None:
+        """The server answers at this URL."""
+        self.urls.listening(url)
+        if bins_open(self._parts.settings):
+            self._services.applications.own_bins = own_hosts(self._parts.settings.public_url, url)
+
+    def protocol(self) -> type[asyncio.Protocol]:
+        """What speaks on each connection: the hot doors, and websockets for the relay."""
+        door = inbound_class(protocol_class(self.doorway), self.inbound)
+        return switching_class(door, self.relay.timing) if bins_open(self._parts.settings) else door
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
         parts, settings = self._parts, self._parts.settings
@@ -133,7 +165,7 @@ class Doors:
             tokens=parts.tokens,
             idempotency=idempotency,
             health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
-            applications=Applications(store, clock, make_id, parts.directory, parts.tokens, _bin_hosts(settings.public_url)),
+            applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
             endpoints=Endpoints(
                 store,
                 parts.vault,

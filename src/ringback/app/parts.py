@@ -11,6 +11,7 @@ from ringback.clock import SECOND_US, SystemClock
 from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.delivery.proxied import ProxySettings
 from ringback.engine.dispatcher import Dispatcher
 from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
@@ -24,6 +25,7 @@ from ringback.services.jwts import Jwts
 from ringback.services.processing import Outcomes
 from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
+from ringback.services.trends import Trends
 from ringback.store.opening import database_path, open_store
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault, key_from_file, key_from_text
@@ -36,6 +38,11 @@ def vault_of(settings: Settings) -> Vault:
         return Vault(key_from_text(settings.main_secret.reveal()))
     path = database_path(settings.database_url)
     return Vault(secrets.token_bytes(32) if path == ":memory:" else key_from_file(Path(f"{path}.key")))
+
+
+def proxy_of(settings: Settings) -> ProxySettings | None:
+    """The proxy that everything sent from here goes through."""
+    return None if settings.proxy_addr is None else ProxySettings(settings.proxy_addr, settings.noproxy, settings.proxy_resolves)
 
 
 class Parts:
@@ -56,6 +63,7 @@ class Parts:
                 response=ResponseLimits(body_max_bytes=settings.response_body_max, body_time_s=settings.response_body_time.total_seconds()),
             ),
             clock=clock,
+            proxy=proxy_of(settings),
         )
         self.outcomes = Outcomes(store)
         self.dispatcher = Dispatcher(
@@ -79,6 +87,7 @@ class Parts:
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
         self.tasks = Tasks(store, clock, make_id, self.dispatcher)
+        self.trends = Trends(store, clock, self.dispatcher, metrics)
         self.intake = Intake(store, clock, make_id, self.dispatcher, metrics)
 
     @classmethod

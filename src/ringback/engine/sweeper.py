@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deliveries, retention
+from ringback.store.operations import deliveries, retention, trends
 from ringback.telemetry.events import RETENTION_SWEPT
 from ringback.telemetry.log import log
 
@@ -61,7 +61,7 @@ class Sweeper:
         removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
-        removed += await self._walk("", lambda tx, after: retention.purge_counts(tx, before_us, _SLICE, after))
+        removed += await self._walk("", lambda tx, after: trends.purge(tx, before_us, _SLICE, after))
         return removed + await self._abandoned()
 
     async def _all(self, purge: Callable[[Transaction], int]) -> int:

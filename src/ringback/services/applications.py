@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Protocol
 
 import msgspec
@@ -22,8 +22,6 @@ from ringback.store.operations import applications
 from ringback.store.operations.applications import Without as Without
 
 UID: Rule = validation.uid(ids.APPLICATION)
-# The hosts of endpoints that only look at requests; a list may leave out applications that have nothing else.
-BIN_HOSTS = ("play.svix.com", "api.play.svix.com")
 
 
 class Directory(Protocol):
@@ -76,26 +74,16 @@ def find(tx: Transaction, who: Principal, ref: str) -> Application:
 
 
 class Applications:
-    """The applications of every organisation; each verb sees those of its caller alone.
+    """The applications of every organisation; each verb sees those of its caller alone."""
 
-    `bin_hosts` are those of request bins.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        clock: Clock,
-        make_id: IdMaker,
-        directory: Directory,
-        tokens: Tokens,
-        bin_hosts: tuple[str, ...] = BIN_HOSTS,
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, directory: Directory, tokens: Tokens) -> None:
         self._store = store
         self._clock = clock
         self._ids = make_id
         self._directory = directory
         self._tokens = tokens
-        self.bin_hosts = bin_hosts
+        # The hosts of this server's own bins; known once it listens.
+        self.own_bins: Sequence[str] = ()
 
     async def create(self, who: Principal, wanted: ApplicationIn, *, get_if_exists: bool = False, also: Also | None = None) -> Created:
         """Make an application, or with `get_if_exists` return untouched the one that has its uid. Raises Conflict when the uid is taken."""
@@ -118,7 +106,7 @@ class Applications:
 
     async def page(self, who: Principal, walk: Walk, without: Without) -> Page[Application]:
         """One page of the organisation's applications."""
-        return cut(await self._store.read(lambda tx: applications.page(tx, who.org_id, walk, without)), walk)
+        return cut(await self._store.read(lambda tx: applications.page(tx, who.org_id, walk, without, self.own_bins)), walk)
 
     async def upsert(self, who: Principal, ref: str, wanted: ApplicationIn) -> Created:
         """Replace the application of that id or uid as a whole, or make it. Raises Conflict when the uid is taken."""

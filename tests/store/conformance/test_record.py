@@ -6,7 +6,8 @@ from ringback.errors import StoreFailure
 from ringback.model.deliveries import Delivery, Trigger
 from ringback.model.endpoints import DisableCause, DisabledBy, Disabling
 from ringback.store.base import Record
-from ringback.store.operations import deliveries
+from ringback.store.operations import deliveries, trends
+from ringback.store.operations.trends import Scope
 from tests.store.conformance.shelf import Shelf
 
 LIVE = "SELECT due_at, attempts, state, trigger FROM delivery ORDER BY trigger, due_at"
@@ -108,8 +109,13 @@ def test_attempts_are_counted_by_endpoint_and_minute(tell):
         ]
         await shelf.record(*records)
         await shelf.record(Record(found[0], shelf.attempt(found[0], 0, started_at=at_us)))
-        rows = await shelf.rows("SELECT endpoint_id, minute, success, fail, canceled FROM attempt_count ORDER BY endpoint_id, minute")
-        assert rows == [("ep_1", 90, 2, 1, 0), ("ep_1", 91, 1, 0, 0), ("ep_2", 90, 0, 0, 1)]
+        found = {}
+        for endpoint_id in ("ep_1", "ep_2"):
+            scope = Scope("", "app_1", endpoint_id)
+            sums = await shelf.store.read(lambda tx, scope=scope: trends.series(tx, scope, 0, 1_000, 1))
+            cells = {at: by_minute.cell(0) for at, by_minute in sums.items()}
+            found |= {(endpoint_id, at): (c.success, c.fail, c.canceled) for at, c in cells.items()}
+        assert found == {("ep_1", 90): (2, 1, 0), ("ep_1", 91): (1, 0, 0), ("ep_2", 90): (0, 0, 1)}
 
     tell(story)
 

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from ringback.store.operations import deliveries, retention
+from ringback.services.tokens import DEFAULT_ORG_ID
+from ringback.store.operations import deliveries, retention, trends
 from tests.api.conftest import Api
 from tests.api.history import DAY_US, SECOND_US, History
+
+# A minute past all others.
+LATER = 1 << 40
 
 
 @pytest.fixture
@@ -66,11 +70,25 @@ def test_old_attempts_counts_and_dead_letters_go(history):
     before = history.now_us - 2 * DAY_US
     assert until_nothing(history, lambda tx: retention.purge_attempts(tx, before, 1)) == 2
     assert until_nothing(history, lambda tx: retention.purge_dead_letters(tx, before, 1)) == 2
-    assert purged(history, lambda tx: retention.purge_counts(tx, before, 1, "")) == (1, "")
-    assert purged(history, lambda tx: retention.purge_counts(tx, before, 1, "")) == (1, "")
-    assert purged(history, lambda tx: retention.purge_counts(tx, before, 1, "")) == (0, history.endpoint_id)
-    assert purged(history, lambda tx: retention.purge_counts(tx, before, 1, history.endpoint_id)) == (0, None)
-    assert left(history, "attempt") == left(history, "dead_letter") == left(history, "attempt_count") == 1
+    assert left(history, "attempt") == left(history, "dead_letter") == 1
+
+
+def test_old_sums_go_scope_by_scope(history):
+    for age in (5, 4):
+        history.attempt(history.message(age_us=age * DAY_US))
+    history.attempt(history.message(age_us=SECOND_US))
+    assert purged(history, lambda tx: trends.move(tx, LATER, 1_000)) > 0
+    before = history.now_us - 2 * DAY_US
+    scopes = sorted((history.app_id, history.endpoint_id, DEFAULT_ORG_ID))
+    walk: list[Any] = []
+    after: str | None = ""
+    while after is not None:
+        at = after
+        removed, after = purged(history, lambda tx, at=at: trends.purge(tx, before, 3, at))
+        walk.append((removed, after))
+    # Two old minutes and two old hours of each.
+    assert walk == [step for scope, last in zip(scopes, ("", *scopes), strict=False) for step in ((3, last), (1, scope))] + [(0, None)]
+    assert left(history, "trend_minute") == left(history, "trend_hour") == 3
 
 
 def test_expired_idempotency_keys_go_in_a_walk_round_all(history):
@@ -110,12 +128,15 @@ def test_a_deleted_application_leaves_nothing(history):
     history.message(event_id="e1")
     for code in (200, 500):
         history.attempt(history.message(), code=code, dead="http_500" if code == 500 else None)
+    assert purged(history, lambda tx: trends.move(tx, LATER, 1_000)) > 0
     history.api.delete("/app/shop")
     assert until_nothing(history, lambda tx: retention.purge_application(tx, 2)) > 0
     assert history.rows("SELECT id FROM message") == [(kept.id,)]
     assert history.rows("SELECT id FROM application") == [(other,)]
-    for table in ("attempt", "attempt_count", "dead_letter", "message_event_id"):
+    for table in ("attempt", "dead_letter", "message_event_id"):
         assert left(history, table) == 0, table
+    for table in ("trend_minute", "trend_hour"):
+        assert {scope for (scope,) in history.rows(f"SELECT scope FROM {table}")} == {DEFAULT_ORG_ID, other}
     assert left(history, "endpoint") == left(history, "endpoint_sequence") == left(history, "delivery") == 1
 
 

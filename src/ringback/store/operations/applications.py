@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ringback.model.applications import Application
@@ -10,14 +12,17 @@ from ringback.store.base import Row, Transaction
 
 _COLUMNS = "id, org_id, name, uid, throttle_rate, metadata, created_at, updated_at"
 _ENDPOINT = "SELECT 1 FROM endpoint WHERE endpoint.app_id = application.id AND endpoint.deleted_at IS NULL"
+# The hosts of endpoints that only look at requests, as `policy.bins.listed_host` writes them; a list may leave out applications that have
+# nothing else. This server's own come besides.
+_BIN_HOSTS = ("play.svix.com", "play.svix.com/in", "api.play.svix.com", "api.play.svix.com/in")
 
 
 class Without(msgspec.Struct, frozen=True):
-    """Which applications a list leaves out: those with no endpoint, with none enabled, with none but on these hosts (None: nobody)."""
+    """Which applications a list leaves out: those with no endpoint, with none enabled, with none but request bins."""
 
     endpoints: bool = False
     enabled_endpoints: bool = False
-    endpoints_beside: tuple[str, ...] | None = None
+    endpoints_beside_bins: bool = False
 
 
 def insert(tx: Transaction, application: Application, *, hidden: bool = False) -> None:
@@ -67,15 +72,18 @@ def by_uid(tx: Transaction, org_id: str, uid: str) -> Application | None:
     return None if row is None else _application(row)
 
 
-def page(tx: Transaction, org_id: str, walk: Walk, without: Without) -> list[Application]:
-    """The live applications of an organisation that a walk reads, and one more."""
-    conditions, hosts = "", without.endpoints_beside or ()
+def page(tx: Transaction, org_id: str, walk: Walk, without: Without, own_bins: Sequence[str] = ()) -> list[Application]:
+    """The live applications of an organisation that a walk reads, and one more. `own_bins` are hosts of bins besides the known ones."""
+    hosts: tuple[str, ...] = ()
+    conditions = ""
     if without.endpoints:
         conditions += f" AND EXISTS ({_ENDPOINT})"
     if without.enabled_endpoints:
         conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND disabled = 0))"
-    if hosts:
-        conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND host NOT IN ({', '.join('?' * len(hosts))})))"
+    if without.endpoints_beside_bins:
+        hosts = (*_BIN_HOSTS, *own_bins)
+        marks = ", ".join("?" * len(hosts))
+        conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND host NOT IN ({marks})))"
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM application WHERE org_id = ? AND id > ? AND id < ? AND deleted_at IS NULL AND hidden = 0{conditions} "
         f"ORDER BY id {walk.direction} LIMIT ?",

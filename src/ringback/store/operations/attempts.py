@@ -13,7 +13,7 @@ from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
-from ringback.store.operations import deferred
+from ringback.store.operations import deferred, trends
 from ringback.store.operations.messages import MessageFilter, by_ids, cut_to_size
 from ringback.store.operations.walks import EXAMINED_MAX, beyond, bounded, one_of
 
@@ -32,8 +32,6 @@ _COLUMNS_WITHOUT_BODIES: Final = f"{_HEAD}, x'', x'', x'', {_TAIL}"
 _OF_APPLICATION: Final = "endpoint e CROSS JOIN attempt a ON a.endpoint_id = e.id"
 # The id as a mere value: ordered by it, SQLite would rather walk all attempts of an endpoint than search for those of one message.
 _ID_ALONE: Final = "(a.id || '')"
-# A minute's attempts are counted when they are recorded.
-_MINUTE_US: Final = 60_000_000
 # Ids are made when an attempt has ended, at most 35 s after it began; a minute either way also covers a clock that was set meanwhile.
 _SKEW_US: Final = 60_000_000
 # Pairs read at a time while looking for those of one status.
@@ -272,18 +270,14 @@ def expunge(tx: Transaction, attempt: Attempt) -> None:
 
 
 def counts(tx: Transaction, endpoint_id: str, since_us: int, until_us: int) -> Counts:
-    """Attempts begun in [since, until): whole minutes from their rolled-up counts, the edges one by one."""
-    first, end = -(-since_us // _MINUTE_US), until_us // _MINUTE_US
+    """Attempts begun in [since, until): whole minutes from their sums, the edges one by one."""
+    first, end = -(-since_us // trends.MINUTE_US), until_us // trends.MINUTE_US
     if first >= end:
         return Counts(*_counted(tx, endpoint_id, since_us, until_us))
-    row = tx.row(
-        "SELECT COALESCE(SUM(success), 0), COALESCE(SUM(fail), 0), COALESCE(SUM(canceled), 0) FROM attempt_count "
-        "WHERE endpoint_id = ? AND minute >= ? AND minute < ?",
-        (endpoint_id, first, end),
-    )
-    head = _counted(tx, endpoint_id, since_us, first * _MINUTE_US)
-    tail = _counted(tx, endpoint_id, end * _MINUTE_US, until_us)
-    return Counts(*(sum(parts) for parts in zip(row or (0, 0, 0), head, tail, strict=True)))
+    whole = trends.outcomes(tx, trends.of_endpoint(tx, endpoint_id), first, end)
+    head = _counted(tx, endpoint_id, since_us, first * trends.MINUTE_US)
+    tail = _counted(tx, endpoint_id, end * trends.MINUTE_US, until_us)
+    return Counts(*(sum(parts) for parts in zip(whole, head, tail, strict=True)))
 
 
 def _counted(tx: Transaction, endpoint_id: str, since_us: int, until_us: int) -> tuple[int, int, int]:

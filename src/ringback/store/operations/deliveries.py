@@ -33,6 +33,15 @@ def pending(tx: Transaction, app_id: str, endpoint_id: str) -> int:
     return (0 if row is None else int(row[0])) + deferred.pending(tx, app_id, endpoint_id)
 
 
+def backlog(tx: Transaction, endpoint_id: str, most: int) -> tuple[int, int | None]:
+    """How many deliveries of an endpoint are unfinished, counted up to `most`, and when the first is due (None = there is none)."""
+    row = tx.row(
+        "SELECT COUNT(*), MIN(due_at) FROM (SELECT due_at FROM delivery WHERE endpoint_id = ? ORDER BY due_at LIMIT ?) d",
+        (endpoint_id, most),
+    )
+    return (0, None) if row is None else (int(row[0]), row[1])
+
+
 def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int) -> int:
     """One attempt now, beside the schedule. Returns when it is due: a microsecond later for each that was asked for at the same instant.
 

@@ -31,3 +31,8 @@ def by_name(tx: Transaction, name: str) -> Organisation | None:
     """The organisation of that name."""
     row = tx.row("SELECT id, name, created_at FROM organisation WHERE name = ?", (name,))
     return None if row is None else Organisation(*row)
+
+
+def are_alone(tx: Transaction) -> bool:
+    """Is there one organisation, so that what the server has is what it has?"""
+    return len(tx.rows("SELECT 1 FROM organisation LIMIT 2")) == 1

@@ -6,14 +6,9 @@ Tables in another order are walked round and round: such a call takes the place 
 
 from __future__ import annotations
 
-from typing import Final
-
 from ringback import ids
 from ringback.store.base import Transaction
-from ringback.store.operations import deferred, deliveries
-
-# Attempts are counted by the minute.
-_MINUTE_US: Final = 60_000_000
+from ringback.store.operations import deferred, deliveries, trends
 
 
 def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
@@ -55,20 +50,6 @@ def purge_dead_letters(tx: Transaction, before_us: int, limit: int) -> int:
     )
 
 
-def purge_counts(tx: Transaction, before_us: int, limit: int, after: str) -> tuple[int, str | None]:
-    """Remove counts of minutes before that time, of the endpoint that follows `after` ("" = the first)."""
-    row = tx.row("SELECT endpoint_id FROM attempt_count WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))
-    if row is None:
-        return 0, None
-    endpoint_id = str(row[0])
-    old = tx.rows(
-        "SELECT minute FROM attempt_count WHERE endpoint_id = ? AND minute < ? ORDER BY minute LIMIT ?",
-        (endpoint_id, before_us // _MINUTE_US, limit),
-    )
-    tx.run_many("DELETE FROM attempt_count WHERE endpoint_id = ? AND minute = ?", [(endpoint_id, minute) for (minute,) in old])
-    return len(old), after if len(old) == limit else endpoint_id
-
-
 def purge_idempotency(tx: Transaction, now_us: int, limit: int, after: bytes) -> tuple[int, bytes | None]:
     """Remove expired keys among the `limit` that follow `after` (b"" = the first): they lie in the order of a hash, not of time."""
     rows = tx.rows("SELECT key, expires_at FROM idempotency WHERE key > ? ORDER BY key LIMIT ?", (after, limit))
@@ -108,6 +89,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
     endpoint = tx.row("SELECT id FROM endpoint WHERE app_id = ? LIMIT 1", (app_id,))
     if endpoint is not None:
         return purge_endpoint(tx, str(endpoint[0]), limit)
+    if sums := trends.purge_scope(tx, app_id, limit):
+        return sums
     for table in ("token", "integration", "auto_config"):
         tx.run(f"DELETE FROM {table} WHERE app_id = ?", (app_id,))
     return tx.run("DELETE FROM application WHERE id = ?", (app_id,))
@@ -116,14 +99,15 @@ def purge_application(tx: Transaction, limit: int) -> int:
 def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
     """Remove what a deleted endpoint left, and in the end itself; never 0 while there is something."""
     removed = deliveries.drop(tx, endpoint_id, limit)
-    for table, key in (("attempt", "seq"), ("dead_letter", "id"), ("attempt_count", "minute")):
+    for table, key in (("attempt", "seq"), ("dead_letter", "id")):
         if removed >= limit:
             return removed
         # Found first, then removed one by one: in one statement SQLite would look at all rows of the endpoint.
         found = tx.rows(f"SELECT {key} FROM {table} WHERE endpoint_id = ? LIMIT ?", (endpoint_id, limit - removed))
-        scope, values = (" AND endpoint_id = ?", (endpoint_id,)) if table == "attempt_count" else ("", ())
-        tx.run_many(f"DELETE FROM {table} WHERE {key} = ?{scope}", [(*row, *values) for row in found])
+        tx.run_many(f"DELETE FROM {table} WHERE {key} = ?", found)
         removed += len(found)
+    if removed < limit:
+        removed += trends.purge_scope(tx, endpoint_id, limit - removed)
     if removed < limit:
         for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure", "endpoint_transformation"):
             tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))

@@ -22,10 +22,13 @@ from ringback.store.sqlite import verbs
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction, translated
 from ringback.store.sqlite.marks import Marks
+from ringback.store.sqlite.rollups import Rollups
 from ringback.telemetry.events import STORE_FAILED, STORE_RECOVERED, TASK_FAILED
 from ringback.telemetry.log import log
 
 T = TypeVar("T")
+# What became of acceptances: those written, and the others with the id of the repeated message or the error.
+_Verdicts = tuple[list[Acceptance], list[tuple[Acceptance, str | Exception]]]
 
 # Rows in one batch: at some 12 us each they hold the loop for under 4 ms.
 MAX_ROWS: Final = 256
@@ -95,6 +98,7 @@ class Committer:
         self._connection = connection
         self._tx = SqliteTransaction(connection)
         self._marks = Marks(self._tx)
+        self._rollups = Rollups()
         self._book = book
         self._lease_us = lease_us
         self._observe = observe
@@ -213,11 +217,21 @@ class Committer:
 
     def _apply(self, batch: _Batch) -> None:
         self._marks.move(self._tx)
+        self._rollups.move(self._tx)
         if batch.acceptances:
-            batch.accepted, batch.others = verbs.accept(self._tx, self._marks, batch.acceptances)
+            batch.accepted, batch.others = self._accept(self._tx, batch.acceptances)
         if batch.records:
-            verbs.record(self._tx, [r for records, _ in batch.records for r in records])
+            self._record(self._tx, [r for records, _ in batch.records for r in records])
         self._apply_writes(batch)
+
+    def _accept(self, tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> _Verdicts:
+        verdicts = verbs.accept(tx, self._marks, acceptances)
+        self._rollups.accepted(tx, verdicts[0])
+        return verdicts
+
+    def _record(self, tx: SqliteTransaction, records: Sequence[Record]) -> None:
+        verbs.record(tx, records)
+        self._rollups.recorded(tx, records)
 
     def _apply_writes(self, batch: _Batch) -> None:
         # After the acceptances, with their leases taken: a claim among the writes must not see a delivery that was handed over as free.
@@ -248,7 +262,7 @@ class Committer:
         for acceptance in batch.acceptances:
             acceptance.claimed.clear()
             try:
-                accepted, others = self._alone(verbs.accept, self._marks, [acceptance])
+                accepted, others = self._alone(self._accept, [acceptance])
                 batch.accepted += accepted
                 batch.others += others
             except _FATAL:
@@ -259,7 +273,7 @@ class Committer:
         kept = []
         for records, done in batch.records:
             try:
-                self._alone(verbs.record, records)
+                self._alone(self._record, records)
                 kept.append((records, done))
             except _FATAL:
                 raise

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ringback.errors import Conflict
-from ringback.model.deliveries import AttemptStatus, Claim, DeadLetter, Delivery, Trigger
+from ringback.model.deliveries import Claim, DeadLetter, Delivery, Trigger
 from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 from ringback.store.base import Acceptance, Bounds, Claims, Record
@@ -18,8 +18,6 @@ from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction
 from ringback.store.sqlite.marks import Marks
 
-# Attempts are counted per minute; this many microseconds are one.
-_MINUTE_US: Final = 60_000_000
 # Payloads with the contract's default retention (90 days) go with their history, and need no entry of their own.
 _DEFAULT_LIFE_US: Final = 90 * 86_400 * 1_000_000
 
@@ -46,11 +44,6 @@ _ATTEMPT = (
     "error, detail, address, "
     "phases, response, response_head, request_head, sequence, wait, next_due_at, next_cause) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-_COUNT = (
-    "INSERT INTO attempt_count (endpoint_id, minute, success, fail, canceled) VALUES (?, ?, ?, ?, ?) ON CONFLICT "
-    "(endpoint_id, minute) DO UPDATE SET "
-    "success = success + excluded.success, fail = fail + excluded.fail, canceled = canceled + excluded.canceled"
 )
 _DEAD = (
     "INSERT INTO dead_letter (id, org_id, app_id, endpoint_id, message_id, event_type, cause, detail, attempts, sequence, died_at, state) "
@@ -191,7 +184,6 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
     finished = [_delivery_key(r.delivery) for r in records if r.next_due_at is None and r.dead is None]
     if finished:
         tx.executemany(_UNDELIVER, finished)
-    tx.executemany(_COUNT, _counts(records))
     for r in records:
         if r.dead is not None:
             _bury(tx, r.delivery, r.dead)
@@ -267,19 +259,6 @@ def _attempt_row(r: Record) -> tuple[Any, ...]:
         a.next_due_at,
         a.next_cause,
     )
-
-
-def _counts(records: Sequence[Record]) -> list[tuple[Any, ...]]:
-    totals: dict[tuple[str, int], list[int]] = {}
-    for r in records:
-        a = r.attempt
-        key = (a.endpoint_id, a.started_at // _MINUTE_US)
-        total = totals.get(key)
-        if total is None:
-            total = totals[key] = [0, 0, 0]
-        status = a.status
-        total[0 if status == AttemptStatus.SUCCESS else 1 if status == AttemptStatus.FAIL else 2] += 1
-    return [(endpoint_id, minute, *n) for (endpoint_id, minute), n in totals.items()]
 
 
 def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Bounds, now_us: int, lease_us: int) -> Claims:
