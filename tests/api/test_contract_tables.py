@@ -13,7 +13,7 @@ URL = "https://a.example"
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[Live]:
-    yield from opened(tmp_path_factory.mktemp("tables"), {"public_url": "https://hooks.own.example"})
+    yield from opened(tmp_path_factory.mktemp("tables"), {"public_url": "https://hooks.own.example", "bins": "true"})
 
 
 @pytest.fixture(scope="module")
