@@ -18,6 +18,7 @@ from ringback.app.doors import Doors
 from ringback.app.parts import Parts, microseconds
 from ringback.clock import SECOND_US
 from ringback.config import Settings
+from ringback.dashboard.door import login_link
 from ringback.engine import sweeper
 from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.tasks import TaskRunner
@@ -54,6 +55,10 @@ class Server:
         self.operator_token = f"op_{secrets.token_urlsafe(32)}"
         self.tokens = parts.tokens
         self._doors = Doors(parts, self.operator_token, ready=lambda: not self._stopping.is_set())
+
+    def offer_link(self, url: str) -> str:
+        """A link that logs in to the dashboard, once and soon."""
+        return login_link(url, self._doors.sessions.offer_link())
 
     @classmethod
     async def open(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> Server:
@@ -125,6 +130,7 @@ class Server:
     def _stop(self, cause: str) -> None:
         self._cause = cause
         self._parts.intake.closed = True
+        self._parts.feed.close()
         self._stopping.set()
 
     async def _watched(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from ringback.model.deliveries import Delivery
 from ringback.model.messages import Message
+from ringback.store.base import Record
 
 
 class Handoff(Protocol):
@@ -42,4 +43,16 @@ class Handoff(Protocol):
 
     def in_flight(self, endpoint_id: str) -> int:
         """How many attempts to this endpoint are on the wire now."""
+        ...
+
+
+class Feed(Protocol):
+    """Is told what happens by those who make it happen, on the event loop; costs nothing while nobody looks."""
+
+    def accepted(self, message: Message) -> None:
+        """A message is durable."""
+        ...
+
+    def attempted(self, record: Record) -> None:
+        """An attempt is recorded, with what follows from it."""
         ...
