@@ -146,7 +146,7 @@ ACCESS = {
     Access.APPLICATION: "org token, or the application's",
     Access.ORGANISATION: "org token",
     Access.ANY: "any",
-    Access.SUBSCRIPTION: "as above, or the subscription's",
+    Access.SUBSCRIPTION: "org token, the application's, or the subscription's",
 }
 # Operations that check their caller themselves.
 OWN_ACCESS = {

@@ -15,7 +15,6 @@ UNBUILT = frozenset(
         "authentication.stream_expire_all",
         "authentication.stream_logout",
         "authentication.stream_portal_access",
-        "ingest.authentication.consumer_portal_access",
         "message.poller.consumer_poll",
         "message.poller.consumer_seek",
         "message.poller.poll",
