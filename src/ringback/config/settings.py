@@ -165,7 +165,7 @@ class Settings:
     endpoint_failure_disable_after: timedelta = setting(
         "120h",
         values.duration("1m", "365d"),
-        "An endpoint whose deliveries have been running out of attempts for so long is disabled. Not yet obeyed by this version.",
+        "An endpoint whose messages have been running out of attempts for longer, without a success in between, is disabled.",
     )
     endpoint_https_only: bool = setting("false", values.flag(), "Refuse endpoints whose URL is not `https://`.")
     whitelist_subnets: tuple[Network, ...] = setting(

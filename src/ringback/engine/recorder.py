@@ -83,8 +83,8 @@ class Recorder:
     def record(self, lane: Lane, flight: Flight, head: bytes, exchange: Exchange, outcome: Outcome, now_us: int) -> None:
         """Commit one attempt and what follows from it. `head` is the request as sent, with its secrets masked."""
         delivery = flight.claim.delivery
+        delay, change = None, NOTHING
         if outcome.success:
-            delay, change = None, NOTHING
             if self._health.failing or outcome.disables:
                 change = self._health.succeeded(delivery.endpoint_id, outcome, now_us)
         else:
