@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import http
 import threading
 import time
 import typing
@@ -42,7 +43,11 @@ class Answer:
 
     def encode(self) -> bytes:
         """The bytes of the answer."""
-        lines = [f"HTTP/1.1 {self.status} Said", *(f"{name}: {value}" for name, value in self.headers), f"content-length: {len(self.body)}"]
+        lines = [
+            f"HTTP/1.1 {self.status} {http.HTTPStatus(self.status).phrase}",
+            *(f"{name}: {value}" for name, value in self.headers),
+            f"content-length: {len(self.body)}",
+        ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
 
 
