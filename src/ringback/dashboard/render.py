@@ -32,7 +32,10 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Shell(msgspec.Struct, frozen=True):
-    """What is around a page. `app` is the application that it is about; `token` goes into every form; `person` is who is logged in, `how` by what."""
+    """What is around a page. `app` is the application that it is about; `token` goes into every form.
+
+    `person` is who is logged in, and `how`, in words.
+    """
 
     entries: Sequence[Entry]
     app: Link | None

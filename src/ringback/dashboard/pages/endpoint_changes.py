@@ -138,7 +138,7 @@ def rotating(endpoint: Endpoint, now_us: int) -> list[str]:
     old = sum(secret.expires_at is not None and secret.expires_at > now_us for secret in endpoint.secrets)
     effects = [
         "A new secret signs from the next attempt on.",
-        "The former one signs too for as long as you choose here, so that a receiver that knows either accepts what comes. Give it the new one "
+        "The former one signs too for as long as you choose here: a receiver that knows either accepts what comes. Give it the new one "
         "within that time.",
     ]
     if old:
