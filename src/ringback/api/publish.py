@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -90,10 +91,17 @@ MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")})
 PRECHECK_IN: Final = Body(MessagePrecheckIn)
 
 
+# What most messages have none of.
+_special: Final = attrgetter("transformations_params", "deliver_at", "payload_retention_period", "payload_retention_hours")
+_NOTHING_SPECIAL: Final = (None, None, None, None)
+
+
 def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
     """The message that a request body describes. Raises InvalidField."""
     wanted = MESSAGE_IN.parse(raw)
     payload = bytes(wanted.payload)
+    if _special(wanted) == _NOTHING_SPECIAL:
+        return NewMessage(wanted.event_type, payload, DEFAULT_LIFE_US, wanted.event_id, wanted.channels, wanted.tags), wanted
     problems = []
     life_us = DEFAULT_LIFE_US
     if wanted.payload_retention_hours is not None:

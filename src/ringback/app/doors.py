@@ -25,6 +25,7 @@ from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
+from ringback.api import received as received_api
 from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
@@ -70,6 +71,7 @@ from ringback.services.portal import Portal
 from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
+from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
@@ -115,7 +117,7 @@ class Doors:
             proxy=proxy_of(settings),
         )
         self.urls = sources_api.Urls(settings.public_url)
-        self.source_directory = SourceDirectory(store, vault, clock, parts.directory)
+        self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         keys, requeue = FetchedKeys(self.fetching, clock), Requeue(store, clock, parts.dispatcher)
@@ -229,13 +231,13 @@ class Doors:
         """The operations of the API, but for those of `Services` and of publishing."""
         parts, settings = self._parts, self._parts.settings
         store, clock = parts.store, parts.clock
-        connectors = Connectors(store, clock, parts.ids)
+        connectors, portal = Connectors(store, clock, parts.ids), Portal(store, clock, parts.tokens)
         return [
             *attempts_api.routes(self._attempts),
             *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
             *operator.routes(parts.tokens, operator_token),
             *sources_api.routes(self._sources, self.urls),
-            *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
+            *authentication.routes(portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
             *connectors_api.routes(connectors),
@@ -245,7 +247,8 @@ class Doors:
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._services.applications),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
-            *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
+            *ingest_api.routes(self._sources, self._services.endpoints, portal, self.urls),
+            *received_api.routes(ReceivedEvents(store, parts.vault, clock, self._sources)),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
         ]
 
