@@ -1,6 +1,6 @@
 """`ringback serve` in a day that takes some minutes: the wall clock runs faster, and begins in the past. For pictures, and nothing else.
 
-python -m tests.dashboard.fast_serve SPEED HOURS ARGUMENT...
+python -m benchmarks.fast_serve SPEED HOURS ARGUMENT...
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def fast(database: pathlib.Path) -> servers.Server:
     """A server whose day takes some minutes."""
     port = servers.free_port()
     settings = servers.environment({"retry_schedule": "1s,2s,3s", "overload_min_delay": "500ms", "retry_after_max": "2s"})
-    command = [sys.executable, "-m", "tests.dashboard.fast_serve", str(SPEED), str(HOURS), "--listen", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "benchmarks.fast_serve", str(SPEED), str(HOURS), "--listen", f"127.0.0.1:{port}"]
     with (database.parent / "fast.log").open("ab") as output:
         process = subprocess.Popen([*command, "--database", str(database)], env=settings, cwd=servers.ROOT, stdout=output, stderr=output)
     server = servers.Server(process, "127.0.0.1", port, database, database.parent / "fast.log", servers.TOKEN)
