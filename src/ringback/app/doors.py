@@ -214,6 +214,7 @@ class Doors:
             feed=parts.feed,
             journeys=Journeys(store, vault, clock),
             trends=parts.trends,
+            standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
             previews=Previews(store, vault),
             sending=Sending(parts.intake, parts.directory, self.payloads),

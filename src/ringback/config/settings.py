@@ -71,7 +71,7 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = setting(
         "",
         values.subnets(),
-        "Proxies whose `X-Forwarded-*` headers are believed. Nothing in this version depends on them: they are ignored.",
+        "Proxies whose `X-Forwarded-*` headers are believed: on where requests come from, and under which name and scheme they came.",
     )
     database_url: str = setting(
         "sqlite:///ringback.db",
