@@ -9,8 +9,9 @@ from typing import Any
 
 from ringback import ids
 from ringback.clock import SystemClock
-from ringback.delivery.transport import SealedRequest, Transport
+from ringback.delivery.transport import SealedRequest, Transport, Watcher
 from ringback.engine.dispatcher import Dispatcher
+from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
 from ringback.ids import IdMaker
@@ -23,7 +24,7 @@ from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
 from ringback.services.intake import Answers, Intake, NewMessage
 from ringback.store.opening import open_store
-from ringback.store.operations import applications, directory, endpoints
+from ringback.store.operations import applications, deliveries, directory, endpoints
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault
 from ringback.telemetry.prometheus import Metrics
@@ -44,19 +45,22 @@ def answer(status: int, **headers: str) -> Exchange:
 
 
 class SteppedClock(SystemClock):
-    """The machine's clock; `step_s` sets the wall time forth or back."""
+    """The machine's clock; `step_s` sets the wall time forth or back. `reads` counts how often it was asked for it: every turn does."""
 
     def __init__(self) -> None:
         self.step_s = 0.0
+        self.reads = 0
 
     def now_us(self) -> int:
+        self.reads += 1
         return super().now_us() + int(self.step_s * SECOND_US)
 
 
 class Sent:
     """One request as it was given to the transport. Answer it with `answers`."""
 
-    def __init__(self, request: SealedRequest, done: Callable[[Exchange], None], at_us: int) -> None:
+    def __init__(self, request: SealedRequest, done: Callable[[Exchange], None], at_us: int, watcher: Watcher | None) -> None:
+        self.watcher = watcher
         self.request = request
         self.at_us = at_us
         self._done = done
@@ -76,6 +80,11 @@ class Sent:
     def host(self) -> str:
         return self.request.origin.host
 
+    def begins_to_answer(self, exchange: Exchange) -> None:
+        """Status and headers are there; the body, and with it the end, is still to come."""
+        assert self.watcher is not None
+        self.watcher.decided(exchange)
+
     def answers(self, exchange: Exchange) -> None:
         self._done(exchange)
 
@@ -89,8 +98,8 @@ class ScriptedTransport:
         self.flying: list[Sent] = []
         self.decide: Callable[[Sent], Exchange | None] = lambda sent: OK
 
-    def send(self, request: SealedRequest, done: Callable[[Exchange], None]) -> None:
-        sent = Sent(request, done, self._clock.now_us())
+    def send(self, request: SealedRequest, done: Callable[[Exchange], None], watcher: Watcher | None = None) -> None:
+        sent = Sent(request, done, self._clock.now_us(), watcher)
         self.sent.append(sent)
         exchange = self.decide(sent)
         if exchange is None:
@@ -123,6 +132,7 @@ class World:
         self.schedule_s = schedule_s
         self.retry_after_max_s = 3600.0
         self.total = 2048
+        self.disable_after_us = 120 * 3_600 * SECOND_US
         self.make_id = IdMaker()
         self.app_id = self.make_id.make(ids.APPLICATION, clock.now_us())
         self.endpoint_ids: dict[str, str] = {}
@@ -150,10 +160,10 @@ class World:
             make_id=self.make_id,
             policy=RetryPolicy(self.schedule_s, overload_min_s=0.0, retry_after_max_s=self.retry_after_max_s),
             limiter=Limiter(self.total, 64),
+            health=Health(self.disable_after_us),
             draw=self.draw,
             metrics=self.metrics,
             prepare=planner("standard"),
-            retry_after_max_s=self.retry_after_max_s,
         )
         self.intake = Intake(self.store, self.clock, self.make_id, self.dispatcher, self.metrics)
         self.dispatcher.start(await self.store.read(directory.unfinished))
@@ -198,6 +208,24 @@ class World:
         await self.store.write(operation)
         self.directory.changed(self.app_id)
 
+    async def limit(self, rate: int | None) -> None:
+        """Give the application a rate, as the API does."""
+
+        def operation(tx: Any) -> None:
+            app = applications.by_ref(tx, "org_1", self.app_id)
+            assert app is not None
+            parts = {field: getattr(app, field) for field in app.__struct_fields__} | {"throttle_rate": rate}
+            applications.replace(tx, Application(**parts))
+
+        await self.store.write(operation)
+        self.directory.changed(self.app_id)
+
+    async def resend(self, name: str, message: Message) -> None:
+        """One attempt by hand, now."""
+        endpoint_id, now_us = self.endpoint_ids[name], self.clock.now_us()
+        due_at = await self.store.write(lambda tx: deliveries.add_manual(tx, endpoint_id, message, now_us))
+        self.dispatcher.wake(endpoint_id, self.app_id, due_at)
+
     def post(self, event_type: str, payload: bytes = b'{"a":1}', **more: Any) -> asyncio.Future[Message]:
         """Publish; the message once it is durable."""
         entry = self.directory.known_by_id(self.app_id)
@@ -228,6 +256,15 @@ class World:
             return not self.dispatcher.flying and not await self.count("SELECT COUNT(*) FROM delivery")
 
         await until_async(nothing, within_s, "nothing unfinished")
+
+    async def settled_with_deferred(self, within_s: float = 20.0) -> None:
+        """Nothing waits for its time, and nothing is unfinished."""
+
+        async def nothing() -> bool:
+            return not await self.count("SELECT COUNT(*) FROM deferred_message")
+
+        await until_async(nothing, within_s, "nothing that waits for its time")
+        await self.settled(within_s)
 
     async def sent(self, number: int, within_s: float = 20.0) -> list[Sent]:
         """At least so many requests."""

@@ -55,6 +55,9 @@ class Hands:
     def wake(self, endpoint_id: str, app_id: str, due_at: int) -> None:
         pass
 
+    def defer(self, app_id: str, deliver_at: int) -> None:
+        pass
+
     def in_flight(self, endpoint_id: str) -> int:
         return 0
 

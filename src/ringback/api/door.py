@@ -420,7 +420,7 @@ class HotDoor(HttpToolsProtocol):
         elif self._in_head or self.cycle.response_complete:
             self.deadline = self.loop.time() + IDLE_TIMEOUT_S
         # Not before the last pipelined request is begun, or a client that never reads would queue up requests without end.
-        if not self.pipeline:
+        if self.flow.read_paused and not self.pipeline:
             self.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -12,6 +12,7 @@ from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.engine.dispatcher import Dispatcher
+from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
 from ringback.ids import IdMaker
@@ -70,10 +71,10 @@ class Parts:
                 settings.retry_after_max.total_seconds(),
             ),
             limiter=Limiter(settings.max_in_flight, settings.endpoint_concurrency),
+            health=Health(microseconds(settings.endpoint_failure_disable_after.total_seconds())),
             draw=random.random,
             metrics=metrics,
             prepare=planner(settings.header_style),  # type: ignore[arg-type]  # config has checked that it is one of the three
-            retry_after_max_s=settings.retry_after_max.total_seconds(),
             told=self.outcomes.told,
         )
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)

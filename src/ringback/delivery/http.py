@@ -1,6 +1,7 @@
 """How does one HTTP/1.1 exchange run on a connection? Callbacks on httptools: no task and no future per request.
 
-- The outcome is decided once the response headers are complete; what goes wrong after that only cuts the body.
+- The outcome is decided once the response headers are complete; what goes wrong after that only cuts the body. Whoever watches is told
+  when the body comes slowly, so that nobody has to wait for it.
 - A connection is used again only after a complete, well framed response with no byte after it. Whatever looks odd drops it: a
   response must never be taken for another request's answer.
 - Everything a peer can send without end has a bound: header bytes, interim responses, body bytes, and time.
@@ -17,7 +18,7 @@ from typing import Protocol, cast
 import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from ringback.delivery.transport import SealedRequest
+from ringback.delivery.transport import SealedRequest, Watcher
 from ringback.model.attempts import ErrorClass, Exchange, Phases
 from ringback.policy.heads import header_value
 
@@ -65,6 +66,10 @@ class Owner(Protocol):
         """The first response on a new connection is in."""
         ...
 
+    def reading(self, connection: Connection) -> None:
+        """The response headers are in, somebody watches, and the body is not all there."""
+        ...
+
     def reusable(self, connection: Connection) -> None:
         """The exchange ended well; another may follow on this connection."""
         ...
@@ -73,7 +78,7 @@ class Owner(Protocol):
         """The connection is gone."""
         ...
 
-    def stale(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
+    def stale(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float, watcher: Watcher | None) -> None:
         """A reused connection was found dead before the first byte of the response: the request may start once more on a fresh one."""
         ...
 
@@ -105,12 +110,14 @@ class Connection(asyncio.Protocol):
         "_sent_s",
         "_started_s",
         "_status",
-        "_status_s",
+        "_told",
         "_transport",
+        "_watcher",
         "address",
         "closed",
         "deadline_s",
         "idle_since_s",
+        "status_s",
         "uses",
     )
 
@@ -130,9 +137,11 @@ class Connection(asyncio.Protocol):
         # Both a length and chunks: chunks win (RFC 9112 section 6.3), and the connection is dropped afterwards.
         self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
         self._done: Done | None = None
-        self._request: SealedRequest
+        # Let go of when the outcome is told: both are not needed for as long as a body drips.
+        self._request: SealedRequest | None = None
+        self._watcher: Watcher | None = None
         self._opening: Opening | None = None
-        self._started_s = self._sent_s = self._status_s = 0.0
+        self._started_s = self._sent_s = self.status_s = 0.0
         self._problem = ""
         self._forget()
 
@@ -149,11 +158,21 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._keep_alive = False
         self._mangled = False
+        self._told = False
 
-    def begin(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float, opening: Opening | None = None) -> None:
+    def begin(
+        self,
+        request: SealedRequest,
+        done: Done,
+        started_s: float,
+        deadline_s: float,
+        opening: Opening | None = None,
+        watcher: Watcher | None = None,
+    ) -> None:
         """Write the request; `done` is called once with the facts, unless `Owner.stale` takes the request back."""
         self._request = request
         self._done = done
+        self._watcher = watcher
         self._started_s = started_s
         self.deadline_s = deadline_s
         self._opening = opening
@@ -190,6 +209,22 @@ class Connection(asyncio.Protocol):
             self._conclude(self._now(), cut=True)
         else:
             self._fail(ErrorClass.TIMEOUT, f"no complete response headers within {self.deadline_s - self._started_s:g} s")
+
+    @property
+    def slow(self) -> bool:
+        """Is nothing but the body of a response still to come, and was whoever watches not told yet?"""
+        if not self._told or self._watcher is None or self._done is None:
+            return False
+        # An answer that came before the request had left us: who has not taken a large request must not hold many of them.
+        return not self._transport.get_write_buffer_size()
+
+    def decide(self) -> None:
+        """Tell whoever watches what is known so far: it decides, and the body alone is still coming."""
+        watcher, self._watcher = self._watcher, None
+        self._request = None
+        start, end = self._head_span()
+        if watcher is not None:
+            watcher.decided(self._facts(bytes(self._raw[start:end]), self._now(), True))
 
     def cut(self, detail: str) -> None:
         """End what is in flight and close."""
@@ -236,7 +271,7 @@ class Connection(asyncio.Protocol):
             return
         if self._complete:
             # The clock is read once for an answer that came in one piece.
-            self._conclude(self._now() if status_was_in else self._status_s)
+            self._conclude(self._now() if status_was_in else self.status_s)
         elif self._status:
             self._reading_body()
 
@@ -255,7 +290,8 @@ class Connection(asyncio.Protocol):
             self._fail(ErrorClass.TLS, f"TLS failed: {exc.reason or exc}")
         elif self._received == 0 and self.uses > 1:
             done, self._done = self._done, None
-            self._owner.stale(self._request, done, self._started_s, self.deadline_s)
+            assert self._request is not None  # it is let go of when an answer begins
+            self._owner.stale(self._request, done, self._started_s, self.deadline_s, self._watcher)
         elif self._received == 0:
             self._fail(ErrorClass.RESET, f"the server closed the connection without an answer{_because(exc)}")
         else:
@@ -270,7 +306,7 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status >= _FINAL_STATUS:
             self._status = status
-            self._status_s = self._now()
+            self.status_s = self._now()
             return
         self._interim += 1
         if status < _LOWEST_STATUS:
@@ -325,7 +361,7 @@ class Connection(asyncio.Protocol):
             self._fail(ErrorClass.PROTOCOL, f"an interim ({status}) response with a body length")
         elif end > 0:
             self._status = status
-            self._status_s = self._now()
+            self.status_s = self._now()
             self._conclude(self._now(), cut=True)
 
     def _head_fits(self) -> bool:
@@ -340,27 +376,34 @@ class Connection(asyncio.Protocol):
         if self._body_bytes >= self._limits.body_max_bytes:
             self._conclude(self._now(), cut=True)
             return
-        self.deadline_s = min(self.deadline_s, self._status_s + self._limits.body_time_s)
+        self.deadline_s = min(self.deadline_s, self.status_s + self._limits.body_time_s)
+        if self._watcher is not None and not self._told:
+            self._told = True
+            self._owner.reading(self)
 
     def _conclude(self, ended_s: float, *, cut: bool = False) -> None:
         """The status is in, and so is as much of the body as there will be."""
         start, end = self._head_span()
         head = bytes(self._raw[start:end])
+        exchange = self._facts(head, ended_s, cut)
+        if self.uses == 1 and not self.closed:
+            self._owner.first_answer(self, self._transport)
+        self._end(exchange, keep=not cut and self._may_follow(head, end))
+
+    def _facts(self, head: bytes, ended_s: float, cut: bool) -> Exchange:
+        """What is known once the status is in. `cut`: the body is not all there."""
         body = b"".join(self._chunks)
         limit = self._limits.body_max_bytes
-        exchange = Exchange(
+        return Exchange(
             status=self._status,
             head=head[:_HEAD_KEPT_BYTES],
             body=body[:limit],
             body_truncated=cut or self._body_bytes > limit,
             address=self.address,
             reused=self.uses > 1,
-            duration_us=int((self._status_s - self._started_s) * _US),
-            phases=self._phases(int((self._status_s - self._sent_s) * _US), int((ended_s - self._status_s) * _US)),
+            duration_us=int((self.status_s - self._started_s) * _US),
+            phases=self._phases(int((self.status_s - self._sent_s) * _US), int((ended_s - self.status_s) * _US)),
         )
-        if self.uses == 1 and not self.closed:
-            self._owner.first_answer(self, self._transport)
-        self._end(exchange, keep=not cut and self._may_follow(head, end))
 
     def _fail(self, error: ErrorClass, detail: str) -> None:
         self._end(
@@ -383,7 +426,7 @@ class Connection(asyncio.Protocol):
         self._done = None
         if keep:
             self._forget()
-            self.idle_since_s = self._status_s
+            self.idle_since_s = self.status_s
             self._owner.reusable(self)
         else:
             self.drop()

@@ -18,7 +18,7 @@ from ringback.delivery.failure import CannotConnect
 from ringback.delivery.http import Connection, Done, ResponseLimits
 from ringback.delivery.resolver import Resolver
 from ringback.delivery.tls import client_context
-from ringback.delivery.transport import Origin, SealedRequest
+from ringback.delivery.transport import Origin, SealedRequest, Watcher
 from ringback.model.attempts import ErrorClass, Exchange
 from ringback.policy.addresses import AddressPolicy
 
@@ -28,6 +28,8 @@ _US = 1_000_000
 SWEEP_S = 0.1
 # Idle limits are many seconds: looking every tenth sweep is enough.
 _IDLE_SWEEPS = 10
+# A body that is not there so long after its head is a slow one: servers that write the two apart need less than this.
+_SLOW_S = 0.01
 _CLOSED = "the transport was closed before the answer came"
 
 
@@ -43,6 +45,10 @@ class HttpSettings(msgspec.Struct, frozen=True):
     idle_per_origin: int = 1_024
     # File descriptors are the scarce thing: systems allow 1,024 to 1 M per process.
     max_connections: int = 4_096
+    # Bodies that are still read after their outcome was told: so many in all, and of one origin, at up to 20 kB and a connection each.
+    # Beyond this the one that has been read for longest is cut, so that servers that drip cost a bounded amount, and delay nobody.
+    slow_bodies: int = 256
+    slow_bodies_per_origin: int = 32
     response: ResponseLimits = ResponseLimits()
     dial: DialSettings = DialSettings()
 
@@ -50,11 +56,13 @@ class HttpSettings(msgspec.Struct, frozen=True):
 class _Pool:
     """The idle connections of one origin, the one used last at the end."""
 
-    __slots__ = ("idle", "origin")
+    __slots__ = ("idle", "origin", "slow")
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
         self.idle: list[Connection] = []
+        # Those whose outcome was told while their body is still read, the oldest first.
+        self.slow: dict[Connection, None] = {}
 
 
 class HttpTransport:
@@ -80,12 +88,16 @@ class HttpTransport:
         self._taken = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._tasks: set[asyncio.Task[CannotConnect | None]] = set()
+        # Exchanges (connection, number of its use) whose body is not all there, the oldest first; and those of them that were found slow.
+        self._reading: deque[tuple[Connection, int]] = deque()
+        self._slow: dict[Connection, None] = {}
+        self._slow_handle: asyncio.TimerHandle | None = None
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._sweeps = 0
         self._closed = False
 
-    def send(self, request: SealedRequest, done: Done) -> None:
-        """Start one attempt on the running loop; `done` is called exactly once, later. Never raises for what a peer does."""
+    def send(self, request: SealedRequest, done: Done, watcher: Watcher | None = None) -> None:
+        """Start one attempt on the running loop; see `Transport.send`."""
         started = self._now()
         pool = self._pools.get(request.origin)
         if pool is not None and not self._closed:
@@ -93,16 +105,17 @@ class HttpTransport:
                 connection = pool.idle.pop()
                 if connection.usable():
                     self._busy.add(connection)
-                    connection.begin(request, done, started, started + self._timeout_s)
+                    connection.begin(request, done, started, started + self._timeout_s, None, watcher)
                     return
                 connection.drop()
-        self._start(request, done, started, started + self._timeout_s)
+        self._start(request, done, watcher, started, started + self._timeout_s)
 
     async def close(self) -> None:
         """Drop idle connections and cut what is in flight; each `done` is still called, as `reset`."""
         self._closed = True
-        if self._sweep_handle is not None:
-            self._sweep_handle.cancel()
+        for handle in (self._sweep_handle, self._slow_handle):
+            if handle is not None:
+                handle.cancel()
         for task in list(self._tasks):
             task.cancel()
         for connection in list(self._homes):
@@ -130,6 +143,8 @@ class HttpTransport:
         """The exchange ended well: keep the connection, unless somebody waits for its place."""
         self._busy.discard(connection)
         pool = self._homes[connection]
+        if self._slow:
+            self._hurries(connection, pool)
         if self._closed or self._waiting or len(pool.idle) >= self._settings.idle_per_origin:
             connection.drop()
             return
@@ -141,22 +156,31 @@ class HttpTransport:
         pool = self._homes.pop(connection, None)
         if pool is None:
             return
+        self._hurries(connection, pool)
         if connection in pool.idle:
             pool.idle.remove(connection)
         self._release_place()
 
-    def stale(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
+    def stale(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float, watcher: Watcher | None) -> None:
         """The request found a dead connection: once more, on a fresh one, within the same attempt."""
-        self._start(request, done, started_s, deadline_s)
+        self._start(request, done, watcher, started_s, deadline_s)
+
+    def reading(self, connection: Connection) -> None:
+        """The body of a response is not all there: look in a moment whether it is a slow one."""
+        self._reading.append((connection, connection.uses))
+        if self._slow_handle is None:
+            self._slow_handle = asyncio.get_running_loop().call_later(_SLOW_S, self._look_for_slow)
 
     # Opening.
 
-    def _start(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> None:
-        task = asyncio.get_running_loop().create_task(self._open_and_send(request, done, started_s, deadline_s))
+    def _start(self, request: SealedRequest, done: Done, watcher: Watcher | None, started_s: float, deadline_s: float) -> None:
+        task = asyncio.get_running_loop().create_task(self._open_and_send(request, done, watcher, started_s, deadline_s))
         self._tasks.add(task)
         task.add_done_callback(partial(self._opened, done, started_s))
 
-    async def _open_and_send(self, request: SealedRequest, done: Done, started_s: float, deadline_s: float) -> CannotConnect | None:
+    async def _open_and_send(
+        self, request: SealedRequest, done: Done, watcher: Watcher | None, started_s: float, deadline_s: float
+    ) -> CannotConnect | None:
         """Send on a new connection; or why there is none, and then `done` is still to be called."""
         opening = None
         try:
@@ -178,7 +202,7 @@ class HttpTransport:
         self._homes[connection] = pool
         self._busy.add(connection)
         self._arm()
-        connection.begin(request, done, started_s, deadline_s, opening)
+        connection.begin(request, done, started_s, deadline_s, opening, watcher)
         return None
 
     def _opened(self, done: Done, started_s: float, task: asyncio.Task[CannotConnect | None]) -> None:
@@ -241,6 +265,37 @@ class HttpTransport:
         idle = [connection for pool in self._pools.values() for connection in pool.idle[:1] if not connection.closed]
         if idle:
             min(idle, key=lambda connection: connection.idle_since_s).drop()
+
+    # Slow bodies.
+
+    def _look_for_slow(self) -> None:
+        """Tell the outcome of those whose body is slow: nobody need wait for it."""
+        self._slow_handle = None
+        since_s = self._now() - _SLOW_S
+        while self._reading:
+            connection, use = self._reading[0]
+            if connection.uses == use and connection.status_s > since_s:
+                break
+            self._reading.popleft()
+            pool = self._homes.get(connection)
+            if pool is not None and connection.uses == use and connection.slow:
+                self._slow[connection] = pool.slow[connection] = None
+                self._cut_oldest(pool.slow, self._settings.slow_bodies_per_origin)
+                self._cut_oldest(self._slow, self._settings.slow_bodies)
+                connection.decide()
+        if self._reading and not self._closed:
+            self._slow_handle = asyncio.get_running_loop().call_later(_SLOW_S, self._look_for_slow)
+
+    def _cut_oldest(self, slow: dict[Connection, None], most: int) -> None:
+        while len(slow) > most:
+            connection = next(iter(slow))
+            self._hurries(connection, self._homes[connection])
+            connection.expire()
+
+    def _hurries(self, connection: Connection, pool: _Pool) -> None:
+        """The connection is no slow one, or no longer."""
+        self._slow.pop(connection, None)
+        pool.slow.pop(connection, None)
 
     # Deadlines.
 

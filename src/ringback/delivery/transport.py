@@ -29,13 +29,21 @@ class SealedRequest(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
+class Watcher(Protocol):
+    """Who wants to know the outcome of an attempt before its end."""
+
+    def decided(self, exchange: Exchange) -> None:
+        """Status and headers are in, and the body keeps on coming: these are the facts so far."""
+        ...
+
+
 class Transport(Protocol):
     """Makes one attempt. Knows neither the store nor the schedule."""
 
-    def send(self, request: SealedRequest, done: Callable[[Exchange], None]) -> None:
+    def send(self, request: SealedRequest, done: Callable[[Exchange], None], watcher: Watcher | None = None) -> None:
         """Start one attempt on the running loop; `done` is called exactly once, later, with the facts.
 
-        Never raises for what a peer does.
+        When the body of the response comes slowly, `watcher` is told before, once. Never raises for what a peer does.
         """
         ...
 

@@ -1,8 +1,8 @@
 """Whose turn is it? Takes deliveries from the intake and from the store, and puts them on the wire in fair turns.
 
 Each endpoint has a lane. Lanes with something to send and leave to send it stand in a ring and are served one delivery a turn. What does
-not fit into memory stays in the database, and a lane that has something due there claims it in order when it has room. What is due later
-costs one entry per endpoint in a heap of alarms, however many deliveries it stands for.
+not fit into memory stays in the database, and a lane that has something due there claims it in order when it has room (`supply`). A lane
+that must wait for a time, because its rate is used up (`throttle`) or its endpoint asked for it, is out of the ring until then (`rests`).
 """
 
 from __future__ import annotations
@@ -11,52 +11,50 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ringback import ids
 from ringback.clock import SECOND_US, Clock
 from ringback.delivery.seal import seal
 from ringback.delivery.transport import Transport
+from ringback.engine.configuration import Configuration, Prepare
+from ringback.engine.deferred import Deferred
 from ringback.engine.flights import GONE, UNSENDABLE, Flight
+from ringback.engine.health import Health
 from ringback.engine.lanes import LOW_MARK, OVERHEAD, Lane, LanePlan, size_of
 from ringback.engine.limiter import Limiter
 from ringback.engine.recorder import Recorder, masked
+from ringback.engine.rests import Rests
+from ringback.engine.roster import Roster
+from ringback.engine.supply import LEASE_US as LEASE_US
+from ringback.engine.supply import Supply
+from ringback.engine.throttle import Throttle
 from ringback.engine.turns import Ring
-from ringback.engine.wakeup import Alarms
-from ringback.errors import RingbackError
+from ringback.engine.work import Work
 from ringback.ids import IdMaker
-from ringback.model.attempts import Exchange
-from ringback.model.deliveries import Claim, Delivery
+from ringback.model.attempts import Exchange, WaitCause
+from ringback.model.deliveries import Claim, Delivery, Trigger
 from ringback.model.messages import Message
 from ringback.policy.outcome import Outcome, judge
 from ringback.policy.retry import RetryPolicy
-from ringback.services.directory import Directory, Entry
-from ringback.store.base import Bounds, Record, Store
-from ringback.store.operations import deliveries
+from ringback.services.directory import Directory
+from ringback.store.base import Record, Store
+from ringback.store.operations.directory import Unfinished
 from ringback.telemetry.events import ENDPOINT_DISABLED, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
-# A claim is leased for twice the longest attempt (30 s and its body), and longer while it waits its turn.
-LEASE_US: Final = 70 * SECOND_US
 # Turns in one go: at 30 to 40 us each they hold the loop for some 2 ms.
 _TURNS: Final = 64
 # How long an endpoint that gives no answer at all is left alone between two attempts: its retries may be a second late (contract, 6.5).
 _LEFT_ALONE_US: Final = 800_000
 # Endpoints that fail, or never answered, count as so many: a thousand of them take the loop for half a millisecond, then others have it.
 _OTHER_TURN: Final = 8
-# Deliveries claimed in one look: 3 ms of the writer's time.
-_CLAIM_MAX: Final = 256
-# Payload bytes after which a claim is large enough: nobody knows their sizes before.
-_CLAIM_BYTES: Final = 1024 * 1024
-# Rows removed in one write when an endpoint is stopped: about 2 ms.
-_DROP_ROWS: Final = 500
-# Seconds until something that the store could not do is tried again.
-_AGAIN_S: Final = 0.5
-# Claims at once; more wait for their turn, so that what they find is known before the next are made.
-_CLAIMS: Final = 8
 # How long a lane rests whose endpoint is being disabled: the commit takes some milliseconds.
 _DISABLING_US: Final = SECOND_US
-# How long a lane rests whose endpoint cannot be prepared, a defect of ours.
-_REST_US: Final = 60 * SECOND_US
+# An attempt that begins so soon after it was due began at once.
+_AT_ONCE_US: Final = 10_000
+# So soon, it waited for commits and turns on a busy machine, and for nothing that a reader should hear of.
+_SOON_US: Final = 100_000
+# So soon, one whose time was chosen is as punctual as was promised.
+_ON_TIME_US: Final = SECOND_US
 
 # Bytes of deliveries in memory at once; what does not fit waits in the database. A quarter of the memory budget at full load.
 _HELD_MAX: Final = 32 * 1024 * 1024
@@ -75,10 +73,10 @@ class Dispatcher:
         make_id: IdMaker,
         policy: RetryPolicy,
         limiter: Limiter,
+        health: Health,
         draw: Callable[[], float],
         metrics: Metrics,
-        prepare: Callable[[Entry, str, int], LanePlan | None],
-        retry_after_max_s: float,
+        prepare: Prepare,
         told: Callable[[Record], None] = lambda record: None,
     ) -> None:
         self._store = store
@@ -86,27 +84,28 @@ class Dispatcher:
         self._directory = directory
         self._clock = clock
         self._limiter = limiter
-        self._prepare = prepare
-        self._retry_after_max_s = retry_after_max_s
+        self._health = health
+        self._retry_after_max_s = policy.retry_after_max_s
         # Hears of each attempt once it is recorded.
         self._told = told
         self._metrics = metrics
-        self._ids = make_id
-        self._recorder = Recorder(store, clock, make_id, policy, draw, metrics, self._settled, self._pump)
         self._loop = asyncio.get_running_loop()
-        self._land = self.landed
-        self._lanes: dict[str, Lane] = {}
-        self._by_app: dict[str, set[Lane]] = {}
         self._ring = Ring()
-        self._alarms = Alarms(clock, self._rings, self._pump)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._claims = asyncio.Semaphore(_CLAIMS)
-        # Bytes of what is reserved, waiting or on the wire.
-        self._held = 0
+        self._roster = roster = Roster()
+        self._lanes = roster.lanes
+        self._work = work = Work()
+        self._recorder = Recorder(store, make_id, policy, health, draw, metrics, self._settled, self._pump)
+        self._rests = Rests(clock, roster, self._rested, lambda group: self._throttle.look(group), self._pump)
+        self._throttle = Throttle(self._rests)
+        self._supply = Supply(store, clock, make_id, metrics, roster, work, _HELD_MAX, self._filled, self._pump)
+        self._configuration = Configuration(directory, clock, roster, self._rests, work, prepare, self._supply.stop, self._replanned)
+        self._deferred = Deferred(store, directory, clock, metrics, work, self.wake)
+        # Attempts whose outcome is known, while their response is still being read.
+        self._reading = 0
         self._pumping = False
         self._running = False
         self._closed = False
-        directory.watch(self._changed)
+        self._started_at = 0
 
     # -- services.ports.Handoff
 
@@ -114,10 +113,10 @@ class Dispatcher:
         """May the next delivery be handed over in memory? See `Handoff.reserve`."""
         lane = self._lanes.get(endpoint_id)
         if lane is None:
-            lane = self._lane(endpoint_id, app_id)
-        if self._running and lane.has_room() and self._held + size <= _HELD_MAX:
+            lane = self._roster.lane(endpoint_id, app_id)
+        if self._running and lane.has_room() and self._roster.held + size <= _HELD_MAX:
             lane.reserved += 1
-            self._held += size + OVERHEAD
+            self._roster.held += size + OVERHEAD
             return True
         lane.spilling += 1
         return False
@@ -135,22 +134,21 @@ class Dispatcher:
     def unreserve(self, endpoint_id: str, size: int) -> None:
         """A reserved delivery was not committed."""
         self._lanes[endpoint_id].reserved -= 1
-        self._held -= size + OVERHEAD
+        self._roster.held -= size + OVERHEAD
 
     def spilled(self, endpoint_id: str) -> None:
         """A delivery went to the database instead."""
         lane = self._lanes[endpoint_id]
         lane.spilling -= 1
-        self._has_stored(lane)
+        self._supply.has_stored(lane)
 
     def wake(self, endpoint_id: str, app_id: str, due_at: int) -> None:
         """Something is due in the database, now or later."""
-        lane = self._lane(endpoint_id, app_id)
-        if due_at <= self._clock.now_us():
-            self._has_stored(lane)
-        elif lane.next_due is None or due_at < lane.next_due:
-            lane.next_due = due_at
-            self._alarms.set(due_at, endpoint_id)
+        self._supply.wake(self._roster.lane(endpoint_id, app_id), due_at)
+
+    def defer(self, app_id: str, deliver_at: int) -> None:
+        """A message of this application has its endpoints found at that time."""
+        self._deferred.add(app_id, deliver_at)
 
     def in_flight(self, endpoint_id: str) -> int:
         """Attempts of this endpoint on the wire."""
@@ -159,24 +157,29 @@ class Dispatcher:
 
     # -- life
 
-    def start(self, unfinished: Sequence[tuple[str, str, int]]) -> None:
-        """Begin, with what an earlier run left unfinished: endpoint, application, and when its first delivery is due."""
-        self._running = True
-        for endpoint_id, app_id, due_at in unfinished:
+    def start(self, unfinished: Unfinished) -> None:
+        """Begin, with what an earlier run left unfinished."""
+        self._running = self._supply.running = True
+        self._started_at = self._clock.now_us()
+        self._health.start(unfinished.failing)
+        for endpoint_id, app_id, due_at in unfinished.deliveries:
             self.wake(endpoint_id, app_id, due_at)
+        for app_id, deliver_at in unfinished.deferred:
+            self.defer(app_id, deliver_at)
 
     async def drain(self, deadline_s: float) -> None:
         """Send nothing new, and wait until what is on the wire has landed and is recorded, or until the deadline."""
-        self._running = False
+        self._running = self._supply.running = False
         end = self._clock.monotonic_s() + deadline_s
-        while (self._limiter.flying or self._recorder.unrecorded) and self._clock.monotonic_s() < end:
+        while (self.flying or self._reading or self._recorder.unrecorded) and self._clock.monotonic_s() < end:
             await asyncio.sleep(0.005)
         # What is still on the wire will be repeated by the next run: its end, when the transport closes, is no failure of the endpoint.
         self._closed = True
-        self._alarms.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._configuration.close()
+        self._supply.cancel()
+        self._rests.cancel()
+        self._deferred.cancel()
+        await self._work.end()
 
     @property
     def running(self) -> bool:
@@ -185,7 +188,7 @@ class Dispatcher:
 
     @property
     def flying(self) -> int:
-        """Attempts on the wire."""
+        """Attempts on the wire whose outcome is not known yet."""
         return self._limiter.flying
 
     @property
@@ -196,43 +199,29 @@ class Dispatcher:
     @property
     def held_bytes(self) -> int:
         """Bytes of deliveries in memory: reserved, waiting or on the wire."""
-        return self._held
+        return self._roster.held
 
     def tidy(self) -> None:
         """Renew the leases of what waits in memory, and forget endpoints that have nothing to do. To be called every `LEASE_US` / 3."""
-        until = self._clock.now_us() + LEASE_US
-        self._recorder.renew(until)
-        for lane in list(self._lanes.values()):
-            if lane.waiting:
-                self._store.renew((c.delivery for c in (*lane.first, *lane.retries)), until)
-            elif lane.idle:
-                del self._lanes[lane.endpoint_id]
-                lanes = self._by_app[lane.app_id]
-                lanes.discard(lane)
-                if not lanes:
-                    del self._by_app[lane.app_id]
+        self._recorder.renew(self._clock.now_us() + LEASE_US)
+        self._supply.renew()
+        self._roster.forget_idle(self._throttle.rested)
 
     def oldest_due(self) -> int:
         """When the most overdue delivery was due, microseconds since 1970; 0 when none is."""
-        now_us = self._clock.now_us()
-        dues = [queue[0].delivery.due_at for lane in self._lanes.values() for queue in (lane.first, lane.retries) if queue]
-        return min((due for due in dues if due < now_us), default=0)
+        return self._roster.oldest_due(self._clock.now_us())
 
     # -- turns
-
-    def _lane(self, endpoint_id: str, app_id: str) -> Lane:
-        lane = self._lanes.get(endpoint_id)
-        if lane is None:
-            lane = self._lanes[endpoint_id] = Lane(endpoint_id, app_id)
-            self._by_app.setdefault(app_id, set()).add(lane)
-        return lane
 
     def _pump(self) -> None:
         """Give the lanes in the ring their turns, but hold the loop for no more than so many: the rest follows in its next round."""
         served = 0
+        throttle = self._throttle
         while served < _TURNS and self._running and self._recorder.ready:
             # Those who waited for a place come first, or those who have one would take it again and again.
             lane = self._limiter.called() if self._limiter.starving else None
+            if lane is None and throttle.due:
+                lane = throttle.called()
             if lane is None:
                 lane = self._ring.next()
                 if lane is None:
@@ -254,29 +243,30 @@ class Dispatcher:
 
     def _serve(self, lane: Lane) -> bool:
         """Give a lane one turn; does it want another?"""
-        if not (lane.first or lane.retries) or lane.loading or lane.stopped:
-            return False
-        now_us = self._clock.now_us()
-        if lane.paused_until > now_us:
+        if not (lane.first or lane.retries) or lane.loading or lane.stopped or lane.resting is not None:
             return False
         if not self._limiter.allows(lane):
             return False
+        now_us = self._clock.now_us()
         plan = lane.plan
         if plan is None or plan.entry.stale or plan.valid_until <= now_us:
-            plan = self._plan(lane, now_us)
+            plan = self._configuration.plan(lane, now_us)
             if plan is None:
                 return False
-        claim = lane.take()
-        self._attempt(lane, plan, claim, now_us)
+        if plan.rates is not None and not self._throttle.allows(lane, plan.rates):
+            return False
+        self._attempt(lane, plan, lane.take(), now_us)
         if lane.stored and not lane.claiming and lane.waiting < LOW_MARK:
-            self._claim(lane)
+            self._supply.claim(lane)
         return bool(lane.first or lane.retries)
 
     def _attempt(self, lane: Lane, plan: LanePlan, claim: Claim, now_us: int) -> None:
-        message = claim.message
+        message, delivery = claim.message, claim.delivery
+        due_at = delivery.due_at
+        wait = None if now_us - due_at <= _AT_ONCE_US and due_at == message.created_at else self._why(lane, claim, now_us)
         place = self._limiter.start(lane)
         if message.payload is None:
-            self._loop.call_soon(Flight(self._land, lane, claim, plan, b"", now_us, place).landed, GONE)
+            self._loop.call_soon(Flight(self, lane, claim, plan, b"", now_us, place, wait).landed, GONE)
             return
         try:
             request = seal(
@@ -285,215 +275,122 @@ class Dispatcher:
                 now_s=now_us // SECOND_US,
                 body=message.payload,
                 content_type=message.content_type.encode(),
-                sequence=claim.delivery.sequence,
+                sequence=delivery.sequence,
                 headers=message.headers,
             )
-            self._transport.send(request, Flight(self._land, lane, claim, plan, request.head, now_us, place).landed)
+            flight = Flight(self, lane, claim, plan, request.head, now_us, place, wait)
+            self._transport.send(request, flight.landed, flight)
         except Exception as error:
             # A defect of ours in one request must not stop the turns of all others.
             log(TASK_FAILED, failure=error, task="dispatch", error=str(error))
-            self._loop.call_soon(Flight(self._land, lane, claim, plan, b"", now_us, place).landed, UNSENDABLE)
+            self._loop.call_soon(Flight(self, lane, claim, plan, b"", now_us, place, wait).landed, UNSENDABLE)
+
+    def _why(self, lane: Lane, claim: Claim, now_us: int) -> str | None:
+        """What an attempt that begins now has waited for since it was due; None = it has not."""
+        delivery = claim.delivery
+        late_us = now_us - delivery.due_at
+        if late_us > _AT_ONCE_US and lane.rested_until >= delivery.due_at:
+            return lane.rested
+        if delivery.due_at < self._started_at:
+            return WaitCause.RESTART
+        first = delivery.attempts == 0 and delivery.trigger is Trigger.SCHEDULED
+        if first and delivery.due_at != claim.message.created_at and late_us <= _ON_TIME_US:
+            return WaitCause.DELIVER_AT
+        return WaitCause.BACKLOG if late_us > _SOON_US else None
+
+    def decided(self, lane: Lane, flight: Flight, exchange: Exchange) -> None:
+        """The outcome is known: the next attempt may begin, while the rest of this response is still being read."""
+        if self._closed:
+            return
+        flight.outcome = self._judge(lane, flight, exchange)
+        flight.unload()
+        lane.reading += 1
+        self._reading += 1
+        self._go_on(lane)
 
     def landed(self, lane: Lane, flight: Flight, exchange: Exchange) -> None:
         """An attempt has ended: judge it, have it recorded, and give others their turn."""
         if self._closed:
             return
+        outcome = flight.outcome
+        if outcome is None:
+            outcome = self._judge(lane, flight, exchange)
+            now_us = flight.ended_at
+        else:
+            lane.reading -= 1
+            self._reading -= 1
+            now_us = self._clock.now_us()
+        plan = flight.plan
+        head = masked(flight.head, plan.sensitive) if plan.sensitive and flight.head else flight.head
+        self._recorder.record(lane, flight, head, exchange, outcome, now_us)
+        self._go_on(lane)
+
+    def _judge(self, lane: Lane, flight: Flight, exchange: Exchange) -> Outcome:
+        """What came of an attempt; its place is free."""
         limiter = self._limiter
         limiter.end(lane, flight.place)
-        self._held -= size_of(flight.claim)
-        now_us = self._clock.now_us()
+        self._roster.held -= size_of(flight.claim)
+        flight.ended_at = now_us = self._clock.now_us()
         outcome = judge(exchange, now_us)
         if outcome.success:
             limiter.succeeded(lane)
             self._metrics.delivery_seconds.observe((now_us - flight.claim.delivery.due_at) / SECOND_US)
         else:
-            self._failed(lane, outcome, now_us)
-        plan = flight.plan
-        head = masked(flight.head, plan.sensitive) if plan.sensitive and flight.head else flight.head
-        self._recorder.record(lane, flight.claim, plan, head, flight.started_at, exchange, outcome)
-        if lane.first or lane.retries:
+            self._failed(lane, outcome)
+        if outcome.disables:
+            # Nothing more goes out while this is being recorded.
+            self._rest(lane, _DISABLING_US)
+        return outcome
+
+    def _go_on(self, lane: Lane) -> None:
+        if (lane.first or lane.retries) and lane.resting is None:
             self._ring.join(lane)
         self._pump()
         if lane.stored and not lane.claiming:
-            self._claim(lane)
+            self._supply.claim(lane)
 
-    def _failed(self, lane: Lane, outcome: Outcome, now_us: int) -> None:
+    def _failed(self, lane: Lane, outcome: Outcome) -> None:
         if outcome.slow_down:
             self._limiter.struggled(lane)
-        if outcome.disables:
-            # Nothing more goes out while this is being recorded.
-            self._pause(lane, now_us + _DISABLING_US)
-        elif outcome.overloaded and outcome.retry_after_s is not None:
+        if outcome.overloaded and outcome.retry_after_s is not None:
             # The endpoint's other deliveries wait for the same instant.
-            self._pause(lane, now_us + int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US))
+            self._rest(lane, int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US))
         elif outcome.unanswered and self._limiter.silent(lane):
-            self._pause(lane, now_us + _LEFT_ALONE_US)
+            self._rest(lane, _LEFT_ALONE_US)
 
-    def _pause(self, lane: Lane, until_us: int) -> None:
-        lane.paused_until = until_us
-        self._alarms.set(until_us, lane.endpoint_id)
+    def _rest(self, lane: Lane, for_us: int) -> None:
+        self._rests.rest(lane, self._rests.now_us() + for_us, WaitCause.PAUSED)
 
     def _settled(self, lane: Lane, record: Record) -> None:
         self._told(record)
-        if record.disables_endpoint:
-            log(
-                ENDPOINT_DISABLED,
-                app_id=record.delivery.app_id,
-                endpoint_id=record.delivery.endpoint_id,
-                cause=f"http_{record.attempt.code}",
-            )
-            self._directory.changed(record.delivery.app_id)
-        if record.ends_pair:
-            self._forget(lane.withdraw(record.delivery.message_id))
+        if record.disables is not None and not lane.disabled:
+            # Once, although others were on the wire that say the same.
+            lane.disabled = True
+            log(ENDPOINT_DISABLED, app_id=lane.app_id, endpoint_id=lane.endpoint_id, cause=record.disables.cause)
+            self._directory.changed(lane.app_id)
+        if record.ends_pair or (record.dead is not None and record.delivery.trigger is not Trigger.SCHEDULED):
+            self._supply.forget(lane.withdraw(record.delivery.message_id))
         if record.next_due_at is not None:
             self.wake(lane.endpoint_id, lane.app_id, record.next_due_at)
 
-    # -- configuration
+    # -- what the others tell
 
-    def _plan(self, lane: Lane, now_us: int) -> LanePlan | None:
-        entry = self._directory.known_by_id(lane.app_id)
-        if entry is None:
-            lane.loading = True
-            self._spawn(self._load(lane))
-            return None
-        return self._use(lane, entry, now_us)
-
-    async def _load(self, lane: Lane) -> None:
-        try:
-            entry = await self._entry(lane.app_id)
-        finally:
-            lane.loading = False
-        if self._use(lane, entry, self._clock.now_us()) is not None and lane.waiting:
-            self._ring.join(lane)
-            self._pump()
-
-    async def _entry(self, app_id: str) -> Entry | None:
-        while True:
-            try:
-                return await self._directory.find_by_id(app_id)
-            except RingbackError:
-                await asyncio.sleep(_AGAIN_S)
-
-    def _use(self, lane: Lane, entry: Entry | None, now_us: int) -> LanePlan | None:
-        lane.plan = None
-        try:
-            lane.plan = None if entry is None else self._prepare(entry, lane.endpoint_id, now_us)
-        except Exception as error:
-            # A defect of ours in one endpoint must not stop the turns of all others.
-            log(TASK_FAILED, failure=error, task="dispatch", error=str(error))
-            self._pause(lane, now_us + _REST_US)
-            return None
-        if lane.plan is None:
-            self._stop(lane)
-        return lane.plan
-
-    def _changed(self, app_id: str) -> None:
-        lanes = [lane for lane in self._by_app.get(app_id, ()) if not lane.idle]
-        if lanes and not self._closed:
-            self._spawn(self._look_again(app_id, lanes))
-
-    async def _look_again(self, app_id: str, lanes: list[Lane]) -> None:
-        entry = await self._entry(app_id)
-        for lane in lanes:
-            # Not one that was forgotten meanwhile: another may have taken its place.
-            if self._lanes.get(lane.endpoint_id) is lane:
-                self._use(lane, entry, self._clock.now_us())
-
-    def _stop(self, lane: Lane) -> None:
-        """The endpoint was disabled or deleted: what is left of its deliveries ends now."""
-        if not lane.stopped:
-            lane.stopped = True
-            self._forget(lane.drain())
-            # Should it be enabled again meanwhile, what is published from now on counts: messages have ids above this one.
-            self._spawn(self._clear(lane, self._ids.make(ids.MESSAGE, self._clock.now_us())))
-
-    def _forget(self, claims: list[Claim]) -> None:
-        self._held -= sum(map(size_of, claims))
-        self._store.release(c.delivery for c in claims)
-
-    # -- the database
-
-    def _has_stored(self, lane: Lane) -> None:
-        lane.stored = True
-        lane.woken += 1
-        if not lane.claiming and lane.waiting < LOW_MARK:
-            self._claim(lane)
-
-    def _claim(self, lane: Lane) -> None:
-        if self._running and not lane.stopped and lane.paused_until <= self._clock.now_us() and lane.waiting < LOW_MARK:
-            lane.claiming = True
-            self._spawn(self._claim_some(lane))
-
-    async def _claim_some(self, lane: Lane) -> None:
-        try:
-            async with self._claims:
-                woken = lane.woken
-                found = await self._store.claim(lane.endpoint_id, self._bounds(), self._clock.now_us(), LEASE_US)
-        except RingbackError:
-            await asyncio.sleep(_AGAIN_S)
-            lane.claiming = False
-            self._has_stored(lane)
-            return
-        lane.claiming = False
-        if lane.stopped:
-            self._store.release(c.delivery for c in found.claims)
-            return
-        for claim in found.claims:
-            lane.put(claim)
-            self._held += size_of(claim)
-        due = found.next_due_at
-        if due is None or due > self._clock.now_us():
-            if lane.woken == woken:
-                lane.stored = False
-            if due is not None and (lane.next_due is None or due < lane.next_due):
-                lane.next_due = due
-                self._alarms.set(due, lane.endpoint_id)
+    def _filled(self, lane: Lane) -> None:
+        """The lane has got something from the database."""
         if lane.waiting:
             self._ring.join(lane)
         self._pump()
-        if lane.stored and not lane.claiming and not lane.waiting:
-            self._claim(lane)
 
-    def _bounds(self) -> Bounds:
-        """How much to claim at once: one delivery when memory is nearly taken, so that every lane goes on all the same."""
-        return Bounds(_CLAIM_MAX if self._held < _HELD_MAX // 2 else 1, _CLAIM_BYTES)
-
-    async def _clear(self, lane: Lane, before: str) -> None:
-        """Remove the live deliveries of a disabled or deleted endpoint, then let the lane start anew should the endpoint come back."""
-        while True:
-            try:
-                removed = await self._store.write(lambda tx: deliveries.drop(tx, lane.endpoint_id, _DROP_ROWS, before))
-            except RingbackError:
-                await asyncio.sleep(_AGAIN_S)
-                continue
-            self._metrics.backlog -= removed
-            if removed < _DROP_ROWS:
-                break
-        lane.stopped = False
-        lane.next_due = None
-        # Whatever came while the lane was stopped lies in the database.
-        self._has_stored(lane)
-
-    # -- alarms
-
-    def _rings(self, endpoint_id: str) -> None:
-        lane = self._lanes.get(endpoint_id)
-        if lane is None:
-            return
-        if lane.next_due is not None and lane.next_due <= self._clock.now_us():
-            lane.next_due = None
-            self._has_stored(lane)
+    def _rested(self, lane: Lane) -> None:
+        """The rest of a lane is over; a pump follows."""
         if lane.waiting:
             self._ring.join(lane)
         elif lane.stored and not lane.claiming:
-            self._claim(lane)
+            self._supply.claim(lane)
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]  # always one of the coroutines above
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log(TASK_FAILED, failure=error, task="dispatch", error=str(error))
+    def _replanned(self, lane: Lane) -> None:
+        """The configuration of a lane was read anew: it is on, and whatever rate it waited for may be another one."""
+        lane.disabled = False
+        if self._throttle.released(lane):
+            self._rests.end(lane)
+        self._filled(lane)

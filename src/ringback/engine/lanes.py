@@ -1,4 +1,7 @@
-"""What waits for one endpoint? A lane is the virtual queue of an endpoint: what is in memory, what is on the wire, and what it may have."""
+"""What waits for one endpoint? A lane is the virtual queue of an endpoint: what is in memory, what is on the wire, and what it may have.
+
+The lanes of an application are a group: they share its rate.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Final
 import msgspec
 
 from ringback.delivery.seal import Plan
+from ringback.model.attempts import WaitCause
 from ringback.model.deliveries import Claim, Trigger
+from ringback.policy.rate import Bucket
 from ringback.services.directory import Entry
 
 # First attempts and retries leave a lane in this ratio, so that neither starves the other.
@@ -31,10 +36,18 @@ def size_of(claim: Claim) -> int:
     return OVERHEAD + len(claim.message.payload or b"")
 
 
+class Rates(msgspec.Struct, frozen=True):
+    """Attempts per second; None = not limited."""
+
+    endpoint: int | None
+    application: int | None
+
+
 class LanePlan(msgspec.Struct, frozen=True):
     """An endpoint's configuration as delivery needs it.
 
-    `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case.
+    `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case; `rates`
+    are attempts per second of the endpoint and of its application, None when neither is limited.
     """
 
     plan: Plan
@@ -42,24 +55,52 @@ class LanePlan(msgspec.Struct, frozen=True):
     url: str
     valid_until: int
     sensitive: frozenset[str]
+    rates: Rates | None = None
+
+
+class Group:
+    """The lanes of one application. `queue` are those that wait for a token of its `bucket`, which is None while it has no rate."""
+
+    __slots__ = ("app_id", "bucket", "called", "lanes", "queue")
+
+    def __init__(self, app_id: str) -> None:
+        self.app_id = app_id
+        self.lanes: set[Lane] = set()
+        self.bucket: Bucket | None = None
+        self.queue: deque[Lane] = deque()
+        # Will somebody look at the queue, at a time that is set?
+        self.called = False
 
 
 class Lane:
-    """One endpoint's queue. `stored`: something due waits in the database, so nothing newer may be handed over in memory."""
+    """One endpoint's queue. `stored`: something due waits in the database, so nothing newer may be handed over in memory.
+
+    `resting` is why the lane waits for a time, `rest_ends` on the monotonic clock (microseconds); `rested` and `rested_until` are why
+    it did so last and when that ended, wall time. `queued`: it waits for a token of its application. `reading` counts attempts whose
+    outcome is known and whose response is still being read. `disabled`: one of its answers has disabled the endpoint.
+    """
 
     __slots__ = (
         "app_id",
+        "bucket",
         "claiming",
+        "disabled",
         "endpoint_id",
         "first",
         "flying",
+        "group",
         "limit",
         "loading",
         "next_due",
-        "paused_until",
         "plan",
         "proven",
+        "queued",
+        "reading",
         "reserved",
+        "rest_ends",
+        "rested",
+        "rested_until",
+        "resting",
         "retries",
         "ringed",
         "since_retry",
@@ -71,9 +112,11 @@ class Lane:
         "woken",
     )
 
-    def __init__(self, endpoint_id: str, app_id: str) -> None:
+    def __init__(self, endpoint_id: str, group: Group) -> None:
         self.endpoint_id = endpoint_id
-        self.app_id = app_id
+        self.app_id = group.app_id
+        self.group = group
+        self.bucket: Bucket | None = None
         self.first: deque[Claim] = deque()
         self.retries: deque[Claim] = deque()
         self.flying = 0
@@ -92,8 +135,14 @@ class Lane:
         self.unanswered = SILENT - 1
         self.woken = 0
         self.next_due: int | None = None
-        self.paused_until = 0
         self.plan: LanePlan | None = None
+        self.resting: WaitCause | None = None
+        self.rest_ends = 0
+        self.rested = WaitCause.BACKLOG
+        self.rested_until = 0
+        self.disabled = False
+        self.queued = False
+        self.reading = 0
 
     @property
     def waiting(self) -> int:
@@ -114,6 +163,8 @@ class Lane:
             or self.claiming
             or self.loading
             or self.stopped
+            or self.queued
+            or self.reading
         ) and (self.next_due is None)
 
     def has_room(self) -> bool:
@@ -138,10 +189,13 @@ class Lane:
 
     def withdraw(self, message_id: str) -> list[Claim]:
         """Take the scheduled attempts of one message out of the queue."""
-        claims = [c for c in self.retries if c.delivery.message_id == message_id and c.delivery.trigger is Trigger.SCHEDULED]
-        for claim in claims:
-            self.retries.remove(claim)
-        return claims
+        found = []
+        for waiting in (self.first, self.retries):
+            claims = [c for c in waiting if c.delivery.message_id == message_id and c.delivery.trigger is Trigger.SCHEDULED]
+            for claim in claims:
+                waiting.remove(claim)
+            found += claims
+        return found
 
     def drain(self) -> list[Claim]:
         """Empty the queue."""

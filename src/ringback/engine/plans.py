@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Final
 
 from ringback.delivery.seal import HeaderStyle, make_plan
-from ringback.engine.lanes import LanePlan
+from ringback.engine.lanes import LanePlan, Rates
 from ringback.policy.urls import split_url
 from ringback.policy.validation import is_sensitive
 from ringback.services.directory import Entry
 from ringback.signing.secret import parse_secret
 from ringback.signing.standard import Signer
 
+_UNLIMITED: Final = Rates(None, None)
 # Later than every secret's end.
 _NEVER_US: Final = 1 << 62
 
@@ -28,7 +29,15 @@ def planner(style: HeaderStyle) -> Callable[[Entry, str, int], LanePlan | None]:
         own = [name.lower() for name in endpoint.headers if is_sensitive(name)]
         plan = make_plan(url=endpoint.url, signer=signer, headers=endpoint.headers, style=style, sensitive=own)
         ends = [s.expires_at for s in endpoint.secrets if s.expires_at is not None and s.expires_at > now_us]
-        return LanePlan(plan, entry, _shown(endpoint.url), min(ends, default=_NEVER_US), frozenset(plan.sensitive))
+        rates = Rates(endpoint.throttle_rate, entry.application.throttle_rate)
+        return LanePlan(
+            plan,
+            entry,
+            _shown(endpoint.url),
+            min(ends, default=_NEVER_US),
+            frozenset(plan.sensitive),
+            rates if rates != _UNLIMITED else None,
+        )
 
     return prepare
 

@@ -12,15 +12,17 @@ from functools import partial
 from typing import Final
 
 from ringback import ids
-from ringback.clock import SECOND_US, Clock
+from ringback.clock import SECOND_US
 from ringback.delivery.seal import masked_headers
-from ringback.engine.lanes import Lane, LanePlan
+from ringback.engine.flights import Flight
+from ringback.engine.health import NOTHING, Change, Health
+from ringback.engine.lanes import Lane
 from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
-from ringback.model.attempts import Attempt, Exchange
-from ringback.model.deliveries import AttemptStatus, Claim, DeadLetter, Trigger
+from ringback.model.attempts import Attempt, ErrorClass, Exchange
+from ringback.model.deliveries import ABORTED, AttemptStatus, DeadLetter, Delivery, Trigger
 from ringback.policy.outcome import Outcome
-from ringback.policy.retry import RetryPolicy, next_delay_s
+from ringback.policy.retry import Delay, RetryPolicy, next_delay
 from ringback.store.base import Record, Store
 from ringback.telemetry.events import RECORDING_PAUSED, RECORDING_RESUMED
 from ringback.telemetry.log import log
@@ -41,18 +43,18 @@ class Recorder:
     def __init__(
         self,
         store: Store,
-        clock: Clock,
         make_id: IdMaker,
         policy: RetryPolicy,
+        health: Health,
         draw: Callable[[], float],
         metrics: Metrics,
         settled: Callable[[Lane, Record], None],
         resumed: Callable[[], None],
     ) -> None:
         self._store = store
-        self._clock = clock
         self._ids = make_id
         self._policy = policy
+        self._health = health
         self._draw = draw
         self._metrics = metrics
         self._settled = settled
@@ -77,23 +79,27 @@ class Recorder:
         """Hold the leases of what could not be kept, or it would be sent again."""
         self._store.renew((record.delivery for _, record in self._unkept), until_us)
 
-    def record(self, lane: Lane, claim: Claim, plan: LanePlan, head: bytes, started_at: int, exchange: Exchange, outcome: Outcome) -> None:
+    def record(self, lane: Lane, flight: Flight, head: bytes, exchange: Exchange, outcome: Outcome, now_us: int) -> None:
         """Commit one attempt and what follows from it. `head` is the request as sent, with its secrets masked."""
-        delivery = claim.delivery
-        manual = delivery.trigger is not Trigger.SCHEDULED
-        now_us = self._clock.now_us()
+        delivery = flight.claim.delivery
+        if outcome.success:
+            delay, change = None, NOTHING
+            if self._health.failing or outcome.disables:
+                change = self._health.succeeded(delivery.endpoint_id, outcome, now_us)
+        else:
+            delay, change = self._failed(delivery, outcome, now_us)
         error = exchange.error
         attempt = Attempt(
             self._ids.make(ids.ATTEMPT, now_us),
             delivery.app_id,
             delivery.endpoint_id,
             delivery.message_id,
-            plan.url,
+            flight.plan.url,
             delivery.attempts + 1,
             AttemptStatus.SUCCESS if outcome.success else AttemptStatus.FAIL,
             delivery.trigger,
             exchange.status,
-            started_at,
+            flight.started_at,
             exchange.duration_us,
             None if error is None else error.value,
             outcome.words,
@@ -103,36 +109,44 @@ class Recorder:
             exchange.head,
             head,
             delivery.sequence,
+            flight.wait,
+            # From when the outcome was known: a body that drips makes no retry later.
+            None if delay is None else flight.ended_at + int(delay.seconds * SECOND_US),
+            None if delay is None else delay.cause,
         )
+        manual = delivery.trigger is not Trigger.SCHEDULED
         if outcome.success:
-            record = Record(delivery, attempt, None, None, manual)
+            record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at)
         else:
-            record = self._failed(plan, claim, attempt, outcome, now_us)
+            # Nothing follows an attempt by hand; but an answer that aborts its message ends the schedule beside it.
+            dies = outcome.aborts if manual else delay is None
+            dead = self._letter(flight, attempt, outcome, now_us) if dies else None
+            record = Record(delivery, attempt, attempt.next_due_at, dead, False, change.disables, change.first_failure_at)
         self._metrics.count_attempt(exchange.status, attempt.error)
         self._pending += 1
         self._store.record((record,), lambda failure: self._done(lane, record, failure))
 
-    def _failed(self, plan: LanePlan, claim: Claim, attempt: Attempt, outcome: Outcome, now_us: int) -> Record:
-        delivery = claim.delivery
+    def _failed(self, delivery: Delivery, outcome: Outcome, now_us: int) -> tuple[Delay | None, Change]:
+        """When a delivery that failed is tried again, and what that says of its endpoint."""
         if delivery.trigger is not Trigger.SCHEDULED:
-            return Record(delivery, attempt, disables_endpoint=outcome.disables)
-        delay_s = None if claim.message.payload is None else next_delay_s(self._policy, attempt.number, outcome, self._draw())
-        if delay_s is not None:
-            return Record(delivery, attempt, next_due_at=now_us + int(delay_s * SECOND_US))
-        dead = DeadLetter(
+            return None, self._health.refused(delivery.endpoint_id, outcome, now_us)
+        delay = None if outcome.cause == ErrorClass.PAYLOAD_GONE else next_delay(self._policy, delivery.attempts + 1, outcome, self._draw())
+        return delay, NOTHING if delay is not None else self._health.exhausted(delivery.endpoint_id, outcome, now_us)
+
+    def _letter(self, flight: Flight, attempt: Attempt, outcome: Outcome, now_us: int) -> DeadLetter:
+        return DeadLetter(
             self._ids.make(ids.DEAD_LETTER, now_us),
-            plan.entry.application.org_id,
-            delivery.app_id,
-            delivery.endpoint_id,
-            delivery.message_id,
-            claim.message.event_type,
-            outcome.cause,
+            flight.plan.entry.application.org_id,
+            attempt.app_id,
+            attempt.endpoint_id,
+            attempt.message_id,
+            flight.claim.message.event_type,
+            ABORTED if outcome.aborts else outcome.cause,
             outcome.words,
             attempt.number,
-            delivery.sequence,
+            attempt.sequence,
             now_us,
         )
-        return Record(delivery, attempt, dead=dead, disables_endpoint=outcome.disables)
 
     def _done(self, lane: Lane, record: Record, failure: Exception | None) -> None:
         self._pending -= 1

@@ -63,24 +63,21 @@ _NO_EVENT: Final = _NoEvent()
 class InboundCycle:
     """One hot request: its body while it arrives, its answer when its event is durable. Has what uvicorn expects of a cycle."""
 
-    __slots__ = (
-        "answered", "chunks", "disconnected", "door", "entry", "headers", "keep_alive", "message_event", "ready", "response_complete",
-        "running", "size",
-    )  # fmt: skip
+    # What most cycles never change stands here once.
+    message_event = _NO_EVENT
+    entry: Entry | None = None
+    response_complete = False
+    disconnected = False
+    running = False
+    answered = False
+    size = 0
 
     def __init__(self, door: InboundDoor, ready: Ready, headers: Headers, keep_alive: bool) -> None:
         self.door = door
         self.ready = ready
         self.headers = headers
         self.keep_alive = keep_alive
-        self.entry: Entry | None = None
-        self.message_event = _NO_EVENT
-        self.response_complete = False
-        self.disconnected = False
-        self.running = False
-        self.answered = False
         self.chunks: list[bytes] = []
-        self.size = 0
 
     def run(self) -> None:
         """The body is complete: judge it, and have its event stored."""

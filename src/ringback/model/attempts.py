@@ -23,6 +23,24 @@ class ErrorClass(enum.StrEnum):
     INTERNAL = "internal"
 
 
+class WaitCause(enum.StrEnum):
+    """What a delivery waited for. Stored and shown under these names.
+
+    Between two attempts: the schedule, a Retry-After that was longer, or the least delay after a timeout or a 429. Before an attempt that
+    was due: a rate limit, the endpoint (its own Retry-After, or no answer to several attempts), the time its sender chose, a server that
+    was not running, or its turn (a free place, others before it, the database).
+    """
+
+    SCHEDULE = "schedule"
+    RETRY_AFTER = "retry_after"
+    OVERLOAD = "overload"
+    THROTTLE = "throttle"
+    PAUSED = "paused"
+    DELIVER_AT = "deliver_at"
+    RESTART = "restart"
+    BACKLOG = "backlog"
+
+
 class Phases(msgspec.Struct, frozen=True, gc=False):
     """How long each phase of an attempt took, microseconds; -1 = the phase did not happen (a pooled connection, or it ended before)."""
 
@@ -59,7 +77,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """History: one try, as it is stored and shown. Never changed, except that its bodies may be expunged.
 
     `status` and `trigger` are numbers of the contract (see `model.deliveries`); `started_at` is microseconds since 1970. `number` counts
-    the attempts of this delivery from 1. `response` is None once expunged.
+    the attempts of this delivery from 1. `response` is None once expunged. `wait` is why the attempt began later than it was due, None when
+    it did not. When another one follows this failure, `next_due_at` is the time it was planned for, and `next_cause` what decided that.
     """
 
     id: str
@@ -81,3 +100,6 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     response_head: bytes
     request_head: bytes
     sequence: int
+    wait: str | None = None
+    next_due_at: int | None = None
+    next_cause: str | None = None

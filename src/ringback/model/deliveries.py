@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 import msgspec
 
@@ -60,8 +61,12 @@ class Claim(msgspec.Struct, frozen=True, gc=False):
     message: Message
 
 
+# The cause of a dead letter whose endpoint asked for no more attempts (`webhook-delivery: abort-message`).
+ABORTED: Final = "aborted"
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A delivery with no attempts left, waiting for a person. `cause` is an error class or `http_<status>`."""
+    """A delivery with no attempts left, waiting for a person. `cause` is an error class, `http_<status>`, or `aborted`."""
 
     id: str
     org_id: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 import msgspec
 
 
@@ -12,10 +14,45 @@ class EndpointSecret(msgspec.Struct, frozen=True):
     expires_at: int | None = None
 
 
+class DisabledBy(enum.StrEnum):
+    """Who disabled an endpoint: a person, or its own answers. The values are those of the HTTP contract."""
+
+    MANUAL = "manual"
+    AUTOMATIC = "automatic"
+
+
+class DisableCause(enum.StrEnum):
+    """Why an endpoint was disabled. Stored, shown and logged under these names."""
+
+    # Somebody asked for it.
+    MANUAL = "manual"
+    # It answered 410.
+    GONE = "http_410"
+    # It answered with the header `webhook-delivery: disable`.
+    ASKED = "receiver_control"
+    # Its messages had been running out of attempts for longer than is allowed.
+    FAILING = "failing"
+
+
+class Disabling(msgspec.Struct, frozen=True, gc=False):
+    """Why and when an endpoint was disabled. Times are microseconds since 1970.
+
+    `detail` is a sentence, "" when there is nothing to say. `fail_since` is when its messages began to run out of attempts, with no success
+    since then; None when they had not.
+    """
+
+    at: int
+    by: DisabledBy
+    cause: DisableCause
+    detail: str = ""
+    fail_since: int | None = None
+
+
 class Endpoint(msgspec.Struct, frozen=True):
     """A destination. `secrets` has the current one first, then old ones that may still sign. Times are microseconds since 1970.
 
-    `event_types` and `channels` are None when there is no such condition. `headers` keep the case they were given in.
+    `event_types` and `channels` are None when there is no such condition. `headers` keep the case they were given in. `disabling` says why
+    it is disabled, if it is and that is known.
     """
 
     id: str
@@ -33,6 +70,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     secrets: tuple[EndpointSecret, ...]
     created_at: int
     updated_at: int
+    disabling: Disabling | None = None
 
     def signing_secrets(self, now_us: int) -> tuple[str, ...]:
         """The texts of the secrets that sign at `now_us`, current one first."""

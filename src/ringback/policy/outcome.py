@@ -18,8 +18,9 @@ from ringback.policy.heads import header_value
 
 # Statuses by which an endpoint says that it has too much to do; its other deliveries wait with this one.
 OVERLOADED: Final = frozenset({429, 503})
-# The endpoint will never want anything again (RFC 9110, 15.5.11).
+# The endpoint will never want anything again (RFC 9110, 15.5.11); and the cause of an outcome that says so.
 GONE: Final = 410
+GONE_CAUSE: Final = "http_410"
 # The header by which a receiver may steer its own deliveries.
 CONTROL: Final = b"webhook-delivery"
 
@@ -29,7 +30,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     `cause` is an error class or `http_<status>`, "" on success; `words` is a sentence for people. `retry_after_s` is what the endpoint
     asked for, if it can be read and lies in the future. `slow_down`: this endpoint should get fewer requests at once;
-    `unanswered`: nobody answered.
+    `unanswered`: nobody answered. `disables`: the endpoint wants no message any more; `aborts`: it wants this one no more.
     """
 
     success: bool
@@ -43,30 +44,51 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     disables: bool = False
     aborts: bool = False
 
+    @property
+    def failing(self) -> bool:
+        """Does a delivery that ends so say that its endpoint does not work? Not when it is our doing, or the endpoint's own wish."""
+        return not (self.success or self.aborts or self.cause in _OUR_DOING)
 
+
+_OUR_DOING: Final = frozenset({ErrorClass.INTERNAL.value, ErrorClass.PAYLOAD_GONE.value})
 _SUCCESS: Final = Outcome(True)
+_LAST_SUCCESS: Final = Outcome(True, words=f"the endpoint asked to be disabled ({CONTROL.decode()}: disable)", disables=True)
 
 
 def judge(exchange: Exchange, now_us: int) -> Outcome:
     """What an exchange means at `now_us` (which a Retry-After date is measured against). 2xx is success, everything else is not."""
     status = exchange.status
     if 200 <= status < 300:
-        return _SUCCESS
+        return _LAST_SUCCESS if _control(exchange) == b"disable" else _SUCCESS
     if status == 0:
         error = exchange.error or ErrorClass.INTERNAL
         timed_out = error in (ErrorClass.TIMEOUT, ErrorClass.CONNECT_TIMEOUT)
         return Outcome(False, error.value, exchange.detail, slow_down=True, timed_out=timed_out, unanswered=True)
-    control = (header_value(exchange.head, CONTROL) or b"").lower()
+    control = _control(exchange)
+    words = f"the endpoint answered {status} {_phrase(status)}".rstrip()
     return Outcome(
         False,
         f"http_{status}",
-        f"the endpoint answered {status} {_phrase(status)}".rstrip(),
+        words + _WISHES.get(control, ""),
         slow_down=status == 429 or status >= 500,
         overloaded=status in OVERLOADED,
         retry_after_s=retry_after_s(header_value(exchange.head, b"retry-after"), now_us),
         disables=status == GONE or control == b"disable",
         aborts=control == b"abort-message",
     )
+
+
+# What the values of the control header mean, in words.
+_WISHES: Final = {
+    b"disable": f", and asked to be disabled ({CONTROL.decode()}: disable)",
+    b"abort-message": f", and asked for no more attempts of this message ({CONTROL.decode()}: abort-message)",
+}
+
+
+def _control(exchange: Exchange) -> bytes:
+    """What the endpoint asks for in the header that steers its deliveries; b"" = nothing."""
+    value = header_value(exchange.head, CONTROL)
+    return b"" if value is None else value.lower()
 
 
 def _phrase(status: int) -> str:

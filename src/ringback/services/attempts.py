@@ -189,9 +189,10 @@ class Attempts:
         counted_us = (now_us // _MINUTE_US + 1) * _MINUTE_US if until_us is None else until_us
 
         def query(tx: Transaction) -> tuple[Destination, attempts.Counts, int]:
-            found = find_endpoint(tx, find(tx, who, app).id, endpoint)
+            app_id = find(tx, who, app).id
+            found = find_endpoint(tx, app_id, endpoint)
             counts = attempts.counts(tx, found.id, begin_us, counted_us)
-            return found, counts, 0 if found.disabled else deliveries.pending(tx, found.id)
+            return found, counts, 0 if found.disabled else deliveries.pending(tx, app_id, found.id)
 
         found, counts, pending = await self._store.read(query)
         return Stats(counts.success, counts.fail, counts.canceled, self._handoff.in_flight(found.id), pending)

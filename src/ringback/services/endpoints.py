@@ -12,7 +12,7 @@ from ringback import ids
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import Conflict, FieldProblem, InvalidField, NotFound, Refused
 from ringback.ids import IdMaker
-from ringback.model.endpoints import Endpoint, EndpointSecret
+from ringback.model.endpoints import DisableCause, DisabledBy, Disabling, Endpoint, EndpointSecret
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.urls import normalise_url
@@ -294,6 +294,7 @@ class Endpoints:
             secrets=(EndpointSecret(wanted.secret or generate_secret(self._secret_kind, self._draw)),),
             created_at=now_us,
             updated_at=now_us,
+            disabling=_by_hand(wanted.disabled, now_us),
         )
         endpoints.insert(tx, self._vault, endpoint)
         return endpoint
@@ -311,7 +312,10 @@ class Endpoints:
     def _stored(self, tx: Transaction, former: Endpoint, wanted: Endpoint) -> Endpoint:
         if wanted == former:
             return former
-        endpoint = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), former.updated_at + 1))
+        now_us = self._clock.now_us()
+        endpoint = msgspec.structs.replace(wanted, updated_at=max(now_us, former.updated_at + 1))
+        if endpoint.disabled != former.disabled:
+            endpoint = msgspec.structs.replace(endpoint, disabling=_by_hand(endpoint.disabled, now_us))
         endpoints.replace(tx, self._vault, endpoint)
         return endpoint
 
@@ -331,6 +335,11 @@ class Endpoints:
         if unknown:
             message = f"no live event type is named {', '.join(map(repr, unknown))}; create it first, or leave it out"
             raise InvalidField(FieldProblem(("body", "eventTypes"), message))
+
+
+def _by_hand(disabled: bool, now_us: int) -> Disabling | None:
+    """Why an endpoint is disabled that somebody has just disabled, or enabled."""
+    return Disabling(now_us, DisabledBy.MANUAL, DisableCause.MANUAL) if disabled else None
 
 
 def rotated(secrets: tuple[EndpointSecret, ...], text: str, grace_us: int, now_us: int) -> tuple[EndpointSecret, ...]:

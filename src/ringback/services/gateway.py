@@ -65,6 +65,7 @@ class Ready:
         "dropped",
         "events",
         "gap_us",
+        "habit_at",
         "handshakes",
         "kind",
         "knowledge",
@@ -109,19 +110,28 @@ class Ready:
         self.refused = Bucket(_REFUSALS_PER_S)
         self.counts = [0, 0, 0, 0]
         self.last_at: int | None = activity.last_at
+        # The last event that `gap_us` knows of.
+        self.habit_at: int | None = activity.last_at
         self.gap_us: int | None = activity.gap_us
         self.old_secret_at: int | None = None
         self.told_at = 0
         self.told_silent = False
 
     def heard(self, now_us: int) -> None:
-        """An event came."""
+        """An event came; what it says of the source's habit is worked out for all events together (`habit`)."""
         self.counts[0] += 1
-        if self.last_at is not None:
-            gap_us = now_us - self.last_at
-            self.gap_us = gap_us if self.gap_us is None else int(self.gap_us + (gap_us - self.gap_us) * _GAP_WEIGHT)
         self.last_at = now_us
+
+    def habit(self) -> None:
+        """Take in the events since the last call: their usual gap, the newest counting most. To be called before `counts` begin anew."""
+        events, last_at = self.counts[0], self.last_at
+        if not events or last_at is None or last_at == self.habit_at:
+            return
         self.told_silent = False
+        if self.habit_at is not None:
+            gap_us = (last_at - self.habit_at) / events
+            self.gap_us = int(gap_us if self.gap_us is None else gap_us + (self.gap_us - gap_us) * (1 - _GAP_WEIGHT) ** events)
+        self.habit_at = last_at
 
     def matched(self, key_index: int, now_us: int) -> bool:
         """Secret number `key_index` of the active ones signed: is it an old one?"""
@@ -297,6 +307,7 @@ def _with_activity(tx: Transaction, found: Any) -> tuple[Source, int | None, Act
 def _taken(ready: Ready) -> Activity | None:
     if not any(ready.counts) and ready.old_secret_at is None:
         return None
+    ready.habit()
     accepted, duplicates, rejected, ignored = ready.counts
     ready.counts = [0, 0, 0, 0]
     old_secret_at, ready.old_secret_at = ready.old_secret_at, None

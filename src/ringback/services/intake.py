@@ -35,6 +35,7 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     raw: bool = False
     origin: Origin | None = None
     headers: bytes | None = None
+    event: EventClaim | None = None
 
 
 class Answering(Protocol):
@@ -82,39 +83,37 @@ class Intake:
         """Messages that wait for their commit."""
         return self._pending
 
-    def accept(
-        self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering, event: EventClaim | None = None
-    ) -> None:
+    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering) -> None:
         """Store a message for all endpoints that want it. Raises Unavailable when the server is shutting down."""
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
         now_us = self._clock.now_us()
         app_id = entry.application.id
-        matched = entry.match(new.event_type, new.channels)
+        deliver_at = new.deliver_at
+        # One that waits for its time has its endpoints found then (engine.deferred).
+        matched = entry.match(new.event_type, new.channels) if deliver_at is None else ()
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
             app_id,
             new.event_type,
             new.payload,
             now_us,
-            now_us + new.life_us,
+            # It is kept for so long from when it is sent: else it could be gone before its time.
+            (now_us if deliver_at is None else deliver_at) + new.life_us,
             new.content_type,
             new.raw,
             new.event_id,
             new.channels,
             new.tags,
-            new.deliver_at,
+            deliver_at,
             len(matched),
             new.origin,
             new.headers,
         )
-        if new.deliver_at is None:
-            reserve, size = self._handoff.reserve, len(new.payload)
-            targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
-        else:
-            targets = [Target(endpoint_id, False) for endpoint_id in matched]
+        reserve, size = self._handoff.reserve, len(new.payload)
+        targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
         self._pending += 1
-        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, event, answers=answers))
+        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, new.event, answers=answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1
@@ -133,10 +132,10 @@ class Intake:
             self._handoff.hand_over(message, acceptance.claimed)
         if len(acceptance.claimed) < len(acceptance.targets):
             for target in acceptance.targets:
-                if message.deliver_at is not None:
-                    self._handoff.wake(target.endpoint_id, message.app_id, message.deliver_at)
-                elif not target.claim:
+                if not target.claim:
                     self._handoff.spilled(target.endpoint_id)
+        if message.deliver_at is not None:
+            self._handoff.defer(message.app_id, message.deliver_at)
 
     def _refused(self, acceptance: Acceptance, error: Exception) -> None:
         self._give_up(acceptance)
@@ -148,8 +147,6 @@ class Intake:
 
     def _give_up(self, acceptance: Acceptance) -> None:
         self._pending -= 1
-        if acceptance.message.deliver_at is not None:
-            return
         size = len(acceptance.message.payload or b"")
         for target in acceptance.targets:
             if target.claim:

@@ -45,17 +45,10 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     """Believed, and of a type that the owner does not want."""
 
 
-class NewEvent(msgspec.Struct, frozen=True, gc=False):
-    """One message to be stored; `claim` is None when nothing identifies it."""
-
-    new: NewMessage
-    claim: EventClaim | None
-
-
 class Taken(msgspec.Struct, frozen=True, gc=False):
     """Believed: these are its events."""
 
-    events: list[NewEvent]
+    events: list[NewMessage]
 
 
 Decision: TypeAlias = Refusal | Asked | Ignored | Taken
@@ -117,18 +110,18 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
             flags = (*flags, SCHEMA)
     headers = passed_on(request.headers, ready.dropped)
     kind = _content_type(ready, request)
-    whole = len(events) == 1 and events[0].payload is plain.body
-    return Taken([_message(ready, event, request.body if whole else event.payload, kind, headers, verdict, flags) for event in events])
+    if len(events) == 1 and events[0].payload is plain.body:
+        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)])
+    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events])
 
 
 def _message(
     ready: Ready, event: Event, payload: bytes, kind: str, headers: bytes, verdict: Verdict | None, flags: tuple[str, ...]
-) -> NewEvent:
-    origin = Origin(ready.source.id, event.identity, event.original, None if verdict is None else verdict.key_index, flags)
-    new = NewMessage(event.name, payload, _LIFE_US, content_type=kind, raw=True, origin=origin, headers=headers)
-    if event.identity is None:
-        return NewEvent(new, None)
-    return NewEvent(new, EventClaim(ready.source.id, key_of(event.identity), digest(payload), ready.window_us))
+) -> NewMessage:
+    source_id, identity = ready.source.id, event.identity
+    claim = None if identity is None else EventClaim(source_id, key_of(identity), digest(payload), ready.window_us)
+    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags)
+    return NewMessage(event.name, payload, _LIFE_US, None, None, None, None, kind, True, origin, headers, claim)
 
 
 def _plain(request: InboundRequest) -> InboundRequest | Refusal:

@@ -36,6 +36,10 @@ class Handoff(Protocol):
         """Something of this endpoint is, or will be, due in the database at `due_at` (microseconds since 1970)."""
         ...
 
+    def defer(self, app_id: str, deliver_at: int) -> None:
+        """A message of this application waits in the database: at `deliver_at` (microseconds since 1970) its endpoints are to be found."""
+        ...
+
     def in_flight(self, endpoint_id: str) -> int:
         """How many attempts to this endpoint are on the wire now."""
         ...

@@ -15,8 +15,8 @@ from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
-from ringback.services.intake import Answering, Answers, Intake
-from ringback.services.judging import Asked, Decision, Ignored, NewEvent, Refusal, Taken, judge, released
+from ringback.services.intake import Answering, Answers, Intake, NewMessage
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, judge, released
 from ringback.services.processing import Outcomes
 from ringback.services.quarantine import Quarantine
 from ringback.services.sources import Sources
@@ -186,7 +186,7 @@ class Receiver:
         headers = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)
         return Reply(answer.status, headers, answer.body)
 
-    async def _take(self, ready: Ready, events: list[NewEvent]) -> Reply:
+    async def _take(self, ready: Ready, events: list[NewMessage]) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
         ids = await self.store(ready, events)
         if ready.source.rules.processed_by is not None:
@@ -214,7 +214,7 @@ class Receiver:
         headers: tuple[Header, ...] = ((b"content-type", spoken.content_type.encode("latin-1")),) if spoken.content_type else ()
         return Reply(spoken.status, headers, spoken.body)
 
-    async def store(self, ready: Ready, events: list[NewEvent]) -> list[str]:
+    async def store(self, ready: Ready, events: list[NewMessage]) -> list[str]:
         """Store events; the ids of their messages, of the first ones where they came before.
 
         Raises Unavailable, and NotFound when the application is gone.
@@ -231,7 +231,7 @@ class Receiver:
             raise pending.failure
         return pending.ids
 
-    def accept(self, ready: Ready, entry: Entry, event: NewEvent, pending: Pending) -> None:
+    def accept(self, ready: Ready, entry: Entry, event: NewMessage, pending: Pending) -> None:
         """Store one event; `pending` hears of it."""
 
         def accepted(message: Message) -> None:
@@ -247,9 +247,9 @@ class Receiver:
         except RingbackError as error:
             pending.failed(error)
 
-    def begin(self, ready: Ready, entry: Entry, event: NewEvent, answers: Answering) -> None:
+    def begin(self, ready: Ready, entry: Entry, event: NewMessage, answers: Answering) -> None:
         """Have one event stored; `answers` must tell `new` or `again`. Raises Unavailable."""
-        self._intake.accept(entry, event.new, None, answers, event.claim)
+        self._intake.accept(entry, event, None, answers)
 
     def new(self, ready: Ready, message: Message) -> None:
         """An event is durable."""
@@ -263,7 +263,7 @@ class Receiver:
         if ready.source.rules.deduplication.on_failed == "requeue":
             self._requeue(entry, message_id)
 
-    def decided(self, ready: Ready, request: InboundRequest) -> NewEvent | None:
+    def decided(self, ready: Ready, request: InboundRequest) -> NewMessage | None:
         """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""
         if ready.source.rules.processed_by is not None:
             return None

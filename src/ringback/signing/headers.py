@@ -61,12 +61,10 @@ class Headers:
 
         Raises VerificationError (malformed_header) when it came more than once.
         """
-        index = self._index
-        if index is None:
-            index = self._make_index()
+        index = self._index or self._make_index()
         value = index.get(name)
         # Only when some name came twice is it worth looking whether it was this one.
-        if value is not None and len(index) != len(self.fields) and len(self.all(name)) > 1:
+        if len(index) != len(self.fields) and value is not None and len(self.all(name)) > 1:
             raise VerificationError("malformed_header", f"header {_shown(name)} came more than once")
         return value
 

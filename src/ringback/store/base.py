@@ -14,6 +14,7 @@ import msgspec
 
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import Claim, DeadLetter, Delivery
+from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 
 T = TypeVar("T")
@@ -71,7 +72,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acceptance(msgspec.Struct, gc=False):
-    """A message with the endpoints it was matched to, to be committed as one.
+    """A message with the endpoints it was matched to, to be committed as one. A message with `deliver_at` has none yet.
 
     The store makes a delivery for each target, with its sequence number; those with `claim` count as leased and are found in `claimed` once
     the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the
@@ -95,8 +96,11 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What one attempt leaves behind: history, and what becomes of the delivery.
 
     `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
-    `ends_pair` also ends a schedule that runs beside this attempt (a manual success). A delivery that was ended while it was attempted
-    stays ended: of it only the attempt is kept.
+    `ends_pair` also ends a schedule that runs beside this attempt (a manual success); so does `dead` of an attempt made by hand, and it is
+    kept only when there was a schedule. A delivery that was ended while it was attempted stays ended: of it only the attempt is kept.
+
+    Of the endpoint: `disables` is why it is disabled by this; one that is disabled already stays as it is. `first_failure_at` is when the
+    first of its messages ran out of attempts, to be remembered; 0 = to be forgotten.
     """
 
     delivery: Delivery
@@ -104,7 +108,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     next_due_at: int | None = None
     dead: DeadLetter | None = None
     ends_pair: bool = False
-    disables_endpoint: bool = False
+    disables: Disabling | None = None
+    first_failure_at: int | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from ringback.ids import IdMaker
 from ringback.model.attempts import Attempt, Phases
 from ringback.model.deliveries import DeadLetter, Delivery, Trigger
 from ringback.model.messages import Message
-from ringback.store.base import Acceptance, Bounds, Claims, IdempotencyMark, Record, Store, Target
+from ringback.store.base import Acceptance, Bounds, Claims, EventClaim, IdempotencyMark, Record, Store, Target
 
 SECOND_US = 1_000_000
 LIFE_US = 90 * 86_400 * SECOND_US
@@ -83,7 +83,7 @@ class Shelf:
         claim: bool = False,
         message: Message | None = None,
         key: bytes | None = None,
-        admit: Any = None,
+        event: EventClaim | None = None,
         **fields: Any,
     ) -> Heard:
         """Hand an acceptance to the store, and do not wait."""
@@ -91,7 +91,7 @@ class Shelf:
         message = message or self.message(**fields)
         mark = None if key is None else IdempotencyMark(key, message.created_at + 10 * SECOND_US)
         targets = [Target(endpoint_id, claim) for endpoint_id in endpoint_ids]
-        heard.acceptance = Acceptance(message, targets, heard.accepted, heard.refused, heard.repeated, mark, admit)
+        heard.acceptance = Acceptance(message, targets, heard.accepted, heard.refused, heard.repeated, mark, event)
         self.store.accept(heard.acceptance)
         return heard
 

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from ringback.clock import SystemClock
 from ringback.errors import Conflict, RingbackError
+from ringback.model.messages import Origin
+from ringback.store.base import EventClaim
 from ringback.store.opening import open_store
-from tests.store.conformance.shelf import SECOND_US, Shelf
+from tests.store.conformance.shelf import SECOND_US, Heard, Shelf
 
 
 def test_what_was_accepted_is_there_after_reopening(tell_again):
@@ -151,24 +153,54 @@ def test_a_value_that_no_database_holds_fails_alone_and_the_store_goes_on(tell):
     tell(story)
 
 
-def test_the_last_word_before_writing_may_name_an_earlier_message_or_refuse(tell):
+def test_an_event_is_kept_once_while_its_claim_lasts(tell):
     async def story(shelf: Shelf) -> None:
-        first = await shelf.accept("ep_1")
+        first = await shelf.accept("ep_1", event=EventClaim("src_1", b"nevt_1", b"body", SECOND_US))
+        twin = await shelf.accept("ep_1", event=EventClaim("src_1", b"nevt_1", b"body", SECOND_US))
+        assert (first.word, twin.word, twin.what) == ("accepted", "repeated", first.acceptance.message.id)
+        others = [EventClaim("src_2", b"nevt_1", b"body", SECOND_US), EventClaim("src_1", b"nevt_2", b"body", SECOND_US)]
+        assert [(await shelf.accept("ep_1", event=other)).word for other in others] == ["accepted", "accepted"]
+        late = await shelf.accept("ep_1", event=others[1], created_at=shelf.now_us + 2 * SECOND_US)
+        assert late.word == "accepted"
+        assert await shelf.count("message") == 4
 
-        def refuse(tx, acceptance):
-            tx.run("INSERT INTO endpoint_sequence VALUES ('ep_9', 5)")
-            raise Conflict("no")
+    tell(story)
 
-        def break_down(tx, acceptance):
-            raise ZeroDivisionError
 
-        repeated, refused, broken = (shelf.offer("ep_1", admit=admit) for admit in (lambda tx, acceptance: first.what, refuse, break_down))
-        good = shelf.offer("ep_1", admit=lambda tx, acceptance: None)
-        await asyncio.gather(*(heard.done for heard in (repeated, refused, broken, good)))
-        assert (repeated.word, repeated.what) == ("repeated", first.what)
-        assert (refused.word, str(refused.what)) == ("refused", "no")
-        assert (broken.word, good.word) == ("refused", "accepted")
-        assert await shelf.rows("SELECT endpoint_id FROM endpoint_sequence") == [("ep_1",)]
+def test_of_twins_in_one_batch_the_first_is_kept(tell):
+    async def story(shelf: Shelf) -> None:
+        heard = [shelf.offer("ep_1", event=EventClaim("src_1", b"nevt_1", b"body", SECOND_US)) for _ in range(5)]
+        await asyncio.gather(*(one.done for one in heard))
+        assert [one.word for one in heard] == ["accepted", *["repeated"] * 4]
+        assert {one.what for one in heard[1:]} == {heard[0].acceptance.message.id}
+        assert await shelf.count("delivery") == 1
+
+    tell(story)
+
+
+def test_another_body_under_the_name_of_an_event_is_kept_once_and_marked(tell):
+    async def story(shelf: Shelf) -> None:
+        def offer(body: bytes) -> Heard:
+            return shelf.offer("ep_1", origin=Origin("src_1", "evt_1"), event=EventClaim("src_1", b"nevt_1", body, SECOND_US))
+
+        first, other, again = offer(b"one"), offer(b"two"), offer(b"two")
+        await asyncio.gather(*(one.done for one in (first, other, again)))
+        assert [one.word for one in (first, other, again)] == ["accepted", "accepted", "repeated"]
+        assert again.what == other.acceptance.message.id
+        rows = await shelf.rows("SELECT id, origin FROM message ORDER BY seq")
+        assert [(row[0], "conflict" in row[1]) for row in rows] == [
+            (first.acceptance.message.id, False), (other.acceptance.message.id, True),
+        ]  # fmt: skip
+
+    tell(story)
+
+
+def test_the_event_of_a_message_that_was_refused_is_free_again(tell):
+    async def story(shelf: Shelf) -> None:
+        claim = EventClaim("src_1", b"nevt_1", b"body", SECOND_US)
+        bad = await shelf.accept("ep_1", event=claim, content_type="\ud800")
+        assert bad.word == "refused"
+        assert (await shelf.accept("ep_1", event=claim)).word == "accepted"
 
     tell(story)
 

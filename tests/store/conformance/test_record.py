@@ -4,6 +4,7 @@ import asyncio
 
 from ringback.errors import StoreFailure
 from ringback.model.deliveries import Delivery, Trigger
+from ringback.model.endpoints import DisableCause, DisabledBy, Disabling
 from ringback.store.base import Record
 from ringback.store.operations import deliveries, trends
 from ringback.store.operations.trends import Scope
@@ -140,16 +141,31 @@ def test_records_given_together_are_kept_together_or_not_at_all(tell):
     tell(story)
 
 
-def test_a_record_may_disable_its_endpoint(tell):
+_ENDPOINT = "INSERT INTO endpoint VALUES ('ep_1', 'app_1', NULL, x'', '', '', 0, NULL, NULL, '{}', NULL, 1, x'', x'', 1, 1, NULL)"
+_DISABLING = "SELECT disabled_at, disabled_by, disable_cause, disable_detail, fail_since FROM endpoint_disabling"
+
+
+def test_a_record_may_disable_its_endpoint_and_says_why(tell):
     async def story(shelf: Shelf) -> None:
         delivery = await shelf.delivery()
-        await shelf.store.write(
-            lambda tx: tx.run(
-                "INSERT INTO endpoint VALUES ('ep_1', 'app_1', NULL, x'', '', '', 0, NULL, NULL, '{}', NULL, 1, x'', x'', 1, 1, NULL)"
-            )
-        )
+        await shelf.store.write(lambda tx: tx.run(_ENDPOINT))
         record = shelf.death(delivery)
-        await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, disables_endpoint=True))
-        assert await shelf.rows("SELECT disabled FROM endpoint") == [(1,)]
+        why = Disabling(7, DisabledBy.AUTOMATIC, DisableCause.GONE, "it is gone", 5)
+        await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, disables=why))
+        assert await shelf.rows("SELECT disabled, updated_at FROM endpoint") == [(1, 7)]
+        assert await shelf.rows(_DISABLING) == [(7, "automatic", "http_410", "it is gone", 5)]
+
+    tell(story)
+
+
+def test_an_endpoint_that_is_disabled_keeps_its_first_reason(tell):
+    async def story(shelf: Shelf) -> None:
+        await shelf.store.write(lambda tx: tx.run(_ENDPOINT))
+        for at in (7, 8):
+            record = shelf.death(await shelf.delivery())
+            why = Disabling(at, DisabledBy.AUTOMATIC, DisableCause.GONE)
+            await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, disables=why))
+        assert await shelf.rows("SELECT disabled, updated_at FROM endpoint") == [(1, 7)]
+        assert await shelf.rows(_DISABLING) == [(7, "automatic", "http_410", "", None)]
 
     tell(story)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ringback.clock import to_datetime
 from ringback.model.attempts import ErrorClass, Exchange
-from ringback.policy.outcome import judge, retry_after_s
+from ringback.policy.outcome import Outcome, judge, retry_after_s
 
 NOW_US = 1_700_000_000_000_000
 
@@ -20,10 +20,39 @@ def answer(status: int, *lines: bytes) -> Exchange:
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_2xx_is_success_whatever_it_says_besides(status):
-    outcome = judge(answer(status, b"retry-after: 5", b"webhook-delivery: disable"), NOW_US)
+    outcome = judge(answer(status, b"retry-after: 5", b"webhook-delivery: abort-message"), NOW_US)
     assert outcome.success
     assert not outcome.disables
+    assert not outcome.aborts
     assert outcome.retry_after_s is None
+
+
+@pytest.mark.parametrize("status", [200, 204, 404, 500])
+def test_an_endpoint_may_ask_to_be_disabled_in_any_answer(status):
+    outcome = judge(answer(status, b"webhook-delivery: disable"), NOW_US)
+    assert outcome.success == (status < 300)
+    assert outcome.disables
+    assert "asked to be disabled" in outcome.words
+
+
+def test_what_an_endpoint_asks_for_is_said_in_words():
+    assert "no more attempts of this message" in judge(answer(500, b"webhook-delivery: abort-message"), NOW_US).words
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failing"),
+    [
+        (Outcome(False, "http_500"), True),
+        (Outcome(False, "timeout"), True),
+        (Outcome(False, "blocked"), True),
+        (Outcome(False, "internal"), False),
+        (Outcome(False, "payload_gone"), False),
+        (Outcome(False, "http_500", aborts=True), False),
+        (Outcome(True), False),
+    ],
+)
+def test_an_endpoint_is_not_failing_for_what_is_our_doing_or_its_own_wish(outcome, failing):
+    assert outcome.failing == failing
 
 
 @pytest.mark.parametrize("status", [100, 199, 300, 301, 304, 399, 400, 404, 410, 429, 500, 503, 599, 999])

@@ -5,10 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringback.policy.outcome import Outcome
-from ringback.policy.retry import RetryPolicy, next_delay_s
+from ringback.policy.retry import RetryPolicy, next_delay
 
 DEFAULT = RetryPolicy((5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 72000.0))
 FAILED = Outcome(False, "http_500")
+
+
+def next_delay_s(policy: RetryPolicy, made: int, outcome: Outcome, draw: float) -> float | None:
+    delay = next_delay(policy, made, outcome, draw)
+    return None if delay is None else delay.seconds
+
+
 schedules = st.lists(st.floats(0.001, 1e6), max_size=12).map(tuple)
 draws = st.floats(0, 1, exclude_max=True)
 
@@ -61,3 +68,21 @@ def test_retry_after_shortens_no_delay_and_adds_no_attempt():
 def test_a_timeout_or_a_429_without_retry_after_waits_a_minute_at_least(outcome, delay_s):
     assert next_delay_s(DEFAULT, 1, outcome, 0.0) == delay_s
     assert (next_delay_s(DEFAULT, 2, outcome, 0.0) or 0) >= 300.0
+
+
+@pytest.mark.parametrize(
+    ("made", "outcome", "cause"),
+    [
+        (1, FAILED, "schedule"),
+        (1, Outcome(False, "http_503", retry_after_s=60.0), "retry_after"),
+        (2, Outcome(False, "http_503", retry_after_s=60.0), "schedule"),
+        (1, Outcome(False, "timeout", timed_out=True), "overload"),
+        (2, Outcome(False, "timeout", timed_out=True), "schedule"),
+        (1, Outcome(False, "http_429", overloaded=True), "overload"),
+        (1, Outcome(False, "http_429", overloaded=True, retry_after_s=6.0), "retry_after"),
+    ],
+)
+def test_a_delay_says_what_decided_it(made, outcome, cause):
+    delay = next_delay(DEFAULT, made, outcome, 0.0)
+    assert delay is not None
+    assert delay.cause == cause

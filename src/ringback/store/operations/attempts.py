@@ -13,7 +13,7 @@ from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
-from ringback.store.operations import trends
+from ringback.store.operations import deferred, trends
 from ringback.store.operations.messages import MessageFilter, by_ids, cut_to_size
 from ringback.store.operations.walks import EXAMINED_MAX, beyond, bounded, one_of
 
@@ -21,11 +21,13 @@ _HEAD: Final = (
     "a.id, a.app_id, a.endpoint_id, a.message_id, a.url, a.number, a.status, a.trigger, a.code, a.started_at, a.duration_us, a.error, "
     "a.detail, a.address, a.phases"
 )
-_COLUMNS: Final = f"{_HEAD}, a.response, a.response_head, a.request_head, a.sequence"
+# Behind the sequence number: what it waited for before, and what came after.
+_TAIL: Final = "a.sequence, a.wait, a.next_due_at, a.next_cause"
+_COLUMNS: Final = f"{_HEAD}, a.response, a.response_head, a.request_head, {_TAIL}"
 # Where they stand in a row: their six numbers are stored as one text.
 _PHASES_AT: Final = 14
 # Response bodies may be 20 kB each: a list without content leaves them where they are.
-_COLUMNS_WITHOUT_BODIES: Final = f"{_HEAD}, x'', x'', x'', a.sequence"
+_COLUMNS_WITHOUT_BODIES: Final = f"{_HEAD}, x'', x'', x'', {_TAIL}"
 # CROSS keeps the order of the join: each endpoint of the application (deleted ones too), then its attempts of one message.
 _OF_APPLICATION: Final = "endpoint e CROSS JOIN attempt a ON a.endpoint_id = e.id"
 # The id as a mere value: ordered by it, SQLite would rather walk all attempts of an endpoint than search for those of one message.
@@ -211,7 +213,8 @@ def unfinished(
 ) -> Page[tuple[Message, Pair]]:
     """One page of the messages that wait for their first attempt to a live endpoint (PENDING), or for a retry (SENDING).
 
-    Looks at all live deliveries of the endpoint, for each step: they lie in the order in which they are due.
+    Looks at all live deliveries of the endpoint, for each step: they lie in the order in which they are due. So do the messages that wait
+    for their time: those that would go to the endpoint as it is now are listed with the first kind.
     """
     waiting = status == AttemptStatus.PENDING
     # Mostly the order of due times is nearly that of messages: read so, the first rows fill the sorter, and the others are passed over.
@@ -219,10 +222,15 @@ def unfinished(
         "SELECT message_id, due_at FROM (SELECT message_id, due_at FROM delivery WHERE endpoint_id = ? AND state = ? AND trigger = 0 "
         f"AND message_id > ? AND message_id < ? ORDER BY due_at {walk.direction} LIMIT ?) d ORDER BY message_id {walk.direction} LIMIT ?"
     )
+    state = "waiting" if waiting else "retrying"
     near, step = walk, walk.fetch
     found: list[Pair] = []
     for _ in range(_STEPS_MAX):
-        due = tx.rows(sql, (endpoint_id, "waiting" if waiting else "retrying", near.above, near.below, _ALL, step))
+        due = [(row[0], row[1]) for row in tx.rows(sql, (endpoint_id, state, near.above, near.below, _ALL, step))]
+        if waiting:
+            # The ids of both kinds are in one order.
+            due += deferred.listed(tx, app_id, endpoint_id, near.above, near.below, near.direction, step)
+            due = sorted(due, reverse=near.direction == "DESC")[:step]
         messages = by_ids(tx, app_id, [message_id for message_id, _ in due], chosen, read.now_us, content=False)
         for message_id, due_at in due:
             # A manual attempt may have come before the first scheduled one: then the pair has a standing already.

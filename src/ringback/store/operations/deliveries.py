@@ -7,6 +7,7 @@ import msgspec
 from ringback import ids
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
+from ringback.store.operations import deferred
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -23,10 +24,13 @@ def destination(tx: Transaction, app_id: str, reference: str) -> Destination | N
     return None if row is None else Destination(row[0], bool(row[1]))
 
 
-def pending(tx: Transaction, endpoint_id: str) -> int:
-    """How many deliveries of an endpoint wait for their first attempt. Costs a look at each of its unfinished deliveries."""
+def pending(tx: Transaction, app_id: str, endpoint_id: str) -> int:
+    """How many deliveries of an endpoint wait for their first attempt, those of messages that wait for their time included.
+
+    Costs a look at each of its unfinished deliveries, and at each such message of its application.
+    """
     row = tx.row("SELECT COUNT(*) FROM delivery WHERE endpoint_id = ? AND state = 'waiting' AND trigger = 0", (endpoint_id,))
-    return 0 if row is None else int(row[0])
+    return (0 if row is None else int(row[0])) + deferred.pending(tx, app_id, endpoint_id)
 
 
 def backlog(tx: Transaction, endpoint_id: str, most: int) -> tuple[int, int | None]:
@@ -45,6 +49,7 @@ def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int)
     first attempt: it is the retry if this one fails, and is found and ended if this one succeeds.
     """
     sequence = sequence_of(tx, endpoint_id, message)
+    deferred.bring_forward(tx, endpoint_id, message, sequence)
     tx.run(
         "UPDATE delivery SET state = 'retrying' WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0",
         (endpoint_id, _first_due_at(message), message.id),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
 from ringback.store.base import Transaction
-from ringback.store.operations import applications, endpoints
+from ringback.store.operations import applications, deferred, endpoints
 from ringback.store.operations.endpoints import Sealer
 
 
@@ -20,11 +22,26 @@ def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[
     return None if application is None else (application, endpoints.all_of(tx, vault, application.id))
 
 
-def unfinished(tx: Transaction) -> list[tuple[str, str, int]]:
-    """Every endpoint with live deliveries, its application, and when its first one is due.
+class Unfinished(msgspec.Struct, frozen=True):
+    """What an earlier run left. Times are microseconds since 1970.
 
-    Skips from endpoint to endpoint along the key.
+    `deliveries`: every endpoint with live ones, its application, and when the first is due. `deferred`: every application with messages
+    that wait for their time, and when the first is due. `failing`: every endpoint without a success since one of its messages ran out of
+    attempts, and when that was; deleted ones are among them until their history ends.
     """
+
+    deliveries: list[tuple[str, str, int]]
+    deferred: list[tuple[str, int]]
+    failing: list[tuple[str, int]]
+
+
+def unfinished(tx: Transaction) -> Unfinished:
+    """What is to be gone on with after a start. Skips from endpoint to endpoint along a key, and so from application to application."""
+    failing = [(row[0], row[1]) for row in tx.rows("SELECT endpoint_id, first_failure_at FROM endpoint_failure")]
+    return Unfinished(_deliveries(tx), deferred.first_times(tx), failing)
+
+
+def _deliveries(tx: Transaction) -> list[tuple[str, str, int]]:
     found = []
     row = tx.row("SELECT endpoint_id, app_id, due_at FROM delivery ORDER BY endpoint_id, due_at LIMIT 1")
     while row is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ringback import ids
 from ringback.store.base import Transaction
-from ringback.store.operations import deliveries, trends
+from ringback.store.operations import deferred, deliveries, trends
 
 
 def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
@@ -25,8 +25,9 @@ def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
 
 
 def purge_messages(tx: Transaction, before_us: int, limit: int) -> int:
-    """Remove messages accepted before that time, and free their event ids."""
-    old = tx.rows("SELECT seq, app_id, event_id, created_at FROM message ORDER BY seq LIMIT ?", (limit,))
+    """Remove messages accepted (or, where their sender chose the time, due) before that time, and free their event ids."""
+    # One that waits for its time is not old before that.
+    old = tx.rows("SELECT seq, app_id, event_id, COALESCE(deliver_at, created_at) FROM message ORDER BY seq LIMIT ?", (limit,))
     old = [row for row in old if row[3] < before_us]
     tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(row[1], row[2]) for row in old if row[2] is not None])
     tx.run_many("DELETE FROM message WHERE seq = ?", [(row[0],) for row in old])
@@ -76,6 +77,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
     if row is None:
         return 0
     app_id = str(row[0])
+    if waiting := deferred.drop(tx, app_id, limit):
+        return waiting
     messages = tx.rows("SELECT seq, event_id FROM message WHERE app_id = ? ORDER BY id LIMIT ?", (app_id, limit))
     if messages:
         tx.run_many(
@@ -105,7 +108,8 @@ def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
     if removed < limit:
         removed += trends.purge_scope(tx, endpoint_id, limit - removed)
     if removed < limit:
-        tx.run("DELETE FROM endpoint_sequence WHERE endpoint_id = ?", (endpoint_id,))
+        for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure"):
+            tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))
         removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
     return removed
 

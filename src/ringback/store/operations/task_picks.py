@@ -16,7 +16,7 @@ from ringback.model.messages import Message
 from ringback.model.tasks import AppStats, PurgeContent, Resend
 from ringback.policy.paging import Walk
 from ringback.store.base import Transaction
-from ringback.store.operations import attempts, deliveries
+from ringback.store.operations import attempts, deferred, deliveries
 from ringback.store.operations.messages import MessageFilter, by_ids
 from ringback.store.operations.walks import bounded, one_of
 
@@ -74,17 +74,19 @@ def missing(tx: Transaction, wanted: Resend, position: str) -> Picked:
     types, channels = (None if text is None else frozenset(_names.decode(text)) for text in row or (None, None))
     walk = _window(wanted, position)
     rows = tx.rows(
-        "SELECT m.id, m.event_type, m.channels, COALESCE(m.deliver_at, m.created_at) FROM message m WHERE m.app_id = ? AND m.id > ? "
+        "SELECT m.id, m.event_type, m.channels, m.created_at, m.deliver_at FROM message m WHERE m.app_id = ? AND m.id > ? "
         "AND m.id < ? ORDER BY m.id LIMIT ?",
         (wanted.app_id, walk.above, walk.below, _MESSAGES),
     )
     found: list[str] = []
-    for message_id, event_type, on, first_due_at in rows:
+    for message_id, event_type, on, created_at, deliver_at in rows:
         if types is not None and event_type not in types:
             continue
         if channels is not None and (on is None or channels.isdisjoint(_names.decode(on))):
             continue
-        if not _is_known(tx, wanted.endpoint_id, message_id, first_due_at):
+        if deferred.is_waiting(tx, wanted.app_id, message_id, deliver_at):
+            continue
+        if not _is_known(tx, wanted.endpoint_id, message_id, created_at if deliver_at is None else deliver_at):
             found.append(message_id)
             if len(found) == STEP:
                 return Picked(message_id, False, tuple(found))

@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from ringback.errors import Conflict
-from ringback.model.deliveries import Claim, Delivery, Trigger
+from ringback.model.deliveries import Claim, DeadLetter, Delivery, Trigger
+from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 from ringback.store.base import Acceptance, Bounds, Claims, Record
 from ringback.store.operations import deduplication
@@ -25,6 +26,7 @@ _MESSAGE = (
     "tags, deliver_at, payload, origin, headers) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_DEFERRED = "INSERT INTO deferred_message (app_id, deliver_at, message_id, event_type, channels) VALUES (?, ?, ?, ?, ?)"
 _SEQUENCE = (
     "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
     "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + excluded.last RETURNING endpoint_id, last"
@@ -40,7 +42,8 @@ _UNDELIVER = "DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND mess
 _ATTEMPT = (
     "INSERT INTO attempt (id, app_id, endpoint_id, message_id, url, number, status, trigger, code, started_at, duration_us, "
     "error, detail, address, "
-    "phases, response, response_head, request_head, sequence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "phases, response, response_head, request_head, sequence, wait, next_due_at, next_cause) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _DEAD = (
     "INSERT INTO dead_letter (id, org_id, app_id, endpoint_id, message_id, event_type, cause, detail, attempts, sequence, died_at, state) "
@@ -51,7 +54,13 @@ _PAIR_ENDS = (
     "DELETE FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 0 AND state = 'retrying'",
     "DELETE FROM dead_letter WHERE endpoint_id = ? AND message_id = ?",
 )
-_DISABLE = "UPDATE endpoint SET disabled = 1, updated_at = ? WHERE id = ? AND disabled = 0"
+_SCHEDULE_ENDS = f"{_PAIR_ENDS[0]} RETURNING attempts"
+_FAILS = "INSERT OR REPLACE INTO endpoint_failure (endpoint_id, first_failure_at) VALUES (?, ?)"
+_DISABLE = "UPDATE endpoint SET disabled = 1, updated_at = ? WHERE id = ? AND disabled = 0 AND deleted_at IS NULL"
+_DISABLED = (
+    "INSERT OR REPLACE INTO endpoint_disabling (endpoint_id, disabled_at, disabled_by, disable_cause, disable_detail, fail_since) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
+)
 _DUE = (
     "SELECT due_at, message_id, trigger, app_id, sequence, attempts FROM delivery WHERE endpoint_id = ? "
     "ORDER BY due_at, message_id, trigger LIMIT ?"
@@ -88,9 +97,12 @@ def accept(
     deliveries = _number(tx, fresh)
     if deliveries:
         tx.executemany(_DELIVERY, deliveries)
-    for m in messages:
+    for a in fresh:
+        m = a.message
         if m.expires_at - m.created_at != _DEFAULT_LIFE_US:
             tx.execute("INSERT INTO payload_expiry (expires_at, message_id, app_id) VALUES (?, ?, ?)", (m.expires_at, m.id, m.app_id))
+        if m.deliver_at is not None and not a.targets:
+            _defer(tx, m)
     new = [(a.mark.key, a.mark.expires_at, a.message.app_id, a.message.id) for a in fresh if a.mark is not None]
     if new:
         # Last, so that nothing after it can undo what is remembered.
@@ -134,6 +146,12 @@ def _message_row(m: Message) -> tuple[Any, ...]:
     )
 
 
+def _defer(tx: SqliteTransaction, m: Message) -> None:
+    """A message waits for its time."""
+    channels = None if m.channels is None else msgspec.json.encode(m.channels).decode()
+    tx.execute(_DEFERRED, (m.app_id, m.deliver_at, m.id, m.event_type, channels))
+
+
 def _number(tx: SqliteTransaction, fresh: Sequence[Acceptance]) -> list[tuple[Any, ...]]:
     """Rows of the deliveries, numbered in the order of acceptance; leaves the claimed ones in each acceptance."""
     wanted = Counter(t.endpoint_id for a in fresh for t in a.targets)
@@ -165,17 +183,43 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
     if finished:
         tx.executemany(_UNDELIVER, finished)
     for r in records:
-        if r.dead is not None and tx.run(_UNDELIVER, _delivery_key(r.delivery)):
-            d = r.dead
-            tx.execute(
-                _DEAD,
-                (d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, d.attempts, d.sequence, d.died_at),
-            )
+        if r.dead is not None:
+            _bury(tx, r.delivery, r.dead)
         if r.ends_pair:
             for statement in _PAIR_ENDS:
                 tx.execute(statement, (r.delivery.endpoint_id, r.delivery.message_id))
-        if r.disables_endpoint:
-            tx.execute(_DISABLE, (r.attempt.started_at, r.delivery.endpoint_id))
+        if r.disables is not None:
+            _disable(tx, r.delivery.endpoint_id, r.disables)
+        if r.first_failure_at is not None:
+            _note_failure(tx, r.delivery.endpoint_id, r.first_failure_at)
+
+
+def _bury(tx: SqliteTransaction, delivery: Delivery, d: DeadLetter) -> None:
+    """Make a dead letter of a delivery that still lives; of an attempt by hand: of the schedule beside it, if there is one."""
+    ended = tx.run(_UNDELIVER, _delivery_key(delivery))
+    attempts = d.attempts
+    if delivery.trigger:
+        schedule = tx.rows(_SCHEDULE_ENDS, (delivery.endpoint_id, delivery.message_id))
+        ended, attempts = len(schedule), schedule[0][0] if schedule else 0
+    if ended:
+        row = (d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, attempts, d.sequence, d.died_at)
+        tx.execute(_DEAD, row)
+
+
+def _note_failure(tx: SqliteTransaction, endpoint_id: str, first_failure_at: int) -> None:
+    """Remember when an endpoint began to fail; 0 = forget it."""
+    if first_failure_at:
+        tx.execute(_FAILS, (endpoint_id, first_failure_at))
+    else:
+        tx.execute("DELETE FROM endpoint_failure WHERE endpoint_id = ?", (endpoint_id,))
+
+
+def _disable(tx: SqliteTransaction, endpoint_id: str, why: Disabling) -> bool:
+    """Disable an endpoint; False = it was disabled, or deleted, already."""
+    changed = bool(tx.run(_DISABLE, (why.at, endpoint_id)))
+    if changed:
+        tx.execute(_DISABLED, (endpoint_id, why.at, why.by, why.cause, why.detail, why.fail_since))
+    return changed
 
 
 def _delivery_key(d: Delivery) -> tuple[Any, ...]:
@@ -209,6 +253,9 @@ def _attempt_row(r: Record) -> tuple[Any, ...]:
         a.response_head,
         a.request_head,
         a.sequence,
+        a.wait,
+        a.next_due_at,
+        a.next_cause,
     )
 
 

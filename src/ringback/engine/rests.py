@@ -1,0 +1,75 @@
+"""Which lanes must wait for a time, although they have something to send? They rest on one timer, and nothing looks at them meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ringback.clock import SECOND_US, Clock
+from ringback.engine.lanes import Group, Lane
+from ringback.engine.roster import Roster
+from ringback.engine.wakeup import Alarms
+from ringback.model.attempts import WaitCause
+
+
+class Rests:
+    """Times of lanes and of applications, on the monotonic clock: setting the wall clock makes no rest longer or shorter.
+
+    `rested(lane)` is called when the rest of a lane is over, `called(group)` when the time of an application has come, and `rung` after
+    each round of these.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        roster: Roster,
+        rested: Callable[[Lane], None],
+        called: Callable[[Group], None],
+        rung: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._roster = roster
+        self._rested = rested
+        self._called = called
+        self._alarms = Alarms(self.now_us, self._rings, rung)
+
+    def now_us(self) -> int:
+        """Monotonic time in microseconds."""
+        return int(self._clock.monotonic_s() * SECOND_US)
+
+    def rest(self, lane: Lane, until_us: int, cause: WaitCause) -> None:
+        """Let a lane rest until a monotonic time, or longer if it does so already."""
+        if lane.resting is None or until_us > lane.rest_ends:
+            lane.resting = cause
+            lane.rest_ends = until_us
+            self._alarms.set(until_us, lane.endpoint_id)
+
+    def end(self, lane: Lane) -> None:
+        """The rest of a lane is over, now."""
+        if lane.resting is not None:
+            self.note(lane, lane.resting)
+            lane.resting = None
+            self._rested(lane)
+
+    def note(self, lane: Lane, cause: WaitCause) -> None:
+        """Remember why a lane waited until now."""
+        lane.rested = cause
+        lane.rested_until = self._clock.now_us()
+
+    def call(self, group: Group, at_us: int) -> None:
+        """Call an application at a monotonic time."""
+        self._alarms.set(at_us, group.app_id)
+
+    def cancel(self) -> None:
+        """Call nobody any more."""
+        self._alarms.cancel()
+
+    def _rings(self, name: str) -> None:
+        # Names of endpoints and of applications begin differently.
+        lane = self._roster.lanes.get(name)
+        if lane is not None:
+            if lane.resting is not None and lane.rest_ends <= self.now_us():
+                self.end(lane)
+            return
+        group = self._roster.groups.get(name)
+        if group is not None:
+            self._called(group)

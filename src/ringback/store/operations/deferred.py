@@ -1,0 +1,176 @@
+"""Which messages wait for their time? Their endpoints are found when it has come; until then a message is one row, whatever follows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ringback.model.messages import Message
+from ringback.store.base import Transaction
+from ringback.store.operations.walks import one_of
+
+# Which endpoints get a message of this type on these channels?
+Match = Callable[[str, Sequence[str] | None], Sequence[str]]
+
+_names: Final = msgspec.json.Decoder(tuple[str, ...])
+_FIRST: Final = (
+    "SELECT deliver_at, message_id, event_type, channels FROM deferred_message WHERE app_id = ? ORDER BY deliver_at, message_id LIMIT ?"
+)
+_KEY: Final = "app_id = ? AND deliver_at = ? AND message_id = ?"
+_DELIVERY: Final = (
+    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, 0, ?, ?, 0, ?)"
+)
+_SEQUENCE: Final = (
+    "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
+    "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + excluded.last RETURNING last"
+)
+
+
+class Released(msgspec.Struct, frozen=True):
+    """What a step made of messages whose time had come.
+
+    `woken` are endpoints with new deliveries, and when the first of them was due; `made` counts the deliveries. `next_at` is when the next
+    message is due, None = there is none.
+    """
+
+    woken: dict[str, int]
+    made: int
+    next_at: int | None
+
+
+class _Pair(msgspec.Struct, frozen=True, gc=False):
+    endpoint_id: str
+    due_at: int
+    message_id: str
+
+
+def first_times(tx: Transaction) -> list[tuple[str, int]]:
+    """Every application with messages that wait, and when its first is due. Skips from application to application along the key."""
+    found = []
+    row = tx.row("SELECT app_id, deliver_at FROM deferred_message ORDER BY app_id, deliver_at LIMIT 1")
+    while row is not None:
+        found.append((row[0], row[1]))
+        row = tx.row("SELECT app_id, deliver_at FROM deferred_message WHERE app_id > ? ORDER BY app_id, deliver_at LIMIT 1", (row[0],))
+    return found
+
+
+def release(tx: Transaction, app_id: str, match: Match, now_us: int, rows_max: int) -> Released:
+    """Make deliveries of messages that are due, the longest due first, until they are about `rows_max` rows."""
+    fresh: dict[str, list[_Pair]] = defaultdict(list)
+    known: list[tuple[_Pair, int]] = []
+    gone: list[tuple[str, int, str]] = []
+    matched: list[tuple[int, str, str]] = []
+    rows, next_at = 0, None
+    for deliver_at, message_id, event_type, channels in tx.rows(_FIRST, (app_id, rows_max + 1)):
+        if deliver_at > now_us or rows >= rows_max:
+            next_at = deliver_at
+            break
+        endpoint_ids = match(event_type, None if channels is None else _names.decode(channels))
+        for endpoint_id in endpoint_ids:
+            pair = _Pair(endpoint_id, deliver_at, message_id)
+            ended, sequence = _standing(tx, pair)
+            if sequence is None:
+                fresh[endpoint_id].append(pair)
+            elif not ended:
+                known.append((pair, sequence))
+        gone.append((app_id, deliver_at, message_id))
+        matched.append((len(endpoint_ids), app_id, message_id))
+        rows += 1 + len(endpoint_ids)
+    tx.run_many(f"DELETE FROM deferred_message WHERE {_KEY}", gone)
+    tx.run_many("UPDATE message SET matched = ? WHERE app_id = ? AND id = ?", matched)
+    # One that somebody has sent by hand before counts as a retry, as it would have if it had been there.
+    made = [(pair, sequence, "retrying") for pair, sequence in known]
+    for endpoint_id, pairs in fresh.items():
+        (last,) = tx.rows(_SEQUENCE, (endpoint_id, len(pairs)))[0]
+        made += [(pair, sequence, "waiting") for sequence, pair in enumerate(pairs, last - len(pairs) + 1)]
+    tx.run_many(_DELIVERY, [(p.endpoint_id, p.due_at, p.message_id, app_id, sequence, state) for p, sequence, state in made])
+    woken: dict[str, int] = {}
+    for pair, _, _ in made:
+        woken[pair.endpoint_id] = min(pair.due_at, woken.get(pair.endpoint_id, pair.due_at))
+    return Released(woken, len(made), next_at)
+
+
+def drop(tx: Transaction, app_id: str, limit: int) -> int:
+    """Forget messages of an application that was deleted, at most `limit`; how many."""
+    return tx.run(
+        "DELETE FROM deferred_message WHERE (app_id, deliver_at, message_id) IN "
+        "(SELECT app_id, deliver_at, message_id FROM deferred_message WHERE app_id = ? LIMIT ?)",
+        (app_id, limit),
+    )
+
+
+def is_waiting(tx: Transaction, app_id: str, message_id: str, deliver_at: int | None) -> bool:
+    """Does this message wait for its time?"""
+    if deliver_at is None:
+        return False
+    return tx.row(f"SELECT 1 FROM deferred_message WHERE {_KEY}", (app_id, deliver_at, message_id)) is not None
+
+
+def bring_forward(tx: Transaction, endpoint_id: str, message: Message, sequence: int) -> None:
+    """Somebody sends a message by hand before its time: what will be its scheduled delivery is made now, due when it would have been.
+
+    So that it counts as a retry if the attempt fails, and ends if it succeeds. Nothing happens when the endpoint does not want it.
+    """
+    if message.deliver_at is None or not is_waiting(tx, message.app_id, message.id, message.deliver_at):
+        return
+    condition, parameters = _fitting(tx, endpoint_id)
+    key = (message.app_id, message.deliver_at, message.id)
+    wanted = tx.row(f"SELECT 1 FROM deferred_message w WHERE {_KEY}{condition}", (*key, *parameters))
+    if wanted is not None and _standing(tx, _Pair(endpoint_id, message.deliver_at, message.id))[1] is None:
+        tx.run(_DELIVERY, (endpoint_id, message.deliver_at, message.id, message.app_id, sequence, "retrying"))
+
+
+def pending(tx: Transaction, app_id: str, endpoint_id: str) -> int:
+    """How many messages wait that would go to this endpoint, as it is now. Costs a look at each of the application's."""
+    condition, parameters = _fitting(tx, endpoint_id)
+    row = tx.row(f"SELECT COUNT(*) FROM deferred_message w WHERE w.app_id = ?{condition}", (app_id, *parameters))
+    return 0 if row is None else int(row[0])
+
+
+def listed(tx: Transaction, app_id: str, endpoint_id: str, above: str, below: str, direction: str, limit: int) -> list[tuple[str, int]]:
+    """The first messages between two ids that wait and would go to this endpoint, as it is now, and their times; not those sent by hand.
+
+    Looks at all of the application's: they lie in the order of their times.
+    """
+    condition, parameters = _fitting(tx, endpoint_id)
+    rows = tx.rows(
+        "SELECT w.message_id, w.deliver_at FROM deferred_message w WHERE w.app_id = ? AND w.message_id > ? AND w.message_id < ?"
+        f"{condition} AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.message_id = w.message_id AND d.endpoint_id = ? "
+        f"AND d.state = 'retrying') ORDER BY w.message_id {direction} LIMIT ?",
+        (app_id, above, below, *parameters, endpoint_id, limit),
+    )
+    return [(message_id, deliver_at) for message_id, deliver_at in rows]
+
+
+def _fitting(tx: Transaction, endpoint_id: str) -> tuple[str, list[Any]]:
+    """Conditions on a message that waits (`w`) for going to this endpoint as it is now, each beginning with AND, with their parameters."""
+    row = tx.row("SELECT event_types, channels FROM endpoint WHERE id = ?", (endpoint_id,))
+    types, channels = (None if text is None else _names.decode(text) for text in row or (None, None))
+    text, parameters = "", list[Any]()
+    if types is not None:
+        text += f" AND w.event_type IN {one_of(types)}"
+        parameters += types
+    if channels is not None:
+        # Names are stored as JSON text, and hold no quotes: a quoted name is found in it exactly where it is a member.
+        text += f" AND ({' OR '.join('instr(w.channels, ?) > 0' for _ in channels)})"
+        parameters += (msgspec.json.encode(name).decode() for name in channels)
+    return text, parameters
+
+
+def _standing(tx: Transaction, pair: _Pair) -> tuple[bool, int | None]:
+    """Is nothing to be done any more for a message and an endpoint, because of what was done by hand? And its sequence number, if any."""
+    endpoint_id, message_id = pair.endpoint_id, pair.message_id
+    live = tx.rows(
+        "SELECT trigger, sequence FROM delivery WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'", (message_id, endpoint_id)
+    )
+    row = tx.row("SELECT MIN(status), MIN(sequence) FROM attempt WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
+    best, sequence = row or (None, None)
+    if live:
+        return any(trigger == 0 for trigger, _ in live) or best == 0, live[0][1]
+    if best is None:
+        return False, None
+    dead = tx.row("SELECT 1 FROM dead_letter WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
+    return best == 0 or dead is not None, sequence
