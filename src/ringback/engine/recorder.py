@@ -116,12 +116,14 @@ class Recorder:
         )
         manual = delivery.trigger is not Trigger.SCHEDULED
         if outcome.success:
-            record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at)
+            record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at, flight.claim.message)
         else:
             # Nothing follows an attempt by hand; but an answer that aborts its message ends the schedule beside it.
             dies = outcome.aborts if manual else delay is None
             dead = self._letter(flight, attempt, outcome, now_us) if dies else None
-            record = Record(delivery, attempt, attempt.next_due_at, dead, False, change.disables, change.first_failure_at)
+            record = Record(
+                delivery, attempt, attempt.next_due_at, dead, False, change.disables, change.first_failure_at, flight.claim.message
+            )
         self._metrics.count_attempt(exchange.status, attempt.error)
         self._pending += 1
         self._store.record((record,), lambda failure: self._done(lane, record, failure))

@@ -101,6 +101,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     Of the endpoint: `disables` is why it is disabled by this; one that is disabled already stays as it is. `first_failure_at` is when the
     first of its messages ran out of attempts, to be remembered; 0 = to be forgotten.
+
+    `message` is what was sent, which spares the store a look at it.
     """
 
     delivery: Delivery
@@ -110,6 +112,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     ends_pair: bool = False
     disables: Disabling | None = None
     first_failure_at: int | None = None
+    message: Message | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):
