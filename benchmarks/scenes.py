@@ -84,6 +84,8 @@ def throughput(stage: Stage) -> None:
         for number in range(stage.rounds):
             sink.reset()
             ceiling = tools.load(f"{sink.url}/ok/ceiling", bare=True, seconds=stage.seconds)["rate"]
+            usual_ceiling = tools.load(f"{sink.url}/ok/ceiling", bare=True, seconds=stage.seconds, client="streams")["rate"]
+            usual = _checked(stage, tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds, client="streams"), "streams")
             one = _checked(stage, tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds), "plain")
             keyed = tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds, key_prefix=f"{os.getpid()}{number}x")
             _checked(stage, keyed, "idempotency-key")
@@ -95,7 +97,10 @@ def throughput(stage: Stage) -> None:
             stage.note("cpu-key", keyed.cpu_us)
             stage.note("https", tls.cpu_us)
             stage.note("rate", one.rate)
-            stage.note("rate-share", 100 * one.rate / ceiling)
+            stage.note("ceiling-usual", usual_ceiling)
+            stage.note("rate-usual", usual.rate)
+            stage.note("rate-share", 100 * usual.rate / usual_ceiling)
+            stage.note("rate-share-least", 100 * one.rate / ceiling)
             stage.note("rate-key", keyed.rate)
             stage.note("ack-p99", one.load["p99_ms"])
             stage.note("fanout-rate", ten.rate)

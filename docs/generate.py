@@ -39,9 +39,8 @@ def settings() -> str:
     for declared in declared_settings():
         default = f"`{declared.default}`" if declared.default else "not set" if "list" not in declared.kind.name else "empty"
         names = [f"`RINGBACK_{declared.name.upper()}`", *(f"`SVIX_{alias.upper()}`" for alias in declared.aliases)]
-        planned = "**Not in this version: setting it is refused.** " if declared.planned else ""
         parts.append(
-            f"\n## {declared.name}\n\n{planned}{declared.meaning}\n\n"
+            f"\n## {declared.name}\n\n{declared.meaning}\n\n"
             f"- Default: {default}\n- Allowed: {declared.kind.allowed}\n- Variable: {', also '.join(names)}\n"
         )
     return "".join(parts)
@@ -119,7 +118,13 @@ def _operations() -> dict[str, list[Operation]]:
     return declared
 
 
-ACCESS = {Access.OPEN: "none", Access.APPLICATION: "org token, or the application's", Access.ORGANISATION: "org token", Access.ANY: "any"}
+ACCESS = {
+    Access.OPEN: "none",
+    Access.APPLICATION: "org token, or the application's",
+    Access.ORGANISATION: "org token",
+    Access.ANY: "any",
+    Access.SUBSCRIPTION: "as above, or the subscription's",
+}
 # Operations that check their caller themselves.
 OWN_ACCESS = {
     "/metrics": "[metrics_access](settings.md#metrics_access)",

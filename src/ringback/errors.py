@@ -100,6 +100,13 @@ class PayloadTooLarge(CallerError):
     code = "payload_too_large"
 
 
+class NotBuilt(RingbackError):
+    """A part of the API that this version does not have; the message says which, and what works in its place."""
+
+    status = 501
+    code = "not_implemented"
+
+
 class OperatorError(RingbackError):
     """The server was set up wrongly; the message names the setting and what it may be."""
 

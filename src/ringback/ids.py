@@ -43,6 +43,9 @@ EVENT_TYPE = "evtype_"
 ORGANISATION = "org_"
 DEAD_LETTER = "dead_"
 TASK = "qtask_"
+INTEGRATION = "integ_"
+CONNECTOR = "trtmpl_"
+AUTO_CONFIG = "autocfg_"
 
 
 def _nine(value: int) -> str:

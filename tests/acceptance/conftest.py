@@ -7,8 +7,10 @@ import typing
 
 import pytest
 
+from benchmarks import server
 from tests.acceptance.receiver import Receiver
-from tests.acceptance.serving import Serve
+from tests.acceptance.sdk_surface import Sdk
+from tests.acceptance.serving import QUICK_RETRIES, Serve
 
 
 @pytest.fixture
@@ -22,4 +24,14 @@ def serve(tmp_path: pathlib.Path) -> typing.Iterator[Serve]:
 def receiver() -> typing.Iterator[Receiver]:
     opened = Receiver()
     yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def sdk(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[Sdk]:
+    """One server for all tests that only ask it for things; each brings its own application."""
+    running = server.start(tmp_path_factory.mktemp("sdk") / "ringback.db", QUICK_RETRIES)
+    opened = Receiver()
+    yield Sdk(running, opened)
+    running.stop()
     opened.close()

@@ -174,3 +174,22 @@ def test_content_left_out_is_left_out_at_both(target: Target) -> None:
     assert hot.json()["payload"] == ordinary.json()["payload"] == {}
     hot, ordinary = both(target, GOOD)
     assert hot.json()["payload"] == ordinary.json()["payload"] == {"a": 1}
+
+
+@pytest.fixture(scope="module")
+def watched(target: Target) -> str:
+    """An event type whose payloads must fit its schema."""
+    schema = {"required": ["id"], "properties": {"id": {"type": "string"}}}
+    target.server.make("/event-type", {"name": "watched", "description": "", "schemas": {"1": schema}, "payloadValidation": "reject"})
+    return "watched"
+
+
+@settings(max_examples=60, deadline=None)
+@given(payload=st.dictionaries(st.sampled_from(["id", "a"]), anything, max_size=2), key=st.sampled_from([None, "k1", "k2"]))
+def test_both_doors_compare_payloads_alike(target: Target, watched: str, payload: dict[str, typing.Any], key: str | None) -> None:
+    body = json.dumps({"eventType": watched, "payload": payload}).encode()
+    headers = [] if key is None else [("idempotency-key", key)]
+    hot, ordinary = both(target, body, headers=headers)
+    assert comparable(hot) == comparable(ordinary)
+    if key is None:
+        assert hot.status == (202 if isinstance(payload.get("id"), str) else 422)

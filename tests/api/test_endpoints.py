@@ -283,3 +283,20 @@ def test_an_application_token_reaches_the_endpoints_of_its_application_alone(api
     assert api.post(app, {"url": URL}, token=token).status_code == 201
     assert api.get(app, token=token).status_code == 200
     assert api.get("/app/other/endpoint", token=token).status_code == 404
+
+
+def test_an_application_token_cannot_choose_what_is_behind_a_flag_it_lacks(api):
+    app_id = api.made("/app", {"name": "a"})["id"]
+    for name, flags in (("open", None), ("beta", ["beta"])):
+        api.made("/event-type", {"name": name, "description": "", "featureFlags": flags})
+    _, token = api.run(api.tokens.create(app_id=app_id))
+    body = {"url": "https://a.example", "eventTypes": ["open", "beta"]}
+    refused = api.post(f"/app/{app_id}/endpoint", body, token=token)
+    message = "no live event type is named 'beta'; create it first, or leave it out"
+    assert (refused.status_code, refused.json()["detail"]) == (
+        422,
+        [{"loc": ["body", "eventTypes"], "msg": message, "type": "value_error"}],
+    )
+    chosen = api.made(f"/app/{app_id}/endpoint", body)["id"]
+    kept = api.patch(f"/app/{app_id}/endpoint/{chosen}", {"description": "x"}, token=token)
+    assert (kept.status_code, kept.json()["eventTypes"]) == (200, ["open", "beta"]), "what the organisation chose stays"

@@ -17,6 +17,7 @@ def test_a_new_event_type_is_shown_whole(api):
         "schemas": {"1": {"type": "object", "properties": {"id": {"type": "string"}}}},
         "groupName": "order",
         "featureFlags": ["beta"],
+        "payloadValidation": "warn",
     }
     made = api.made("/event-type", body)
     assert made.pop("createdAt") == made.pop("updatedAt")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.delivery.proxied import ProxySettings
 from ringback.delivery.resolver import Resolver
 from ringback.delivery.transport import Origin, SealedRequest
 from ringback.model.attempts import Exchange
@@ -26,12 +27,21 @@ def settings(**changes: object) -> HttpSettings:
 
 @contextlib.asynccontextmanager
 async def transport(
-    *, allowed: str = "127.0.0.0/8, ::1", resolver: Resolver | None = None, ca: ssl.SSLContext | None = None, **changes: object
+    *,
+    allowed: str = "127.0.0.0/8, ::1",
+    resolver: Resolver | None = None,
+    ca: ssl.SSLContext | None = None,
+    proxy: ProxySettings | None = None,
+    **changes: object,
 ) -> AsyncIterator[HttpTransport]:
     policy = AddressPolicy(parse_networks(allowed))
     # Without an authority nobody is trusted; loading the machine's own ones takes longer than most tests.
     opened = HttpTransport(
-        policy=policy, settings=settings(**changes), resolver=resolver, ssl_context=ca or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        policy=policy,
+        settings=settings(**changes),
+        resolver=resolver,
+        ssl_context=ca or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        proxy=proxy,
     )
     try:
         yield opened

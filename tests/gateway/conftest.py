@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from ringback.api.bodies import Body
 from ringback.gateway.app import Gateway, Place
 from ringback.ids import IdMaker
 from ringback.model.applications import TokenKind
@@ -23,6 +24,7 @@ from ringback.services.gateway import SourceDirectory
 from ringback.services.intake import Intake
 from ringback.services.processing import Outcomes
 from ringback.services.quarantine import Quarantine
+from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import NoFetching, Receiver
 from ringback.services.releasing import Releases
 from ringback.services.sources import SourceIn, Sources
@@ -104,18 +106,20 @@ class Running:
 
     async def _open(self) -> None:
         clock, make_id = self.clock, IdMaker()
+        self.metrics = Metrics(0)
         self.vault = Vault(secrets.token_bytes(32))
         self.store = await open_store("sqlite:///:memory:", clock)
         self.directory = Directory(self.store, self.vault)
         tokens = Tokens(self.store, clock, make_id, secrets.randbits)
         await tokens.ensure_first("sk_test_token")
         self.applications = Applications(self.store, clock, make_id, self.directory, tokens)
-        self.known = SourceDirectory(self.store, self.vault, clock, self.directory)
+        self.known = SourceDirectory(self.store, self.vault, clock, self.directory, self.metrics)
         self.sources = Sources(self.store, self.vault, clock, make_id, self.known, self.directory, secrets.randbits)
         self.quarantine = Quarantine(self.store, self.vault, clock, make_id, self.sources)
         self.outcomes = Outcomes(self.store)
-        self.intake = Intake(self.store, clock, make_id, Hands(), Metrics(0))
+        self.intake = Intake(self.store, clock, make_id, Hands(), self.metrics)
         self.receiver = Receiver(self.intake, self.directory, self.quarantine, self.sources, NoFetching(), clock, self.outcomes)
+        self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
         self.app_id = (await self.applications.create(WHO, ApplicationIn(name="a"))).application.id
         self.gateway = Gateway(
@@ -137,10 +141,14 @@ class Running:
     def give_back(self, size: int) -> None:
         pass
 
+    def forget_sources(self) -> None:
+        """What is in memory about sources is gone, as after a restart."""
+        self.known = SourceDirectory(self.store, self.vault, self.clock, self.directory, self.metrics)
+
     def made(self, **wanted: Any) -> Source:
         """A source of the application."""
         given = {"name": "s", "type": "stripe", "secrets": ["whsec_test"], **wanted}
-        made: Source = self.run(self.sources.create(WHO, self.app_id, msgspec.convert(given, SourceIn, strict=False)))
+        made: Source = self.run(self.sources.create(WHO, self.app_id, Body(SourceIn).parse(msgspec.json.encode(given))))
         return made
 
     def changed(self, source: Source, **wanted: Any) -> Source:

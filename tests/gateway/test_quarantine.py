@@ -85,3 +85,24 @@ def test_what_is_kept_is_sealed(running: Running) -> None:
     running.ask(path_of(source), b"needle-in-the-body", {"authorization": "Bearer needle"})
     stored = running.run(running.store.read(lambda tx: tx.rows("SELECT request FROM quarantine")))[0][0]
     assert b"needle" not in stored
+
+
+def test_what_is_acknowledged_into_quarantine_is_kept_whole_and_never_sampled(running: Running) -> None:
+    source = running.made(schema={"type": "array"}, schemaMode="quarantine", maxBodyBytes=5_000_000)
+    for number in range(30):
+        assert running.ask(path_of(source), event(number), signed(event(number))).status == 200
+    assert len(running.quarantined(source)) == 30
+    large = event(31) + b" " * 4_500_000
+    assert running.ask(path_of(source), large, signed(large)).status == 200
+    assert running.quarantined(source)[0].request.body == large
+
+
+def test_the_likely_cause_of_a_mismatch_is_named(running: Running) -> None:
+    source = running.made(secrets=[" whsec_test "])
+    assert running.ask(path_of(source), event(), signed(event())).status == 401
+    (item,) = running.quarantined(source)
+    assert running.run(running.releases.causes(source, item)) == ["the secret was pasted with blanks or quotes around it"]
+    source = running.made()
+    assert running.ask(path_of(source), event() + b"\n", signed(event())).status == 401
+    (item,) = running.quarantined(source)
+    assert "a newline was added at the end of the body on its way" in running.run(running.releases.causes(source, item))

@@ -128,6 +128,28 @@ def test_old_tokens_work_for_two_days_and_three_rotations_are_the_most(running: 
     assert running.run(running.sources.rotate_token(WHO, running.app_id, source.id))
 
 
+def told(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, object]]:
+    """The fields of the log lines of an event."""
+    return [record.fields for record in caplog.records if record.message == name]  # type: ignore[attr-defined]  # every line of ours has them
+
+
+def test_an_old_secret_in_use_is_told_once_an_hour(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    source = running.made()
+    running.run(running.sources.rotate_secret(WHO, running.app_id, source.id, SecretRotateIn(secret="next", grace_period_seconds=86_400)))
+    for number, at_s in enumerate((NOW_S, NOW_S + 1, NOW_S + HOUR_S - 1, NOW_S + HOUR_S + 1, NOW_S + HOUR_S + 2)):
+        running.clock.set(at_s)
+        assert running.ask(path_of(source), event(number), signed(event(number), at_s=at_s)).status == 200
+    assert told(caplog, "source.old_secret") == [{"source_id": source.id, "secret": 1}] * 2
+    assert SECRET not in caplog.text and "next" not in caplog.text
+
+
+def test_another_body_under_a_known_id_is_told(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    source = running.made()
+    for body in (event(), event().replace(b"{}", b"[]")):
+        assert running.ask(path_of(source), body, signed(body)).status == 200
+    assert told(caplog, "source.conflict") == [{"source_id": source.id, "message_id": running.messages()[1].id}]
+
+
 def test_secrets_overlap_and_the_one_that_matched_is_recorded(running: Running) -> None:
     source = running.made()
     running.run(running.sources.rotate_secret(WHO, running.app_id, source.id, SecretRotateIn(secret="next", grace_period_seconds=60)))
@@ -370,3 +392,115 @@ def test_a_secret_is_nowhere_in_the_database_in_clear(running: Running) -> None:
         return b"".join(row[0] for row in rows)
 
     assert b"needle" not in running.run(running.store.read(dump))
+
+
+# -- what is noted
+
+
+def test_a_source_that_observes_takes_all_in_and_notes_what_it_would_have_refused(running: Running) -> None:
+    source = running.made(verify="observe")
+    stale = signed(event(2), at_s=NOW_S - 1_000)
+    for body, headers in ((event(1), signed(event(1))), (event(2), stale), (event(3), {}), (event(4), signed(event(4), "another"))):
+        assert running.ask(path_of(source), body, headers).status == 200
+    origins = [message.origin for message in running.messages()]
+    assert [None if origin is None else origin.flags for origin in origins] == [
+        (),
+        ("would_refuse:timestamp_too_old", "unverified"),
+        ("would_refuse:missing_header", "unverified"),
+        ("would_refuse:signature_mismatch", "unverified"),
+    ]
+    assert running.quarantined(source) == []
+
+
+def test_a_source_that_only_observes_has_no_readable_route_and_still_needs_its_secret(running: Running) -> None:
+    with pytest.raises(InvalidField, match="unguessable"):
+        running.made(verify="observe", route="hooks/open")
+    with pytest.raises(InvalidField, match="secret"):
+        running.made(verify="observe", secrets=[])
+
+
+def test_every_request_is_counted_by_what_became_of_it(running: Running) -> None:
+    source = running.made(type="slack", secrets=["s"], maxBodyBytes=1_000, deduplication={"by": ["body"]}, verify="observe")
+    asked = b"ssl_check=1&token=t"
+    assert running.ask(path_of(source), asked).status == 200
+    for _ in range(2):
+        assert running.ask(path_of(source), b"{}").status == 200
+    assert running.ask(path_of(source), b"", method="GET").status == 405
+    assert running.ask(path_of(source), b"x" * 1_001).status == 413
+    running.run(running.known.note())
+    found = running.run(running.sources.activity(source.id))
+    assert (found.accepted, found.duplicates, found.rejected, found.ignored, found.asked) == (1, 1, 2, 0, 1)
+    assert running.metrics.source_requests == {"accepted": 1, "duplicate": 1, "rejected": 2, "ignored": 0, "handshake": 1}
+    assert running.metrics.source_rejections == {"method_not_allowed": 1, "too_large": 1}
+
+
+# -- what it answers
+
+
+def test_the_answer_has_the_headers_that_the_source_says(running: Running) -> None:
+    source = running.made(answer={"status": 201, "body": "ok", "contentType": "text/plain", "headers": {"X-Slack-No-Retry": "1"}})
+    answer = running.ask(path_of(source), event(), signed(event()))
+    assert (answer.status, answer.body, answer.headers["x-slack-no-retry"]) == (201, b"ok", "1")
+
+
+@pytest.mark.parametrize("status", [204, 205])
+def test_an_answer_without_content_has_none(running: Running, status: int) -> None:
+    source = running.made(answer={"status": status})
+    answer = running.ask(path_of(source), event(), signed(event()))
+    assert (answer.status, answer.body) == (status, b"")
+    assert "content-type" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"answer": {"headers": {"Content-Length": "5"}}},
+        {"answer": {"headers": {"X-A": "b\r\nSet-Cookie: c"}}},
+        {"answer": {"headers": {"X A": "b"}}},
+        {"answer": {"status": 302}},
+        {"deduplication": {"by": ["nonsense"]}},
+        {"deduplication": {"windowS": 74 * HOUR_S}},
+        {"eventTypeAt": ["cookie:a"]},
+        {"requiredHeaders": {"x y": "1"}},
+        {"publicUrl": "https://example.com/hook?a=b"},
+        {"publicUrl": "example.com"},
+        {"allowedIps": ["10.0.0.1/8"]},
+        {"handshakes": ["secret-knock"]},
+        {"methods": []},
+        {"methods": ["TRACE"]},
+        {"maxBodyBytes": 26 * 1024 * 1024},
+        {"type": "strype"},
+        {"scheme": "stripe-v2"},
+        {"route": "api/v1"},
+        {"route": "in/stripe"},
+    ],
+    ids=str,
+)
+def test_a_source_that_cannot_work_is_refused_when_it_is_made(running: Running, wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidField):
+        running.made(**wrong)
+
+
+def test_a_cloudevents_sender_is_granted_what_the_source_takes(running: Running) -> None:
+    source = running.made(type="cloudevents", secrets=["s"], rateLimit=3)
+    headers = {"WebHook-Request-Origin": "eventemitter.example.com", "WebHook-Request-Rate": "1000"}
+    answer = running.ask(path_of(source), b"", headers, method="OPTIONS")
+    assert (answer.headers["webhook-allowed-origin"], answer.headers["webhook-allowed-rate"]) == ("eventemitter.example.com", "180")
+
+
+def test_odd_json_and_xml_are_taken_as_they_are(running: Running) -> None:
+    source = running.made(type="custom", scheme={"type": "token", "places": ["header:x-key"]}, secrets=["k"], eventTypeAt=["json:type"])
+    bodies = [
+        b"[" * 100_000,
+        b'{"type":"a","type":"b"}',
+        b'{"type":"big","id":9007199254740993}',
+        b'{"type":NaN}',
+        b'{"type":"\\ud800"}',
+        b"\xef\xbb\xbf{}",
+        b'{"type":"\xff\xfe"}',
+        b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]><a>&x;</a>',
+        b"",
+    ]
+    for body in bodies:
+        assert running.ask(path_of(source), body, {"x-key": "k"}).status == 200
+    assert [message.payload for message in running.messages()] == bodies

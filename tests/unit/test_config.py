@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ringback.config import Settings, SettingsError, load_settings, values
 from ringback.config.settings import declared_settings
 from ringback.config.values import HostPort
+from ringback.policy.proxies import ProxyAddress
 
 
 def problems_of(*, flags: dict[str, str] | None = None, environ: dict[str, str] | None = None, file: Path | None = None) -> tuple[str, ...]:
@@ -195,10 +196,20 @@ def test_any_text_is_a_value_or_a_problem_in_words(text: str, declared: object) 
         assert error.problems
 
 
-def test_what_this_version_does_not_do_yet_is_refused_and_not_ignored() -> None:
-    told = problems_of(environ={"RINGBACK_PROXY_ADDR": "http://proxy:3128", "SVIX_NOPROXY": "localhost"})
-    assert [line.partition(" ")[0] for line in sorted(told)] == ["RINGBACK_PROXY_ADDR", "SVIX_NOPROXY"]
-    assert all("does not do it yet" in line for line in told)
+def test_a_proxy_and_its_exceptions_are_read_from_the_reference_servers_names_too() -> None:
+    environ = {"SVIX_PROXY_ADDR": "socks5://user:pass@proxy:1080", "SVIX_NOPROXY": "localhost, .internal:8080,10.0.0.0/8"}
+    chosen = load_settings({}, environ, None)
+    assert chosen.proxy_addr == ProxyAddress("socks5", "proxy", 1080, b"user", b"pass")
+    assert chosen.noproxy.covers_name("localhost", 1)
+    assert chosen.noproxy.covers_name("a.internal", 8080) and not chosen.noproxy.covers_name("a.internal", 1)
+
+
+def test_a_wrong_proxy_is_refused_without_showing_its_password() -> None:
+    (told,) = problems_of(environ={"RINGBACK_PROXY_ADDR": "ftp://user:secret@proxy:1"})
+    assert told.startswith("RINGBACK_PROXY_ADDR = **** has no scheme that a proxy is spoken to with")
+    assert "secret" not in told
+    (told,) = problems_of(environ={"RINGBACK_NOPROXY": "fine.example,10.0.0.1/8"})
+    assert "'10.0.0.1/8'" in told
 
 
 def test_every_default_is_written_as_its_kind_allows() -> None:

@@ -18,13 +18,17 @@ class Access(enum.Enum):
     APPLICATION = "application"
     # An org token alone.
     ORGANISATION = "organisation"
-    # Any token.
+    # As APPLICATION; and the token of the very auto-config subscription in the path, which no other operation takes.
+    SUBSCRIPTION = "subscription"
+    # Any token of a caller.
     ANY = "any"
 
 
 def authorise(access: Access, who: Principal, needs: Capability | None = None) -> None:
     """May this caller use an operation with that access, for which an application's token needs that capability? Raises Forbidden."""
+    if who.auto_config_id is not None and access is not Access.SUBSCRIPTION:
+        raise Forbidden("This token completes an auto-config subscription, and is good for nothing else")
     if access is Access.ORGANISATION and who.kind is not TokenKind.ORG:
         raise Forbidden
-    if needs is not None and not who.may(needs):
+    if needs is not None and who.auto_config_id is None and not who.may(needs):
         raise Forbidden(f"This token may not do that: it lacks the capability {needs}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import accumulate
+from operator import attrgetter
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -25,6 +26,8 @@ MAX_DEPTH: Final = 64
 MALFORMED: Final = "value_error.jsondecode"
 BROKEN_RULE: Final = "value_error"
 
+# The byte that every object begins with.
+_OPENING: Final = ord("{")
 # Of all 256 bytes, those that say nothing about nesting: deleted, so that what is left can be counted.
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
 # As signed bytes: +1 and -1.
@@ -57,32 +60,38 @@ class Body(Generic[T]):
         self._fields = msgspec.structs.fields(shape)
         self.optional = not any(field.required for field in self._fields)
         self._wire = {field.name: field.encode_name for field in self._fields}
-        self._checks = tuple((name, self._wire[name], rule) for name, rule in self.rules.items())
+        checks = [(name, self._wire[name], rule) for name, rule in self.rules.items()]
+        required = {field.name for field in self._fields if field.required}
+        self._checks = tuple(check for check in checks if check[0] in required)
+        # Looked at together: mostly none of them is given.
+        self._optional = tuple(check for check in checks if check[0] not in required)
+        self._given = attrgetter(*(name for name, _, _ in self._optional)) if self._optional else None
+        defaults = {field.name: field.default for field in self._fields}
+        absent = tuple(defaults[name] for name, _, _ in self._optional)
+        self._absent: Any = absent[0] if len(absent) == 1 else absent
         self._quoted = tuple(f'"{name}"'.encode() for name in self._wire.values())
         # An alias of a required field only matters when that field is missing, and then decoding fails anyway.
-        required = {field.encode_name for field in self._fields if field.required}
-        self._quoted_aliases = tuple(f'"{name}"'.encode() for name, alias in self.aliases.items() if alias.field not in required)
+        needed = {field.encode_name for field in self._fields if field.required}
+        self._quoted_aliases = tuple(f'"{name}"'.encode() for name, alias in self.aliases.items() if alias.field not in needed)
 
     def parse(self, raw: bytes) -> T:
         """The request in these bytes; no bytes at all are `{}`. Raises InvalidField with every problem there is."""
         raw = raw or b"{}"
         check_text(raw)
-        for quoted in self._quoted_aliases:
-            if quoted in raw:
-                return self._parse_fields(raw)
-        for quoted in self._quoted:
-            if raw.count(quoted) > 1:
-                return self._parse_fields(raw)
+        if max(map(raw.count, self._quoted), default=0) > 1 or (self._quoted_aliases and any(map(raw.count, self._quoted_aliases))):
+            return self._parse_fields(raw)
         try:
             value = self._decoder.decode(raw)
         except (ValueError, RecursionError):
             return self._parse_fields(raw)
-        problems = [_no_object(self._wire[name]) for name in self.objects if bytes(getattr(value, name))[:1] != b"{"]
+        problems = [_no_object(self._wire[name]) for name in self.objects if memoryview(getattr(value, name))[0] != _OPENING]
         for name, wire, rule in self._checks:
-            given = getattr(value, name)
-            if given is not None and given is not msgspec.UNSET:
-                for where, message in rule(given):
-                    problems.append(FieldProblem(("body", wire, *where), message))
+            problems += [FieldProblem(("body", wire, *where), message) for where, message in rule(getattr(value, name))]
+        if self._given is not None and self._given(value) != self._absent:
+            for name, wire, rule in self._optional:
+                given = getattr(value, name)
+                if given is not None and given is not msgspec.UNSET:
+                    problems += [FieldProblem(("body", wire, *where), message) for where, message in rule(given)]
         if problems:
             raise InvalidField(*problems)
         return value
@@ -92,7 +101,7 @@ class Body(Generic[T]):
         problems = _repeated(raw, members, (*self._wire.values(), *self.aliases))
         values: dict[str, Any] = {}
         for field in self._fields:
-            given, single = self._given(field.encode_name, members)
+            given, single = self._named(field.encode_name, members)
             if given is None:
                 if field.required:
                     problems.append(FieldProblem(("body", field.encode_name), "the field is missing; it is required", MALFORMED))
@@ -113,7 +122,7 @@ class Body(Generic[T]):
             raise InvalidField(*problems)
         return self.shape(**values)
 
-    def _given(self, wire: str, members: Mapping[str, msgspec.Raw]) -> tuple[str | None, bool]:
+    def _named(self, wire: str, members: Mapping[str, msgspec.Raw]) -> tuple[str | None, bool]:
         if wire in members:
             return wire, False
         for name, alias in self.aliases.items():

@@ -26,7 +26,9 @@ from ringback.api.render import render_message
 from ringback.errors import RingbackError, Unavailable
 from ringback.model.applications import TokenKind
 from ringback.model.messages import Message
+from ringback.services.directory import Entry
 from ringback.services.idempotency import Idempotency, StoredAnswer, digest
+from ringback.services.intake import NewMessage
 from ringback.services.tokens import Principal, Tokens
 
 # All of a request's head: twice what nginx and Apache allow by default (8 KiB a line, 32 KiB in all), for long tokens and query strings.
@@ -100,30 +102,42 @@ def _read_route(url: bytes) -> Route | None:
     return Route(ref.decode(), query != b"with_content=false", path + b"?" + query)
 
 
+class _NoEvent:
+    """Nobody waits for a hot request's body: it is taken as it comes."""
+
+    __slots__ = ()
+
+    def set(self) -> None:
+        """Nothing."""
+
+
+_NO_EVENT: Final = _NoEvent()
+
+
 class HotCycle:
     """One hot request: its body while it arrives, its answer when that is known. Has what uvicorn expects of a cycle."""
 
-    __slots__ = (
-        "answered", "chunks", "disconnected", "door", "keep_alive", "key", "message_event", "principal", "request_id", "response_complete",
-        "route", "running", "size", "timer", "waiter",
-    )  # fmt: skip
+    # What most cycles never change stands here once.
+    message_event = _NO_EVENT
+    response_complete = False
+    disconnected = False
+    running = False
+    answered = False
+    size = 0
+    timer: asyncio.TimerHandle | None = None
+    waiter: Any = None
 
-    def __init__(self, door: HotDoor, route: Route, principal: Principal, key: bytes | None, request_id: bytes, keep_alive: bool) -> None:
+    def __init__(
+        self, door: HotDoor, route: Route, principal: Principal, entry: Entry, key: bytes | None, request_id: bytes, keep_alive: bool
+    ) -> None:
         self.door = door
         self.route = route
         self.principal = principal
+        self.entry = entry
         self.key = key
         self.request_id = request_id
         self.keep_alive = keep_alive
-        self.response_complete = False
-        self.disconnected = False
-        self.message_event = _NO_EVENT
         self.chunks: list[bytes] = []
-        self.size = 0
-        self.running = False
-        self.answered = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.waiter: Any = None
 
     def run(self) -> None:
         """The body is complete: publish it."""
@@ -162,21 +176,20 @@ class HotCycle:
         try:
             body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
             new, _ = new_message(body, publisher.clock.now_us())
-            entry = publisher.directory.known(self.principal.org_id, self.route.app_ref)
-            if entry is None:
-                self.door.loop.create_task(self._find_and_publish(body))
+            if self.entry.stale or publisher.is_watched(self.principal.org_id, new):
+                self.door.loop.create_task(self._publish_later(new))
                 return
-            publisher.intake.accept(entry, new, publisher.mark(self.key), self)
+            publisher.intake.accept(self.entry, new, publisher.mark(self.key), self)
         except RingbackError as error:
             self.refused(error)
 
-    async def _find_and_publish(self, body: bytes) -> None:
-        # The application was changed between the head and the body of this request.
-        publisher = self.door.way.publisher
+    async def _publish_later(self, new: NewMessage) -> None:
+        # The application was changed between the head and the body of this request, or the payload must be compared with its schema.
+        publisher, org_id = self.door.way.publisher, self.principal.org_id
         try:
-            new, _ = new_message(body, publisher.clock.now_us())
-            entry = await publisher.directory.find(self.principal.org_id, self.route.app_ref)
-            publisher.intake.accept(entry, new, publisher.mark(self.key), self)
+            refusal = await publisher.refusal(org_id, new) if publisher.is_watched(org_id, new) else None
+            entry = await publisher.directory.find(org_id, self.route.app_ref)
+            publisher.intake.accept(entry, new, publisher.mark(self.key), self, refusal=refusal)
         except RingbackError as error:
             self.refused(error)
 
@@ -218,18 +231,6 @@ class HotCycle:
         self.chunks.clear()
         if not self.disconnected:
             self.door.answer(self, status, body, problem)
-
-
-class _NoEvent:
-    """Nobody waits for a hot request's body: it is taken as it comes."""
-
-    __slots__ = ()
-
-    def set(self) -> None:
-        """Nothing."""
-
-
-_NO_EVENT: Final = _NoEvent()
 
 
 class _Refused(Exception):
@@ -331,18 +332,17 @@ class HotDoor(HttpToolsProtocol):
     def _hot_cycle(self, route: Route) -> HotCycle | None:
         way = self.way
         headers = dict(self.headers)
-        if len(headers) < len(self.headers) or not headers.keys().isdisjoint(_COLD):
+        if len(headers) < len(self.headers) or not _COLD.isdisjoint(headers):
             return None
         authorization = headers.get(b"authorization")
         length = headers.get(b"content-length")
         if authorization is None or length is None or len(length) > 7 or int(length) > way.reader.max_body_bytes:
             return None
         principal = way.tokens.known(authorization)
-        if (
-            principal is None
-            or principal.kind is not TokenKind.ORG
-            or way.publisher.directory.known(principal.org_id, route.app_ref) is None
-        ):
+        if principal is None or principal.kind is not TokenKind.ORG:
+            return None
+        entry = way.publisher.directory.known(principal.org_id, route.app_ref)
+        if entry is None:
             return None
         request_id = headers.get(b"svix-req-id")
         if not request_id:
@@ -352,7 +352,7 @@ class HotDoor(HttpToolsProtocol):
         key = headers.get(b"idempotency-key")
         if key:
             key = digest(principal.token_id, key, "POST", route.target)
-        return HotCycle(self, route, principal, key or None, request_id, self.parser.should_keep_alive())
+        return HotCycle(self, route, principal, entry, key or None, request_id, self.parser.should_keep_alive())
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
@@ -368,11 +368,8 @@ class HotDoor(HttpToolsProtocol):
             hot.keep_alive = False
             hot.refuse(error)
             return
+        # No more than was announced, which is little enough: the parser sees to that.
         hot.size += len(body)
-        if hot.size > self.way.reader.max_body_bytes:
-            hot.keep_alive = False
-            hot.refuse(self.way.reader.too_large())
-            return
         hot.chunks.append(body)
 
     def on_message_complete(self) -> None:

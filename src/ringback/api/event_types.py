@@ -13,7 +13,7 @@ from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, wa
 from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Parameter, answer
 from ringback.clock import rfc3339
 from ringback.errors import FieldProblem, InvalidField
-from ringback.model.event_types import EventType
+from ringback.model.event_types import EventType, PayloadValidation
 from ringback.policy import validation
 from ringback.services.event_types import Created, EventTypeIn, EventTypePatch, EventTypes, EventTypeUpsertIn
 
@@ -39,6 +39,7 @@ class EventTypeOut(msgspec.Struct, frozen=True, rename="camel"):
     group_name: str | None
     feature_flags: tuple[str, ...] | None
     feature_flag: str | None
+    payload_validation: PayloadValidation | None
     created_at: str
     updated_at: str
 
@@ -58,6 +59,7 @@ def shown(event_type: EventType, *, with_schemas: bool = True) -> EventTypeOut:
         group_name=event_type.group_name,
         feature_flags=event_type.feature_flags,
         feature_flag=event_type.feature_flags[0] if event_type.feature_flags else None,
+        payload_validation=event_type.payload_validation,
         created_at=rfc3339(event_type.created_at),
         updated_at=rfc3339(event_type.updated_at),
     )

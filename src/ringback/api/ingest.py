@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Final
 import msgspec
 
 from ringback.api.auth import Access
+from ringback.api.authentication import AppPortalAccessOut
 from ringback.api.bodies import Alias, Body
 from ringback.api.endpoints import EndpointHeadersOut, EndpointSecretOut
 from ringback.api.endpoints import is_cursor as is_endpoint_cursor
@@ -16,12 +17,14 @@ from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
 from ringback.api.sources import RotateTokenOut, Urls, is_cursor
 from ringback.clock import rfc3339
 from ringback.errors import FieldProblem, InvalidField
+from ringback.model.applications import Capability
 from ringback.model.endpoints import Endpoint
 from ringback.model.sources import Source
 from ringback.policy import validation
 from ringback.policy.sources import GENERIC, OPTIONAL_SECRET
 from ringback.policy.validation import Name, Rate, Rule, Url
 from ringback.services.endpoints import UID, Created, EndpointHeadersIn, EndpointIn, Endpoints, EndpointSecretRotateIn, EndpointUpsertIn
+from ringback.services.portal import AppPortalAccessIn, Portal, SourcePortalAccessIn
 from ringback.services.sources import SourceIn, Sources, uid_rule
 from ringback.signing.providers.ingest import INGEST_TYPES
 from ringback.signing.secret import shown as shown_secret
@@ -130,6 +133,16 @@ ENDPOINT_IN: Final = Body(IngestEndpointIn, _ALIASES)
 ENDPOINT_UPSERT_IN: Final = Body(IngestEndpointUpsertIn, _ALIASES)
 ROTATE_IN: Final = Body(EndpointSecretRotateIn)
 HEADERS_IN: Final = Body(EndpointHeadersIn)
+DASHBOARD_IN: Final = Body(SourcePortalAccessIn)
+# What holders of a source's own token may not do: make, change and delete sources, hand out tokens.
+_OWNERS: Final = (
+    ("GET", _LIST),
+    ("POST", _LIST),
+    ("PUT", _ONE),
+    ("DELETE", _ONE),
+    ("POST", f"{_ONE}/token/rotate"),
+    ("POST", f"{_ONE}/dashboard"),
+)
 
 
 def wanted_source(given: IngestSourceIn) -> SourceIn:
@@ -173,8 +186,9 @@ def shown_endpoint(endpoint: Endpoint) -> IngestEndpointOut:
 
 
 class _Sources:
-    def __init__(self, sources: Sources, urls: Urls) -> None:
+    def __init__(self, sources: Sources, portal: Portal, urls: Urls) -> None:
         self._sources = sources
+        self._portal = portal
         self._urls = urls
 
     def _shown(self, source: Source) -> IngestSourceOut:
@@ -218,6 +232,16 @@ class _Sources:
             return answer(200, RotateTokenOut(self._urls.ingest(source)))
 
         return rendered(await self._sources.rotate_token(call.who, None, call.params["source_id"], also=call.keeping(rendered)))
+
+    async def dashboard(self, call: Call) -> Answer:
+        wanted = call.parsed(DASHBOARD_IN)
+        source = await self._sources.get(call.who, None, call.params["source_id"])
+        # The portal shows applications, and the source has one to itself.
+        access = AppPortalAccessIn(expiry=wanted.expiry, read_only=wanted.read_only)
+        return self._admitted(await self._portal.admit(call.who, source.app_id, access, also=call.keeping(self._admitted)))
+
+    def _admitted(self, token: str) -> Answer:
+        return answer(200, AppPortalAccessOut(self._urls.portal(token), token))
 
 
 class _Endpoints:
@@ -281,9 +305,18 @@ def _secret(endpoint: Endpoint) -> Answer:
     return answer(200, EndpointSecretOut(shown_secret(endpoint.secrets[0].text)))
 
 
-def routes(sources: Sources, endpoints: Endpoints, urls: Urls) -> list[Operation]:
+def _needed(method: str, path: str) -> Capability:
+    """What the holder of a source's own token must be allowed to do."""
+    if path.endswith("/secret"):
+        return Capability.VIEW_ENDPOINT_SECRET
+    if path.endswith("/secret/rotate"):
+        return Capability.MANAGE_ENDPOINT_SECRET
+    return Capability.VIEW_BASE if method == "GET" else Capability.MANAGE_ENDPOINT
+
+
+def routes(sources: Sources, endpoints: Endpoints, portal: Portal, urls: Urls) -> list[Operation]:
     """The operations of this module."""
-    s, e = _Sources(sources, urls), _Endpoints(sources, endpoints)
+    s, e = _Sources(sources, portal, urls), _Endpoints(sources, endpoints)
     declared: list[tuple[str, str, str, Any, Body[Any] | None, dict[int, Any]]] = [
         ("GET", _LIST, "List ingest sources", s.list, None, {200: ListResponseIngestSourceOut}),
         ("POST", _LIST, "Create an ingest source", s.create, SOURCE_IN, {201: IngestSourceOut}),
@@ -291,6 +324,7 @@ def routes(sources: Sources, endpoints: Endpoints, urls: Urls) -> list[Operation
         ("PUT", _ONE, "Replace or create an ingest source", s.upsert, SOURCE_IN, {200: IngestSourceOut, 201: IngestSourceOut}),
         ("DELETE", _ONE, "Delete an ingest source", s.delete, None, {204: None}),
         ("POST", _ONE + "/token/rotate", "Give the URL of an ingest source a new token", s.rotate_token, None, {200: RotateTokenOut}),
+        ("POST", _ONE + "/dashboard", "Make a portal token of an ingest source", s.dashboard, DASHBOARD_IN, {200: AppPortalAccessOut}),
         ("GET", _ENDPOINTS, "List endpoints of a source", e.list, None, {200: ListResponseIngestEndpointOut}),
         ("POST", _ENDPOINTS, "Create an endpoint of a source", e.create, ENDPOINT_IN, {201: IngestEndpointOut}),
         ("GET", _ENDPOINT, "Get an endpoint of a source", e.get, None, {200: IngestEndpointOut}),
@@ -307,7 +341,8 @@ def routes(sources: Sources, endpoints: Endpoints, urls: Urls) -> list[Operation
             path=path,
             summary=summary,
             handler=handler,
-            access=Access.ORGANISATION,
+            access=Access.ORGANISATION if (method, path) in _OWNERS else Access.APPLICATION,
+            needs=None if (method, path) in _OWNERS else _needed(method, path),
             body=body,
             query=(LIMIT, ITERATOR, ORDER) if handler in (s.list, e.list) else (),
             answers=answers,

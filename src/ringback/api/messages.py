@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
 from ringback import ids
 from ringback.api.auth import Access
+from ringback.api.bodies import Body
 from ringback.api.pagination import ITERATOR, LIMIT, ListOut, cursor_of, limit_of
 from ringback.api.queries import Query
 from ringback.api.render import render_message, render_page
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
+from ringback.policy import validation
+from ringback.policy.validation import Name, Problem, Rule
 from ringback.policy.windows import Ask
 from ringback.services.messages import MessageFilter, Messages
 
@@ -51,6 +54,27 @@ class MessageOut(msgspec.Struct, frozen=True, rename="camel"):
 
 class ListResponseMessageOut(ListOut[MessageOut], frozen=True, rename="camel"):
     """One page of messages."""
+
+
+def _references(values: Sequence[str]) -> list[Problem]:
+    return [((f"[{index}]",), text) for index, value in enumerate(values) for _, text in validation.name(value)]
+
+
+class BulkExpungeContentsIn(msgspec.Struct, frozen=True, kw_only=True):
+    """Messages (ids or eventIds) whose payloads are to be forgotten."""
+
+    ids: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1_000)] = ()
+
+    RULES: ClassVar[Mapping[str, Rule]] = {"ids": _references}
+
+
+class BulkExpungeContentsOut(msgspec.Struct, frozen=True):
+    """What became of each, under the name that it was asked by."""
+
+    results: dict[str, Literal["expunged", "not-found"]]
+
+
+BULK_EXPUNGE_IN: Final = Body(BulkExpungeContentsIn)
 
 
 def ask_of(query: Query, prefix: str) -> Ask:
@@ -96,6 +120,11 @@ class _Handlers:
         await self._messages.expunge(call.who, call.params["app_id"], call.params["msg_id"])
         return NO_CONTENT
 
+    async def expunge_many(self, call: Call) -> Answer:
+        asked = call.parsed(BULK_EXPUNGE_IN)
+        found = await self._messages.expunge_many(call.who, call.params["app_id"], tuple(dict.fromkeys(asked.ids)))
+        return answer(200, {"results": {name: "expunged" if there else "not-found" for name, there in found.items()}})
+
 
 def routes(messages: Messages) -> list[Operation]:
     """The operations of this module."""
@@ -126,5 +155,14 @@ def routes(messages: Messages) -> list[Operation]:
             handler=handlers.expunge,
             access=Access.ORGANISATION,
             answers={204: None},
+        ),
+        Operation(
+            method="POST",
+            path=f"{_LIST}/bulk-expunge",
+            summary="Forget the payloads of some messages",
+            handler=handlers.expunge_many,
+            access=Access.ORGANISATION,
+            body=BULK_EXPUNGE_IN,
+            answers={200: BulkExpungeContentsOut},
         ),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ringback.errors import InvalidField, RingbackError, Unavailable
+from ringback.errors import InvalidField, NotBuilt, RingbackError, Unavailable
 
 Header = tuple[bytes, bytes]
 
@@ -30,11 +30,8 @@ class MethodNotAllowed(RingbackError):
         self.allowed = allowed
 
 
-class NotImplementedYet(RingbackError):
+class NotImplementedYet(NotBuilt):
     """An operation of the contract that this version does not have."""
-
-    status = 501
-    code = "not_implemented"
 
     def __init__(self, method: str, path: str) -> None:
         super().__init__(f"{method} {path} is part of the API, and this version does not have it yet")

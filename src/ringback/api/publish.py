@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import BROKEN_RULE, Alias, Body
 from ringback.api.messages import WITH_CONTENT, MessageOut
 from ringback.api.render import render_message
-from ringback.api.routing import Answer, Call, Operation
+from ringback.api.routing import Answer, Call, Operation, answer
 from ringback.clock import SECOND_US, Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound
 from ringback.model.messages import Message
@@ -25,6 +26,7 @@ from ringback.services.directory import Directory, Entry
 from ringback.services.idempotency import StoredAnswer
 from ringback.services.intake import Answers, Intake, NewMessage
 from ringback.services.messages import Messages
+from ringback.services.payloads import Payloads
 from ringback.store.base import IdempotencyMark
 
 PATH: Final = "/api/v1/app/{app_id}/msg"
@@ -36,6 +38,8 @@ _HOUR_US: Final = 3_600 * SECOND_US
 _SOONEST_US: Final = 60 * SECOND_US
 _LATEST_US: Final = 86_400 * SECOND_US
 _JSON_TYPE: Final = "application/json"
+
+_Channels = Annotated[tuple[Channel, ...], msgspec.Meta(min_length=1, max_length=validation.MAX_CHANNELS)]
 
 
 class TransformationsParams(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -51,7 +55,7 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     event_type: Name
     payload: msgspec.Raw
     event_id: Name | None = None
-    channels: Annotated[tuple[Channel, ...], msgspec.Meta(min_length=1, max_length=validation.MAX_CHANNELS)] | None = None
+    channels: _Channels | None = None
     tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=validation.MAX_TAGS)] | None = None
     application: ApplicationIn | None = None
     transformations_params: TransformationsParams | None = None
@@ -68,13 +72,36 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     }
 
 
+class MessagePrecheckIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """The kind of message that is asked about."""
+
+    event_type: Name
+    channels: _Channels | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {"event_type": validation.name, "channels": validation.channels}
+
+
+class MessagePrecheckOut(msgspec.Struct, frozen=True):
+    """Whether an enabled endpoint wants such a message now."""
+
+    active: bool
+
+
 MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")})
+PRECHECK_IN: Final = Body(MessagePrecheckIn)
+
+
+# What most messages have none of.
+_special: Final = attrgetter("transformations_params", "deliver_at", "payload_retention_period", "payload_retention_hours")
+_NOTHING_SPECIAL: Final = (None, None, None, None)
 
 
 def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
     """The message that a request body describes. Raises InvalidField."""
     wanted = MESSAGE_IN.parse(raw)
     payload = bytes(wanted.payload)
+    if _special(wanted) == _NOTHING_SPECIAL:
+        return NewMessage(wanted.event_type, payload, DEFAULT_LIFE_US, wanted.event_id, wanted.channels, wanted.tags), wanted
     problems = []
     life_us = DEFAULT_LIFE_US
     if wanted.payload_retention_hours is not None:
@@ -118,12 +145,20 @@ class Publisher:
     """What both doors need to publish. Belongs to one event loop."""
 
     def __init__(
-        self, intake: Intake, directory: Directory, applications: Applications, messages: Messages, clock: Clock, ttl_us: int
+        self,
+        intake: Intake,
+        directory: Directory,
+        applications: Applications,
+        messages: Messages,
+        payloads: Payloads,
+        clock: Clock,
+        ttl_us: int,
     ) -> None:
         self.intake = intake
         self.directory = directory
         self.applications = applications
         self.messages = messages
+        self.payloads = payloads
         self.clock = clock
         self.ttl_us = ttl_us
 
@@ -135,7 +170,27 @@ class Publisher:
         """POST a message, the ordinary way. Raises RingbackError."""
         content = call.query.flag("with_content", True)
         new, wanted = new_message(call.raw, self.clock.now_us())
-        entry = await self._application(call, wanted)
+        refusal = await self.refusal(call.who.org_id, new) if self.is_watched(call.who.org_id, new) else None
+        entry = await self._application(call, wanted, refusal)
+        return Answer(202, render_message(await self.accepted(call, entry, new, refusal=refusal), content))
+
+    def is_watched(self, org_id: str, new: NewMessage) -> bool:
+        """Must the payload of this message be compared with its schema first? A body that replaces the payload is not what is promised."""
+        watched = self.payloads.watched
+        return bool(watched) and not new.raw and (org_id, new.event_type) in watched
+
+    async def refusal(self, org_id: str, new: NewMessage) -> InvalidField | None:
+        """Why a payload that is watched must not be accepted. Raises Unavailable when that cannot be told."""
+        try:
+            await self.payloads.check(org_id, new.event_type, new.payload)
+        except InvalidField as error:
+            return error
+        return None
+
+    async def accepted(
+        self, call: Call, entry: Entry, new: NewMessage, only: Sequence[str] | None = None, refusal: InvalidField | None = None
+    ) -> Message:
+        """The message once it is durable, or the one that the idempotency key of the call made before. Raises RingbackError."""
         done: asyncio.Future[Message | str] = asyncio.get_running_loop().create_future()
 
         def settle(result: Message | str) -> None:
@@ -146,13 +201,13 @@ class Publisher:
             if not done.done():
                 done.set_exception(error)
 
-        self.intake.accept(entry, new, self.mark(call.key), Answers(settle, settle, fail))
+        self.intake.accept(entry, new, self.mark(call.key), Answers(settle, settle, fail), only=only, refusal=refusal)
         result = await done
         # The mark was committed with the message.
         call.kept = call.key is not None
         if isinstance(result, str):
             result = await self.messages.get(call.who, call.params["app_id"], result, content=True)
-        return Answer(202, render_message(result, content))
+        return result
 
     async def rebuild(self, call: Call, kept: StoredAnswer) -> Answer:
         """The answer to a message that was published before with the same key."""
@@ -160,12 +215,21 @@ class Publisher:
         message = await self.messages.get(call.who, call.params["app_id"], kept.message_id or "", content=True)
         return Answer(202, render_message(message, content))
 
-    async def _application(self, call: Call, wanted: MessageIn) -> Entry:
+    async def precheck(self, call: Call) -> Answer:
+        """Would anybody get such a message? Raises RingbackError."""
+        asked = call.parsed(PRECHECK_IN)
+        entry = await self.directory.find(call.who.org_id, call.params["app_id"])
+        return answer(200, MessagePrecheckOut(bool(entry.match(asked.event_type, asked.channels))))
+
+    async def _application(self, call: Call, wanted: MessageIn, refusal: InvalidField | None) -> Entry:
         ref = call.params["app_id"]
         try:
             return await self.directory.find(call.who.org_id, ref)
         except NotFound:
             application = named_in(wanted.application, ref)
+        if refusal is not None:
+            # Before anything is made for a message that will not be.
+            raise refusal
         await self.applications.create(call.who, application, get_if_exists=True)
         return await self.directory.find(call.who.org_id, ref)
 
@@ -184,5 +248,14 @@ def routes(publisher: Publisher) -> list[Operation]:
             query=(WITH_CONTENT,),
             answers=answers,
             rebuild=publisher.rebuild,
-        )
+        ),
+        Operation(
+            method="POST",
+            path=PATH + "/precheck/active",
+            summary="Ask whether anybody would get such a message",
+            handler=publisher.precheck,
+            access=Access.ORGANISATION,
+            body=PRECHECK_IN,
+            answers={200: MessagePrecheckOut},
+        ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -15,14 +16,14 @@ from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter,
 from ringback.clock import rfc3339, to_us
 from ringback.errors import FieldProblem, InvalidField
 from ringback.model.quarantine import Quarantined
-from ringback.policy.sources import provider_of, shown_headers
+from ringback.policy.sources import provider_of, shown_headers, shown_url
 from ringback.policy.validation import Instant
 from ringback.services.quarantine import PREFIX, Quarantine
 from ringback.services.releasing import Chosen, Left, Releases
 from ringback.services.sources import Sources
 
-_LIST = "/api/v1/app/{app_id}/source/{source_id}/quarantine"
-_ONE = _LIST + "/{quarantine_id}"
+# Of the sources of an application, and of ingest sources.
+_LISTS = ("/api/v1/app/{app_id}/source/{source_id}/quarantine", "/ingest/api/v1/source/{source_id}/quarantine")
 REASON = Parameter("reason", {"type": "string"}, "Only requests with this reason")
 
 
@@ -47,11 +48,16 @@ class HeaderOut(msgspec.Struct, frozen=True):
 
 
 class QuarantinedWithContentOut(QuarantinedOut, frozen=True, rename="camel"):
-    """The same with all that helps to see why. `url` holds no query where that may be a credential."""
+    """The same with all that helps to see why: credentials in URL and headers are masked; `body` is base64 where it is not UTF-8.
+
+    `likely_causes` are the usual mistakes that would explain a signature that does not match: each was tried, and fits.
+    """
 
     url: str
     headers: list[HeaderOut]
     body: str | None
+    body_sha256: str | None
+    likely_causes: list[str]
     provider_signs: str | None
     provider_note: str | None
 
@@ -135,10 +141,11 @@ class _Handlers:
         row = provider_of(source.type)
         shown_item = QuarantinedWithContentOut(
             **_facts(item),
-            # A query may be a credential, and the path ends in the token.
-            url=item.request.url.partition(b"/in/")[0].partition(b"?")[0].decode("latin-1"),
+            url=shown_url(source, item.request.url),
             headers=[HeaderOut(name, value) for name, value in shown_headers(source, item.request.headers)],
             body=None if body is None else readable(body),
+            body_sha256=None if body is None else hashlib.sha256(body).hexdigest(),
+            likely_causes=await self._releases.causes(source, item),
             provider_signs=None if row is None else row.signed,
             provider_note=None if row is None else row.note,
         )
@@ -165,20 +172,23 @@ class _Handlers:
         return answer(200, ReleasedManyOut(left.released, left.refused, left.iterator))
 
 
-def _refs(call: Call) -> tuple[str, str]:
-    return call.params["app_id"], call.params["source_id"]
+def _refs(call: Call) -> tuple[str | None, str]:
+    return call.params.get("app_id"), call.params["source_id"]
 
 
 def routes(sources: Sources, quarantine: Quarantine, releases: Releases) -> list[Operation]:
     """The operations of this module."""
     h = _Handlers(sources, quarantine, releases)
-    declared: list[tuple[str, str, str, Any, Body[Any] | None, dict[int, Any]]] = [
-        ("GET", _LIST, "List requests in quarantine", h.list, None, {200: ListResponseQuarantinedOut}),
-        ("GET", _ONE, "Get a request in quarantine", h.get, None, {200: QuarantinedWithContentOut}),
-        ("DELETE", _ONE, "Drop a request in quarantine", h.delete, None, {204: None}),
-        ("POST", _ONE + "/release", "Let a request out of quarantine", h.release, RELEASE_IN, {200: ReleasedOut}),
-        ("POST", _LIST + "/release", "Let many requests out of quarantine", h.release_many, RELEASE_MANY_IN, {200: ReleasedManyOut}),
-    ]
+    declared: list[tuple[str, str, str, Any, Body[Any] | None, dict[int, Any]]] = []
+    for every in _LISTS:
+        one = every + "/{quarantine_id}"
+        declared += [
+            ("GET", every, "List requests in quarantine", h.list, None, {200: ListResponseQuarantinedOut}),
+            ("GET", one, "Get a request in quarantine", h.get, None, {200: QuarantinedWithContentOut}),
+            ("DELETE", one, "Drop a request in quarantine", h.delete, None, {204: None}),
+            ("POST", one + "/release", "Let a request out of quarantine", h.release, RELEASE_IN, {200: ReleasedOut}),
+            ("POST", every + "/release", "Let many requests out of quarantine", h.release_many, RELEASE_MANY_IN, {200: ReleasedManyOut}),
+        ]
     return [
         Operation(
             method=method,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -29,6 +30,12 @@ _AT_ONCE: Final = 50
 _json: Final = msgspec.json.encode
 
 
+_labels: Final = attrgetter("event_id", "channels", "tags", "deliver_at")
+# What most messages are, and what they then look like.
+_UNLABELLED: Final = (None, None, None, None)
+_PLAIN: Final = b'{"id":"%b","eventType":%b,"payload":%b,"timestamp":"%b","eventId":null,"channels":null,"tags":null,"deliverAt":null}'
+
+
 def render_message(message: Message, with_content: bool) -> bytes:
     """A MessageOut."""
     if not with_content:
@@ -40,6 +47,8 @@ def render_message(message: Message, with_content: bool) -> bytes:
     else:
         payload = message.payload
     m = message
+    if _labels(m) == _UNLABELLED:
+        return _PLAIN % (m.id.encode(), _json(m.event_type), payload, rfc3339(m.created_at).encode())
     return b"".join(
         (
             b'{"id":"',

@@ -10,8 +10,8 @@ from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
-from ringback.clock import rfc3339
-from ringback.model.sources import Activity, Source
+from ringback.clock import SECOND_US, rfc3339
+from ringback.model.sources import NO_ACTIVITY, Activity, CannedAnswer, Source
 from ringback.policy import sources as rules_of
 from ringback.services.sources import PREFIX, SecretRotateIn, SourceIn, Sources
 
@@ -30,14 +30,19 @@ class SecretOut(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
-    """What came from a source so far, to within some seconds. `usual_gap_s` is its habit."""
+    """What came from a source so far, to within some seconds. `usual_gap_s` is its habit: the longest usual time between two events.
+
+    `handshakes` were questions of the provider, which were answered. `silent_for_s` is null unless the source is quiet for too long.
+    """
 
     accepted: int
     duplicates: int
     rejected: int
     ignored: int
+    handshakes: int
     last_event_at: str | None
     usual_gap_s: float | None
+    silent_for_s: int | None
     old_secret_used_at: str | None
 
 
@@ -113,6 +118,11 @@ class Urls:
         """The server answers at this URL."""
         self._base = self._base or url
 
+    @property
+    def base(self) -> str:
+        """The URL of this server, without a slash at its end."""
+        return self._base
+
     def portal(self, token: str) -> str:
         """The page of the holder of a token; in the fragment it is sent to nobody."""
         return f"{self._base}/portal/#key={token}"
@@ -165,7 +175,7 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "schema": r.schema,
         "schema_mode": r.schema_mode,
         "rate_limit": r.rate,
-        "answer": None if r.answer is None else {"status": r.answer.status, "body": r.answer.body, "contentType": r.answer.content_type},
+        "answer": None if r.answer is None else _answer(r.answer),
         "deduplication": {"by": r.deduplication.by, "windowS": r.deduplication.window_s, "onFailed": r.deduplication.on_failed},
         "split_batches": r.split,
         "processed_by": r.processed_by,
@@ -177,11 +187,22 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
     }
 
 
-def warnings(source: Source) -> list[str]:
+def _answer(given: CannedAnswer) -> dict[str, Any]:
+    return {"status": given.status, "body": given.body, "contentType": given.content_type, "headers": given.headers}
+
+
+def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | None = None) -> list[str]:
     """What the owner of a source should know."""
     found = []
     if source.verification.verify == "none":
         found.append("nothing is verified: whoever knows the URL can send events")
+    if source.verification.verify == "observe":
+        found.append("nothing is refused: what the signature would have refused is taken in, and says so in its flags")
+    old = [secret.expires_at for secret in source.verification.secrets if secret.expires_at is not None]
+    if activity.old_secret_at is not None and any(end > activity.old_secret_at for end in old):
+        found.append(f"the provider still signed with an old secret at {rfc3339(activity.old_secret_at)}; it ends at {rfc3339(max(old))}")
+    if silent_us is not None:
+        found.append(f"nothing has come for {silent_us // SECOND_US} s, longer than usual: the provider may have disabled the webhook")
     row = rules_of.provider_of(source.type)
     if row is not None and row.confidence != "high":
         found.append(f"the scheme of {row.name} was not confirmed with the provider (confidence {row.confidence})")
@@ -190,15 +211,17 @@ def warnings(source: Source) -> list[str]:
     return found
 
 
-def shown_activity(activity: Activity) -> ActivityOut:
+def shown_activity(activity: Activity, silent_us: int | None) -> ActivityOut:
     """The activity as clients see it."""
     return ActivityOut(
         activity.accepted,
         activity.duplicates,
         activity.rejected,
         activity.ignored,
+        activity.asked,
         None if activity.last_at is None else rfc3339(activity.last_at),
-        None if activity.gap_us is None else activity.gap_us / 1_000_000,
+        None if activity.gap_us is None else activity.gap_us / SECOND_US,
+        None if silent_us is None else silent_us // SECOND_US,
         None if activity.old_secret_at is None else rfc3339(activity.old_secret_at),
     )
 
@@ -225,8 +248,10 @@ class _Handlers:
 
     async def get(self, call: Call) -> Answer:
         source = await self._sources.get(call.who, *_refs(call))
-        activity = shown_activity(await self._sources.activity(source.id))
-        return answer(200, SourceWithActivityOut(**shown(source, self._urls), activity=activity))
+        activity = await self._sources.activity(source.id)
+        silent_us = self._sources.silence(source, activity)
+        fields = {**shown(source, self._urls), "warnings": warnings(source, activity, silent_us)}
+        return answer(200, SourceWithActivityOut(**fields, activity=shown_activity(activity, silent_us)))
 
     async def upsert(self, call: Call) -> Answer:
         created = await self._sources.upsert(call.who, *_refs(call), call.parsed(SOURCE_IN))

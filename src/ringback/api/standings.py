@@ -80,6 +80,14 @@ class EndpointStats(msgspec.Struct, frozen=True):
     canceled: int
 
 
+class EndpointAttemptStats(msgspec.Struct, frozen=True):
+    """Attempts by outcome."""
+
+    success: int
+    fail: int
+    canceled: int
+
+
 def status_of(status: int, expanded: bool) -> AttemptStatus:
     """The status to show: a canceled attempt looks like a success to clients that do not ask for more."""
     return AttemptStatus.SUCCESS if status == AttemptStatus.CANCELED and not expanded else AttemptStatus(status)
@@ -164,10 +172,15 @@ class _Handlers:
         return Answer(200, await render_page(page, lambda row: row[0].id, lambda row: _shown_endpoint(*row)))
 
     async def stats(self, call: Call) -> Answer:
+        return answer(200, _shown_stats(await self._stats(call)))
+
+    async def attempt_stats(self, call: Call) -> Answer:
+        stats = await self._stats(call)
+        return answer(200, EndpointAttemptStats(stats.success, stats.fail, stats.canceled))
+
+    async def _stats(self, call: Call) -> Stats:
         since, until = call.query.instant("since"), call.query.instant("until")
-        return answer(
-            200, _shown_stats(await self._attempts.stats(call.who, call.params["app_id"], call.params["endpoint_id"], since, until))
-        )
+        return await self._attempts.stats(call.who, call.params["app_id"], call.params["endpoint_id"], since, until)
 
 
 def _shown_stats(stats: Stats) -> EndpointStats:
@@ -178,6 +191,7 @@ def routes(attempts: Attempts) -> list[Operation]:
     """The operations of this module."""
     handlers = _Handlers(attempts)
     instant = {"type": "string", "format": "date-time"}
+    window = (Parameter("since", instant, "28 days before `until` by default"), Parameter("until", instant, "Now by default"))
     return [
         Operation(
             method="GET",
@@ -203,7 +217,16 @@ def routes(attempts: Attempts) -> list[Operation]:
             summary="Count the attempts to an endpoint",
             handler=handlers.stats,
             access=Access.APPLICATION,
-            query=(Parameter("since", instant, "28 days before `until` by default"), Parameter("until", instant, "Now by default")),
+            query=window,
             answers={200: EndpointStats},
+        ),
+        Operation(
+            method="GET",
+            path=f"{_APP}/endpoint/{{endpoint_id}}/attempt-stats",
+            summary="Count the attempts to an endpoint by outcome",
+            handler=handlers.attempt_stats,
+            access=Access.APPLICATION,
+            query=window,
+            answers={200: EndpointAttemptStats},
         ),
     ]

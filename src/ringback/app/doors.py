@@ -2,54 +2,95 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 from collections.abc import Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
+from ringback.api import auto_configs as auto_configs_api
+from ringback.api import connectors as connectors_api
 from ringback.api import dead_letters as dead_letters_api
+from ringback.api import destinations as destinations_api
+from ringback.api import environments as environments_api
+from ringback.api import event_type_imports as imports_api
+from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
+from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
+from ringback.api import received as received_api
 from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
+from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
-from ringback.api.door import Doorway
+from ringback.api.door import Doorway, protocol_class
 from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
-from ringback.app.parts import Parts, microseconds
+from ringback.app.parts import Parts, microseconds, proxy_of
+from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.errors import StoreFailure
 from ringback.gateway.app import Gateway, Place
-from ringback.gateway.hot import Inbound
+from ringback.gateway.bins import BinDoor
+from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
-from ringback.policy.addresses import AddressPolicy
+from ringback.gateway.switch import switching_class
+from ringback.policy.addresses import AddressPolicy, parse_literal
+from ringback.policy.bins import own_hosts
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.auto_configs import AutoConfigs
+from ringback.services.bins import Bins
+from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.endpoints import Endpoints
+from ringback.services.environments import Environments
+from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
+from ringback.services.integrations import Integrations
 from ringback.services.messages import Messages
+from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
+from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
+from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
 from ringback.services.sources import Sources
+from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
 
 # A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
 _FETCH_S: Final = 5.0
 # The largest key set that is known (Microsoft's) has some 30 kB.
 _KEYS_MAX_BYTES: Final = 256 * 1024
+# Seconds of the drain that are kept for telling senders and listeners of the relay that it is over, and for what comes after the doors.
+_LAST_WORDS_S: Final = 3.0
+
+
+def bins_open(settings: Settings) -> bool:
+    """May strangers write to bins, and listen for them? Unless it is set: only where no stranger comes."""
+    if settings.bins != "auto":
+        return settings.bins == "true"
+    public = urlsplit(settings.public_url).hostname if settings.public_url else None
+    return _is_loopback(settings.listen_address.host) and (public is None or _is_loopback(public))
+
+
+def _is_loopback(host: str) -> bool:
+    literal = parse_literal(host)
+    return literal.is_loopback if literal is not None else host == "localhost"
 
 
 class Doors:
@@ -64,14 +105,16 @@ class Doors:
                 request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_KEYS_MAX_BYTES, body_time_s=_FETCH_S)
             ),
             clock=clock,
+            proxy=proxy_of(settings),
         )
         self.urls = sources_api.Urls(settings.public_url)
-        self.source_directory = SourceDirectory(store, vault, clock, parts.directory)
+        self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         keys, requeue = FetchedKeys(self.fetching, clock), Requeue(store, clock, parts.dispatcher)
         self._receiver = Receiver(parts.intake, parts.directory, self._quarantine, self._sources, keys, clock, parts.outcomes, requeue)
         idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
+        self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
         self._services = self._make_services(idempotency, ready)
         messages = Messages(store, clock)
         publisher = Publisher(
@@ -79,6 +122,7 @@ class Doors:
             parts.directory,
             self._services.applications,
             messages,
+            self.payloads,
             clock,
             microseconds(settings.idempotency_ttl.total_seconds()),
         )
@@ -90,12 +134,40 @@ class Doors:
             reader,
             ApiSettings(max_body_bytes=settings.max_body_bytes, idempotency_wait_s=wait_s, metrics_access=settings.metrics_access),
             metrics=lambda: exposition.render(clock.now_us()),
-            more=[*publish.routes(publisher), *messages_api.routes(messages), *self._operations(operator_token)],
+            more=[
+                *publish.routes(publisher),
+                *messages_api.routes(messages),
+                *examples_api.routes(publisher, self._services.event_types),
+                *self._operations(operator_token),
+            ],
         )
         place = Place(settings.trusted_proxies, settings.public_url)
-        self.app = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        gateway = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        self.bins = Bins(store, vault, clock, make_id)
+        # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
+        self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
+        self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
         self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
+
+    def listening(self, url: str) -> None:
+        """The server answers at this URL."""
+        self.urls.listening(url)
+        if bins_open(self._parts.settings):
+            self._services.applications.own_bins = own_hosts(self._parts.settings.public_url, url)
+
+    async def learn_bins(self) -> None:
+        """Have lists of applications know this server's bins."""
+        try:
+            await self._services.applications.learn_bins()
+        except StoreFailure:
+            # A disk that is full: the lists look for bins themselves then.
+            return
+
+    def protocol(self) -> type[asyncio.Protocol]:
+        """What speaks on each connection: the hot doors, and websockets for the relay."""
+        door = inbound_class(protocol_class(self.doorway), self.inbound)
+        return switching_class(door, self.relay.timing) if bins_open(self._parts.settings) else door
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
         parts, settings = self._parts, self._parts.settings
@@ -115,21 +187,43 @@ class Doors:
                 secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
                 https_only=settings.endpoint_https_only,
             ),
-            event_types=EventTypes(store, clock),
+            event_types=EventTypes(store, clock, self.payloads),
         )
 
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""
         parts, settings = self._parts, self._parts.settings
         store, clock = parts.store, parts.clock
+        connectors, portal = Connectors(store, clock, parts.ids), Portal(store, clock, parts.tokens)
         return [
             *attempts_api.routes(Attempts(store, clock, parts.vault, parts.dispatcher)),
             *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
             *operator.routes(parts.tokens, operator_token),
             *sources_api.routes(self._sources, self.urls),
-            *authentication.routes(Portal(store, clock, parts.tokens), self._services.applications, self.urls.portal),
+            *authentication.routes(portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
-            *ingest_api.routes(self._sources, self._services.endpoints, self.urls),
+            *connectors_api.routes(connectors),
+            *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),
+            *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
+            *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
+            *auto_configs_api.routes(self._auto_configs(), self.urls),
+            *destinations_api.routes(self._services.applications),
+            *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
+            *ingest_api.routes(self._sources, self._services.endpoints, portal, self.urls),
+            *received_api.routes(ReceivedEvents(store, parts.vault, clock, self._sources)),
             *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
         ]
+
+    def _auto_configs(self) -> AutoConfigs:
+        parts = self._parts
+        return AutoConfigs(
+            parts.store,
+            parts.vault,
+            parts.clock,
+            parts.ids,
+            parts.tokens,
+            self._services.endpoints,
+            secrets.token_bytes,
+            parts.settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
+        )

@@ -11,6 +11,7 @@ from ringback.clock import SECOND_US, SystemClock
 from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.delivery.proxied import ProxySettings
 from ringback.engine.dispatcher import Dispatcher
 from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
@@ -39,6 +40,11 @@ def vault_of(settings: Settings) -> Vault:
     return Vault(secrets.token_bytes(32) if path == ":memory:" else key_from_file(Path(f"{path}.key")))
 
 
+def proxy_of(settings: Settings) -> ProxySettings | None:
+    """The proxy that everything sent from here goes through."""
+    return None if settings.proxy_addr is None else ProxySettings(settings.proxy_addr, settings.noproxy, settings.proxy_resolves)
+
+
 class Parts:
     """The parts that doors and engine share; made once, in this order."""
 
@@ -57,6 +63,7 @@ class Parts:
                 response=ResponseLimits(body_max_bytes=settings.response_body_max, body_time_s=settings.response_body_time.total_seconds()),
             ),
             clock=clock,
+            proxy=proxy_of(settings),
         )
         self.outcomes = Outcomes(store)
         self.dispatcher = Dispatcher(

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import uvicorn
 
-from ringback.api.door import Sweeper, protocol_class
+from ringback.api.door import Sweeper
 from ringback.app.doors import Doors
 from ringback.app.parts import Parts, microseconds
 from ringback.clock import SECOND_US
@@ -21,7 +21,7 @@ from ringback.config import Settings
 from ringback.engine import sweeper
 from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.tasks import TaskRunner
-from ringback.gateway.hot import inbound_class
+from ringback.gateway.bins import BinUpkeep
 from ringback.gateway.upkeep import Upkeep
 from ringback.store.opening import database_path
 from ringback.store.operations import directory as directory_operations
@@ -64,12 +64,14 @@ class Server:
         """Dispatch and answer until a signal, then drain. 0 = nothing was cut."""
         loop = asyncio.get_running_loop()
         parts = self._parts
-        self._doors.urls.listening(url)
+        self._doors.listening(url)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number.name)
         for newest in await parts.store.read(directory_operations.newest_ids):
             parts.ids.after(newest)
         tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
+        await self._doors.payloads.load()
+        await self._doors.learn_bins()
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
         doors = _Uvicorn(self._config())
         serving = loop.create_task(doors.serve([sock]))
@@ -89,13 +91,15 @@ class Server:
         await asyncio.gather(*tasks, stop, return_exceptions=True)
         await parts.transport.close()
         await self._doors.fetching.close()
+        await self._doors.payloads.close()
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
         return 0
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self._doors.app,
-            http=inbound_class(protocol_class(self._doors.doorway), self._doors.inbound),
+            http=self._doors.protocol(),
+            # Websockets are for one path alone: `gateway.switch` sees to it.
             ws="none",
             lifespan="off",
             log_config=None,
@@ -115,6 +119,7 @@ class Server:
             "leases": self._tidy(),
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run(),
             "sources": Upkeep(self._doors.source_directory).run(),
+            "bins": BinUpkeep(self._doors.bins).run(),
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run(),
         }
 

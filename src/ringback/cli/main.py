@@ -17,6 +17,8 @@ from ringback.errors import OperatorError, RingbackError
 
 COMMANDS = ("serve", "token", "migrate", "verify", "providers", "version")
 
+# Options whose values are somebody else's text.
+_ANY_VALUE = ("--secret", "--header")
 # Exit codes, as shells and service managers know them (sysexits are not used: nobody remembers them).
 FAILED = 1
 # argparse's own code for a wrong command line; wrong settings are the same kind of mistake.
@@ -27,7 +29,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. Operator mistakes become one clear message on stderr, never a traceback."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = _joined(list(sys.argv[1:] if argv is None else argv))
     parser = build_parser(words)
     args = parser.parse_args(words)
     try:
@@ -57,6 +59,17 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
         else:
             importlib.import_module(f"ringback.cli.{name}").add_parser(subparsers)
     return parser
+
+
+def _joined(words: list[str]) -> list[str]:
+    """The words, `--secret -x` as `--secret=-x`: argparse takes a value that begins with a dash for an option, and secrets may."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in _ANY_VALUE and word.startswith("-") and not word.startswith("--"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _add_version(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -77,9 +77,6 @@ def _parse(known: tuple[Declared, ...], given: list[_Given], problems: list[str]
         entry = next((g for g in reversed(given) if g.name == declared.name or g.name in declared.aliases), None)
         if entry is None:
             continue
-        if declared.planned:
-            problems.append(f"{entry.source} cannot be set: this version of Ringback does not do it yet. Remove it.")
-            continue
         try:
             text = entry.text.strip()
             translate = declared.aliases.get(entry.name)

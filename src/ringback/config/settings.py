@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from ringback.config import values
 from ringback.config.values import HostPort, Kind, Network, Secret
+from ringback.policy.proxies import Exceptions, ProxyAddress
 
 T = TypeVar("T")
 
@@ -24,17 +25,13 @@ _WHITELABEL: Mapping[str, Callable[[str], str]] = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Declared:
-    """What is known of a setting besides its value: how it is written, its default as text ("" = unset), its meaning, its other names.
-
-    `planned`: the name is reserved by the contract, but nothing obeys it yet, and ignoring it would be a danger: setting it is refused.
-    """
+    """What is known of a setting besides its value: how it is written, its default as text ("" = unset), its meaning, its other names."""
 
     name: str
     kind: Kind[Any]
     default: str
     meaning: str
     aliases: Mapping[str, Callable[[str], str]]
-    planned: bool
 
 
 def _same(text: str) -> str:
@@ -48,17 +45,16 @@ def setting(
     *,
     alias: str = "",
     translated: Mapping[str, Callable[[str], str]] | None = None,
-    planned: bool = False,
 ) -> T:
     """Declare a setting that always has a value. `translated` are other names whose values are written differently."""
     aliases = translated if translated is not None else {alias: _same} if alias else {}
-    metadata = {"kind": kind, "default": default, "meaning": meaning, "aliases": aliases, "planned": planned}
+    metadata = {"kind": kind, "default": default, "meaning": meaning, "aliases": aliases}
     return dataclasses.field(default=kind.parse(default), metadata=metadata)
 
 
-def optional(kind: Kind[T], meaning: str, *, planned: bool = False) -> T | None:
+def optional(kind: Kind[T], meaning: str) -> T | None:
     """Declare a setting that may be left out (None)."""
-    metadata = {"kind": kind, "default": "", "meaning": meaning, "aliases": {}, "planned": planned}
+    metadata = {"kind": kind, "default": "", "meaning": meaning, "aliases": {}}
     return cast("T | None", dataclasses.field(default=None, metadata=metadata))
 
 
@@ -99,6 +95,12 @@ class Settings:
     portal_frame_ancestors: tuple[str, ...] = setting(
         "", values.names(), "Origins whose pages may show the portal in a frame (`https://app.example.com`). Empty: none."
     )
+    bins: str = setting(
+        "auto",
+        values.choice("auto", "true", "false"),
+        "Request bins at `/in/…` with their viewer, and the relay that `svix listen` speaks to. Anybody may write to them without a token. "
+        "`auto` = only where this server listens on loopback and has no `public_url` but a loopback one; otherwise set it to `true`.",
+    )
     metrics_access: str = setting(
         "local",
         values.choice("local", "token", "open"),
@@ -122,6 +124,12 @@ class Settings:
         values.duration("1s", "10m"),
         "After how long a key whose request never ended may be used again. This version needs no such time: with one process, the "
         "mark of a running request ends with the request, or with the process.",
+    )
+    payload_validation: str = setting(
+        "off",
+        values.choice("off", "warn", "reject"),
+        "What becomes of a published payload that does not fit the newest schema of its event type, where the event type does not say "
+        "(`payloadValidation`): `off` = nothing is compared, `warn` = it is accepted, counted and logged, `reject` = it is answered 422.",
     )
     default_signature_type: str = setting(
         "hmac256",
@@ -162,9 +170,17 @@ class Settings:
     whitelist_subnets: tuple[Network, ...] = setting(
         "", values.subnets(), "Private networks that deliveries may reach all the same. Empty: public addresses only."
     )
-    proxy_addr: str | None = optional(values.web_url("http", "https", "socks5"), "A proxy that deliveries go through.", planned=True)
-    noproxy: tuple[str, ...] = setting(
-        "", values.names(), "Hosts that deliveries reach directly although `proxy_addr` is set.", planned=True
+    proxy_addr: ProxyAddress | None = optional(
+        values.proxy(),
+        "A proxy that deliveries go through: HTTP (by CONNECT, to `http://` endpoints too) or SOCKS5. Names are resolved and addresses "
+        "checked here all the same, and the proxy is told an address that was checked.",
+    )
+    noproxy: Exceptions = setting("", values.exceptions(), "What deliveries reach directly although `proxy_addr` is set.")
+    proxy_resolves: bool = setting(
+        "false",
+        values.flag(),
+        "Tell the proxy names instead of checked addresses, for proxies that filter by name. Then nothing here checks where a name leads: "
+        "the proxy must refuse private addresses itself.",
     )
     max_in_flight: int = setting("2048", values.count(1, 65_536), "The most attempts on the wire at once.")
     endpoint_concurrency: int = setting(

@@ -15,6 +15,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from ringback.policy.proxies import Exceptions, ProxyAddress, parse_exceptions, parse_proxy
+
 T = TypeVar("T")
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -203,6 +205,18 @@ def _network(item: str) -> Network:
     except ValueError:
         raise ValueError(f"holds {item!r}, which is no network") from None
     raise ValueError(f"holds {item!r}, which has bits set after its prefix; did you mean {meant}?")
+
+
+def proxy() -> Kind[ProxyAddress]:
+    """The URL of a proxy; a secret, since it may hold a password."""
+    allowed = "http://, https:// or socks5://, then HOST:PORT, with USER:PASSWORD@ before it where the proxy wants that"
+    return Kind("proxy URL", allowed, parse_proxy, secret=True)
+
+
+def exceptions() -> Kind[Exceptions]:
+    """What is reached past a proxy."""
+    allowed = "names (and all below them), .suffixes, addresses and networks with commas between, each with :PORT or without, or *"
+    return Kind("list of exceptions", allowed, lambda text: parse_exceptions(split_list(text)))
 
 
 def names() -> Kind[tuple[str, ...]]:

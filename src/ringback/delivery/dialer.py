@@ -6,8 +6,9 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +24,14 @@ from ringback.policy.addresses import AddressPolicy, parse_literal
 # Microseconds per second.
 _US = 1_000_000
 MakeConnection = Callable[[str], Connection]
+
+
+class Way(Protocol):
+    """A connection on which nobody has spoken HTTP yet: a socket, or what leads through a proxy."""
+
+    def close(self) -> None:
+        """Let it go."""
+        ...
 
 
 class DialSettings(msgspec.Struct, frozen=True):
@@ -55,7 +64,7 @@ class Dialer:
 
     async def dial(self, origin: Origin, deadline_s: float, make: MakeConnection) -> tuple[Connection, Opening]:
         """A new connection to an origin. Raises CannotConnect, at the latest about `deadline_s`."""
-        watch = _Stopwatch(self._now)
+        watch = Stopwatch(self._now)
         try:
             literal = parse_literal(origin.host)
             if literal is None:
@@ -67,7 +76,7 @@ class Dialer:
             with watch.phase("connect_us"):
                 sock, peer = await self._connect(admitted, deadline_s)
             with watch.phase("tls_us" if origin.tls else "open_us"):
-                connection = await self._open(origin, sock, peer, deadline_s, make)
+                connection = await self._open(origin, sock, peer.text, deadline_s, make)
         except CannotConnect as failure:
             failure.phases = Phases(dns_us=watch.dns_us, connect_us=watch.connect_us, tls_us=watch.tls_us)
             raise
@@ -117,47 +126,50 @@ class Dialer:
                 sock.close()
         return sock
 
-    async def _open(self, origin: Origin, sock: socket.socket, admitted: Admitted, deadline_s: float, make: MakeConnection) -> Connection:
-        loop = asyncio.get_running_loop()
+    async def _open(self, origin: Origin, way: Way, peer: str, deadline_s: float, make: MakeConnection) -> Connection:
+        """HTTP over a way to `peer`, in TLS where the origin asks for it. Raises CannotConnect."""
         opened = False
         try:
-            if not origin.tls:
-                _, connection = await loop.create_connection(lambda: make(admitted.text), sock=sock)
-            else:
-                connection = await self._shake_hands(origin, sock, admitted, deadline_s, make)
+            connection = await self._attach(origin, way, peer, deadline_s, make)
             opened = True
             return connection
         except TimeoutError as exc:
-            text = f"the TLS handshake with {admitted.text} did not finish in time"
-            raise CannotConnect(ErrorClass.TIMEOUT, text, admitted.text) from exc
+            raise CannotConnect(ErrorClass.TIMEOUT, f"the TLS handshake with {peer} did not finish in time", peer) from exc
         except ssl.SSLCertVerificationError as exc:
-            text = f"the certificate of {origin.host} is not valid: {exc.verify_message}"
-            raise CannotConnect(ErrorClass.TLS, text, admitted.text) from exc
+            raise CannotConnect(ErrorClass.TLS, f"the certificate of {origin.host} is not valid: {exc.verify_message}", peer) from exc
         except ssl.SSLError as exc:
-            raise CannotConnect(ErrorClass.TLS, f"TLS with {origin.host} failed: {exc.reason or exc}", admitted.text) from exc
+            raise CannotConnect(ErrorClass.TLS, f"TLS with {origin.host} failed: {exc.reason or exc}", peer) from exc
         except OSError as exc:
             what = "during the TLS handshake" if origin.tls else "before the request was sent"
             error = ErrorClass.TLS if origin.tls else ErrorClass.RESET
-            raise CannotConnect(error, f"{admitted.text} closed the connection {what} ({exc.strerror or exc})", admitted.text) from exc
+            raise CannotConnect(error, f"{peer} closed the connection {what} ({exc.strerror or exc})", peer) from exc
         finally:
             if not opened:
-                sock.close()
+                way.close()
 
-    async def _shake_hands(
-        self, origin: Origin, sock: socket.socket, admitted: Admitted, deadline_s: float, make: MakeConnection
-    ) -> Connection:
+    async def _attach(self, origin: Origin, way: Way, peer: str, deadline_s: float, make: MakeConnection) -> Connection:
+        assert isinstance(way, socket.socket)
         loop = asyncio.get_running_loop()
+        if not origin.tls:
+            _, connection = await loop.create_connection(lambda: make(peer), sock=way)
+            return connection
+        async with self._handshake(deadline_s):
+            _, connection = await loop.create_connection(
+                lambda: make(peer), sock=way, ssl=self._context, server_hostname=origin.host.rstrip(".")
+            )
+        return connection
+
+    @asynccontextmanager
+    async def _handshake(self, deadline_s: float) -> AsyncIterator[None]:
+        """A place among the handshakes that run at once, and the time that one may take. Raises TimeoutError."""
         async with asyncio.timeout(max(deadline_s - self._now(), 0)):
             await self._handshakes.acquire()
             turn = _Turn(self._handshakes, self._settings.handshake_turn_s)
             try:
                 async with asyncio.timeout(self._settings.tls_timeout_s):
-                    _, connection = await loop.create_connection(
-                        lambda: make(admitted.text), sock=sock, ssl=self._context, server_hostname=origin.host.rstrip(".")
-                    )
+                    yield
             finally:
                 turn.end()
-        return connection
 
     def remember_session(self, origin: Origin, transport: asyncio.BaseTransport) -> None:
         """After the first response on a TLS connection: keep its session for the next connection to that host."""
@@ -165,7 +177,7 @@ class Dialer:
             self._context.remember(origin.host.rstrip("."), transport.get_extra_info("ssl_object"))
 
 
-class _Stopwatch:
+class Stopwatch:
     """How long each phase took, microseconds; -1 = it did not happen. A phase that fails has taken time, too."""
 
     __slots__ = ("_now", "connect_us", "dns_us", "open_us", "tls_us")
@@ -176,6 +188,7 @@ class _Stopwatch:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        """Measure what runs inside."""
         started_s = self._now()
         try:
             yield

@@ -15,7 +15,7 @@ from ringback.policy.addresses import AddressPolicy
 class Admitted:
     """An address and port that we may connect to. Raises CannotConnect (blocked) when the policy refuses the address."""
 
-    __slots__ = ("family", "sockaddr", "text")
+    __slots__ = ("family", "parsed", "sockaddr", "text")
 
     def __init__(self, policy: AddressPolicy, address: str, port: int) -> None:
         parsed = ipaddress.ip_address(address.partition("%")[0])
@@ -26,6 +26,7 @@ class Admitted:
                 f"requests to this IP range are blocked: {parsed} is {reason}; the setting whitelist_subnets can allow it",
                 address=f"{parsed}:{port}",
             )
+        self.parsed = parsed
         # Built from the parsed address, so that what is connected to is what was checked, never a spelling of it.
         self.sockaddr = (str(parsed), port)
         self.family = socket.AF_INET if parsed.version == 4 else socket.AF_INET6

@@ -16,6 +16,7 @@ from ringback.clock import Clock, SystemClock
 from ringback.delivery.dialer import Dialer, DialSettings
 from ringback.delivery.failure import CannotConnect
 from ringback.delivery.http import Connection, Done, ResponseLimits
+from ringback.delivery.proxied import ProxyDialer, ProxySettings
 from ringback.delivery.resolver import Resolver
 from ringback.delivery.tls import client_context
 from ringback.delivery.transport import Origin, SealedRequest, Watcher
@@ -76,11 +77,13 @@ class HttpTransport:
         resolver: Resolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
         clock: Clock | None = None,
+        proxy: ProxySettings | None = None,
     ) -> None:
         self._settings = settings or HttpSettings()
         self._timeout_s = self._settings.request_timeout_s
         self._now = now = (clock or SystemClock()).monotonic_s
-        self._dialer = Dialer(resolver or Resolver(), policy, ssl_context or client_context(), self._settings.dial, now)
+        dialer = (resolver or Resolver(), policy, ssl_context or client_context(), self._settings.dial, now)
+        self._dialer = Dialer(*dialer) if proxy is None else ProxyDialer(*dialer, proxy=proxy)
         self._pools: dict[Origin, _Pool] = {}
         self._busy: set[Connection] = set()
         self._homes: dict[Connection, _Pool] = {}

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ringback.clock import Clock
+from ringback.model.quarantine import METHOD_NOT_ALLOWED, RATE_LIMITED, TOO_LARGE_BODY, TOO_SLOW_BODY
 from ringback.policy.addresses import Network
 from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
@@ -108,8 +109,10 @@ class Gateway:
                 return await self._receiver.refuse(ready, early, request, remote)
             return await self._receiver.answer(ready, request, remote)
         except _TooLarge:
+            ready.rejected(TOO_LARGE_BODY)
             return TOO_LARGE
         except TimeoutError:
+            ready.rejected(TOO_SLOW_BODY)
             return TOO_SLOW
         finally:
             self._memory.give_back(taken)
@@ -118,10 +121,12 @@ class Gateway:
         """What can be said before the body is read; a Refusal is kept with its body."""
         rules = ready.source.rules
         if request.method.decode("latin-1") not in rules.methods and not self._asks(ready, request):
+            ready.rejected(METHOD_NOT_ALLOWED)
             return Reply(
                 405, (_JSON, (b"allow", ", ".join(rules.methods).encode())), b'{"code":"method_not_allowed","detail":"Not allowed"}'
             )
         if ready.bucket is not None and (wait_s := ready.bucket.take(self._clock.monotonic_s())):
+            ready.rejected(RATE_LIMITED)
             retry = (b"retry-after", str(math.ceil(wait_s)).encode())
             return Reply(429, (_JSON, retry), b'{"code":"rate_limited","detail":"Too many requests"}')
         if not allowed:

@@ -14,9 +14,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from ringback.errors import RingbackError, Unavailable
 from ringback.gateway.app import BODY_TIMEOUT_S, Memory, Place
 from ringback.model.messages import Message
+from ringback.model.quarantine import TOO_SLOW_BODY
 from ringback.services.directory import Entry
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
-from ringback.services.receiving import OK, Receiver, Reply, canned, unavailable
+from ringback.services.receiving import OK, TOO_SLOW, Receiver, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 
@@ -120,6 +121,11 @@ class InboundCycle:
         """Answer that it shall come again."""
         self._answer(unavailable(error))
 
+    def too_slow(self) -> None:
+        """Answer that the body did not arrive in time."""
+        self.ready.rejected(TOO_SLOW_BODY)
+        self._answer(TOO_SLOW)
+
     def _answer(self, reply: Reply) -> None:
         self.answered = True
         self.door.inbound.memory.give_back(self.size)
@@ -199,6 +205,16 @@ class InboundDoor(HttpToolsProtocol):
         ):
             return None
         return InboundCycle(self, ready, Headers.indexed(headers, named), self.parser.should_keep_alive())
+
+    def expire(self, now_s: float) -> None:
+        """Close the connection if its deadline has passed; a body of ours that never ends is answered as on the ordinary route."""
+        hot = self._hot
+        if type(hot) is InboundCycle and not hot.answered and not self._in_head and now_s >= self.deadline:
+            self.deadline = float("inf")
+            hot.keep_alive = False
+            hot.too_slow()
+            return
+        super().expire(now_s)  # type: ignore[misc]  # the other hot door's
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""

@@ -41,8 +41,8 @@ class Capability(enum.StrEnum):
 class Token(msgspec.Struct, frozen=True):
     """A bearer token as stored: only its SHA-256 is known. Times are microseconds since 1970, None = never.
 
-    Of a token of an application: `capabilities` (None = all), the feature flags it holds, the session it was made for, and the integration
-    whose key it is.
+    Of a token of an application: `capabilities` (None = all), the feature flags it holds, the session it was made for, the integration
+    whose key it is, and the auto-config subscription that it completes.
     """
 
     id: str
@@ -58,6 +58,7 @@ class Token(msgspec.Struct, frozen=True):
     feature_flags: tuple[str, ...] = ()
     session_id: str | None = None
     integration_id: str | None = None
+    auto_config_id: str | None = None
 
 
 class Organisation(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ class ErrorClass(enum.StrEnum):
     REFUSED = "refused"
     UNREACHABLE = "unreachable"
     CONNECT_TIMEOUT = "connect_timeout"
+    PROXY = "proxy"
     TLS = "tls"
     TIMEOUT = "timeout"
     RESET = "reset"

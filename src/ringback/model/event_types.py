@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+# What becomes of a payload that does not fit the newest schema of its type: nothing, it is counted, it is refused.
+PayloadValidation: TypeAlias = Literal["off", "warn", "reject"]
+
 
 class EventType(msgspec.Struct, frozen=True):
-    """A named kind of event. `schemas` maps a version to a JSON Schema. Times are microseconds since 1970."""
+    """A named kind of event. `schemas` maps a version to a JSON Schema. Times are microseconds since 1970.
+
+    `payload_validation` is None where the server's setting decides.
+    """
 
     org_id: str
     name: str
@@ -20,3 +26,4 @@ class EventType(msgspec.Struct, frozen=True):
     feature_flags: tuple[str, ...] | None
     created_at: int
     updated_at: int
+    payload_validation: PayloadValidation | None = None

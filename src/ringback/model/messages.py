@@ -42,3 +42,15 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     matched: int = 0
     origin: Origin | None = None
     headers: bytes | None = None
+
+
+class Received(msgspec.Struct, frozen=True, gc=False):
+    """What is known of a message that a source took in. `size_bytes` is None once its payload is gone; `headers` are as in `Message`."""
+
+    id: str
+    event_type: str
+    created_at: int
+    content_type: str
+    size_bytes: int | None
+    origin: Origin
+    headers: bytes

@@ -13,12 +13,13 @@ from ringback.signing.standard_scheme import StandardScheme
 from ringback.signing.tokens import Token
 
 # Words in `Message.origin.flags`: nothing was verified; another body came under the same name; the schema does not fit; it came out of
-# quarantine; an old secret matched.
+# quarantine; an old secret matched. The last begins the reason for which a source that only observes would have refused.
 UNVERIFIED: Final = "unverified"
 CONFLICT: Final = "conflict"
 SCHEMA: Final = "schema"
 RELEASED: Final = "released"
 OLD_SECRET: Final = "old_secret"
+WOULD_REFUSE: Final = "would_refuse:"
 
 # A scheme of the template engine that the owner of a source describes; otherwise its name, or that of a provider, stands for it.
 OwnScheme: TypeAlias = Signed | Token | Jwt | HttpSignature | StandardScheme
@@ -50,12 +51,12 @@ class SourceToken(msgspec.Struct, frozen=True):
 class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a source's requests prove themselves.
 
-    `scheme` names one scheme of the catalogue or is one; None: those of the source's type. `verify` = none believes everybody. `url` is the
-    public URL as it was registered at the provider, where it is signed. `handshakes` are answered besides those of the provider; the rest
-    is what they need (`signing.handshake.Knowledge`).
+    `scheme` names one scheme of the catalogue or is one; None: those of the source's type. `verify` = none believes everybody, observe too,
+    but notes on each event what it would have refused. `url` is the public URL as it was registered at the provider, where it is signed.
+    `handshakes` are answered besides those of the provider; the rest is what they need (`signing.handshake.Knowledge`).
     """
 
-    verify: Literal["signature", "none"] = "signature"
+    verify: Literal["signature", "observe", "none"] = "signature"
     scheme: str | OwnScheme | None = None
     secrets: tuple[SourceSecret, ...] = ()
     tolerance_s: float | None = None
@@ -69,11 +70,12 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class CannedAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a believed request is answered; `content_type` may be empty with an empty body."""
+    """What a believed request is answered; `content_type` may be empty with an empty body. `headers` come besides."""
 
     status: int = 200
     body: str = "{}"
     content_type: str = "application/json"
+    headers: dict[str, str] = {}
 
 
 class Deduplication(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,7 +141,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Activity(msgspec.Struct, frozen=True):
-    """A source's traffic so far: requests by outcome; times in microseconds since 1970, `gap_us` the usual time between two events."""
+    """A source's traffic so far: requests by outcome; times in microseconds since 1970, `gap_us` the longest usual time between two events.
+
+    `asked` counts handshakes: questions of the provider, which are answered and no events.
+    """
 
     accepted: int = 0
     duplicates: int = 0
@@ -148,3 +153,7 @@ class Activity(msgspec.Struct, frozen=True):
     last_at: int | None = None
     gap_us: int | None = None
     old_secret_at: int | None = None
+    asked: int = 0
+
+
+NO_ACTIVITY: Final = Activity()

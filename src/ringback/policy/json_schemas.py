@@ -12,12 +12,26 @@ from ringback.policy.validation import Problem
 
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
+# Dates are the longest numbers that anybody uses as versions.
+_VERSION_DIGITS = 20
+
 _Check = Callable[[Any], Sequence[Problem]]
 
 
 def schemas(value: Mapping[str, Any]) -> Sequence[Problem]:
     """The rule for a map of versions to JSON Schemas."""
     return _map_of(schema)(value)
+
+
+def newest(versions: Mapping[str, Any]) -> Any:
+    """The schema of the highest numbered version, None when there is none; versions that are no numbers come before all numbers."""
+    return versions[max(versions, key=_rank)] if versions else None
+
+
+def _rank(version: str) -> tuple[bool, int, str]:
+    # More digits than any version has are a name: reading them as a number would take long.
+    numbered = version.isascii() and version.isdigit() and len(version) <= _VERSION_DIGITS
+    return numbered, int(version) if numbered else 0, version
 
 
 def schema(value: Any) -> Sequence[Problem]:

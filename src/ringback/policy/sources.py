@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from ringback.model.sources import OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
 from ringback.policy.json_instances import compile_schema
-from ringback.policy.validation import Problem, is_sensitive
-from ringback.signing.handshake import HANDSHAKES, Knowledge
+from ringback.policy.validation import Problem, is_sensitive, url
+from ringback.signing.handshake import GRANTED_RATE, HANDSHAKES, Knowledge
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.ingest import INGEST_TYPES
@@ -37,6 +37,25 @@ _METHODS: Final = frozenset({"POST", "PUT", "PATCH", "GET", "DELETE"})
 # One segment below a root that nothing else of the server uses, so that no route can hide a page or an API.
 _ROUTE: Final = re.compile(r"(webhooks|hooks)/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,59}")
 _PLACE: Final = re.compile(r"(header|json|form):.+|body")
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TOKEN_IN_PATH: Final = re.compile(r"(/source/[^/]*/in/)[^/]*")
+# Query parameters that mostly hold credentials: `access_token` of CloudEvents, `hub.verify_token`, API keys, passwords.
+_SECRET_NAME: Final = re.compile(r"token|key|secret|auth|pass", re.IGNORECASE)
+# Headers of an answer that frame it, or that the server writes itself.
+_NOT_ANSWERED: Final = frozenset(
+    {
+        "connection",
+        "content-length",
+        "content-type",
+        "date",
+        "keep-alive",
+        "server",
+        "set-cookie",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
 # Headers that carry credentials meant for us, whatever the scheme.
 _CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
 # They concern one connection (RFC 9110, 7.6.1), or are made anew for each delivery.
@@ -139,8 +158,24 @@ def shown_headers(source: Source, headers: Sequence[tuple[bytes, bytes]]) -> lis
     return [(name, "***" if name in secret or is_sensitive(name) else value) for name, value in decoded]
 
 
-def knowledge(verification: Verification, now_us: int) -> Knowledge:
+def shown_url(source: Source, url: bytes) -> str:
+    """The URL of a request as a person may see it: without the token of the path, and without what may be a credential in the query."""
+    path, question, query = url.decode("latin-1").partition("?")
+    path = _TOKEN_IN_PATH.sub(r"\1***", path)
+    named = set[str]()
+    for scheme in schemes_of(source.type, source.verification):
+        if isinstance(scheme, Token):
+            named.update(place.partition(":")[2] for place in scheme.places if place.startswith("query:"))
+    shown = []
+    for part in query.split("&"):
+        name, equals, _ = part.partition("=")
+        shown.append(f"{name}=***" if equals and (name in named or _SECRET_NAME.search(name)) else part)
+    return path + question + "&".join(shown)
+
+
+def knowledge(source: Source, now_us: int) -> Knowledge:
     """What the source knows when a provider asks who it is."""
+    verification, rate = source.verification, source.rules.rate
     return Knowledge(
         secrets=tuple(secret.text for secret in active(verification.secrets, now_us)),
         verify_token=verification.verify_token,
@@ -148,6 +183,8 @@ def knowledge(verification: Verification, now_us: int) -> Knowledge:
         awaiting_secret=verification.awaiting_secret,
         topics=verification.topics,
         allowed_origins=verification.allowed_origins,
+        # No more is granted than what is kept.
+        granted_rate=GRANTED_RATE if rate is None else rate * 60,
     )
 
 
@@ -188,6 +225,30 @@ def places(values: Sequence[str]) -> Sequence[Problem]:
     return [((), f"{value!r} is no place; use header:NAME, json:PATH, form:NAME or body") for value in wrong]
 
 
+def public_url(value: str) -> Sequence[Problem]:
+    """The rule for the URL that a provider was given: the query comes with each request."""
+    if "?" in value or "#" in value:
+        return [((), f"{value!r} has a query or fragment; give the URL without it, each request brings its own query")]
+    return url(value)
+
+
+def required_headers(value: Mapping[str, str]) -> Sequence[Problem]:
+    """The rule for headers that must be there: names that a request can have."""
+    return [((name,), f"{name!r} is no name of a header; use letters, digits and '-'") for name in value if not _TOKEN.fullmatch(name)]
+
+
+def answer_headers(value: Mapping[str, str]) -> Sequence[Problem]:
+    """The rule for headers of an answer: what a request may have, but none of those that belong to the connection."""
+    problems: list[Problem] = []
+    for name, content in value.items():
+        if not _TOKEN.fullmatch(name) or name.lower() in _NOT_ANSWERED:
+            text = f"{name!r} cannot be set; use names of letters, digits and '-', but none of {', '.join(sorted(_NOT_ANSWERED))}"
+            problems.append(((name,), text))
+        elif not content.isascii() or (content and not content.isprintable()):
+            problems.append(((name,), "the value must be a single line of ASCII"))
+    return problems
+
+
 def contradictions(source_type: str, route_name: str | None, verification: Verification, rules: Rules, now_us: int) -> list[Problem]:
     """What is wrong with a source as a whole: it could not verify, or would believe strangers at a URL that can be guessed."""
     problems: list[Problem] = []
@@ -195,11 +256,12 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         make_verifier(source_type, verification, now_us)
     except ValueError as error:
         problems.append((("secrets",) if "secret" in str(error) else ("scheme",), str(error)))
-    if route_name is not None and verification.verify == "none":
+    if route_name is not None and verification.verify != "signature":
         text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
         problems.append((("route",), text))
     if not 1 <= rules.max_body_bytes <= MAX_BODY_BYTES:
         problems.append((("maxBodyBytes",), f"{rules.max_body_bytes} must lie between 1 and {MAX_BODY_BYTES}"))
+    problems += [(("deduplication", "by", *where), text) for where, text in places(rules.deduplication.by or ())]
     window_s = rules.deduplication.window_s
     if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
         problems.append((("deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))
@@ -208,6 +270,8 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
             compile_schema(rules.schema)
         except ValueError as error:
             problems.append((("schema",), str(error)))
-    if rules.answer is not None and not 200 <= rules.answer.status <= 299:
-        problems.append((("answer", "status"), f"{rules.answer.status} is no success; the provider would send the event again"))
+    if rules.answer is not None:
+        if not 200 <= rules.answer.status <= 299:
+            problems.append((("answer", "status"), f"{rules.answer.status} is no success; the provider would send the event again"))
+        problems += [(("answer", "headers", *where), text) for where, text in answer_headers(rules.answer.headers)]
     return problems

@@ -187,6 +187,17 @@ def headers(value: Mapping[str, str | None]) -> Sequence[Problem]:
     return problems
 
 
+def members(value: msgspec.Struct) -> Sequence[Problem]:
+    """The rule for a value inside another one: its own `RULES`, under its names on the wire."""
+    problems: list[Problem] = []
+    for field in msgspec.structs.fields(value):
+        rule = getattr(value, "RULES", {}).get(field.name)
+        given = getattr(value, field.name)
+        if rule is not None and given is not None and given is not msgspec.UNSET:
+            problems += [((field.encode_name, *where), message) for where, message in rule(given)]
+    return problems
+
+
 def is_sensitive(header: str) -> bool:
     """Must the value of this header never be shown?"""
     lower = header.lower()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Protocol
 
 import msgspec
@@ -82,6 +82,8 @@ class Applications:
         self._ids = make_id
         self._directory = directory
         self._tokens = tokens
+        # The hosts of this server's own bins; known once it listens.
+        self.own_bins: Sequence[str] = ()
 
     async def create(self, who: Principal, wanted: ApplicationIn, *, get_if_exists: bool = False, also: Also | None = None) -> Created:
         """Make an application, or with `get_if_exists` return untouched the one that has its uid. Raises Conflict when the uid is taken."""
@@ -102,9 +104,15 @@ class Applications:
         """The application of that id or uid. Raises NotFound."""
         return await self._store.read(lambda tx: find(tx, who, ref))
 
+    async def learn_bins(self) -> None:
+        """Have the store know which hosts are bins of this server, so that lists that leave them out need not look for them."""
+        hosts = self.own_bins
+        if hosts:
+            await self._store.write(lambda tx: applications.know_bins(tx, hosts))
+
     async def page(self, who: Principal, walk: Walk, without: Without) -> Page[Application]:
         """One page of the organisation's applications."""
-        return cut(await self._store.read(lambda tx: applications.page(tx, who.org_id, walk, without)), walk)
+        return cut(await self._store.read(lambda tx: applications.page(tx, who.org_id, walk, without, self.own_bins)), walk)
 
     async def upsert(self, who: Principal, ref: str, wanted: ApplicationIn) -> Created:
         """Replace the application of that id or uid as a whole, or make it. Raises Conflict when the uid is taken."""

@@ -213,6 +213,30 @@ class Endpoints:
             changes["throttle_rate"] = None
         return await self._changed(who, app_ref, ref, lambda tx, former: self._replace(tx, who, former, changes))
 
+    async def complete(self, who: Principal, app_ref: str, endpoint_id: str, secret: str, wanted: EndpointIn) -> Created:
+        """Make the endpoint of an id that was given before, with that secret, or replace it as a whole, but for its secrets.
+
+        Raises NotFound, also when it was deleted, Conflict (uid), InvalidField (event types).
+        """
+
+        def operation(tx: Transaction) -> Created:
+            application = applications.find(tx, who, app_ref)
+            former = endpoints.by_ref(tx, self._vault, application.id, endpoint_id)
+            if former is not None:
+                changes = msgspec.structs.asdict(wanted)
+                del changes["secret"]
+                changes["metadata"], changes["version"] = wanted.metadata or {}, wanted.version or 1
+                changes["headers"] = former.headers if wanted.headers is None else wanted.headers
+                return Created(self._replace(tx, who, former, changes), False)
+            if endpoints.by_ids(tx, self._vault, [endpoint_id]):
+                raise NotFound("The endpoint of this subscription was deleted; ask for another subscription")
+            new = msgspec.structs.replace(wanted, secret=secret)
+            return Created(self._insert(tx, who, application.id, new, wanted.uid, endpoint_id), True)
+
+        created = await self._store.write(operation)
+        self._directory.changed(created.endpoint.app_id)
+        return created
+
     async def delete(self, who: Principal, app_ref: str, ref: str) -> None:
         """Delete an endpoint, for every reader and for delivery at once. Raises NotFound."""
         now_us = self._clock.now_us()
@@ -273,13 +297,15 @@ class Endpoints:
         self._directory.changed(endpoint.app_id)
         return endpoint
 
-    def _insert(self, tx: Transaction, who: Principal, app_id: str, wanted: EndpointIn, uid: str | None) -> Endpoint:
+    def _insert(
+        self, tx: Transaction, who: Principal, app_id: str, wanted: EndpointIn, uid: str | None, given_id: str | None = None
+    ) -> Endpoint:
         self._check_uid(tx, app_id, uid, None)
-        self._check_event_types(tx, who.org_id, wanted.event_types or ())
+        self._check_event_types(tx, who, wanted.event_types or ())
         # The id is made inside the transaction: ids must be in the order of commits, which cursors rely on.
         now_us = self._clock.now_us()
         endpoint = Endpoint(
-            id=self._ids.make(ids.ENDPOINT, now_us),
+            id=given_id or self._ids.make(ids.ENDPOINT, now_us),
             app_id=app_id,
             url=self._checked_url(wanted.url),
             description=wanted.description,
@@ -306,7 +332,7 @@ class Endpoints:
         self._check_uid(tx, former.app_id, wanted.uid, former.id)
         # A type that was archived since it was chosen may stay chosen.
         kept = former.event_types or ()
-        self._check_event_types(tx, who.org_id, [name for name in wanted.event_types or () if name not in kept])
+        self._check_event_types(tx, who, [name for name in wanted.event_types or () if name not in kept])
         return self._stored(tx, former, wanted)
 
     def _stored(self, tx: Transaction, former: Endpoint, wanted: Endpoint) -> Endpoint:
@@ -330,8 +356,8 @@ class Endpoints:
         if uid is not None and endpoints.id_of_uid(tx, app_id, uid) not in (None, own_id):
             raise Conflict(f"An endpoint with the uid {uid!r} exists already; choose another uid, or update that one")
 
-    def _check_event_types(self, tx: Transaction, org_id: str, names: Sequence[str]) -> None:
-        unknown = event_types.unknown_of(tx, org_id, names)
+    def _check_event_types(self, tx: Transaction, who: Principal, names: Sequence[str]) -> None:
+        unknown = event_types.unknown_of(tx, who.org_id, names, who.seen_flags)
         if unknown:
             message = f"no live event type is named {', '.join(map(repr, unknown))}; create it first, or leave it out"
             raise InvalidField(FieldProblem(("body", "eventTypes"), message))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ringback.clock import Clock
-from ringback.errors import NotFound, Refused
-from ringback.model.event_types import EventType
+from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
+from ringback.model.event_types import EventType, PayloadValidation
 from ringback.policy import json_schemas, validation
 from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.validation import Name, Rule
@@ -28,6 +28,7 @@ class EventTypeUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     schemas: dict[str, Any] | None = None
     group_name: Name | None = None
     feature_flags: tuple[Name, ...] | None = None
+    payload_validation: PayloadValidation | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {
         "description": validation.text,
@@ -54,6 +55,7 @@ class EventTypePatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     schemas: dict[str, Any] | UnsetType | None = UNSET
     group_name: Name | UnsetType | None = UNSET
     feature_flags: tuple[Name, ...] | UnsetType | None = UNSET
+    payload_validation: PayloadValidation | UnsetType | None = UNSET
 
     RULES: ClassVar[Mapping[str, Rule]] = EventTypeUpsertIn.RULES
 
@@ -65,12 +67,25 @@ class Created(msgspec.Struct, frozen=True):
     new: bool
 
 
+class Payloads(Protocol):
+    """What compares payloads with schemas (`services.payloads`)."""
+
+    def unusable(self, event_type: EventType) -> str | None:
+        """Why payloads of this type could not be compared with its schema, although they are to be."""
+        ...
+
+    def changed(self, org_id: str, name: str, event_type: EventType | None) -> None:
+        """An event type is this now, or gone: durably."""
+        ...
+
+
 class EventTypes:
     """The event types of every organisation; each verb sees those of its caller alone."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, payloads: Payloads | None = None) -> None:
         self._store = store
         self._clock = clock
+        self._payloads = payloads
 
     async def create(self, who: Principal, wanted: EventTypeIn, *, also: Callable[[Transaction, Created], None] | None = None) -> Created:
         """Make an event type, or bring an archived one back. Raises Refused (`event_type_exists`) when a live one has the name."""
@@ -84,7 +99,7 @@ class EventTypes:
                 also(tx, created)
             return created
 
-        return await self._store.write(operation)
+        return self._told(await self._store.write(operation))
 
     async def get(self, who: Principal, name: str) -> EventType:
         """The event type of that name, archived or not. Raises NotFound, also for one behind a feature flag that the caller lacks."""
@@ -102,7 +117,7 @@ class EventTypes:
             former = event_types.by_name(tx, who.org_id, name)
             return Created(self._put(tx, who, name, wanted, former), former is None)
 
-        return await self._store.write(operation)
+        return self._told(await self._store.write(operation))
 
     async def patch(self, who: Principal, name: str, change: EventTypePatch) -> EventType:
         """Change some fields. Raises NotFound."""
@@ -112,7 +127,7 @@ class EventTypes:
             former = _find(tx, who, name)
             return self._stored(tx, former, msgspec.structs.replace(former, **changes))
 
-        return await self._store.write(operation)
+        return self._told(Created(await self._store.write(operation), False)).event_type
 
     async def delete(self, who: Principal, name: str, *, expunge: bool) -> None:
         """Archive an event type: known and still delivered, but no longer to be chosen. With `expunge` it is gone. Raises NotFound."""
@@ -125,32 +140,60 @@ class EventTypes:
                 self._stored(tx, former, msgspec.structs.replace(former, archived=True))
 
         await self._store.write(operation)
+        if expunge and self._payloads is not None:
+            self._payloads.changed(who.org_id, name, None)
+
+    def take_in(self, tx: Transaction, who: Principal, wanted: EventTypeIn) -> EventType:
+        """Make an event type, or overwrite the one of its name; whoever commits must call `told` then. Raises InvalidField."""
+        return self._put(tx, who, wanted.name, wanted, event_types.by_name(tx, who.org_id, wanted.name))
+
+    def told(self, changed: Sequence[EventType]) -> None:
+        """These event types are what is stored now, durably."""
+        if self._payloads is not None:
+            for event_type in changed:
+                self._payloads.changed(event_type.org_id, event_type.name, event_type)
+
+    def _told(self, created: Created) -> Created:
+        self.told([created.event_type])
+        return created
 
     def _put(self, tx: Transaction, who: Principal, name: str, wanted: EventTypeUpsertIn, former: EventType | None) -> EventType:
-        now_us = self._clock.now_us()
-        event_type = EventType(
-            org_id=who.org_id,
-            name=name,
-            description=wanted.description,
-            archived=wanted.archived,
-            deprecated=wanted.deprecated,
-            schemas=wanted.schemas,
-            group_name=wanted.group_name,
-            feature_flags=wanted.feature_flags,
-            created_at=now_us if former is None else former.created_at,
-            updated_at=now_us if former is None else former.updated_at,
-        )
+        event_type = made_of(who.org_id, name, wanted, former, self._clock.now_us())
         if former is not None:
             return self._stored(tx, former, event_type)
+        self._check(event_type)
         event_types.put(tx, event_type)
         return event_type
 
     def _stored(self, tx: Transaction, former: EventType, wanted: EventType) -> EventType:
         if wanted == former:
             return former
+        self._check(wanted)
         event_type = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), former.updated_at + 1))
         event_types.put(tx, event_type)
         return event_type
+
+    def _check(self, event_type: EventType) -> None:
+        reason = None if self._payloads is None else self._payloads.unusable(event_type)
+        if reason is not None:
+            raise InvalidField(FieldProblem(("body", "schemas"), f"{reason}; correct it, or set payloadValidation to off"))
+
+
+def made_of(org_id: str, name: str, wanted: EventTypeUpsertIn, former: EventType | None, now_us: int) -> EventType:
+    """The event type that is wanted, with the times of the one that it takes the place of."""
+    return EventType(
+        org_id=org_id,
+        name=name,
+        description=wanted.description,
+        archived=wanted.archived,
+        deprecated=wanted.deprecated,
+        schemas=wanted.schemas,
+        group_name=wanted.group_name,
+        feature_flags=wanted.feature_flags,
+        created_at=now_us if former is None else former.created_at,
+        updated_at=now_us if former is None else former.updated_at,
+        payload_validation=wanted.payload_validation,
+    )
 
 
 def _find(tx: Transaction, who: Principal, name: str) -> EventType:

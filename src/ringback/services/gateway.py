@@ -7,14 +7,17 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError
-from ringback.model.sources import Activity, Source
+from ringback.model.sources import NO_ACTIVITY, Activity, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import Validate, compile_schema
 from ringback.policy.sources_arrival import Bucket
 from ringback.policy.sources_events import EventReader
+from ringback.policy.sources_silence import habit, silence
 from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
 from ringback.signing.request import Verifier
@@ -23,16 +26,12 @@ from ringback.store.operations import deduplication, quarantine, sources
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
+from ringback.telemetry.prometheus import SOURCE_OUTCOMES, Metrics
 
 # Paths remembered: some 10 kB each with the source behind them.
 _REMEMBERED: Final = 5_000
 # Later than every token's end.
 _NEVER_US: Final = 1 << 62
-# How much the newest gap between two events counts in a source's habit.
-_GAP_WEIGHT: Final = 0.1
-# A source is silent after so many times its usual gap, and never before ten minutes: habits of seconds break all the time.
-SILENT_GAPS: Final = 10
-_SILENT_LEAST_US: Final = 600 * SECOND_US
 # An old secret that still matches is told once in so many microseconds (an hour), not with each request.
 _TELL_EVERY_US: Final = 3_600 * SECOND_US
 
@@ -40,7 +39,6 @@ _TELL_EVERY_US: Final = 3_600 * SECOND_US
 _SLICE: Final = 100
 # How long a request stays in quarantine, microseconds: 30 days, ten times the longest retries.
 _QUARANTINE_US: Final = 30 * 86_400 * SECOND_US
-_NO_ACTIVITY: Final = Activity()
 
 # `{source_id}/in/{token}` below the ingest prefix, or a readable route.
 _INGEST: Final = re.compile(rb"/ingest/api/v1/source/([A-Za-z0-9_-]{1,80})/in/([A-Za-z0-9]{1,80})/?")
@@ -65,14 +63,16 @@ class Ready:
         "dropped",
         "events",
         "gap_us",
-        "habit_at",
         "handshakes",
         "kind",
         "knowledge",
         "last_at",
+        "learned_at",
+        "longest_us",
         "needs_url",
         "old_secret_at",
         "plain",
+        "reasons",
         "refused",
         "rotating",
         "source",
@@ -86,12 +86,12 @@ class Ready:
         "window_us",
     )  # fmt: skip
 
-    def __init__(self, source: Source, now_us: int, activity: Activity = _NO_ACTIVITY) -> None:
+    def __init__(self, source: Source, now_us: int, activity: Activity = NO_ACTIVITY) -> None:
         self.source = source
         self.events = EventReader(rules_of.provider_of(source.type), source.rules, f"{source.type}.webhook")
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
-        self.knowledge: Knowledge = rules_of.knowledge(source.verification, now_us)
+        self.knowledge: Knowledge = rules_of.knowledge(source, now_us)
         self.allowed: tuple[Network, ...] = parse_networks(",".join(source.rules.allowed_ips))
         self.bucket = None if source.rules.rate is None else Bucket(source.rules.rate)
         # Nothing has to be looked at before the body is read.
@@ -108,30 +108,40 @@ class Ready:
         self.stale = False
         self.unsure = False
         self.refused = Bucket(_REFUSALS_PER_S)
-        self.counts = [0, 0, 0, 0]
+        self.counts = [0, 0, 0, 0, 0]
+        self.reasons: dict[str, int] = {}
         self.last_at: int | None = activity.last_at
-        # The last event that `gap_us` knows of.
-        self.habit_at: int | None = activity.last_at
+        # The last event that `gap_us` knows of, and the longest gap since.
+        self.learned_at: int | None = activity.last_at
+        self.longest_us = 0
         self.gap_us: int | None = activity.gap_us
         self.old_secret_at: int | None = None
         self.told_at = 0
         self.told_silent = False
 
     def heard(self, now_us: int) -> None:
-        """An event came; what it says of the source's habit is worked out for all events together (`habit`)."""
+        """An event came; what it says of the source's habit is worked out for many events together (`learn`)."""
         self.counts[0] += 1
+        last_at = self.last_at
+        if last_at is None:
+            self.learned_at = now_us
+        elif now_us - last_at > self.longest_us:
+            self.longest_us = now_us - last_at
         self.last_at = now_us
-
-    def habit(self) -> None:
-        """Take in the events since the last call: their usual gap, the newest counting most. To be called before `counts` begin anew."""
-        events, last_at = self.counts[0], self.last_at
-        if not events or last_at is None or last_at == self.habit_at:
-            return
         self.told_silent = False
-        if self.habit_at is not None:
-            gap_us = (last_at - self.habit_at) / events
-            self.gap_us = int(gap_us if self.gap_us is None else gap_us + (self.gap_us - gap_us) * (1 - _GAP_WEIGHT) ** events)
-        self.habit_at = last_at
+
+    def learn(self) -> None:
+        """Take the events since the last call into the source's habit."""
+        last_at, learned_at = self.last_at, self.learned_at
+        if last_at is None or learned_at is None or last_at == learned_at:
+            return
+        self.gap_us = habit(self.gap_us, self.longest_us, last_at - learned_at)
+        self.learned_at, self.longest_us = last_at, 0
+
+    def rejected(self, reason: str) -> None:
+        """A request was not taken."""
+        self.counts[2] += 1
+        self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
     def matched(self, key_index: int, now_us: int) -> bool:
         """Secret number `key_index` of the active ones signed: is it an old one?"""
@@ -154,11 +164,12 @@ _REFUSALS_PER_S: Final = 10.0
 class SourceDirectory:
     """Sources by the paths of their URLs. Belongs to one event loop."""
 
-    def __init__(self, store: Store, vault: Sealer, clock: Clock, directory: Directory) -> None:
+    def __init__(self, store: Store, vault: Sealer, clock: Clock, directory: Directory, metrics: Metrics) -> None:
         directory.watch(self._application_changed)
         self._store = store
         self._vault = vault
         self._clock = clock
+        self._metrics = metrics
         self._by_path: dict[bytes, tuple[Ready, int]] = {}
         self._by_id: dict[str, Ready] = {}
         self._changes = 0
@@ -236,8 +247,15 @@ class SourceDirectory:
         except RingbackError:
             # Counts that could not be kept: they are told again with the next ones.
             for ready, more in told:
-                for index, count in enumerate((more.accepted, more.duplicates, more.rejected, more.ignored)):
+                for index, count in enumerate(_counted(more)):
                     ready.counts[index] += count
+            return
+        for ready, more in told:
+            for outcome, count in zip(SOURCE_OUTCOMES, _counted(more), strict=True):
+                self._metrics.source_requests[outcome] += count
+            for reason, count in ready.reasons.items():
+                self._metrics.source_rejections[reason] = self._metrics.source_rejections.get(reason, 0) + count
+            ready.reasons.clear()
 
     async def forget(self) -> int:
         """Forget some of what is past its time: events past their window, requests in quarantine, deleted sources. 0 = nothing is left."""
@@ -258,8 +276,11 @@ class SourceDirectory:
             listed, after = await self._store.read(lambda tx, at=after: self._live(tx, at))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
             for source, activity in listed:
                 ready = self._by_id.get(source.id)
-                last_at = activity.last_at if ready is None or ready.last_at is None else ready.last_at
-                if last_at is None or now_us - last_at <= allowed_silence(source, activity.gap_us) or source.disabled:
+                if ready is not None and ready.last_at is not None:
+                    ready.learn()
+                    activity = msgspec.structs.replace(activity, last_at=ready.last_at, gap_us=ready.gap_us)
+                silent_us = silence(source, activity, now_us)
+                if silent_us is None:
                     continue
                 if ready is None:
                     try:
@@ -268,7 +289,7 @@ class SourceDirectory:
                         continue
                 if not ready.told_silent:
                     ready.told_silent = True
-                    log(SOURCE_SILENT, source_id=source.id, silent_s=(now_us - last_at) // SECOND_US)
+                    log(SOURCE_SILENT, source_id=source.id, silent_s=silent_us // SECOND_US)
                     found.append(source)
         return found
 
@@ -293,13 +314,6 @@ class SourceDirectory:
         return query
 
 
-def allowed_silence(source: Source, gap_us: int | None) -> int:
-    """How long a source may be quiet, microseconds."""
-    if source.rules.silence_s is not None:
-        return source.rules.silence_s * SECOND_US
-    return _NEVER_US if gap_us is None else max(_SILENT_LEAST_US, gap_us * SILENT_GAPS)
-
-
 def _with_activity(tx: Transaction, found: Any) -> tuple[Source, int | None, Activity] | None:
     return None if found is None else (found[0], found[1], sources.activity(tx, found[0].id))
 
@@ -307,8 +321,13 @@ def _with_activity(tx: Transaction, found: Any) -> tuple[Source, int | None, Act
 def _taken(ready: Ready) -> Activity | None:
     if not any(ready.counts) and ready.old_secret_at is None:
         return None
-    ready.habit()
-    accepted, duplicates, rejected, ignored = ready.counts
-    ready.counts = [0, 0, 0, 0]
+    ready.learn()
+    accepted, duplicates, rejected, ignored, asked = ready.counts
+    ready.counts = [0, 0, 0, 0, 0]
     old_secret_at, ready.old_secret_at = ready.old_secret_at, None
-    return Activity(accepted, duplicates, rejected, ignored, ready.last_at, ready.gap_us, old_secret_at)
+    return Activity(accepted, duplicates, rejected, ignored, ready.last_at, ready.gap_us, old_secret_at, asked)
+
+
+def _counted(activity: Activity) -> tuple[int, int, int, int, int]:
+    """The counts in the order of `Ready.counts` and `SOURCE_OUTCOMES`."""
+    return activity.accepted, activity.duplicates, activity.rejected, activity.ignored, activity.asked

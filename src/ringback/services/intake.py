@@ -5,7 +5,7 @@ Works with callbacks, not tasks: at full speed it runs some thousands of times a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -83,15 +83,32 @@ class Intake:
         """Messages that wait for their commit."""
         return self._pending
 
-    def accept(self, entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering) -> None:
-        """Store a message for all endpoints that want it. Raises Unavailable when the server is shutting down."""
+    def accept(
+        self,
+        entry: Entry,
+        new: NewMessage,
+        mark: IdempotencyMark | None,
+        answers: Answering,
+        only: Sequence[str] | None = None,
+        refusal: Exception | None = None,
+    ) -> None:
+        """Store a message for all endpoints that want it, or for those of `only`. Raises Unavailable when the server is shutting down.
+
+        With a `refusal` it is refused, unless the key of the mark made a message before: then that is what is answered. May raise it.
+        """
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
         now_us = self._clock.now_us()
         app_id = entry.application.id
+        if refusal is not None:
+            if mark is None:
+                raise refusal
+            only = ()
         deliver_at = new.deliver_at
-        # One that waits for its time has its endpoints found then (engine.deferred).
-        matched = entry.match(new.event_type, new.channels) if deliver_at is None else ()
+        if only is None:
+            # One that waits for its time has its endpoints found then (engine.deferred).
+            only = entry.match(new.event_type, new.channels) if deliver_at is None else ()
+        matched = only
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
             app_id,
@@ -113,7 +130,9 @@ class Intake:
         reserve, size = self._handoff.reserve, len(new.payload)
         targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
         self._pending += 1
-        self._store.accept(_Pending(message, targets, self._accepted, self._refused, self._repeated, mark, new.event, answers=answers))
+        acceptance = _Pending(message, targets, self._accepted, self._refused, self._repeated, mark, new.event, answers=answers)
+        acceptance.refusal = refusal
+        self._store.accept(acceptance)
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1

@@ -10,7 +10,7 @@ from ringback.clock import SECOND_US
 from ringback.errors import VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin
-from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED
+from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
@@ -66,6 +66,8 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -
         try:
             verdict = ready.verifier.verify(request, now_s=now_us / SECOND_US, key_source=keys)
         except VerificationError as error:
+            if ready.source.verification.verify == "observe":
+                return _taken(ready, request, None, now_us, (WOULD_REFUSE + error.reason,))
             return Refusal(error.reason, str(error))
     if names:
         answer = answer_handshake(names, request, ready.knowledge, verified=True)

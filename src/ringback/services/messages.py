@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import NotFound
@@ -13,6 +16,9 @@ from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import messages
 from ringback.store.operations.messages import MessageFilter as MessageFilter
+
+# Payloads forgotten in one transaction: some milliseconds, so that publishers do not wait for all of them.
+_AT_ONCE: Final = 50
 
 
 def find_message(tx: Transaction, app_id: str, reference: str, now_us: int, *, content: bool) -> Message:
@@ -50,3 +56,22 @@ class Messages:
             messages.expunge(tx, message.app_id, message.id)
 
         await self._store.write(operation)
+
+    async def expunge_many(self, who: Principal, app: str, references: Sequence[str]) -> dict[str, bool]:
+        """Forget what these messages said, as `expunge` does; whether each was found. Raises NotFound for the application."""
+        await self._store.read(lambda tx: find(tx, who, app))
+        found: dict[str, bool] = {}
+        for start in range(0, len(references), _AT_ONCE):
+            some = references[start : start + _AT_ONCE]
+            found.update(await self._store.write(lambda tx, some=some: self._expunged(tx, who, app, some)))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+        return found
+
+    def _expunged(self, tx: Transaction, who: Principal, app: str, references: Sequence[str]) -> dict[str, bool]:
+        app_id, now_us = find(tx, who, app).id, self._clock.now_us()
+        found: dict[str, bool] = {}
+        for reference in references:
+            message = messages.find(tx, app_id, reference, now_us, content=False)
+            if message is not None:
+                messages.expunge(tx, app_id, message.id)
+            found[reference] = message is not None
+        return found

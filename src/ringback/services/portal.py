@@ -64,6 +64,13 @@ class AppPortalAccessIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     RULES: ClassVar[Mapping[str, Rule]] = {"feature_flags": flags, "session_id": session}
 
 
+class SourcePortalAccessIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """For how many seconds a token of an ingest source holds, and whether it may change nothing."""
+
+    expiry: _Life | None = MAX_LIFE_S
+    read_only: bool | None = None
+
+
 class ApplicationTokenExpireIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """In how many seconds tokens end (None: now), and those of which sessions (None: all)."""
 

@@ -21,15 +21,29 @@ from ringback.store.operations.dead_letters import Chosen, Scope, Step
 # Endpoints of one application whose dead letters of one message are looked for; applications have a few.
 _ENDPOINTS_MAX: Final = 100
 
-Pair = tuple[str, str]
+# Headers of an endpoint's answer that are not given on: those of the connection, and those that the server writes itself.
+_NOT_GIVEN_ON: Final = frozenset(
+    {"connection", "content-length", "date", "keep-alive", "server", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+
+
+class Pair(msgspec.Struct, frozen=True, gc=False):
+    """One message of an application on its way to one of its endpoints."""
+
+    app_id: str
+    endpoint_id: str
+    message_id: str
 
 
 class Spoken(msgspec.Struct, frozen=True, gc=False):
-    """The answer of an endpoint that took a message: to be given to the provider as it is."""
+    """The answer of an endpoint that took a message: to be given to the provider as it is. `status` 0: none is to be expected any more."""
 
     status: int
-    content_type: str
-    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    body: bytes = b""
+
+
+_NOTHING_MORE: Final = Spoken(0)
 
 
 class Outcomes:
@@ -37,7 +51,7 @@ class Outcomes:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: dict[Pair, list[asyncio.Future[Spoken | None]]] = {}
+        self._waiting: dict[tuple[str, str], list[asyncio.Future[Spoken | None]]] = {}
 
     def told(self, record: Record) -> None:
         """An attempt was recorded."""
@@ -45,31 +59,31 @@ class Outcomes:
             attempt = record.attempt
             spoken = None
             if attempt.status == AttemptStatus.SUCCESS:
-                spoken = Spoken(attempt.code, _content_type(attempt.response_head), attempt.response or b"")
+                spoken = _spoken(attempt.code, attempt.response_head, attempt.response)
             for future in self._waiting.pop((attempt.endpoint_id, attempt.message_id), ()):
                 if not future.done():
                     future.set_result(spoken)
 
-    async def wait(self, endpoint_id: str, message_id: str, deadline_s: float) -> Spoken | None:
+    async def wait(self, pair: Pair, deadline_s: float) -> Spoken | None:
         """What the endpoint answered, once it has taken the message; None when it fails, or past the deadline. Raises StoreFailure."""
         future: asyncio.Future[Spoken | None] = asyncio.get_running_loop().create_future()
-        pair = (endpoint_id, message_id)
-        self._waiting.setdefault(pair, []).append(future)
+        key = (pair.endpoint_id, pair.message_id)
+        self._waiting.setdefault(key, []).append(future)
         try:
             # Looked for after the registration: what is recorded in between is not missed.
-            row = await self._store.read(lambda tx: processing.taken_by(tx, endpoint_id, message_id))
-            if row is not None:
-                return Spoken(row[0], _content_type(row[1]), row[2] or b"")
+            spoken = await self._store.read(lambda tx: _standing(tx, pair))
+            if spoken is not None:
+                return spoken
             async with asyncio.timeout(deadline_s):
                 return await future
         except TimeoutError:
             return None
         finally:
-            others = self._waiting.get(pair)
+            others = self._waiting.get(key)
             if others is not None and future in others:
                 others.remove(future)
                 if not others:
-                    del self._waiting[pair]
+                    del self._waiting[key]
 
 
 class Requeue:
@@ -107,5 +121,18 @@ class Requeue:
             self._handoff.wake(endpoint_id, owner_id, now_us)
 
 
-def _content_type(head: bytes) -> str:
-    return next((value for name, value in header_fields(head) if name.lower() == "content-type"), "")
+def _standing(tx: Transaction, pair: Pair) -> Spoken | None:
+    """What has been answered already; None while an answer is still to be expected."""
+    row = processing.taken_by(tx, pair.endpoint_id, pair.message_id)
+    if row is not None:
+        return _spoken(row[0], row[1], row[2])
+    if processing.is_unfinished(tx, pair.app_id, pair.endpoint_id, pair.message_id):
+        return None
+    # A person discarded it, or the endpoint was not there when it came.
+    return _NOTHING_MORE
+
+
+def _spoken(status: int, head: bytes, body: bytes | None) -> Spoken:
+    fields = [(name.lower(), value) for name, value in header_fields(head)]
+    headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields if name not in _NOT_GIVEN_ON)
+    return Spoken(status, headers, body or b"")

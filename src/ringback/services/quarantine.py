@@ -35,10 +35,10 @@ class Quarantine:
         self._ids = make_id
         self._sources = sources
 
-    async def keep(self, source_id: str, reason: str, detail: str, request: CapturedRequest) -> None:
-        """Keep a request. Raises StoreFailure."""
+    async def keep(self, source_id: str, reason: str, detail: str, request: CapturedRequest, *, whole: bool = False) -> None:
+        """Keep a request, without a large body unless `whole` says that its sender believes it taken. Raises StoreFailure."""
         size = len(request.body or b"")
-        if size > MAX_BODY_BYTES:
+        if size > MAX_BODY_BYTES and not whole:
             request = msgspec.structs.replace(request, body=None)
 
         def operation(tx: Transaction) -> None:

@@ -17,7 +17,7 @@ from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
 from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, judge, released
-from ringback.services.processing import Outcomes
+from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
 from ringback.services.sources import Sources
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
@@ -31,6 +31,8 @@ Header = tuple[bytes, bytes]
 
 _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
+# Answers that have no body (RFC 9110, 15.3.5 and 15.3.6).
+_WITHOUT_BODY: Final = (204, 205)
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
 
@@ -165,20 +167,23 @@ class Receiver:
 
     async def refuse(self, ready: Ready, refusal: Refusal, request: InboundRequest, remote: str) -> Reply:
         """Keep a request that was not believed, unless there are too many of them, and answer it."""
-        ready.counts[2] += 1
-        if refusal.kept and ready.refused.take(self._clock.monotonic_s()) == 0.0:
+        ready.rejected(refusal.reason)
+        # What is answered as taken is always kept; of what is refused, only as much as no flood can abuse.
+        acknowledged = refusal.status < 300
+        if refusal.kept and (acknowledged or ready.refused.take(self._clock.monotonic_s()) == 0.0):
             captured = CapturedRequest(request.method.decode("latin-1"), request.url, remote, tuple(request.headers.fields), request.body)
             try:
-                await self._quarantine.keep(ready.source.id, refusal.reason, refusal.detail, captured)
+                await self._quarantine.keep(ready.source.id, refusal.reason, refusal.detail, captured, whole=acknowledged)
             except StoreFailure:
-                if refusal.status < 300:
+                if acknowledged:
                     raise
-        if refusal.status == 200:
+        if acknowledged:
             return canned(ready)
         return DENIED if refusal.status == 401 else Reply(refusal.status)
 
     async def _answer(self, ready: Ready, asked: Asked) -> Reply:
         answer: Answer = asked.answer
+        ready.counts[4] += 1
         if answer.captured_secret is not None and not await self._sources.capture(ready.source.id, answer.captured_secret):
             return DENIED
         if answer.fetch is not None and not await self._keys.visit(answer.fetch):
@@ -190,10 +195,10 @@ class Receiver:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
         ids = await self.store(ready, events)
         if ready.source.rules.processed_by is not None:
-            return await self._processed(ready, ids)
+            return await self._processed(ready, events, ids)
         return canned(ready)
 
-    async def _processed(self, ready: Ready, ids: list[str]) -> Reply:
+    async def _processed(self, ready: Ready, events: list[NewMessage], ids: list[str]) -> Reply:
         """The answer of the endpoint that the source waits for, once it has taken all of these messages.
 
         Raises Unavailable when it has not in time: they are durable, so that the provider's retry is a duplicate that joins the run.
@@ -201,18 +206,19 @@ class Receiver:
         rules = ready.source.rules
         entry = await self._directory.find_by_id(ready.source.app_id)
         endpoint = None if entry is None else next((e for e in entry.endpoints.values() if rules.processed_by in (e.id, e.uid)), None)
-        if endpoint is None or endpoint.disabled:
+        if entry is None or endpoint is None or endpoint.disabled:
             raise Unavailable("the endpoint whose answer is waited for is not there, or disabled")
         end_s = self._clock.monotonic_s() + rules.deadline_s
         spoken = None
-        for message_id in ids:
-            spoken = await self._outcomes.wait(endpoint.id, message_id, max(end_s - self._clock.monotonic_s(), 0.0))
-            if spoken is None:
-                raise Unavailable("the endpoint has not taken the event in time")
-        if spoken is None or rules.answer is not None:
+        for event, message_id in zip(events, ids, strict=True):
+            if endpoint.id in entry.match(event.event_type, None):
+                pair = Pair(ready.source.app_id, endpoint.id, message_id)
+                spoken = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
+                if spoken is None:
+                    raise Unavailable("the endpoint has not taken the event in time")
+        if spoken is None or spoken.status == 0 or rules.answer is not None:
             return canned(ready)
-        headers: tuple[Header, ...] = ((b"content-type", spoken.content_type.encode("latin-1")),) if spoken.content_type else ()
-        return Reply(spoken.status, headers, spoken.body)
+        return Reply(spoken.status, spoken.headers, spoken.body)
 
     async def store(self, ready: Ready, events: list[NewMessage]) -> list[str]:
         """Store events; the ids of their messages, of the first ones where they came before.
@@ -224,23 +230,23 @@ class Receiver:
             raise NotFound
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         pending = Pending(len(events), waiting)
-        for event in events:
-            self.accept(ready, entry, event, pending)
+        for index, event in enumerate(events):
+            self.accept(ready, entry, event, pending, index)
         await waiting
         if pending.failure is not None:
             raise pending.failure
         return pending.ids
 
-    def accept(self, ready: Ready, entry: Entry, event: NewMessage, pending: Pending) -> None:
-        """Store one event; `pending` hears of it."""
+    def accept(self, ready: Ready, entry: Entry, event: NewMessage, pending: Pending, index: int) -> None:
+        """Store one event, the one of that number among those of `pending`, which hears of it."""
 
         def accepted(message: Message) -> None:
             self.new(ready, message)
-            pending.done(message.id)
+            pending.done(index, message.id)
 
         def repeated(message_id: str) -> None:
             self.again(ready, entry, message_id)
-            pending.done(message_id)
+            pending.done(index, message_id)
 
         try:
             self.begin(ready, entry, event, Answers(accepted, repeated, pending.failed))
@@ -286,12 +292,12 @@ class Pending:
     def __init__(self, count: int, waiting: asyncio.Future[None]) -> None:
         self._left = count
         self._waiting = waiting
-        self.ids: list[str] = []
+        self.ids = [""] * count
         self.failure: RingbackError | None = None
 
-    def done(self, message_id: str) -> None:
+    def done(self, index: int, message_id: str) -> None:
         """One is durable, or was before."""
-        self.ids.append(message_id)
+        self.ids[index] = message_id
         self._count()
 
     def failed(self, error: Exception) -> None:
@@ -317,5 +323,9 @@ def canned(ready: Ready) -> Reply:
     answer = ready.source.rules.answer
     if answer is None:
         return OK
+    more = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers.items())
+    if answer.status in _WITHOUT_BODY:
+        # A body after such a head would be read as the next answer.
+        return Reply(answer.status, more)
     headers: tuple[Header, ...] = ((b"content-type", answer.content_type.encode()),) if answer.content_type else ()
-    return Reply(answer.status, headers, answer.body.encode())
+    return Reply(answer.status, headers + more, answer.body.encode())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -10,7 +13,8 @@ from ringback.clock import Clock
 from ringback.errors import Conflict, Refused
 from ringback.ids import end_id, start_id
 from ringback.model.quarantine import Quarantined
-from ringback.model.sources import Source
+from ringback.model.sources import Source, SourceSecret
+from ringback.policy import sources as rules_of
 from ringback.policy.paging import Walk
 from ringback.services.gateway import Ready
 from ringback.services.judging import Refusal
@@ -18,6 +22,10 @@ from ringback.services.quarantine import PREFIX, Quarantine
 from ringback.services.receiving import Receiver
 from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
+from ringback.signing.diagnosis import likely_causes
+from ringback.signing.headers import Headers
+from ringback.signing.request import InboundRequest, Secret, Verifier
+from ringback.signing.verdict import SIGNATURE_MISMATCH
 
 # Requests looked at in one call: some hundred milliseconds of verifying and storing.
 MAX_ITEMS: Final = 200
@@ -75,6 +83,25 @@ class Releases:
             else:
                 refused[reason] = refused.get(reason, 0) + 1
         return Left(released, refused, None if page.done else page.items[-1].id)
+
+    async def causes(self, source: Source, item: Quarantined) -> list[str]:
+        """The usual mistakes that would explain why the signature does not match; empty when none does, or nothing was signed."""
+        captured, verification, now_us = item.request, source.verification, self._clock.now_us()
+        if item.reason != SIGNATURE_MISMATCH or captured.body is None:
+            return []
+        request = InboundRequest(Headers(captured.headers, lowered=True), captured.body, captured.method.encode("latin-1"), captured.url)
+
+        def prepare(secrets: Sequence[Secret]) -> Verifier:
+            given = tuple(SourceSecret(secret.text, secret.encoding) for secret in secrets)
+            changed = msgspec.structs.replace(verification, verify="signature", secrets=given, tolerance_s=math.inf)
+            verifier = rules_of.make_verifier(source.type, changed, now_us)
+            if verifier is None:
+                raise ValueError("nothing is verified")
+            return verifier
+
+        secrets = [Secret(secret.text, secret.encoding) for secret in rules_of.active(verification.secrets, now_us)]
+        # Some twenty verifications of up to a megabyte: too long for the loop.
+        return await asyncio.to_thread(likely_causes, prepare, secrets, request, now_s=0)
 
     async def _let_out(self, ready: Ready, item: Quarantined, believe: bool) -> str | None:
         outcome = await self._receiver.release(ready, item, believe=believe)

@@ -32,6 +32,7 @@ from ringback.policy import sources as rules_of
 from ringback.policy import validation
 from ringback.policy.json_schemas import schema as schema_rule
 from ringback.policy.paging import Page, Walk, cut
+from ringback.policy.sources_silence import silence
 from ringback.policy.validation import Instant, Problem, Rule
 from ringback.services import applications
 from ringback.services.tokens import Principal
@@ -88,6 +89,7 @@ class AnswerIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status: int = 200
     body: Annotated[str, msgspec.Meta(max_length=65_536)] = "{}"
     content_type: Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[ -~]*$")] = "application/json"
+    headers: Annotated[dict[str, _Short], msgspec.Meta(max_length=20)] = {}
 
 
 class DeduplicationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -107,7 +109,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     route: str | None = None
     disabled: bool = False
     metadata: dict[str, str] | None = None
-    verify: Literal["signature", "none"] = "signature"
+    verify: Literal["signature", "observe", "none"] = "signature"
     scheme: str | dict[str, Any] | None = None
     secrets: Annotated[tuple[_Short | SecretIn, ...], msgspec.Meta(max_length=MAX_SECRETS)] | UnsetType = UNSET
     tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] | None = None
@@ -141,6 +143,8 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "metadata": validation.metadata,
         "methods": rules_of.methods,
         "allowed_ips": rules_of.networks,
+        "public_url": rules_of.public_url,
+        "required_headers": rules_of.required_headers,
         "event_type_at": rules_of.places,
         "handshakes": rules_of.handshakes,
         "schema": schema_rule,
@@ -221,6 +225,10 @@ class Sources:
     async def activity(self, source_id: str) -> Activity:
         """What came from a source so far, to within some seconds."""
         return await self._store.read(lambda tx: sources.activity(tx, source_id))
+
+    def silence(self, source: Source, activity: Activity) -> int | None:
+        """How long a source has been quiet, microseconds, if that is longer than it may be; else None."""
+        return silence(source, activity, self._clock.now_us())
 
     async def page(self, who: Principal, app_ref: str | None, walk: Walk) -> Page[Source]:
         """One page of an application's sources, or without one of the organisation's ingest sources. Raises NotFound."""
@@ -315,7 +323,7 @@ class Sources:
         if source is None:
             raise NotFound
         if app_ref is None:
-            if not source.ingest:
+            if not source.ingest or who.app_id not in (None, source.app_id):
                 raise NotFound
         elif applications.find(tx, who, app_ref).id != source.app_id:
             raise NotFound
@@ -476,7 +484,7 @@ def _rules(wanted: SourceIn) -> Rules:
         schema=wanted.schema,
         schema_mode=wanted.schema_mode,
         rate=wanted.rate_limit,
-        answer=None if answer is None else CannedAnswer(answer.status, answer.body, answer.content_type),
+        answer=None if answer is None else CannedAnswer(answer.status, answer.body, answer.content_type, answer.headers),
         deduplication=Deduplication(by=deduplication.by, window_s=deduplication.window_s, on_failed=deduplication.on_failed),
         split=wanted.split_batches,
         processed_by=wanted.processed_by,

@@ -50,7 +50,8 @@ _INCLUDED = {
 class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who is calling, as far as that matters: what may be reached, and which token said so.
 
-    Of an application's token: `capabilities` (None = all), feature flags, session, and the integration whose key it is.
+    Of an application's token: `capabilities` (None = all), feature flags, session, the integration whose key it is, and the auto-config
+    subscription that it completes: it is good for that alone.
     """
 
     kind: TokenKind
@@ -62,6 +63,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     session_id: str | None = None
     integration_id: str | None = None
     expires_at: int | None = None
+    auto_config_id: str | None = None
 
     @property
     def signed(self) -> bool:
@@ -88,6 +90,7 @@ class Grant(msgspec.Struct, frozen=True):
     feature_flags: tuple[str, ...] = ()
     session_id: str | None = None
     integration_id: str | None = None
+    auto_config_id: str | None = None
 
 
 class _Known(msgspec.Struct, frozen=True, gc=False):
@@ -180,6 +183,7 @@ class Tokens:
             feature_flags=grant.feature_flags,
             session_id=grant.session_id,
             integration_id=grant.integration_id,
+            auto_config_id=grant.auto_config_id,
         )
         tokens.insert(tx, token)
         return token, text
@@ -274,6 +278,7 @@ class Tokens:
             token.session_id,
             token.integration_id,
             token.expires_at,
+            token.auto_config_id,
         )
         self._remember(digest, principal, token.expires_at, revocations)
         return principal

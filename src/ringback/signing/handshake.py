@@ -21,6 +21,8 @@ from ringback.signing.request import InboundRequest
 
 # Challenges are some tens of characters; what is longer is somebody trying what we echo.
 MAX_ECHO_BYTES: Final = 1_024
+# Requests a minute that a CloudEvents sender is promised where no rate was set; more are taken.
+GRANTED_RATE: Final = 100
 
 
 class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +38,7 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     awaiting_secret: bool = False
     topics: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    granted_rate: int = 100
+    granted_rate: int = GRANTED_RATE
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,9 @@ from ringback.signing.verdict import MALFORMED_HEADER, MISSING_HEADER, NO_SUPPOR
 # Providers send at most a few signatures while they rotate keys; each one that is tried may cost an RSA operation.
 MAX_ITEMS: Final = 16
 
+# Twice the bytes of each hash.
+_HEX_DIGITS: Final = {"hmac-sha1": 40, "hmac-sha256": 64, "hmac-sha384": 96, "hmac-sha512": 128}
+
 # Where a time is written: nowhere, in an item of the signature header, in a header of its own, or in the JSON body.
 TimePlace: TypeAlias = str
 _Find: TypeAlias = Callable[[Headers], tuple[list[bytes], bytes]]
@@ -37,6 +40,7 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
     `prefix`), `list` (several, comma-separated, `prefix` optional), `each` (every one of `headers` holds one; a name that ends in `*`
     stands for all that begin so) or `pairs` (`key=value` items between `separator`, the signatures under `signature_key`).
     `timestamp`: "" (none), `item:KEY` (of the pairs), `header:NAME` or `json:PATH`; its `unit` is s, ms, s_or_ms, ns, iso or http.
+    `sized`: a header is of this scheme only when a signature in it has as many hex digits as the hash.
     """
 
     name: str
@@ -53,12 +57,19 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
     tolerance_s: float | None = None
     secret_encoding: str = "utf8"
     id_header: str = ""
+    sized: bool = False
 
     def applies(self, request: InboundRequest) -> bool:
-        """Is one of its signature headers there?"""
+        """Is one of its signature headers there, and of its size where that tells it from others?"""
+        if self.sized:
+            return any(self._has_size(value) for header in self.headers for value in request.headers.all(header.encode()))
         if self.layout == "each":
             return bool(_each(request.headers, tuple(header.encode() for header in self.headers)))
         return any(header.encode() in request.headers for header in self.headers)
+
+    def _has_size(self, value: bytes) -> bool:
+        prefix, size = self.prefix.encode(), _HEX_DIGITS[self.algorithm]
+        return any(len(item.strip().removeprefix(prefix)) == size for item in _items(value, b","))
 
     def prepare(self, secrets: Sequence[Secret], tolerance_s: float | None) -> Verifier:
         """Check and absorb the secrets. Raises ValueError when one cannot be used."""
@@ -189,14 +200,14 @@ def _pairs_finder(scheme: Signed, names: tuple[bytes, ...]) -> _Find:
         signatures: list[bytes] = []
         timestamp: bytes | None = None
         for item in _items(value, separator):
-            name, equals, content = item.partition(b"=")
-            name = name.strip()
+            # Blanks around the items of a list mean nothing (RFC 9110, 5.6.1); within an item they do.
+            name, equals, content = item.strip(b" \t").partition(b"=")
             if name == wanted and equals:
-                signatures.append(content.strip())
+                signatures.append(content)
             elif name == time_key:
                 if timestamp is not None:
                     raise VerificationError(MALFORMED_HEADER, "the signature header holds two times")
-                timestamp = content.strip()
+                timestamp = content
         if time_key is not None and not timestamp:
             raise VerificationError(MALFORMED_HEADER, f"the signature header has no item {time_key.decode()}=")
         if not signatures:

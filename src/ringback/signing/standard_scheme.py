@@ -32,6 +32,8 @@ class StandardScheme(msgspec.Struct, frozen=True, kw_only=True, tag="standard"):
 
     def prepare(self, secrets: Sequence[Secret], tolerance_s: float | None) -> Verifier:
         """Check and absorb the secrets. Raises ValueError when one cannot be used."""
+        if not secrets:
+            raise ValueError(f"{self.name} needs at least one secret")
         keys = [decode_secret(secret, self.secret_encoding) for secret in secrets]
         if self.version and any(isinstance(key, HmacKey) != (self.version == "v1") for key in keys):
             wanted = "shared secrets (whsec_)" if self.version == "v1" else "public keys (whpk_)"

@@ -78,6 +78,8 @@ class Acceptance(msgspec.Struct, gc=False):
     the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the
     cause, or `repeated` with the id of the message that the same idempotency key made before, or that the same `event` came as.
 
+    With a `refusal` nothing is kept, and that is the cause; but a request whose key made a message before hears of that one.
+
     A message has a `mark`, or an `event`, or neither. When another body came under the name of its event, `message` is replaced by one
     whose origin says so.
     """
@@ -89,6 +91,7 @@ class Acceptance(msgspec.Struct, gc=False):
     repeated: Callable[[Acceptance, str], None]
     mark: IdempotencyMark | None = None
     event: EventClaim | None = None
+    refusal: Exception | None = None
     claimed: list[Delivery] = msgspec.field(default_factory=list)
 
 

@@ -82,6 +82,18 @@ SOURCE_CONFLICT = LogEvent(
     ("source_id", "message_id"),
     "A provider sent another body under the name of an event that came before; both are kept.",
 )
+PAYLOAD_MISFITS = LogEvent(
+    "payload.misfits",
+    "warning",
+    ("event_type", "mode", "where", "rule"),
+    "A published payload does not fit the newest schema of its event type. At most one line a minute and event type.",
+)
+PAYLOAD_SCHEMA_UNUSABLE = LogEvent(
+    "payload.schema_unusable",
+    "warning",
+    ("event_type", "error"),
+    "Payloads of this event type are accepted unseen: its newest schema cannot be used. At most one line a minute and event type.",
+)
 RETENTION_SWEPT = LogEvent("retention.swept", "info", ("rows",), "What was past its retention was deleted.")
 REQUEST_FAILED = LogEvent(
     "request.failed", "error", ("request_id", "method", "path", "error"), "A request ran into a defect of ours and was answered 500."

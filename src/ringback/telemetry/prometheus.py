@@ -30,6 +30,10 @@ COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1
 DELIVERY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.064, 0.256, 1.0, 4.0, 16.0, 60.0, 300.0, 3_600.0, 86_400.0)
 
 
+# What becomes of a provider's request; `services.gateway` counts in this order.
+SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake")
+
+
 class Described(msgspec.Struct, frozen=True):
     """One metric for the reference and for the `HELP` line."""
 
@@ -48,6 +52,12 @@ CATALOGUE = (
         ("outcome",),
     ),
     Described("ringback_dead_letters_total", "counter", "Deliveries that ran out of attempts since the start."),
+    Described(
+        "ringback_payload_misfits_total",
+        "counter",
+        "Published payloads that did not fit the schema of their event type. `mode`: `warn` = accepted all the same, `reject` = refused.",
+        ("mode",),
+    ),
     Described("ringback_backlog", "gauge", "Deliveries that are not finished: waiting, in flight or between retries."),
     Described("ringback_oldest_due_seconds", "gauge", "How long the delivery that is most overdue has been due; 0 = none is."),
     Described("ringback_in_flight", "gauge", "Attempts on the wire now."),
@@ -57,6 +67,20 @@ CATALOGUE = (
     Described("ringback_store_wal_bytes", "gauge", "The size of SQLite's write-ahead log."),
     Described("ringback_store_bytes", "gauge", "The size of the database file."),
     Described("ringback_disk_free_bytes", "gauge", "Free space on the database's disk."),
+    Described(
+        "ringback_source_requests_total",
+        "counter",
+        "Requests of providers since the start, to within five seconds. `outcome` is `accepted` (events), `duplicate`, `rejected`, "
+        "`ignored` (of a type that the source does not take) or `handshake`.",
+        ("outcome",),
+    ),
+    Described(
+        "ringback_source_rejections_total",
+        "counter",
+        "Requests of providers that were not taken, since the start, to within five seconds. `reason` is that of the quarantine, "
+        "`method_not_allowed`, `rate_limited`, `too_large` or `too_slow`.",
+        ("reason",),
+    ),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
 )
 
@@ -87,7 +111,8 @@ class Metrics:
 
     __slots__ = (
         "attempts", "backlog", "commit_seconds", "dead_letters", "delivery_seconds", "disk_free_bytes", "in_flight", "loop_lag_s",
-        "messages_accepted", "oldest_due_us", "started_us", "store_bytes", "wal_bytes",
+        "messages_accepted", "oldest_due_us", "payloads_refused", "payloads_warned", "source_rejections", "source_requests", "started_us",
+        "store_bytes", "wal_bytes",
     )  # fmt: skip
 
     def __init__(self, started_us: int) -> None:
@@ -95,6 +120,10 @@ class Metrics:
         self.messages_accepted = 0
         self.attempts = dict.fromkeys(OUTCOMES, 0)
         self.dead_letters = 0
+        self.payloads_refused = 0
+        self.payloads_warned = 0
+        self.source_requests = dict.fromkeys(SOURCE_OUTCOMES, 0)
+        self.source_rejections: dict[str, int] = {}
         self.backlog = 0
         self.oldest_due_us = 0
         self.in_flight = 0
@@ -153,6 +182,9 @@ class Exposition(Collector):
             "ringback_messages_accepted_total": metrics.messages_accepted,
             "ringback_attempts_total": metrics.attempts,
             "ringback_dead_letters_total": metrics.dead_letters,
+            "ringback_payload_misfits_total": {"warn": metrics.payloads_warned, "reject": metrics.payloads_refused},
+            "ringback_source_requests_total": metrics.source_requests,
+            "ringback_source_rejections_total": metrics.source_rejections,
             "ringback_backlog": metrics.backlog,
             "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,
             "ringback_in_flight": metrics.in_flight,

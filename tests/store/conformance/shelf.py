@@ -84,6 +84,7 @@ class Shelf:
         message: Message | None = None,
         key: bytes | None = None,
         event: EventClaim | None = None,
+        refusal: Exception | None = None,
         **fields: Any,
     ) -> Heard:
         """Hand an acceptance to the store, and do not wait."""
@@ -92,6 +93,7 @@ class Shelf:
         mark = None if key is None else IdempotencyMark(key, message.created_at + 10 * SECOND_US)
         targets = [Target(endpoint_id, claim) for endpoint_id in endpoint_ids]
         heard.acceptance = Acceptance(message, targets, heard.accepted, heard.refused, heard.repeated, mark, event)
+        heard.acceptance.refusal = refusal
         self.store.accept(heard.acceptance)
         return heard
 

@@ -205,6 +205,21 @@ def test_the_event_of_a_message_that_was_refused_is_free_again(tell):
     tell(story)
 
 
+def test_a_refusal_keeps_nothing_but_a_key_that_made_a_message_before_hears_of_that_one(tell):
+    async def story(shelf: Shelf) -> None:
+        first = await shelf.accept("ep_1", key=b"k" * 16)
+        known = shelf.offer("ep_1", key=b"k" * 16, refusal=Conflict("no"))
+        fresh = shelf.offer("ep_1", key=b"f" * 16, event_id="e", refusal=Conflict("no"))
+        later = shelf.offer("ep_1", key=b"f" * 16, event_id="e")
+        await asyncio.gather(*(heard.done for heard in (known, fresh, later)))
+        assert (known.word, known.what) == ("repeated", first.what)
+        assert (fresh.word, str(fresh.what)) == ("refused", "no")
+        assert later.word == "accepted", "what was refused has taken neither the key nor the event id"
+        assert len(await shelf.rows("SELECT id FROM message")) == 2
+
+    tell(story)
+
+
 def test_a_callback_that_breaks_costs_the_others_nothing(tell):
     async def story(shelf: Shelf) -> None:
         delivery = await shelf.delivery()

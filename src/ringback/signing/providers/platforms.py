@@ -11,6 +11,14 @@ from ringback.signing.providers.sns import Sns
 from ringback.signing.scheme import Signed
 from ringback.signing.tokens import Token
 
+# A sender keeps to one of the three hashes, and the length of a signature says to which.
+_SIZED: Final = tuple(
+    Signed(
+        name=f"generic-hmac-{kind}-hex", headers=("x-signature",), algorithm=f"hmac-{kind}", layout="list", prefix=f"{kind}=", sized=True
+    )
+    for kind in ("sha512", "sha1")
+)
+
 # Tolerances are the provider's own, in seconds, from the source that each row names.
 ROWS: Final = (
     Provider(
@@ -192,13 +200,7 @@ ROWS: Final = (
         id="generic-hmac",
         name="Generic X-Signature body HMAC",
         confidence="high",
-        schemes=(
-            Signed(name="generic-hmac-sha256-hex", headers=("x-signature",), algorithm="hmac-sha256", layout="list", prefix="sha256="),
-        ),
-        by_name_only=(
-            Signed(name="generic-hmac-sha1-hex", headers=("x-signature",), algorithm="hmac-sha1", layout="list", prefix="sha1="),
-            Signed(name="generic-hmac-sha512-hex", headers=("x-signature",), algorithm="hmac-sha512", layout="list", prefix="sha512="),
-        ),
+        schemes=(*_SIZED, Signed(name="generic-hmac-sha256-hex", headers=("x-signature",), layout="list", prefix="sha256=")),
         header="configurable",
         signed="{raw_body} (SHA1/256/512, hex|base64)",
         source="adnanh/webhook docs/Hook-Rules.md",

@@ -16,9 +16,11 @@ import msgspec
 
 from ringback.errors import VerificationError
 from ringback.signing import hmac_body
-from ringback.signing.documents import form_fields, query_value
+from ringback.signing.documents import query_value, sorted_form
 from ringback.signing.encodings import base64_signature, decode_secret
 from ringback.signing.fetched import NO_KEYS, KeySource
+from ringback.signing.headers import Headers
+from ringback.signing.hmac_body import Mac
 from ringback.signing.request import InboundRequest, Secret, Verifier
 from ringback.signing.secret import HmacKey
 from ringback.signing.verdict import (
@@ -35,6 +37,8 @@ _HEADER: Final = b"x-twilio-signature"
 _SETTINGS: Final = b"x-twilio-webhooks-signature-settings"
 _HASHES: Final = {b"HMAC_SHA1": "sha1", b"HMAC_SHA256": "sha256"}
 _BODY_HASH: Final = b"bodySHA256"
+_BODY_HASH_IN_URL: Final = _BODY_HASH + b"="
+_FORM: Final = b"application/x-www-form-urlencoded"
 
 
 class TwilioForm(msgspec.Struct, frozen=True, kw_only=True, tag="twilio-form"):
@@ -45,9 +49,9 @@ class TwilioForm(msgspec.Struct, frozen=True, kw_only=True, tag="twilio-form"):
 
     def applies(self, request: InboundRequest) -> bool:
         """Is it a form (or nothing at all), and no body hash in the URL?"""
-        content_type = (request.headers.all(b"content-type") or (b"",))[0].lower()
-        is_form = content_type.startswith(b"application/x-www-form-urlencoded") or not request.body
-        return is_form and (_BODY_HASH + b"=") not in request.url
+        if _BODY_HASH_IN_URL in request.url:
+            return False
+        return not request.body or _kind(request.headers).startswith(_FORM)
 
     def prepare(self, secrets: Sequence[Secret], tolerance_s: float | None) -> Verifier:
         """Check and absorb the auth tokens. Raises ValueError when one cannot be used."""
@@ -90,14 +94,16 @@ class _TwilioVerifier:
         macs = self._macs.get(_algorithm(request.headers.one(_SETTINGS)))
         if macs is None:
             raise VerificationError(NO_SUPPORTED_SCHEME, f"{_SETTINGS.decode()} names an algorithm that is not known here")
-        fields = _signed_fields(request.body) if self._is_form else b""
-        # As it came is nearly always right: only then are other spellings made.
-        for spelling in spellings(request.url):
-            for index, mac in enumerate(macs):
-                if hmac.compare_digest(base64_signature(mac(spelling + fields)), signature):
-                    if not self._is_form:
-                        _check_body_hash(request)
-                    return Verdict(self._name, index)
+        fields = sorted_form(request.body) if self._is_form else b""
+        # As it came is nearly always right: only when it is not are other spellings made.
+        index = _signer(macs, request.url + fields, signature)
+        if index is None:
+            others = spellings(request.url)[1:]
+            index = next((found for other in others if (found := _signer(macs, other + fields, signature)) is not None), None)
+        if index is not None:
+            if not self._is_form:
+                _check_body_hash(request)
+            return Verdict(self._name, index)
         raise VerificationError(SIGNATURE_MISMATCH, "the signature was not made with one of the auth tokens over this URL and form")
 
 
@@ -109,8 +115,19 @@ def _algorithm(settings: bytes | None) -> bytes:
     return b"HMAC_SHA1"
 
 
-def _signed_fields(body: bytes) -> bytes:
-    return b"".join(name + value for name, value in sorted(set(form_fields(body))))
+def _signer(macs: Sequence[Mac], content: bytes, signature: bytes) -> int | None:
+    for index, mac in enumerate(macs):
+        if hmac.compare_digest(base64_signature(mac(content)), signature):
+            return index
+    return None
+
+
+def _kind(headers: Headers) -> bytes:
+    """The content type, the first one if there are several: what is signed is decided by the URL and the signature."""
+    try:
+        return (headers.one(b"content-type") or b"").lower()
+    except VerificationError:
+        return headers.all(b"content-type")[0].lower()
 
 
 def _check_body_hash(request: InboundRequest) -> None:

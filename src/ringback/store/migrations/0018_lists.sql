@@ -56,11 +56,12 @@ ALTER TABLE delivery ADD COLUMN deferred INTEGER NOT NULL DEFAULT 1 CHECK (defer
 CREATE INDEX delivery_deferred ON delivery (endpoint_id, message_id) WHERE deferred = 1;
 CREATE INDEX deferred_message_by_message ON deferred_message (app_id, message_id);
 
--- What lists of applications leave out: 1 = has a live endpoint, 2 = has an enabled one, 4 = has one on a host that is no request bin.
+-- What lists of applications leave out: 1 = has a live endpoint, 2 = has an enabled one, 4 = has one that is no request bin. Hosts of bins
+-- are written as those of endpoints (policy.bins.listed_host); those of this server are added when it starts.
 CREATE TABLE bin_host (
     host TEXT PRIMARY KEY
 ) STRICT, WITHOUT ROWID;
-INSERT INTO bin_host (host) VALUES ('play.svix.com'), ('api.play.svix.com');
+INSERT INTO bin_host (host) VALUES ('play.svix.com'), ('play.svix.com/in'), ('api.play.svix.com'), ('api.play.svix.com/in');
 CREATE INDEX endpoint_live ON endpoint (app_id, id) WHERE deleted_at IS NULL;
 CREATE INDEX endpoint_enabled ON endpoint (app_id) WHERE deleted_at IS NULL AND disabled = 0;
 ALTER TABLE application ADD COLUMN reach INTEGER NOT NULL DEFAULT 0;

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ringback.model.applications import Application
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
+from ringback.store.operations.walks import one_of
 
 _COLUMNS = "id, org_id, name, uid, throttle_rate, metadata, created_at, updated_at"
 
-# What an application has, as bits of its `reach`, which the database keeps: a live endpoint, an enabled one, one on a host that is no
-# request bin (table bin_host). All three make the highest.
+# What an application has, as bits of its `reach`, which the database keeps: a live endpoint, an enabled one, one that is no request bin.
+# All three make the highest.
 _HAS_ENDPOINT, _HAS_ENABLED, _HAS_OTHER = 1, 2, 4
 _REACHES = range(8)
+_BESIDE_BINS = (
+    "SELECT 1 FROM endpoint e WHERE e.app_id = application.id AND e.deleted_at IS NULL AND e.host NOT IN (SELECT host FROM bin_host)"
+)
 
 
 class Without(msgspec.Struct, frozen=True):
@@ -83,19 +89,46 @@ def by_uid(tx: Transaction, org_id: str, uid: str) -> Application | None:
     return None if row is None else _application(row)
 
 
-def page(tx: Transaction, org_id: str, walk: Walk, without: Without) -> list[Application]:
-    """The live applications of an organisation that a walk reads, and one more."""
+def page(tx: Transaction, org_id: str, walk: Walk, without: Without, own_bins: Sequence[str] = ()) -> list[Application]:
+    """The live applications of an organisation that a walk reads, and one more.
+
+    `own_bins` are hosts of bins besides the known ones: `know_bins` should have learnt them, or each application is looked at.
+    """
     condition = "deleted_at IS NULL AND hidden = 0 AND org_id = ? AND id > ? AND id < ?"
     rest = f"ORDER BY id {walk.direction} LIMIT ?"
-    parameters = (org_id, walk.above, walk.below)
+    parameters: tuple[str, ...] = (org_id, walk.above, walk.below)
     if without == Without():
         rows = tx.rows(f"SELECT {_COLUMNS} FROM application WHERE {condition} {rest}", (*parameters, walk.fetch))
         return [_application(row) for row in rows]
+    if without.endpoints_beside_bins and (unknown := _unknown_bins(tx, own_bins)):
+        condition += f" AND (reach & {_HAS_OTHER} = 0 OR EXISTS ({_BESIDE_BINS} AND e.host NOT IN {one_of(unknown)}))"
+        parameters += tuple(unknown)
     # Each kind lies in the index in the order of ids; so a page costs some rows of each, however rare those are that it shows.
     kinds = without.kinds()
     union = " UNION ALL ".join(f"SELECT * FROM (SELECT {_COLUMNS} FROM application WHERE {condition} AND reach = ? {rest})" for _ in kinds)
     rows = tx.rows(f"{union} {rest}", [value for kind in kinds for value in (*parameters, kind, walk.fetch)] + [walk.fetch])
     return [_application(row) for row in rows]
+
+
+def know_bins(tx: Transaction, hosts: Sequence[str]) -> None:
+    """Learn hosts (as `policy.bins.listed_host` writes them) of endpoints that only look at requests.
+
+    Looks at all endpoints when one is new.
+    """
+    unknown = _unknown_bins(tx, hosts)
+    if not unknown:
+        return
+    tx.run_many("INSERT INTO bin_host (host) VALUES (?)", [(host,) for host in unknown])
+    tx.run(
+        f"UPDATE application SET reach = reach & ~{_HAS_OTHER} WHERE id IN "
+        f"(SELECT app_id FROM endpoint WHERE deleted_at IS NULL AND host IN {one_of(unknown)}) AND NOT EXISTS ({_BESIDE_BINS})",
+        unknown,
+    )
+
+
+def _unknown_bins(tx: Transaction, hosts: Sequence[str]) -> list[str]:
+    known = {row[0] for row in tx.rows(f"SELECT host FROM bin_host WHERE host IN {one_of(hosts)}", hosts)} if hosts else set()
+    return [host for host in hosts if host not in known]
 
 
 def delete(tx: Transaction, app_id: str, now_us: int) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 
 from ringback.model.endpoints import DisableCause, DisabledBy, Disabling, Endpoint, EndpointSecret
+from ringback.policy.bins import listed_host
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 
@@ -114,7 +114,7 @@ def _changeable(vault: Sealer, endpoint: Endpoint) -> tuple[Any, ...]:
     return (
         endpoint.uid,
         vault.seal(endpoint.url.encode()),
-        urlsplit(endpoint.url).hostname or "",
+        listed_host(endpoint.url),
         endpoint.description,
         int(endpoint.disabled),
         _text(endpoint.event_types),

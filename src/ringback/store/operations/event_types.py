@@ -7,22 +7,22 @@ from typing import Any
 
 import msgspec
 
-from ringback.model.event_types import EventType
+from ringback.model.event_types import EventType, PayloadValidation
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 
 # Far below the number of parameters that any database allows in a statement (SQLite: 32,766).
 _NAMES_A_QUERY = 500
-_COLUMNS = "org_id, name, description, archived, deprecated, schemas, group_name, feature_flags, created_at, updated_at"
+_COLUMNS = "org_id, name, description, archived, deprecated, schemas, group_name, feature_flags, created_at, updated_at, payload_validation"
 
 
 def put(tx: Transaction, event_type: EventType) -> None:
     """Store what an event type is now, whether it existed or not."""
     tx.run(
-        f"INSERT INTO event_type ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org_id, name) DO UPDATE SET "
+        f"INSERT INTO event_type ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (org_id, name) DO UPDATE SET "
         "description = excluded.description, archived = excluded.archived, deprecated = excluded.deprecated, schemas = excluded.schemas, "
         "group_name = excluded.group_name, feature_flags = excluded.feature_flags, created_at = excluded.created_at, "
-        "updated_at = excluded.updated_at",
+        "updated_at = excluded.updated_at, payload_validation = excluded.payload_validation",
         (
             event_type.org_id,
             event_type.name,
@@ -34,6 +34,7 @@ def put(tx: Transaction, event_type: EventType) -> None:
             _text(event_type.feature_flags),
             event_type.created_at,
             event_type.updated_at,
+            event_type.payload_validation,
         ),
     )
 
@@ -49,12 +50,8 @@ def page(tx: Transaction, org_id: str, walk: Walk, *, archived: bool, flags: Seq
 
     Those behind feature flags only with one of these flags; None = all.
     """
-    conditions = "" if archived else " AND archived = 0"
-    held: list[str] = []
-    if flags is not None:
-        # Flags are stored as JSON text, and hold no quotes: a quoted flag is found in it exactly where it is a member.
-        held = [msgspec.json.encode(flag).decode() for flag in flags]
-        conditions += f" AND (feature_flags IS NULL{' OR instr(feature_flags, ?) > 0' * len(held)})"
+    visible, held = _visible(flags)
+    conditions = ("" if archived else " AND archived = 0") + visible
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM event_type WHERE org_id = ? AND name > ? AND name < ?{conditions} ORDER BY name {walk.direction} LIMIT ?",
         (org_id, walk.above, walk.below, *held, walk.fetch),
@@ -62,17 +59,36 @@ def page(tx: Transaction, org_id: str, walk: Walk, *, archived: bool, flags: Seq
     return [_event_type(row) for row in rows]
 
 
-def unknown_of(tx: Transaction, org_id: str, names: Sequence[str]) -> list[str]:
-    """Those of the names that no live event type has, in the order given."""
+def unknown_of(tx: Transaction, org_id: str, names: Sequence[str], flags: Sequence[str] | None = None) -> list[str]:
+    """Those of the names that no live event type has, in the order given. Types behind feature flags as for `page`."""
+    visible, held = _visible(flags)
     known: set[str] = set()
     for start in range(0, len(names), _NAMES_A_QUERY):
         some = names[start : start + _NAMES_A_QUERY]
         marks = ", ".join("?" * len(some))
         known.update(
             row[0]
-            for row in tx.rows(f"SELECT name FROM event_type WHERE org_id = ? AND archived = 0 AND name IN ({marks})", (org_id, *some))
+            for row in tx.rows(
+                f"SELECT name FROM event_type WHERE org_id = ? AND archived = 0 AND name IN ({marks}){visible}", (org_id, *some, *held)
+            )
         )
     return [name for name in names if name not in known]
+
+
+def with_schemas(tx: Transaction) -> list[tuple[str, str, PayloadValidation | None]]:
+    """Organisation, name and wanted validation of every event type that has a schema."""
+    rows = tx.rows("SELECT org_id, name, payload_validation FROM event_type WHERE schemas IS NOT NULL AND schemas <> '{}'")
+    return [(org_id, name, wanted) for org_id, name, wanted in rows]
+
+
+def all_of(tx: Transaction, org_id: str) -> list[EventType]:
+    """All event types of an organisation, archived ones too, by name."""
+    return [_event_type(row) for row in tx.rows(f"SELECT {_COLUMNS} FROM event_type WHERE org_id = ? ORDER BY name", (org_id,))]
+
+
+def live_names(tx: Transaction, org_id: str) -> list[str]:
+    """The names of all event types that are not archived."""
+    return [row[0] for row in tx.rows("SELECT name FROM event_type WHERE org_id = ? AND archived = 0 ORDER BY name", (org_id,))]
 
 
 def delete(tx: Transaction, org_id: str, name: str) -> None:
@@ -80,12 +96,21 @@ def delete(tx: Transaction, org_id: str, name: str) -> None:
     tx.run("DELETE FROM event_type WHERE org_id = ? AND name = ?", (org_id, name))
 
 
+def _visible(flags: Sequence[str] | None) -> tuple[str, list[str]]:
+    """The condition that leaves out what is behind other feature flags, with its parameters; None = all are seen."""
+    if flags is None:
+        return "", []
+    # Flags are stored as JSON text, and hold no quotes: a quoted flag is found in it exactly where it is a member.
+    held = [msgspec.json.encode(flag).decode() for flag in flags]
+    return f" AND (feature_flags IS NULL{' OR instr(feature_flags, ?) > 0' * len(held)})", held
+
+
 def _text(value: Any) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
 def _event_type(row: Row) -> EventType:
-    org_id, name, description, archived, deprecated, schemas, group_name, feature_flags, created_at, updated_at = row
+    org_id, name, description, archived, deprecated, schemas, group_name, feature_flags, created_at, updated_at, validation = row
     return EventType(
         org_id=org_id,
         name=name,
@@ -97,4 +122,5 @@ def _event_type(row: Row) -> EventType:
         feature_flags=None if feature_flags is None else msgspec.json.decode(feature_flags, type=tuple[str, ...]),
         created_at=created_at,
         updated_at=updated_at,
+        payload_validation=validation,
     )

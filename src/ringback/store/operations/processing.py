@@ -16,6 +16,22 @@ def taken_by(tx: Transaction, endpoint_id: str, message_id: str) -> Row | None:
     )
 
 
+def is_unfinished(tx: Transaction, app_id: str, endpoint_id: str, message_id: str) -> bool:
+    """Has the message still a delivery to the endpoint, or a dead letter that waits for somebody?"""
+    retrying = "SELECT 1 FROM delivery WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'"
+    # A waiting one is found by its message, whose acceptance is its due time.
+    waiting = (
+        "SELECT 1 FROM message m CROSS JOIN delivery d ON d.endpoint_id = ? AND d.due_at = m.created_at AND d.message_id = m.id "
+        "WHERE m.app_id = ? AND m.id = ?"
+    )
+    dead = "SELECT 1 FROM dead_letter WHERE endpoint_id = ? AND message_id = ? AND state = 'dead'"
+    return (
+        tx.row(waiting, (endpoint_id, app_id, message_id)) is not None
+        or tx.row(retrying, (message_id, endpoint_id)) is not None
+        or tx.row(dead, (endpoint_id, message_id)) is not None
+    )
+
+
 def letters_of(tx: Transaction, endpoint_ids: Sequence[str], message_id: str) -> tuple[str, ...]:
     """The dead letters of a message at some endpoints (at most a few hundred)."""
     marks = ", ".join("?" * len(endpoint_ids))

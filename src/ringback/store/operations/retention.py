@@ -91,7 +91,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
         return purge_endpoint(tx, str(endpoint[0]), limit)
     if sums := trends.purge_scope(tx, app_id, limit):
         return sums
-    tx.run("DELETE FROM token WHERE app_id = ?", (app_id,))
+    for table in ("token", "integration", "auto_config"):
+        tx.run(f"DELETE FROM {table} WHERE app_id = ?", (app_id,))
     return tx.run("DELETE FROM application WHERE id = ?", (app_id,))
 
 
@@ -108,7 +109,7 @@ def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
     if removed < limit:
         removed += trends.purge_scope(tx, endpoint_id, limit - removed)
     if removed < limit:
-        for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure"):
+        for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure", "endpoint_transformation"):
             tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))
         removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
     return removed

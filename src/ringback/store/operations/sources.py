@@ -143,7 +143,7 @@ def purge(tx: Transaction, limit: int) -> int:
 def activity(tx: Transaction, source_id: str) -> Activity:
     """What came from a source so far."""
     row = tx.row(
-        "SELECT accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at FROM source_activity WHERE source_id = ?",
+        "SELECT accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at, asked FROM source_activity WHERE source_id = ?",
         (source_id,),
     )
     return Activity() if row is None else Activity(*row)
@@ -152,9 +152,10 @@ def activity(tx: Transaction, source_id: str) -> Activity:
 def add_activity(tx: Transaction, source_id: str, more: Activity) -> None:
     """Add counts, and take over the times that are given."""
     tx.run(
-        "INSERT INTO source_activity (source_id, accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id) DO UPDATE SET accepted = accepted + excluded.accepted, "
+        "INSERT INTO source_activity (source_id, accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at, asked) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id) DO UPDATE SET accepted = accepted + excluded.accepted, "
         "duplicates = duplicates + excluded.duplicates, rejected = rejected + excluded.rejected, ignored = ignored + excluded.ignored, "
+        "asked = asked + excluded.asked, "
         "last_at = COALESCE(excluded.last_at, last_at), gap_us = COALESCE(excluded.gap_us, gap_us), "
         "old_secret_at = COALESCE(excluded.old_secret_at, old_secret_at)",
         (source_id, *msgspec.structs.astuple(more)),

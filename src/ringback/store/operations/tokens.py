@@ -11,7 +11,8 @@ from ringback.model.applications import Capability, Token, TokenKind
 from ringback.store.base import Row, Transaction
 
 _COLUMNS = (
-    "id, org_id, kind, app_id, hash, name, created_at, expires_at, revoked_at, capabilities, feature_flags, session_id, integration_id"
+    "id, org_id, kind, app_id, hash, name, created_at, expires_at, revoked_at, capabilities, feature_flags, session_id, integration_id, "
+    "auto_config_id"
 )
 # Later than every expiry: tokens without one compare like the others.
 _NEVER_US = 1 << 62
@@ -20,7 +21,7 @@ _NEVER_US = 1 << 62
 def insert(tx: Transaction, token: Token) -> None:
     """Add a token."""
     tx.run(
-        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             token.id,
             token.org_id,
@@ -35,6 +36,7 @@ def insert(tx: Transaction, token: Token) -> None:
             _text(token.feature_flags or None),
             token.session_id,
             token.integration_id,
+            token.auto_config_id,
         ),
     )
 
@@ -83,12 +85,13 @@ def revoke(tx: Transaction, token_id: str, now_us: int) -> None:
 
 
 def expire_app(tx: Transaction, app_id: str, sessions: Sequence[str] | None, at_us: int) -> None:
-    """Let tokens of an application end at `at_us` at the latest: all but integrations' keys, or those of some sessions (at most 1000)."""
+    """Let portal tokens of an application end at `at_us` at the latest: all, or those of some sessions (at most 1000)."""
     condition, values = "", list[Any]()
     if sessions is not None:
         condition, values = f" AND session_id IN ({', '.join('?' * len(sessions))})", list(sessions)
     tx.run(
-        f"UPDATE token SET expires_at = ? WHERE app_id = ? AND integration_id IS NULL AND COALESCE(expires_at, {_NEVER_US}) > ?{condition}",
+        f"UPDATE token SET expires_at = ? WHERE app_id = ? AND integration_id IS NULL AND auto_config_id IS NULL "
+        f"AND COALESCE(expires_at, {_NEVER_US}) > ?{condition}",
         (at_us, app_id, at_us, *values),
     )
 
@@ -103,6 +106,18 @@ def revoke_integration(tx: Transaction, app_id: str, integration_id: str, now_us
 def set_integration_flags(tx: Transaction, app_id: str, integration_id: str, flags: Sequence[str]) -> None:
     """Give the keys of an integration other feature flags."""
     tx.run("UPDATE token SET feature_flags = ? WHERE app_id = ? AND integration_id = ?", (_text(flags or None), app_id, integration_id))
+
+
+def revoke_auto_config(tx: Transaction, app_id: str, auto_config_id: str, now_us: int) -> Token | None:
+    """Make the token of an auto-config subscription useless; the one that worked until now."""
+    row = tx.row(
+        f"SELECT {_COLUMNS} FROM token WHERE app_id = ? AND auto_config_id = ? AND revoked_at IS NULL ORDER BY id DESC LIMIT 1",
+        (app_id, auto_config_id),
+    )
+    tx.run(
+        "UPDATE token SET revoked_at = ? WHERE app_id = ? AND auto_config_id = ? AND revoked_at IS NULL", (now_us, app_id, auto_config_id)
+    )
+    return None if row is None else _token(row)
 
 
 def deny(tx: Transaction, digest: bytes, expires_at: int | None, now_us: int) -> None:
@@ -153,6 +168,7 @@ def _token(row: Row) -> Token:
         feature_flags,
         session_id,
         integration_id,
+        auto_config_id,
     ) = row
     return Token(
         id=identifier,
@@ -168,4 +184,5 @@ def _token(row: Row) -> Token:
         feature_flags=() if feature_flags is None else msgspec.json.decode(feature_flags, type=tuple[str, ...]),
         session_id=session_id,
         integration_id=integration_id,
+        auto_config_id=auto_config_id,
     )

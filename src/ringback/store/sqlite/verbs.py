@@ -125,6 +125,8 @@ def _claim_names(tx: SqliteTransaction, keys: dict[bytes, str], acceptance: Acce
         known = keys.get(mark.key)
         if known is not None:
             return known
+    if acceptance.refusal is not None:
+        return acceptance.refusal
     if message.event_id is not None:
         names = (message.app_id, message.event_id, message.id)
         if not tx.run("INSERT INTO message_event_id (app_id, event_id, message_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", names):

@@ -1,0 +1,1 @@
+"""What the pages of the gateway are made from: templates and their style sheet."""

@@ -1,0 +1,40 @@
+"""What does an endpoint do to its messages? Code and variables are sealed at rest: they may hold credentials."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ringback.model.transformations import Transformation
+from ringback.store.base import Transaction
+from ringback.store.operations.endpoints import Sealer
+
+
+def of_endpoint(tx: Transaction, vault: Sealer, endpoint_id: str) -> Transformation:
+    """The transformation of an endpoint; one that does nothing if none was ever written."""
+    row = tx.row("SELECT code, enabled, variables, updated_at FROM endpoint_transformation WHERE endpoint_id = ?", (endpoint_id,))
+    if row is None:
+        return Transformation()
+    code, enabled, variables, updated_at = row
+    return Transformation(
+        None if code is None else vault.open(code).decode(),
+        bool(enabled),
+        None if variables is None else msgspec.json.decode(vault.open(variables), type=dict[str, str]),
+        updated_at,
+    )
+
+
+def put(tx: Transaction, vault: Sealer, endpoint_id: str, transformation: Transformation) -> None:
+    """Store what the transformation of an endpoint is now."""
+    t = transformation
+    tx.run(
+        "INSERT INTO endpoint_transformation (endpoint_id, code, enabled, variables, updated_at) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT (endpoint_id) DO UPDATE SET code = excluded.code, enabled = excluded.enabled, variables = excluded.variables, "
+        "updated_at = excluded.updated_at",
+        (
+            endpoint_id,
+            None if t.code is None else vault.seal(t.code.encode()),
+            int(t.enabled),
+            None if t.variables is None else vault.seal(msgspec.json.encode(t.variables)),
+            t.updated_at,
+        ),
+    )

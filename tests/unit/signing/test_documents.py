@@ -1,0 +1,83 @@
+"""Forms and queries of strangers, read the quick way and the exact way alike."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringback.errors import VerificationError
+from ringback.signing.documents import MAX_FORM_FIELDS, form_fields, query_value, sorted_form
+
+PIECES = st.sampled_from(
+    [
+        *(b"&", b"=", b"a", b"b", b"+", b"%", b"%2B", b"%2b", b"%26", b"%3D", b"%25", b"%00", b"%01", b"%0A", b"%0d", b"\0", b"\1", b"\n"),
+        *(b"\r\n", b" ", b"\t", b"_", b".", b"=\n", b"%E9", b"\xff", b"%2", b"%zz", b"=3D", b"==", b"&&", b"%%32B", b"A=1", b"To=%2B1"),
+    ]
+)
+FORMS = st.lists(PIECES, max_size=30).map(b"".join) | st.binary(max_size=40)
+NAMES = st.binary(max_size=6).filter(lambda name: not set(name) & set(b"&=%+"))
+VALUES = st.lists(st.sampled_from([b"x", b"%20", b"+", b"%C3%A9", b"\n", b" "]), max_size=4).map(b"".join)
+# What the quick way is made for.
+PLAIN = st.lists(st.tuples(NAMES, VALUES), max_size=8).map(lambda pairs: b"&".join(name + b"=" + value for name, value in pairs))
+
+
+def exactly(body: bytes) -> list[tuple[bytes, bytes]]:
+    """The fields as the URL standard says; Source: https://url.spec.whatwg.org/#urlencoded-parsing."""
+    fields = []
+    for part in body.split(b"&"):
+        if part:
+            name, _, value = part.replace(b"+", b" ").partition(b"=")
+            fields.append((unquote_to_bytes(name), unquote_to_bytes(value)))
+    return fields
+
+
+@settings(max_examples=2_000)
+@given(FORMS | PLAIN)
+def test_a_sorted_form_is_the_same_however_it_was_read(body: bytes) -> None:
+    assert form_fields(body) == exactly(body)
+    assert sorted_form(body) == b"".join(name + value for name, value in sorted(set(exactly(body))))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"b=2&a=1", b"a1b2"),
+        (b"a=2&a=1&a=2", b"a1a2"),
+        (b"ab=1&a=c&a=b", b"abacab1"),
+        (b"a=%26&b=%3D", b"a&b="),
+        (b"a=b=c", b"ab=c"),
+        (b"a&b==", b"ab="),
+        (b"a&a=", b"a"),
+        (b"a=%252B", b"a%2B"),
+        (b"a=%%32B", b"a%2B"),
+        (b"a=%0Ab&c=\r\n", b"a\nbc\r\n"),
+        (b"a=%00&a=%01", b"a\0a\1"),
+        (b"a= \t ", b"a \t "),
+        (b"", b""),
+        (b"&&=&", b""),
+    ],
+)
+def test_forms_that_are_easily_read_wrong(body: bytes, expected: bytes) -> None:
+    assert sorted_form(body) == expected
+
+
+def test_a_form_with_too_many_fields_is_refused_before_it_is_taken_apart() -> None:
+    assert sorted_form(b"a=1&" * (MAX_FORM_FIELDS - 1) + b"a=1") == b"a1"
+    for read in (sorted_form, form_fields, lambda body: query_value(b"?" + body, b"a")):
+        with pytest.raises(VerificationError, match="fields"):
+            read(b"a=1&" * MAX_FORM_FIELDS)
+
+
+@settings(max_examples=1_000)
+@given(FORMS, st.sampled_from([b"a", b"To", b"+", b"a b"]))
+def test_a_query_value_is_found_once_or_refused(query: bytes, name: bytes) -> None:
+    query = query.replace(b"#", b"")
+    values = [value for key, value in exactly(query) if key == name]
+    if len(values) > 1:
+        with pytest.raises(VerificationError):
+            query_value(b"https://h/?" + query, name)
+    else:
+        assert query_value(b"https://h/?" + query + b"#a=9&a=8", name) == (values[0] if values else None)
