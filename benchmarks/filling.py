@@ -6,7 +6,6 @@ that a server uses, only without waiting for the disk. So whatever the store kee
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import itertools
 import pathlib
@@ -22,13 +21,13 @@ from ringback.model.deliveries import AttemptStatus, DeadLetter, Delivery, Trigg
 from ringback.model.messages import Message
 from ringback.services.tokens import DEFAULT_ORG_ID
 from ringback.store.base import Acceptance, Record, Target
-from ringback.store.sqlite.claims import ClaimBook
-from ringback.store.sqlite.committer import Committer
+from ringback.store.sqlite.connection import SqliteTransaction
+from ringback.store.sqlite.writing import Writing
 
 # The span that the messages of the history are spread over, microseconds: two days, so that the last one is a part of it.
 SPAN_US = 2 * 86_400 * clock.SECOND_US
-# Messages handed to the store before it gets its chance to write.
-AT_ONCE = 500
+# Messages in one transaction, and how often what moves on beside them gets a step in it: a server gives it one for each of its batches.
+AT_ONCE, STEPS = 2_000, 20
 LIFE_US = 90 * 86_400 * clock.SECOND_US
 
 # Event types by weight. `legacy` stops in the middle of the history; `rare` is on three messages, `absent` on none.
@@ -117,7 +116,7 @@ def fill(database: pathlib.Path, messages: int, sink_url: str) -> Filled:
         running.stop()
     filled = Filled(database, {shop.name: shop for shop in who})
     began = time.monotonic()
-    asyncio.run(_Filling(filled, messages).run())
+    _Filling(filled, messages).run()
     filled.seconds = time.monotonic() - began
     return filled
 
@@ -130,48 +129,48 @@ class _Filling:
         self._random = random.Random(7)
         self._ids = ids.IdMaker()
         self._now_us = clock.SystemClock().now_us()
+        self._durations = [int(self._random.lognormvariate(10.5, 0.8)) for _ in range(1_000)]
         self._types = list(TYPES), list(itertools.accumulate(TYPES.values()))
         self._payload = b'{"order": "ord_%d", "customer": {"email": "c%d@example.com"}, "total": %d, "note": "' + b"x" * 60 + b'"}'
 
-    async def run(self) -> None:
+    def run(self) -> None:
         connection = apsw.Connection(str(self._filled.database))
         # Nothing is lost by a crash of this tool but its own work.
         connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -400000; PRAGMA temp_store = MEMORY")
-        committer = Committer(connection, ClaimBook(time.monotonic), 0)
+        tx = SqliteTransaction(connection)
+        writing = Writing(tx)
         try:
             for start in range(0, self._wanted, AT_ONCE):
-                await self._some(committer, start)
-            await committer.close()
+                connection.execute("BEGIN IMMEDIATE")
+                for _ in range(STEPS):
+                    writing.begin(tx)
+                self._some(tx, writing, range(start, min(start + AT_ONCE, self._wanted)))
+                connection.execute("COMMIT")
+                writing.confirm()
         finally:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.close()
 
-    async def _some(self, committer: Committer, start: int) -> None:
+    def _some(self, tx: SqliteTransaction, writing: Writing, numbers: range) -> None:
         """Write some messages, then what became of them."""
-        accepted: list[tuple[Shop, Message]] = []
-        waits = []
-        for number in range(start, min(start + AT_ONCE, self._wanted)):
+        batch, whose = [], []
+        for number in numbers:
             shop = self._shop()
             message = self._message(number, shop)
             targets = [Target(place.id, True) for place in shop.places if place.event_type in (None, message.event_type)]
-            done = asyncio.get_running_loop().create_future()
-            waits.append(done)
-            committer.accept(
-                Acceptance(message, targets, done.set_result, lambda acceptance, error, done=done: done.set_exception(error), _repeated)
-            )
-            accepted.append((shop, message))
-        filled = self._filled
-        filled.messages += len(accepted)
+            batch.append(Acceptance(message, targets, _nothing, _nothing, _nothing))
+            whose.append(shop)
+        writing.accept(tx, batch)
+        places = {shop.id: {place.id: place for place in shop.places} for shop in self._filled.shops.values()}
         records: list[Record] = []
-        for (shop, message), acceptance in zip(accepted, await asyncio.gather(*waits), strict=True):
-            places = {place.id: place for place in shop.places}
+        for shop, acceptance in zip(whose, batch, strict=True):
             for delivery in acceptance.claimed:
-                records += self._records(places[delivery.endpoint_id], message, delivery)
-        filled.attempts += len(records)
-        kept = [asyncio.get_running_loop().create_future() for _ in records]
-        for record, future in zip(records, kept, strict=True):
-            committer.record((record,), lambda error, future=future: future.set_exception(error) if error else future.set_result(None))
-        await asyncio.gather(*kept)
+                records += self._records(places[shop.id][delivery.endpoint_id], acceptance.message, delivery)
+        # One attempt of a delivery after the other.
+        for number in (1, 2):
+            writing.record(tx, [record for record in records if record.attempt.number == number])
+        self._filled.messages += len(batch)
+        self._filled.attempts += len(records)
 
     def _shop(self) -> Shop:
         left = self._random.random()
@@ -217,18 +216,18 @@ class _Filling:
         if share < place.retrying:
             filled.live += 1
             due_at = self._now_us + 20 * 86_400 * clock.SECOND_US
-            return [Record(delivery, self._attempt(delivery, message, 1, failed=True), next_due_at=due_at)]
+            return [Record(delivery, self._attempt(delivery, message, 1, failed=True), next_due_at=due_at, message=message)]
         if share < place.dead:
             attempt = self._attempt(delivery, message, 1, failed=True)
             filled.dead += 1
-            return [Record(delivery, attempt, dead=self._letter(delivery, message, attempt))]
+            return [Record(delivery, attempt, dead=self._letter(delivery, message, attempt), message=message)]
         if self._random.random() >= place.first_fails:
-            return [Record(delivery, self._attempt(delivery, message, 1))]
+            return [Record(delivery, self._attempt(delivery, message, 1), message=message)]
         due_at = message.created_at + 5 * clock.SECOND_US
         again = Delivery(delivery.endpoint_id, delivery.message_id, delivery.app_id, due_at, delivery.sequence, 1)
         return [
-            Record(delivery, self._attempt(delivery, message, 1, failed=True), next_due_at=due_at),
-            Record(again, self._attempt(again, message, 2)),
+            Record(delivery, self._attempt(delivery, message, 1, failed=True), next_due_at=due_at, message=message),
+            Record(again, self._attempt(again, message, 2), message=message),
         ]
 
     def _attempt(self, delivery: Delivery, message: Message, number: int, *, failed: bool = False) -> Attempt:
@@ -250,7 +249,7 @@ class _Filling:
             Trigger.SCHEDULED,
             code,
             at_us,
-            int(draw.lognormvariate(10.5, 0.8)),
+            self._durations[draw.randrange(len(self._durations))],
             None if code else ErrorClass.TIMEOUT,
             f"the endpoint answered {code}" if failed else "",
             "127.0.0.1:80",
@@ -277,5 +276,5 @@ class _Filling:
         )
 
 
-def _repeated(acceptance: Acceptance, message_id: str) -> None:
-    raise AssertionError("nothing is written twice")
+def _nothing(*heard: object) -> None:
+    """Nobody waits for an answer."""

@@ -94,19 +94,25 @@ def page(tx: Transaction, org_id: str, walk: Walk, without: Without, own_bins: S
 
     `own_bins` are hosts of bins besides the known ones: `know_bins` should have learnt them, or each application is looked at.
     """
-    condition = "deleted_at IS NULL AND hidden = 0 AND org_id = ? AND id > ? AND id < ?"
-    rest = f"ORDER BY id {walk.direction} LIMIT ?"
-    parameters: tuple[str, ...] = (org_id, walk.above, walk.below)
+    condition, parameters = "org_id = ? AND deleted_at IS NULL AND hidden = 0", [org_id]
     if without == Without():
-        rows = tx.rows(f"SELECT {_COLUMNS} FROM application WHERE {condition} {rest}", (*parameters, walk.fetch))
+        rows = tx.rows(
+            f"SELECT {_COLUMNS} FROM application WHERE {condition} AND id > ? AND id < ? ORDER BY id {walk.direction} LIMIT ?",
+            (*parameters, walk.above, walk.below, walk.fetch),
+        )
         return [_application(row) for row in rows]
     if without.endpoints_beside_bins and (unknown := _unknown_bins(tx, own_bins)):
         condition += f" AND (reach & {_HAS_OTHER} = 0 OR EXISTS ({_BESIDE_BINS} AND e.host NOT IN {one_of(unknown)}))"
-        parameters += tuple(unknown)
+        parameters += unknown
     # Each kind lies in the index in the order of ids; so a page costs some rows of each, however rare those are that it shows.
-    kinds = without.kinds()
-    union = " UNION ALL ".join(f"SELECT * FROM (SELECT {_COLUMNS} FROM application WHERE {condition} AND reach = ? {rest})" for _ in kinds)
-    rows = tx.rows(f"{union} {rest}", [value for kind in kinds for value in (*parameters, kind, walk.fetch)] + [walk.fetch])
+    rows = []
+    for kind in without.kinds():
+        rows += tx.rows(
+            f"SELECT {_COLUMNS} FROM application WHERE {condition} AND (reach, id) > (?, ?) AND (reach, id) < (?, ?) "
+            f"ORDER BY reach {walk.direction}, id {walk.direction} LIMIT ?",
+            (*parameters, kind, walk.above, kind, walk.below, walk.fetch),
+        )
+    rows = sorted(rows, reverse=walk.direction == "DESC")[: walk.fetch]
     return [_application(row) for row in rows]
 
 

@@ -26,6 +26,13 @@ EXAMINED_MAX: Final = 20_000
 # Blocks whose place is read at once.
 _AT_ONCE: Final = 64
 
+# Where a label occurs, and where the block ends in which that is.
+_STARTS: Final = (
+    "SELECT b.start, COALESCE((SELECT n.start FROM {table} n WHERE n.scope = b.scope AND n.label = '' AND n.start > b.start "
+    "ORDER BY n.start LIMIT 1), ?) FROM {table} b WHERE b.scope = ? AND b.label = ? AND b.start {than} ? "
+    f"ORDER BY b.start {{way}} LIMIT {_AT_ONCE}"
+)
+
 # Alternatives: a row has one of these labels.
 Labels = Sequence[str]
 
@@ -153,41 +160,40 @@ def _within(walk: Walk, above: str, below: str) -> Walk | None:
 def _places(tx: Transaction, blocks: Blocks, scope: str, labels: Labels, walk: Walk, first: str) -> Iterator[tuple[str, str]]:
     """Where these labels occur, in the order of a walk: from an id (inclusive) to one (exclusive). No two overlap."""
     if walk.direction == "DESC":
-        streams = [_starts_down(tx, blocks, scope, label, walk.below) for label in labels]
         reached = HIGHEST
-        for start in heapq.merge(*streams, reverse=True):
+        for start, end in heapq.merge(*(_down(tx, blocks, scope, label, walk.below) for label in labels), reverse=True):
             if start < first:
                 # Late rows of an age without blocks, which is walked as it is.
                 return
             if start < reached:
-                yield start, min(_end(tx, blocks, scope, start), reached)
+                yield start, min(end, reached)
                 reached = start
             if start <= walk.above:
                 return
     else:
         begin = _begin(tx, blocks, scope, walk.above) or first
         reached = ""
-        for start in heapq.merge(*(_starts_up(tx, blocks, scope, label, begin) for label in labels)):
+        for start, end in heapq.merge(*(_up(tx, blocks, scope, label, begin) for label in labels)):
             if start >= walk.below:
                 return
             if start >= reached:
-                reached = _end(tx, blocks, scope, start)
-                yield start, reached
+                yield start, end
+                reached = end
 
 
-def _starts_down(tx: Transaction, blocks: Blocks, scope: str, label: str, below: str) -> Iterator[str]:
-    sql = f"SELECT start FROM {blocks.table} WHERE scope = ? AND label = ? AND start < ? ORDER BY start DESC LIMIT {_AT_ONCE}"
-    while rows := tx.rows(sql, (scope, label, below)):
-        yield from (row[0] for row in rows)
+def _down(tx: Transaction, blocks: Blocks, scope: str, label: str, below: str) -> Iterator[tuple[str, str]]:
+    sql = _STARTS.format(table=blocks.table, than="<", way="DESC")
+    while rows := tx.rows(sql, (HIGHEST, scope, label, below)):
+        yield from ((row[0], row[1]) for row in rows)
         below = rows[-1][0]
 
 
-def _starts_up(tx: Transaction, blocks: Blocks, scope: str, label: str, begin: str) -> Iterator[str]:
-    sql = f"SELECT start FROM {blocks.table} WHERE scope = ? AND label = ? AND start {{}} ? ORDER BY start LIMIT {_AT_ONCE}"
-    rows = tx.rows(sql.format(">="), (scope, label, begin))
+def _up(tx: Transaction, blocks: Blocks, scope: str, label: str, begin: str) -> Iterator[tuple[str, str]]:
+    rows = tx.rows(_STARTS.format(table=blocks.table, than=">=", way="ASC"), (HIGHEST, scope, label, begin))
+    sql = _STARTS.format(table=blocks.table, than=">", way="ASC")
     while rows:
-        yield from (row[0] for row in rows)
-        rows = tx.rows(sql.format(">"), (scope, label, rows[-1][0]))
+        yield from ((row[0], row[1]) for row in rows)
+        rows = tx.rows(sql, (HIGHEST, scope, label, rows[-1][0]))
 
 
 def _begin(tx: Transaction, blocks: Blocks, scope: str, key: str) -> str | None:
@@ -196,12 +202,6 @@ def _begin(tx: Transaction, blocks: Blocks, scope: str, key: str) -> str | None:
         f"SELECT start FROM {blocks.table} WHERE scope = ? AND label = '' AND start <= ? ORDER BY start DESC LIMIT 1", (scope, key)
     )
     return None if row is None else str(row[0])
-
-
-def _end(tx: Transaction, blocks: Blocks, scope: str, start: str) -> str:
-    """Where the next block begins."""
-    row = tx.row(f"SELECT start FROM {blocks.table} WHERE scope = ? AND label = '' AND start > ? ORDER BY start LIMIT 1", (scope, start))
-    return HIGHEST if row is None else str(row[0])
 
 
 def _occurs(tx: Transaction, blocks: Blocks, scope: str, labels: Labels, start: str, end: str) -> bool:
@@ -218,5 +218,64 @@ def _occurs(tx: Transaction, blocks: Blocks, scope: str, labels: Labels, start: 
 
 def _previous(key: str) -> str:
     """The id right before this one."""
+    at = ids.ALPHABET.find(key[-1])
+    if at > 0:
+        return key[:-1] + ids.ALPHABET[at - 1]
     prefix = key[: key.rfind("_") + 1]
     return prefix + ids.encode(ids.decode(key) - 1)
+
+
+# -- letting go
+
+# What a walk through all blocks has reached: a scope and a label of it.
+Place = tuple[str, str]
+# Where such a walk begins.
+START: Final[Place] = ("", "")
+
+
+def purge(tx: Transaction, kind: Blocks, before: str, limit: int, after: Place) -> tuple[int, Place | None]:
+    """Remove what is said of blocks whose rows all have ids below `before`, from `after` on, in a look at `limit` labels or rows.
+
+    How many, and where to go on (None = done).
+    """
+    removed = looked = 0
+    scope, label = after
+    end = _oldest_kept(tx, kind, scope, before)
+    while looked + removed < limit:
+        # Of a scope without anything old nothing else is looked at.
+        condition, values = ("scope > ?", [scope]) if end is None else ("(scope, label) > (?, ?)", [scope, label])
+        following = tx.row(f"SELECT scope, label FROM {kind.table} WHERE {condition} ORDER BY scope, label LIMIT 1", values)
+        if following is None:
+            return removed, None
+        if following[0] != scope:
+            end = _oldest_kept(tx, kind, following[0], before)
+        before_this = scope, label
+        scope, label = following
+        looked += 1
+        if end is not None:
+            old = tx.rows(
+                f"SELECT scope, label, start FROM {kind.table} WHERE scope = ? AND label = ? AND start < ? ORDER BY start LIMIT ?",
+                (scope, label, end, limit),
+            )
+            tx.run_many(f"DELETE FROM {kind.table} WHERE scope = ? AND label = ? AND start = ?", old)
+            removed += len(old)
+            if len(old) == limit:
+                return removed, before_this
+    return removed, (scope, label)
+
+
+def _oldest_kept(tx: Transaction, kind: Blocks, scope: str, before: str) -> str | None:
+    """Where the last block begins that may hold ids below `before`; None when there is no older one."""
+    begin = _begin(tx, kind, scope, before)
+    older = tx.row(f"SELECT 1 FROM {kind.table} WHERE scope = ? AND label = '' AND start < ? LIMIT 1", (scope, begin or ""))
+    return None if older is None else begin
+
+
+def purge_scope(tx: Transaction, scope: str, limit: int) -> int:
+    """Remove what is said of the blocks of an application or endpoint, at most `limit` rows; how many."""
+    removed = 0
+    for table in sorted({kind.table for kind in (MESSAGES, ATTEMPTS, PAIRS, *DEAD_LETTERS.values())}):
+        rows = tx.rows(f"SELECT scope, label, start FROM {table} WHERE scope = ? LIMIT ?", (scope, limit - removed))
+        tx.run_many(f"DELETE FROM {table} WHERE scope = ? AND label = ? AND start = ?", rows)
+        removed += len(rows)
+    return removed

@@ -72,7 +72,9 @@ def attempted(
             tx, app_id, walk, chosen, read, _given_up(tx, endpoint_id, read), lambda found: _pairs(tx, endpoint_id, found, statuses, read)
         )
     condition, parameters = chosen.sql()
-    join = "JOIN message m ON m.app_id = a.app_id AND m.id = a.message_id " if chosen else ""
+    # The application as a value: of attempts nothing is read but the index then.
+    join = "JOIN message m ON m.app_id = ? AND m.id = a.message_id " if chosen else ""
+    values = (app_id, endpoint_id) if chosen else (endpoint_id,)
     sql = (
         f"SELECT a.message_id FROM attempt a {join}WHERE a.endpoint_id = ? AND a.message_id > ? AND a.message_id < ?{condition} "
         f"GROUP BY a.message_id ORDER BY a.message_id {walk.direction} LIMIT ?"
@@ -82,7 +84,7 @@ def attempted(
     def fitting(near: Walk, limit: int) -> list[Row]:
         found: list[Pair] = []
         while len(found) < limit:
-            keys = [row[0] for row in tx.rows(sql, (endpoint_id, near.above, near.below, *parameters, limit))]
+            keys = [row[0] for row in tx.rows(sql, (*values, near.above, near.below, *parameters, limit))]
             messages = by_ids(tx, app_id, keys, MessageFilter(), read.now_us, content=False)
             found += _pairs(tx, endpoint_id, [key for key in keys if key in messages], statuses, read)
             if len(keys) < limit:
