@@ -75,7 +75,6 @@ class Intake:
         self._ids = make_id
         self._handoff = handoff
         self._metrics = metrics
-        self._latest_us = 0
         self._pending = 0
         self.closed = False
 
@@ -99,8 +98,7 @@ class Intake:
         """
         if self.closed:
             raise Unavailable("the server is shutting down; try again in a moment")
-        # Never back, even if the clock is set back: who waits for a first attempt lies in this order, and is listed in that of the ids.
-        now_us = self._latest_us = max(self._clock.now_us(), self._latest_us)
+        now_us = self._clock.now_us()
         app_id = entry.application.id
         if refusal is not None:
             if mark is None:

@@ -51,7 +51,8 @@ HAVING MIN(a.status) > 0 AND NOT EXISTS (
 -- The endpoint first, so that those that wait for a retry are one walk in the order of their messages.
 DROP INDEX delivery_by_message;
 CREATE INDEX delivery_by_message ON delivery (endpoint_id, message_id) WHERE state = 'retrying';
--- deferred 0: due when its message was accepted, so that the key has it in the order of messages already. Others have an index.
+-- deferred 0: due when its message was accepted, no earlier than those before it, so that the key has it in the order of messages already.
+-- Others have an index.
 ALTER TABLE delivery ADD COLUMN deferred INTEGER NOT NULL DEFAULT 1 CHECK (deferred = 0 OR deferred = 1);
 CREATE INDEX delivery_deferred ON delivery (endpoint_id, message_id) WHERE deferred = 1;
 CREATE INDEX deferred_message_by_message ON deferred_message (app_id, message_id);

@@ -12,7 +12,6 @@ from typing import Final
 import msgspec
 
 from ringback import ids
-from ringback.clock import SECOND_US
 from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
 from ringback.policy.paging import Page, Walk, cut
@@ -27,6 +26,8 @@ _AT_ONCE: Final = 250
 _EXAMINED_MAX: Final = 5_000
 # An id tells time to 4 ms: a message was accepted so much later than its id says, at the most.
 _SLOT_US: Final = 4_000
+# So much before its own clock may a message be that was just accepted: the clock may have been set back. Beyond lie retries by the million.
+_AHEAD_US: Final = 60_000_000
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -232,17 +233,16 @@ def _retrying(tx: Transaction, endpoint_id: str) -> _Source:
 def _waiting(tx: Transaction, app_id: str, endpoint_id: str, now_us: int) -> _Source:
     """Messages that wait for their first attempt.
 
-    Most are due when they were accepted: the key has them in the order of messages. Others have an index by message, and those that wait
-    for their time are in a table of their own.
+    Most are due when they were accepted, no earlier than those before them: the key has them in the order of messages. Others have an
+    index by message (`deferred`), and those that wait for their time are in a table of their own.
     """
 
     def source(near: Walk, limit: int) -> list[str]:
-        since_us = _created_us(near.above, 0)
-        until_us = min(_created_us(near.below, now_us) + _SLOT_US, now_us + SECOND_US)
+        span = _accepted(tx, app_id, near, now_us)
         rows = tx.rows(
-            "SELECT message_id FROM delivery WHERE endpoint_id = ? AND due_at >= ? AND due_at < ? AND message_id > ? AND message_id < ? "
+            "SELECT message_id FROM delivery WHERE endpoint_id = ? AND due_at >= ? AND due_at <= ? AND message_id > ? AND message_id < ? "
             f"AND state = 'waiting' AND trigger = 0 AND deferred = 0 ORDER BY due_at {near.direction}, message_id {near.direction} LIMIT ?",
-            (endpoint_id, since_us, until_us, near.above, near.below, limit),
+            (endpoint_id, *span, near.above, near.below, limit),
         )
         rows += tx.rows(
             "SELECT message_id FROM delivery WHERE endpoint_id = ? AND message_id > ? AND message_id < ? AND deferred = 1 "
@@ -259,6 +259,9 @@ def _first(keys: set[str], near: Walk, limit: int) -> list[str]:
     return sorted(keys, reverse=near.direction == "DESC")[:limit]
 
 
-def _created_us(key: str, otherwise_us: int) -> int:
-    """When a message of this id was accepted, to 4 ms; the bounds of a walk may be no ids."""
-    return ids.created_us(key) if ids.is_id(ids.MESSAGE, key) else otherwise_us
+def _accepted(tx: Transaction, app_id: str, near: Walk, now_us: int) -> tuple[int, int]:
+    """Between which times the messages between two ids were accepted, of those that are due in that order."""
+    # None of these was accepted before a message with a lower id, and none later than its own id says.
+    before = tx.row("SELECT created_at FROM message WHERE app_id = ? AND id <= ? ORDER BY id DESC LIMIT 1", (app_id, near.above))
+    last_us = ids.created_us(near.below) + _SLOT_US if ids.is_id(ids.MESSAGE, near.below) else now_us + _AHEAD_US
+    return 0 if before is None else before[0], min(last_us, now_us + _AHEAD_US)

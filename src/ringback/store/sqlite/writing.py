@@ -25,6 +25,9 @@ class Writing:
         self._marks = Marks(tx)
         self._rollups = Rollups()
         self._noting = Noting()
+        # When the latest message was accepted, as far as the last thousand tell.
+        row = tx.row("SELECT MAX(created_at) FROM (SELECT created_at FROM message ORDER BY seq DESC LIMIT 1000) m")
+        self._latest_us: int = 0 if row is None or row[0] is None else row[0]
 
     def begin(self, tx: SqliteTransaction) -> None:
         """Take a step in what goes on beside the batches. To be called at the start of each."""
@@ -33,7 +36,13 @@ class Writing:
 
     def accept(self, tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> Verdicts:
         """Write messages with their deliveries; see `verbs.accept`."""
-        return verbs.accept(tx, self._marks, acceptances, self._about_to)
+        verdicts = verbs.accept(tx, self._marks, acceptances, self._about_to)
+        for acceptance in verdicts[0]:
+            if acceptance.message.created_at < self._latest_us:
+                _out_of_order(tx, acceptance)
+            else:
+                self._latest_us = acceptance.message.created_at
+        return verdicts
 
     def _about_to(self, tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> None:
         self._noting.accepting(tx, acceptances)
@@ -58,3 +67,13 @@ class Writing:
         """The batch did not happen."""
         self._marks.revert()
         self._noting.forget()
+
+
+def _out_of_order(tx: SqliteTransaction, acceptance: Acceptance) -> None:
+    """The clock was set back: the deliveries of this message are due before those of earlier ones, and are found by message instead."""
+    message = acceptance.message
+    due_at = message.created_at if message.deliver_at is None else message.deliver_at
+    tx.run_many(
+        "UPDATE delivery SET deferred = 1 WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0",
+        [(target.endpoint_id, due_at, message.id) for target in acceptance.targets],
+    )
