@@ -52,10 +52,7 @@ class Answer:
             *(f"{name}: {value}" for name, value in self.headers),
             f"content-length: {len(self.body)}",
         ]
-        return "
-".join(lines).encode() + b"
-
-"
+        return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 OK = Answer()

@@ -42,6 +42,7 @@ from ringback.config import Settings
 from ringback.dashboard.door import DashboardDoor
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.errors import StoreFailure
 from ringback.gateway.app import Gateway, Place
 from ringback.gateway.bins import BinDoor
 from ringback.gateway.hot import Inbound, inbound_class
@@ -171,6 +172,14 @@ class Doors:
         self.urls.listening(url)
         if bins_open(self._parts.settings):
             self._services.applications.own_bins = own_hosts(self._parts.settings.public_url, url)
+
+    async def learn_bins(self) -> None:
+        """Have lists of applications know this server's bins."""
+        try:
+            await self._services.applications.learn_bins()
+        except StoreFailure:
+            # A disk that is full: the lists look for bins themselves then.
+            return
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""

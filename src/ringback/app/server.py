@@ -79,6 +79,7 @@ class Server:
         await parts.operational.start(parts.store, parts.dispatcher)
         tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
         await self._doors.payloads.load()
+        await self._doors.learn_bins()
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
         doors = _Uvicorn(self._config())
         serving = loop.create_task(doors.serve([sock]))

@@ -110,7 +110,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     first of its messages ran out of attempts, to be remembered; 0 = to be forgotten.
 
     `tell` is called in the transaction, once for all records of the commit that have the same one, when attempts and dead letters are
-    written and nothing is ended by a success or disabled yet; it may run twice, the first time undone.
+    written and nothing is ended by a success or disabled yet; it may run twice, the first time undone. `message` is what was sent, which
+    spares the store a look at it.
     """
 
     delivery: Delivery
@@ -121,6 +122,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     disables: Disabling | None = None
     first_failure_at: int | None = None
     tell: Callable[[Transaction, Sequence[Record]], None] | None = None
+    message: Message | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):

@@ -98,9 +98,17 @@ def last_sequence(tx: Transaction, endpoint_id: str, count: int) -> int:
 
 
 def drop(tx: Transaction, endpoint_id: str, limit: int, before: str = "~") -> int:
-    """Remove live deliveries of an endpoint that nobody will make, of messages whose id sorts below `before`, at most `limit`; how many."""
-    return tx.run(
-        "DELETE FROM delivery WHERE (endpoint_id, due_at, message_id, trigger) IN "
-        "(SELECT endpoint_id, due_at, message_id, trigger FROM delivery WHERE endpoint_id = ? AND message_id < ? LIMIT ?)",
+    """Remove live deliveries of an endpoint that nobody will make, of messages whose id sorts below `before`, at most `limit`; how many.
+
+    Those that have failed before are given up by that.
+    """
+    rows = tx.rows(
+        "SELECT endpoint_id, due_at, message_id, trigger, attempts FROM delivery WHERE endpoint_id = ? AND message_id < ? LIMIT ?",
         (endpoint_id, before, limit),
     )
+    tx.run_many(
+        "INSERT INTO given_up (endpoint_id, message_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(endpoint_id, message_id) for _, _, message_id, _, attempts in rows if attempts],
+    )
+    tx.run_many("DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?", [row[:4] for row in rows])
+    return len(rows)
