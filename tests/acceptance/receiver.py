@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import http
 import threading
 import time
 import typing
@@ -46,7 +47,11 @@ class Answer:
 
     def head(self) -> bytes:
         """The bytes of the answer before its body."""
-        lines = [f"HTTP/1.1 {self.status} Said", *(f"{name}: {value}" for name, value in self.headers), f"content-length: {len(self.body)}"]
+        lines = [
+            f"HTTP/1.1 {self.status} {http.HTTPStatus(self.status).phrase}",
+            *(f"{name}: {value}" for name, value in self.headers),
+            f"content-length: {len(self.body)}",
+        ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
