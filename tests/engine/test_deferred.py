@@ -9,9 +9,9 @@ from pathlib import Path
 from ringback import ids
 from ringback.model.deliveries import AttemptStatus
 from ringback.policy.paging import Walk
-from ringback.store.operations import attempts, deliveries, messages, retention
-from ringback.store.operations.attempts import Reading
+from ringback.store.operations import deliveries, messages, retention, standings
 from ringback.store.operations.messages import MessageFilter
+from ringback.store.operations.standings import Reading
 from tests.engine.world import FAILED, OK, SECOND_US, World, in_world
 from tests.waiting import passed, until, until_async
 
@@ -27,7 +27,7 @@ async def listed(world: World, name: str, status: AttemptStatus = AttemptStatus.
     reading = Reading(world.clock.now_us(), content=False, live=True)
 
     def query(tx):
-        return attempts.unfinished(tx, world.app_id, world.endpoint_ids[name], Walk(50, descending=True), status, MessageFilter(), reading)
+        return standings.unfinished(tx, world.app_id, world.endpoint_ids[name], Walk(50, descending=True), status, MessageFilter(), reading)
 
     return [(message.id, pair.next_at) for message, pair in (await world.store.read(query)).items]
 
@@ -251,6 +251,24 @@ def test_one_that_is_sent_by_hand_in_vain_before_its_time_is_sent_when_it_is_due
         assert [sent.sequence for sent in world.transport.sent] == [1, 1]
         assert world.transport.sent[1].at_us >= due_at
         assert await world.rows("SELECT trigger, status FROM attempt ORDER BY id") == [(1, 2), (0, 0)]
+
+    in_world(story)
+
+
+def test_one_that_was_sent_by_hand_in_vain_to_an_endpoint_that_wants_it_only_later_is_sent_to_it():
+    async def story(world: World) -> None:
+        await world.endpoint("a", event_types=("other",))
+        world.transport.decide = lambda sent: FAILED
+        message = await world.publish("all", deliver_at=in_s(world, 1.2))
+        await world.resend("a", message)
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM attempt"))
+        assert await world.count("SELECT COUNT(*) FROM given_up") == 1
+        assert await world.count("SELECT COUNT(*) FROM delivery") == 0
+        await world.change("a", event_types=None)
+        world.transport.decide = lambda sent: OK
+        await world.settled_with_deferred()
+        assert await world.rows("SELECT trigger, status, sequence FROM attempt ORDER BY id") == [(1, 2, 1), (0, 0, 1)]
+        assert await world.count("SELECT COUNT(*) FROM given_up") == 0
 
     in_world(story)
 
