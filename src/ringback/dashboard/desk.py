@@ -17,6 +17,7 @@ from ringback.services.feed import LiveFeed
 from ringback.services.finding import Finder
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
+from ringback.services.ports import Standings
 from ringback.services.previews import Previews
 from ringback.services.sending import Sending
 from ringback.services.sessions import Sessions
@@ -46,5 +47,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     journeys: Journeys
     finder: Finder
     trends: Trends
+    standings: Standings
     previews: Previews
     sending: Sending
