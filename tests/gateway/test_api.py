@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
+import re
+import time
 import typing
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -129,6 +133,27 @@ def test_every_provider_of_the_catalogue_can_be_a_source_or_says_why_not(door: D
             assert answer["detail"][0]["loc"] == ["body", "secrets"], (name, answer)
         elif row.confidence != "high":
             assert any("not confirmed" in warning for warning in answer["warnings"]), name
+
+
+HOW_TO = (Path(__file__).parents[2] / "docs/how-to/receive-webhooks.md").read_text()
+EXAMPLES = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", HOW_TO, re.DOTALL)]
+
+
+@pytest.mark.parametrize("wanted", EXAMPLES, ids=lambda wanted: wanted["name"])
+def test_the_examples_of_the_documentation_make_sources(door: Door, wanted: dict[str, typing.Any]) -> None:
+    status, answer = call(door, "POST", "", wanted)
+    assert status == 201, answer
+
+
+def test_a_scheme_of_ones_own_verifies_as_the_documentation_says(door: Door) -> None:
+    made = door.server.make(f"/app/{door.app_id}/source", EXAMPLES[0])
+    path, at = "/" + made["ingestUrl"].split("/", 3)[3], str(int(time.time()))
+    signature = hmac.digest(b"the secret", f"{at}.".encode() + BODY, "sha256").hex()
+    headers = [("x-signature", signature), ("x-timestamp", at), ("x-event-id", "own-1")]
+    assert door.send(path, BODY, headers).status == 200
+    assert door.send(path, BODY + b" ", headers).status == 401
+    (event,) = door.events(made["id"])
+    assert (event["providerEventId"], event["eventType"], event["secret"]) == ("own-1", "charge.succeeded", 0)
 
 
 SPKI = base64.b64encode(

@@ -157,6 +157,7 @@ def test_both_doors_answer_alike(
     requests = [door.request(path + query, sent, headers, method), door.request(path + query, sent, [*headers, ORDINARY], method)]
     answers = [one(door, request, method) for request in (requests if first else reversed(requests))]
     assert comparable(answers[0]) == comparable(answers[1])
+    assert answers[0].header("set-cookie") is None
     assert answers[0].status in STATUSES | ({503} if name == "fetches" else set())
 
 

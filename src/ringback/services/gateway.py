@@ -76,6 +76,7 @@ class Ready:
         "plain",
         "reasons",
         "refused",
+        "reply",
         "rotating",
         "source",
         "stale",
@@ -110,6 +111,8 @@ class Ready:
         self.stale = False
         self.unsure = False
         self.answer = rules_of.answer_of(source)
+        # `services.receiving` makes it of the answer.
+        self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
         self.counts = [0, 0, 0, 0, 0]
         self.reasons: dict[str, int] = {}

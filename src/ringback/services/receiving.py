@@ -12,7 +12,7 @@ from ringback.clock import Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
 from ringback.model.messages import Message
 from ringback.model.quarantine import CapturedRequest, Quarantined
-from ringback.model.sources import CONFLICT
+from ringback.model.sources import CONFLICT, CannedAnswer
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
@@ -303,10 +303,14 @@ def unavailable(error: RingbackError) -> Reply:
 
 
 def canned(ready: Ready) -> Reply:
-    """What the source answers to what it takes; `OK` itself unless the source says otherwise."""
-    answer = ready.answer
-    if answer is None:
-        return OK
+    """What the source answers to what it takes; `OK` itself unless the source says otherwise. Made once for a source."""
+    reply: Reply | None = ready.reply
+    if reply is None:
+        reply = ready.reply = OK if ready.answer is None else _made(ready.answer)
+    return reply
+
+
+def _made(answer: CannedAnswer) -> Reply:
     more = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers.items())
     if answer.status in _WITHOUT_BODY:
         # A body after such a head would be read as the next answer.
