@@ -23,6 +23,7 @@ from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
+from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
@@ -55,7 +56,7 @@ from ringback.services.auto_configs import AutoConfigs
 from ringback.services.bins import Bins
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
-from ringback.services.endpoints import Endpoints
+from ringback.services.endpoints import Endpoints, Told
 from ringback.services.environments import Environments
 from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
@@ -66,6 +67,7 @@ from ringback.services.idempotency import Idempotency
 from ringback.services.integrations import Integrations
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
+from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
@@ -176,23 +178,14 @@ class Doors:
         return switching_class(door, self.relay.timing) if bins_open(self._parts.settings) else door
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
-        parts, settings = self._parts, self._parts.settings
+        parts = self._parts
         store, clock, make_id = parts.store, parts.clock, parts.ids
         return Services(
             tokens=parts.tokens,
             idempotency=idempotency,
             health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
             applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
-            endpoints=Endpoints(
-                store,
-                parts.vault,
-                clock,
-                make_id,
-                parts.directory,
-                secrets.token_bytes,
-                secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
-                https_only=settings.endpoint_https_only,
-            ),
+            endpoints=self._endpoints(parts.operational.endpoint_changed),
             event_types=EventTypes(store, clock, self.payloads),
         )
 
@@ -228,6 +221,27 @@ class Doors:
         )
         return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
 
+    def _endpoints(self, told: Told, *, checks_types: bool = True) -> Endpoints:
+        parts, settings = self._parts, self._parts.settings
+        return Endpoints(
+            parts.store,
+            parts.vault,
+            parts.clock,
+            parts.ids,
+            parts.directory,
+            secrets.token_bytes,
+            secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
+            https_only=settings.endpoint_https_only,
+            told=told,
+            checks_types=checks_types,
+        )
+
+    def _operational(self) -> list[Operation]:
+        parts = self._parts
+        # What they want to hear was checked with the request: it is no event type of the organisation.
+        endpoints = self._endpoints(parts.operational.listener_changed, checks_types=False)
+        return operational_webhooks_api.routes(OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational), endpoints)
+
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""
         parts, settings = self._parts, self._parts.settings
@@ -241,10 +255,11 @@ class Doors:
             *authentication.routes(portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
+            *self._operational(),
             *connectors_api.routes(connectors),
             *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
-            *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
+            *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._services.applications),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),

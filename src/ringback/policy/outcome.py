@@ -50,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         return not (self.success or self.aborts or self.cause in _OUR_DOING)
 
 
-_OUR_DOING: Final = frozenset({ErrorClass.INTERNAL.value, ErrorClass.PAYLOAD_GONE.value})
+_OUR_DOING: Final = frozenset({ErrorClass.INTERNAL.value, ErrorClass.PAYLOAD_GONE.value, ErrorClass.PROXY.value})
 _SUCCESS: Final = Outcome(True)
 _LAST_SUCCESS: Final = Outcome(True, words=f"the endpoint asked to be disabled ({CONTROL.decode()}: disable)", disables=True)
 

@@ -169,3 +169,27 @@ def test_an_endpoint_that_is_disabled_keeps_its_first_reason(tell):
         assert await shelf.rows(_DISABLING) == [(7, "automatic", "http_410", "", None)]
 
     tell(story)
+
+
+def test_records_tell_together_what_was_written_before_they_end_or_disable_anything(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        await shelf.record(shelf.death(delivery))
+        seen = []
+
+        def look(tx, records):
+            known = sum(tx.rows("SELECT 1 FROM attempt WHERE id = ?", (r.attempt.id,)) == [(1,)] for r in records)
+            seen.append((len(records), known, tx.row("SELECT COUNT(*) FROM dead_letter")))
+
+        won = shelf.success(await manual(shelf, delivery))
+        lost = shelf.death(await shelf.delivery("ep_2"))
+        records = (
+            Record(won.delivery, won.attempt, ends_pair=True, tell=look),
+            shelf.success(await shelf.delivery("ep_3")),
+            Record(lost.delivery, lost.attempt, dead=lost.dead, tell=look),
+        )
+        assert await shelf.record(*records) is None
+        assert seen == [(2, 2, (2,))]
+        assert await shelf.rows("SELECT endpoint_id FROM dead_letter") == [("ep_2",)]
+
+    tell(story)
