@@ -15,7 +15,7 @@ import tempfile
 import time
 import typing
 
-from benchmarks import certificates, machine, scenes, tools
+from benchmarks import certificates, lists, machine, scenes, tools
 from benchmarks.targets import ROWS, Row, Samples
 
 # Rounds and seconds per measurement: five interleaved runs give a median that one hiccup cannot move. The short form shows the order of
@@ -26,6 +26,9 @@ QUICK = {"rounds": 1, "seconds": 2.0, "backlog": 100_000}
 
 def main() -> None:
     """Read the arguments, play the scenes, print the table."""
+    if sys.argv[1:2] == ["lists"]:
+        # A table of its own: a hundred rows of one kind.
+        lists.main(sys.argv[2:])
     arguments = _arguments()
     chosen = [row for row in ROWS if not arguments.rows or row.name in arguments.rows or row.scene in arguments.rows]
     form = QUICK if arguments.quick else FULL
@@ -72,7 +75,9 @@ def _play(name: str, play: typing.Callable[[scenes.Stage], None], stage: scenes.
 def _arguments() -> argparse.Namespace:
     names = [*scenes.SCENES, *(row.name for row in ROWS)]
     parser = argparse.ArgumentParser(
-        prog="scripts/bench", description=__doc__.partition("\n")[0], epilog=f"Scenes and rows: {', '.join(names)}."
+        prog="scripts/bench",
+        description=__doc__.partition("\n")[0],
+        epilog=f"Scenes and rows: {', '.join(names)}. `lists` measures lists; see `lists --help`.",
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="scenes or rows to measure; without any, all")
     parser.add_argument("--quick", action="store_true", help="one short run of everything, with a tenth of the backlog")

@@ -407,7 +407,7 @@ def test_changes_through_the_api_are_in_the_audit_log_too_and_messages_are_not(s
     log = plain(person.get(f"/audit?object={endpoint}"))
     for what in ("created an endpoint", "looked at a secret", "changed an endpoint", "deleted an endpoint"):
         assert what in log
-    assert " api " in log and "127.0.0.1" in log
+    assert " API " in log and "127.0.0.1" in log
     assert plain(person.get(f"/audit?object={app}")).count(" an application ") == 1, "what was refused changed nothing"
     assert "Nothing yet" in person.get(f"/audit?object={message}").text
     key = {"idempotency-key": "twice"}

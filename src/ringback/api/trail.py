@@ -28,6 +28,10 @@ _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("PATCH", f"{_ENDPOINT}/headers"): "endpoint.updated",
     ("GET", f"{_ENDPOINT}/secret"): "secret.revealed",
     ("POST", f"{_ENDPOINT}/secret/rotate"): "secret.rotated",
+    ("POST", "/api/v1/event-type"): "event_type.created",
+    ("PUT", "/api/v1/event-type/{event_type_name}"): "event_type.updated",
+    ("PATCH", "/api/v1/event-type/{event_type_name}"): "event_type.updated",
+    ("DELETE", "/api/v1/event-type/{event_type_name}"): "event_type.archived",
     ("POST", f"{_APP}/msg/{{msg_id}}/endpoint/{{endpoint_id}}/resend"): "delivery.resent",
 }
 # What changes nothing, or is a message: at thousands a second nobody reads a log of them.
@@ -44,6 +48,7 @@ class _Id(msgspec.Struct, frozen=True):
     """As much of an answer as says what was made."""
 
     id: str = ""
+    name: str = ""
 
 
 class Asked(Protocol):
@@ -80,13 +85,14 @@ class Trail:
         action = _ACTIONS.get(key)
         if key in _SILENT or status >= 400 or (asked.method in ("GET", "HEAD") and action is None) or not who.org_id:
             return
+        about = _object_of(params, status, body)
         address = remote_address(peer, forwarded, self._trusted)
         await self._audit.record(
             who,
             Door.API,
             action or asked.summary,
-            _object_of(params, status, body),
-            app_id=params.get("app_id"),
+            about,
+            app_id=about if action == "application.created" else params.get("app_id"),
             address=peer if address is None else str(address),
         )
 
@@ -95,7 +101,8 @@ def _object_of(params: Mapping[str, str], status: int, body: bytes) -> str:
     """What a request was about: what it made, else the last thing that its path names."""
     if status == 201:
         try:
-            made = msgspec.json.decode(body, type=_Id).id
+            answered = msgspec.json.decode(body, type=_Id)
+            made = answered.id or answered.name
         except msgspec.DecodeError:
             made = ""
         if made:

@@ -23,6 +23,7 @@ from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
+from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
@@ -41,6 +42,7 @@ from ringback.config import Settings
 from ringback.dashboard.door import DashboardDoor
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.errors import StoreFailure
 from ringback.gateway.app import Gateway, Place
 from ringback.gateway.bins import BinDoor
 from ringback.gateway.hot import Inbound, inbound_class
@@ -56,7 +58,7 @@ from ringback.services.auto_configs import AutoConfigs
 from ringback.services.bins import Bins
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
-from ringback.services.endpoints import Endpoints
+from ringback.services.endpoints import Endpoints, Told
 from ringback.services.environments import Environments
 from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
@@ -68,6 +70,7 @@ from ringback.services.integrations import Integrations
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.naming import Naming
+from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
@@ -173,29 +176,28 @@ class Doors:
         if bins_open(self._parts.settings):
             self._services.applications.own_bins = own_hosts(self._parts.settings.public_url, url)
 
+    async def learn_bins(self) -> None:
+        """Have lists of applications know this server's bins."""
+        try:
+            await self._services.applications.learn_bins()
+        except StoreFailure:
+            # A disk that is full: the lists look for bins themselves then.
+            return
+
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""
         door = inbound_class(protocol_class(self.doorway), self.inbound)
         return switching_class(door, self.relay.timing) if bins_open(self._parts.settings) else door
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
-        parts, settings = self._parts, self._parts.settings
+        parts = self._parts
         store, clock, make_id = parts.store, parts.clock, parts.ids
         return Services(
             tokens=parts.tokens,
             idempotency=idempotency,
             health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
             applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
-            endpoints=Endpoints(
-                store,
-                parts.vault,
-                clock,
-                make_id,
-                parts.directory,
-                secrets.token_bytes,
-                secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
-                https_only=settings.endpoint_https_only,
-            ),
+            endpoints=self._endpoints(parts.operational.endpoint_changed),
             event_types=EventTypes(store, clock, self.payloads),
         )
 
@@ -225,6 +227,7 @@ class Doors:
             feed=parts.feed,
             journeys=Journeys(store, vault, clock),
             trends=parts.trends,
+            standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
             previews=Previews(store, vault),
             sending=Sending(parts.intake, parts.directory, self.payloads),
@@ -233,6 +236,27 @@ class Doors:
             naming=Naming(store, vault),
         )
         return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
+
+    def _endpoints(self, told: Told, *, checks_types: bool = True) -> Endpoints:
+        parts, settings = self._parts, self._parts.settings
+        return Endpoints(
+            parts.store,
+            parts.vault,
+            parts.clock,
+            parts.ids,
+            parts.directory,
+            secrets.token_bytes,
+            secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
+            https_only=settings.endpoint_https_only,
+            told=told,
+            checks_types=checks_types,
+        )
+
+    def _operational(self) -> list[Operation]:
+        parts = self._parts
+        # What they want to hear was checked with the request: it is no event type of the organisation.
+        endpoints = self._endpoints(parts.operational.listener_changed, checks_types=False)
+        return operational_webhooks_api.routes(OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational), endpoints)
 
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""
@@ -247,10 +271,11 @@ class Doors:
             *authentication.routes(portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
+            *self._operational(),
             *connectors_api.routes(connectors),
             *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
-            *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
+            *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._services.applications),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),

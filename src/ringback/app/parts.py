@@ -23,6 +23,7 @@ from ringback.services.directory import Directory
 from ringback.services.feed import LiveFeed
 from ringback.services.intake import Intake
 from ringback.services.jwts import Jwts
+from ringback.services.operational import Operational
 from ringback.services.processing import Outcomes
 from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
@@ -69,6 +70,7 @@ class Parts:
         )
         self.outcomes = Outcomes(store)
         self.feed = LiveFeed()
+        self.operational = Operational(clock, make_id, metrics)
         self.dispatcher = Dispatcher(
             store=store,
             transport=self.transport,
@@ -84,12 +86,12 @@ class Parts:
             health=Health(microseconds(settings.endpoint_failure_disable_after.total_seconds())),
             draw=random.random,
             metrics=metrics,
-            prepare=planner(settings.header_style),  # type: ignore[arg-type]  # config has checked that it is one of the three
+            prepare=planner(settings.header_style, self.operational.teller),  # type: ignore[arg-type]  # config has checked that it is one of the three
             told=self._told,
         )
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
-        self.tasks = Tasks(store, clock, make_id, self.dispatcher)
+        self.tasks = Tasks(store, clock, make_id, self.dispatcher, self.operational.task_ended)
         self.trends = Trends(store, clock, self.dispatcher, metrics)
         self.intake = Intake(store, clock, make_id, self.dispatcher, metrics, self.feed)
 

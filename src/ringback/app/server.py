@@ -20,10 +20,12 @@ from ringback.clock import SECOND_US
 from ringback.config import Settings
 from ringback.dashboard.door import login_link
 from ringback.engine import sweeper
+from ringback.engine.attempt_log import LogRunner
 from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.tasks import TaskRunner
 from ringback.gateway.bins import BinUpkeep
 from ringback.gateway.upkeep import Upkeep
+from ringback.services.attempt_log import AttemptLog
 from ringback.store.opening import database_path
 from ringback.store.operations import directory as directory_operations
 from ringback.telemetry.events import SERVER_STOPPED, SERVER_STOPPING, TASK_FAILED
@@ -74,8 +76,10 @@ class Server:
             loop.add_signal_handler(number, self._stop, number.name)
         for newest in await parts.store.read(directory_operations.newest_ids):
             parts.ids.after(newest)
+        await parts.operational.start(parts.store, parts.dispatcher)
         tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
         await self._doors.payloads.load()
+        await self._doors.learn_bins()
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
         doors = _Uvicorn(self._config())
         serving = loop.create_task(doors.serve([sock]))
@@ -121,11 +125,17 @@ class Server:
             "loop lag": watch_loop(parts.metrics, parts.clock),
             "gauges": self._gauges(),
             "leases": self._tidy(),
+            "attempt log": self._attempt_log(),
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run(),
             "sources": Upkeep(self._doors.source_directory).run(),
             "bins": BinUpkeep(self._doors.bins).run(),
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run(),
         }
+
+    async def _attempt_log(self) -> None:
+        runner = LogRunner(AttemptLog(self._parts.store, self._parts.operational))
+        self._parts.operational.watch(runner.followed)
+        await runner.run()
 
     def _stop(self, cause: str) -> None:
         self._cause = cause

@@ -217,6 +217,7 @@ class Dashboard:
             app=None if reply.app is None else Link(reply.app.name, f"{BASE}/apps/{reply.app.id}"),
             token=form_token(_held(visit), self._services.draw),
             person=_person(visit) if known else "",
+            how=f"the token “{_person(visit)}”" if known and visit.session.token_id is not None else "the link that the server printed",
             theme=cast("Literal['light', 'dark', '']", theme if theme in ("light", "dark") else ""),
             notice=self._notices.pop(visit.session.hash, None) if known and not visit.fragment else None,
             here=f"{BASE}{visit.path}",

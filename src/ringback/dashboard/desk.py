@@ -20,6 +20,7 @@ from ringback.services.finding import Finder
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.naming import Naming
+from ringback.services.ports import Standings
 from ringback.services.previews import Previews
 from ringback.services.sending import Sending
 from ringback.services.sessions import Sessions
@@ -51,6 +52,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     journeys: Journeys
     finder: Finder
     trends: Trends
+    standings: Standings
     previews: Previews
     sending: Sending
     dead_letters: DeadLetters

@@ -37,12 +37,16 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Shell(msgspec.Struct, frozen=True):
-    """What is around a page. `app` is the application that it is about; `token` goes into every form; `person` is who is logged in."""
+    """What is around a page. `app` is the application that it is about; `token` goes into every form.
+
+    `person` is who is logged in, and `how`, in words.
+    """
 
     entries: Sequence[Entry]
     app: Link | None
     token: str
     person: str
+    how: str
     theme: Literal["light", "dark", ""]
     notice: Notice | None
     here: str

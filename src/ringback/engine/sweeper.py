@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
+from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deliveries, retention, trends
+from ringback.store.operations import blocks, deliveries, retention, trends
+from ringback.store.operations.blocks import Blocks, Place
 from ringback.telemetry.events import RETENTION_SWEPT
 from ringback.telemetry.log import log
 
@@ -21,6 +24,8 @@ _SLICE: Final = 200
 _PAUSE_S: Final = 0.01
 # Seconds between two sweeps; an expired payload is never shown even before it is swept, so minutes do no harm.
 SWEEP_EVERY_S: Final = 60.0
+# The same for what lies in the order of endpoints, not of time: all of it must be walked, and what is past its time shows nowhere.
+BESIDE_EVERY_S: Final = 3_600.0
 
 
 class Sweeper:
@@ -34,9 +39,13 @@ class Sweeper:
     async def run(self) -> None:
         """Sweep every minute until cancelled. A store that fails is tried again a minute later."""
         # Keys lie in the order of a hash, so all of them must be walked: that takes long, and must not hold up the rest.
-        await asyncio.gather(self._for_ever(self.sweep), self._for_ever(self.sweep_keys))
+        await asyncio.gather(
+            self._for_ever(self.sweep, SWEEP_EVERY_S),
+            self._for_ever(self.sweep_keys, SWEEP_EVERY_S),
+            self._for_ever(self.sweep_beside, BESIDE_EVERY_S),
+        )
 
-    async def _for_ever(self, sweep: Callable[[], Awaitable[int]]) -> None:
+    async def _for_ever(self, sweep: Callable[[], Awaitable[int]], every_s: float) -> None:
         while True:
             try:
                 if rows := await sweep():
@@ -44,7 +53,7 @@ class Sweeper:
             except RingbackError:
                 # The store has told the log what ails it.
                 pass
-            await asyncio.sleep(SWEEP_EVERY_S)
+            await asyncio.sleep(every_s)
 
     async def sweep_keys(self) -> int:
         """Remove idempotency keys that have expired; how many."""
@@ -61,8 +70,22 @@ class Sweeper:
         removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
-        removed += await self._walk("", lambda tx, after: trends.purge(tx, before_us, _SLICE, after))
         return removed + await self._abandoned()
+
+    async def sweep_beside(self) -> int:
+        """Remove what is kept beside history and is past its time; how many rows."""
+        before_us = self._clock.now_us() - self._history_us
+        removed = await self._walk("", lambda tx, after: trends.purge(tx, before_us, _SLICE, after))
+        removed += await self._walk("", lambda tx, after: retention.purge_given_up(tx, before_us, _SLICE, after))
+        for kind, prefix in (
+            (blocks.MESSAGES, ids.MESSAGE),
+            (blocks.ATTEMPTS, ids.ATTEMPT),
+            (blocks.PAIRS, ids.MESSAGE),
+            (blocks.DEAD_LETTERS["org_id"], ids.DEAD_LETTER),
+        ):
+            before = ids.start_id(prefix, before_us)
+            removed += await self._walk(blocks.START, partial(_purge_blocks, kind, before))
+        return removed
 
     async def _all(self, purge: Callable[[Transaction], int]) -> int:
         total = 0
@@ -93,6 +116,10 @@ class Sweeper:
             found = await self._store.read(lambda tx, after=after: retention.next_abandoned(tx, after))  # type: ignore[misc]  # as above
             before = after
         return total
+
+
+def _purge_blocks(kind: Blocks, before: str, tx: Transaction, after: Place) -> tuple[int, Place | None]:
+    return blocks.purge(tx, kind, before, _SLICE, after)
 
 
 def _drop_abandoned(tx: Transaction, before: str) -> int:

@@ -104,6 +104,12 @@ class Applications:
         """The application of that id or uid. Raises NotFound."""
         return await self._store.read(lambda tx: find(tx, who, ref))
 
+    async def learn_bins(self) -> None:
+        """Have the store know which hosts are bins of this server, so that lists that leave them out need not look for them."""
+        hosts = self.own_bins
+        if hosts:
+            await self._store.write(lambda tx: applications.know_bins(tx, hosts))
+
     async def page(self, who: Principal, walk: Walk, without: Without) -> Page[Application]:
         """One page of the organisation's applications."""
         return cut(await self._store.read(lambda tx: applications.page(tx, who.org_id, walk, without, self.own_bins)), walk)

@@ -21,13 +21,13 @@ from ringback.services.messages import find_message
 from ringback.services.ports import Handoff
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import attempts, deliveries, endpoints, messages
+from ringback.store.operations import attempts, deliveries, endpoints, messages, standings
 from ringback.store.operations.attempts import AttemptFilter as AttemptFilter
-from ringback.store.operations.attempts import Pair as Pair
-from ringback.store.operations.attempts import Reading
 from ringback.store.operations.deliveries import Destination
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.messages import MessageFilter
+from ringback.store.operations.standings import Pair as Pair
+from ringback.store.operations.standings import Reading
 
 # The widest window of statistics (contract, 3.2): 28 days, and 5 minutes for clocks that differ.
 STATS_WINDOW_US: Final = 28 * 86_400 * 1_000_000
@@ -129,8 +129,8 @@ class Attempts:
             reading = Reading(now_us, content, live=not found.disabled)
             unfinished = None if statuses is None else next((s for s in statuses if s in _UNFINISHED), None)
             if unfinished is not None:
-                return Page([], True) if found.disabled else attempts.unfinished(tx, app_id, found.id, walk, unfinished, chosen, reading)
-            return attempts.attempted(tx, app_id, found.id, walk, statuses, chosen, reading)
+                return Page([], True) if found.disabled else standings.unfinished(tx, app_id, found.id, walk, unfinished, chosen, reading)
+            return standings.attempted(tx, app_id, found.id, walk, statuses, chosen, reading)
 
         return await self._store.read(query)
 
@@ -140,7 +140,7 @@ class Attempts:
 
         def query(tx: Transaction) -> Page[tuple[Endpoint, Pair]]:
             app_id = find(tx, who, app).id
-            page = attempts.destinations(tx, app_id, find_message(tx, app_id, message, now_us, content=False).id, walk)
+            page = standings.destinations(tx, app_id, find_message(tx, app_id, message, now_us, content=False).id, walk)
             found = endpoints.by_ids(tx, self._vault, [pair.key for pair in page.items])
             return Page([(found[pair.key], pair) for pair in page.items], page.done)
 

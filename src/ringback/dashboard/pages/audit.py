@@ -12,7 +12,7 @@ from ringback.dashboard.components import BASE, Empty, Head, Pager, pager, walk_
 from ringback.dashboard.desk import Services
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, moment
-from ringback.model.dashboard import AuditEntry
+from ringback.model.dashboard import AuditEntry, Door
 
 # What actions are called; one that is not here is shown as it is.
 _WORDS: Final[Mapping[str, str]] = {
@@ -26,6 +26,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "endpoint.deleted": "deleted an endpoint",
     "endpoint.disabled": "disabled an endpoint",
     "endpoint.enabled": "enabled an endpoint",
+    "event_type.created": "created an event type",
+    "event_type.updated": "changed an event type",
+    "event_type.archived": "archived an event type",
     "secret.revealed": "looked at a secret",
     "secret.rotated": "rotated a secret",
     "message.sent": "sent a message",
@@ -67,10 +70,10 @@ def row_of(entry: AuditEntry, now_us: int) -> AuditRow:
         moment(ids.created_us(entry.id), now_us),
         who,
         _WORDS.get(entry.action, entry.action),
-        entry.object,
+        "" if entry.action.startswith("session.") else entry.object,
         href_of(entry),
         entry.detail,
-        entry.door.value,
+        "API" if entry.door is Door.API else "dashboard",
         entry.address,
     )
 

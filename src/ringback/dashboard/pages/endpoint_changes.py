@@ -7,13 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
-from ringback.clock import SECOND_US
 from ringback.dashboard.components import BASE, Choice, Head, Link, choices
 from ringback.dashboard.desk import Services
 from ringback.dashboard.forms import Wrong, checked, lines, pairs, wrong_of
 from ringback.dashboard.pages.endpoints import href_of, shown, title_of, trail_of
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown, Visit
-from ringback.dashboard.words import bounded, counted, duration, listed, utc
+from ringback.dashboard.words import bounded, counted, duration, listed
 from ringback.errors import Conflict, InvalidField, Refused
 from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
@@ -139,8 +138,8 @@ def rotating(endpoint: Endpoint, now_us: int) -> list[str]:
     old = sum(secret.expires_at is not None and secret.expires_at > now_us for secret in endpoint.secrets)
     effects = [
         "A new secret signs from the next attempt on.",
-        f"While the former one signs too (until {utc(now_us + int(_DEFAULT_GRACE) * SECOND_US)} for a day), receivers that know either "
-        "accept what comes. Give them the new secret within that time.",
+        "The former one signs too for as long as you choose here: a receiver that knows either accepts what comes. Give it the new one "
+        "within that time.",
     ]
     if old:
         effects.append(f"{counted(old, 'former secret')} still {'signs' if old == 1 else 'sign'} besides.")

@@ -30,14 +30,15 @@ from ringback.dashboard.components import (
 from ringback.dashboard.desk import Services
 from ringback.dashboard.health import Figure, charts, endpoint_figures
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
-from ringback.dashboard.words import Moment, count, counted, listed, milliseconds, moment, relative, utc
+from ringback.dashboard.words import Moment, count, counted, duration, listed, milliseconds, moment, relative, utc
 from ringback.model.applications import Application
-from ringback.model.attempts import Attempt
+from ringback.model.attempts import Attempt, WaitCause
 from ringback.model.deliveries import AttemptStatus, Trigger
 from ringback.model.endpoints import DisableCause, Endpoint
 from ringback.policy.validation import is_sensitive
 from ringback.policy.windows import Ask
 from ringback.services.attempts import AttemptFilter
+from ringback.services.ports import Standing
 from ringback.services.trends import EndpointTrend
 
 _SECTION: Final = "endpoints"
@@ -98,6 +99,7 @@ class EndpointView(msgspec.Struct, frozen=True):
 
     href: str
     off: str
+    held: str
     refresh_s: int
     figures: Sequence[Figure]
     strip: Strip
@@ -233,8 +235,27 @@ def secrets_of(endpoint: Endpoint, now_us: int) -> str:
     return f"The secret signs, and {counted(len(old), 'former one', 'former ones')} until {moment(max(old), now_us).utc}."
 
 
-def view_of(endpoint: Endpoint, trend: EndpointTrend, recent: Sequence[Attempt], now_us: int, secret: str = "") -> EndpointView:
-    """The page of an endpoint with its last day. `secret` is shown only where somebody asked for it."""
+class Known(msgspec.Struct, frozen=True):
+    """What is known of an endpoint besides itself: its last day, how the engine treats it now, its last attempts."""
+
+    trend: EndpointTrend
+    standing: Standing
+    recent: Sequence[Attempt]
+
+
+def held_words(standing: Standing) -> str:
+    """Why an endpoint is left alone now, and for how long; "" when it is not."""
+    if standing.cause is None or not standing.left_us:
+        return ""
+    left = duration(max(standing.left_us / SECOND_US, 1))
+    if standing.cause is WaitCause.THROTTLE:
+        return f"A rate limit holds what waits for it; the next attempt is made within {left}."
+    return f"It is left alone for {left}: it asked for that by Retry-After, or gave no answer several times."
+
+
+def view_of(endpoint: Endpoint, known: Known, now_us: int, secret: str = "") -> EndpointView:
+    """The page of an endpoint. `secret` is shown only where somebody asked for it."""
+    trend, standing = known.trend, known.standing
     here = href_of(endpoint)
     rate = "unlimited" if endpoint.throttle_rate is None else f"{counted(endpoint.throttle_rate, 'attempt')} a second"
     facts = [
@@ -244,12 +265,14 @@ def view_of(endpoint: Endpoint, trend: EndpointTrend, recent: Sequence[Attempt],
         Fact("Event types", "all" if endpoint.event_types is None else ", ".join(sorted(endpoint.event_types))),
         *([Fact("Channels", ", ".join(sorted(endpoint.channels)))] if endpoint.channels is not None else []),
         Fact("Rate", rate),
+        *([Fact("At once", f"up to {counted(standing.limit, 'attempt')}")] if standing.limit is not None else []),
         Fact("Created", "", moment=moment(endpoint.created_at, now_us)),
         Fact("Changed", "", moment=moment(endpoint.updated_at, now_us)),
     ]
     return EndpointView(
         href=here,
         off=why_off(endpoint, now_us),
+        held="" if endpoint.disabled else held_words(standing),
         refresh_s=_REFRESH_S,
         figures=endpoint_figures(trend, now_us),
         strip=strip(trend.since_us, [(cell.success, cell.fail) for cell in trend.cells][-STRIP_CELLS:]),
@@ -257,7 +280,7 @@ def view_of(endpoint: Endpoint, trend: EndpointTrend, recent: Sequence[Attempt],
         facts=facts,
         headers=[HeaderLine(name, "" if is_sensitive(name) else value, is_sensitive(name)) for name, value in endpoint.headers.items()],
         metadata=[Fact(name, value) for name, value in endpoint.metadata.items()],
-        attempts=[attempt_row(attempt, now_us) for attempt in recent],
+        attempts=[attempt_row(attempt, now_us) for attempt in known.recent],
         empty=Empty("No attempt yet", "Send a message of an event type that this endpoint wants, and it is here within a second."),
         secrets=secrets_of(endpoint, now_us),
         secret=secret,
@@ -349,7 +372,12 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
         actions,
         DISABLED if endpoint.disabled else ENABLED,
     )
-    return Shown("endpoints/show.html", view_of(endpoint, trend, recent, visit.now_us, secret), head, app=entry.application)
+    return Shown(
+        "endpoints/show.html",
+        view_of(endpoint, Known(trend, services.standings.standing(endpoint.id), recent), visit.now_us, secret),
+        head,
+        app=entry.application,
+    )
 
 
 def routes(services: Services) -> list[Route]:

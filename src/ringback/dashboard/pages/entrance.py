@@ -20,8 +20,10 @@ from ringback.services.sessions import LIFE_S
 from ringback.telemetry.events import LOGIN_LIMITED
 from ringback.telemetry.log import log
 
-_REFUSED: Final = "That was not accepted. Paste an org token that is in use; `ringback token create` makes a new one."
-_LINK_REFUSED: Final = "This link was used already, or its time is over. Log in with an org token; `ringback token create` makes one."
+_REFUSED: Final = "That was not accepted. Paste an org token that is in use; the command “ringback token create” makes a new one."
+_LINK_REFUSED: Final = (
+    "This link was used already, or its time is over. Log in with an org token; the command “ringback token create” makes one."
+)
 # How long a chosen look is remembered, seconds: a year.
 _THEME_LIFE_S: Final = 365 * 86_400
 

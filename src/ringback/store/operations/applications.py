@@ -9,12 +9,17 @@ import msgspec
 from ringback.model.applications import Application
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
+from ringback.store.operations.walks import one_of
 
 _COLUMNS = "id, org_id, name, uid, throttle_rate, metadata, created_at, updated_at"
-_ENDPOINT = "SELECT 1 FROM endpoint WHERE endpoint.app_id = application.id AND endpoint.deleted_at IS NULL"
-# The hosts of endpoints that only look at requests, as `policy.bins.listed_host` writes them; a list may leave out applications that have
-# nothing else. This server's own come besides.
-_BIN_HOSTS = ("play.svix.com", "play.svix.com/in", "api.play.svix.com", "api.play.svix.com/in")
+
+# What an application has, as bits of its `reach`, which the database keeps: a live endpoint, an enabled one, one that is no request bin.
+# All three make the highest.
+_HAS_ENDPOINT, _HAS_ENABLED, _HAS_OTHER = 1, 2, 4
+_REACHES = range(8)
+_BESIDE_BINS = (
+    "SELECT 1 FROM endpoint e WHERE e.app_id = application.id AND e.deleted_at IS NULL AND e.host NOT IN (SELECT host FROM bin_host)"
+)
 
 
 class Without(msgspec.Struct, frozen=True):
@@ -23,6 +28,18 @@ class Without(msgspec.Struct, frozen=True):
     endpoints: bool = False
     enabled_endpoints: bool = False
     endpoints_beside_bins: bool = False
+
+    def kinds(self) -> list[int]:
+        """The values of `reach` that are left."""
+        return [
+            reach
+            for reach in _REACHES
+            if not (
+                (self.endpoints and not reach & _HAS_ENDPOINT)
+                or (self.enabled_endpoints and reach & _HAS_ENDPOINT and not reach & _HAS_ENABLED)
+                or (self.endpoints_beside_bins and reach & _HAS_ENDPOINT and not reach & _HAS_OTHER)
+            )
+        ]
 
 
 def insert(tx: Transaction, application: Application, *, hidden: bool = False) -> None:
@@ -73,23 +90,51 @@ def by_uid(tx: Transaction, org_id: str, uid: str) -> Application | None:
 
 
 def page(tx: Transaction, org_id: str, walk: Walk, without: Without, own_bins: Sequence[str] = ()) -> list[Application]:
-    """The live applications of an organisation that a walk reads, and one more. `own_bins` are hosts of bins besides the known ones."""
-    hosts: tuple[str, ...] = ()
-    conditions = ""
-    if without.endpoints:
-        conditions += f" AND EXISTS ({_ENDPOINT})"
-    if without.enabled_endpoints:
-        conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND disabled = 0))"
-    if without.endpoints_beside_bins:
-        hosts = (*_BIN_HOSTS, *own_bins)
-        marks = ", ".join("?" * len(hosts))
-        conditions += f" AND (NOT EXISTS ({_ENDPOINT}) OR EXISTS ({_ENDPOINT} AND host NOT IN ({marks})))"
-    rows = tx.rows(
-        f"SELECT {_COLUMNS} FROM application WHERE org_id = ? AND id > ? AND id < ? AND deleted_at IS NULL AND hidden = 0{conditions} "
-        f"ORDER BY id {walk.direction} LIMIT ?",
-        (org_id, walk.above, walk.below, *hosts, walk.fetch),
-    )
+    """The live applications of an organisation that a walk reads, and one more.
+
+    `own_bins` are hosts of bins besides the known ones: `know_bins` should have learnt them, or each application is looked at.
+    """
+    condition, parameters = "org_id = ? AND deleted_at IS NULL AND hidden = 0", [org_id]
+    if without == Without():
+        rows = tx.rows(
+            f"SELECT {_COLUMNS} FROM application WHERE {condition} AND id > ? AND id < ? ORDER BY id {walk.direction} LIMIT ?",
+            (*parameters, walk.above, walk.below, walk.fetch),
+        )
+        return [_application(row) for row in rows]
+    if without.endpoints_beside_bins and (unknown := _unknown_bins(tx, own_bins)):
+        condition += f" AND (reach & {_HAS_OTHER} = 0 OR EXISTS ({_BESIDE_BINS} AND e.host NOT IN {one_of(unknown)}))"
+        parameters += unknown
+    # Each kind lies in the index in the order of ids; so a page costs some rows of each, however rare those are that it shows.
+    rows = []
+    for kind in without.kinds():
+        rows += tx.rows(
+            f"SELECT {_COLUMNS} FROM application WHERE {condition} AND (reach, id) > (?, ?) AND (reach, id) < (?, ?) "
+            f"ORDER BY reach {walk.direction}, id {walk.direction} LIMIT ?",
+            (*parameters, kind, walk.above, kind, walk.below, walk.fetch),
+        )
+    rows = sorted(rows, reverse=walk.direction == "DESC")[: walk.fetch]
     return [_application(row) for row in rows]
+
+
+def know_bins(tx: Transaction, hosts: Sequence[str]) -> None:
+    """Learn hosts (as `policy.bins.listed_host` writes them) of endpoints that only look at requests.
+
+    Looks at all endpoints when one is new.
+    """
+    unknown = _unknown_bins(tx, hosts)
+    if not unknown:
+        return
+    tx.run_many("INSERT INTO bin_host (host) VALUES (?)", [(host,) for host in unknown])
+    tx.run(
+        f"UPDATE application SET reach = reach & ~{_HAS_OTHER} WHERE id IN "
+        f"(SELECT app_id FROM endpoint WHERE deleted_at IS NULL AND host IN {one_of(unknown)}) AND NOT EXISTS ({_BESIDE_BINS})",
+        unknown,
+    )
+
+
+def _unknown_bins(tx: Transaction, hosts: Sequence[str]) -> list[str]:
+    known = {row[0] for row in tx.rows(f"SELECT host FROM bin_host WHERE host IN {one_of(hosts)}", hosts)} if hosts else set()
+    return [host for host in hosts if host not in known]
 
 
 def delete(tx: Transaction, app_id: str, now_us: int) -> None:

@@ -9,7 +9,8 @@ import msgspec
 from ringback.model.deliveries import DeadLetter
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
-from ringback.store.operations.walks import EXAMINED_MAX, beyond, bounded, one_of
+from ringback.store.operations import blocks
+from ringback.store.operations.walks import beyond, bounded, one_of
 
 _COLUMNS: Final = (
     "d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, d.attempts, d.sequence, d.died_at"
@@ -43,6 +44,17 @@ class Chosen(msgspec.Struct, frozen=True):
         """Does finding them take a long walk?"""
         return self.ids is None and (bool(self.event_types) or self.cause is not None)
 
+    def labels(self) -> list[blocks.Labels]:
+        """What blocks say of letters that fit: one of each of these."""
+        wanted: list[blocks.Labels] = []
+        if not self:
+            return wanted
+        if self.event_types:
+            wanted.append([blocks.event_type_label(name) for name in self.event_types])
+        if self.cause is not None:
+            wanted.append([blocks.cause_label(self.cause)])
+        return wanted
+
 
 class Step(msgspec.Struct, frozen=True):
     """What one step of a long walk did: letters acted on, letters passed over, endpoints (and applications) to wake, the walk left."""
@@ -72,9 +84,12 @@ def owner(tx: Transaction, endpoint_id: str) -> tuple[str, str] | None:
 
 def listed(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Page[DeadLetter]:
     """One page of dead letters."""
-    near, stopped_at = _near(tx, scope, walk, chosen)
-    source, parameters = _walked(scope, near, chosen)
-    rows = tx.rows(f"SELECT {_COLUMNS} FROM {source} LIMIT ?", (*parameters, walk.fetch))
+
+    def read(near: Walk, limit: int) -> list[Row]:
+        source, parameters = _walked(scope, near, chosen)
+        return tx.rows(f"SELECT {_COLUMNS} FROM {source} LIMIT ?", (*parameters, limit))
+
+    rows, stopped_at = blocks.collect(tx, blocks.DEAD_LETTERS[scope.column], scope.value, chosen.labels(), walk, read)
     return cut([dead_letter_of(row) for row in rows], walk, stopped_at)
 
 
@@ -120,7 +135,7 @@ def spread(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: in
 
 def replay(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: int) -> Step:
     """Give each of the next `walk.limit` letters one manual attempt, now, if it can be made. They stay until it succeeds."""
-    near, stopped_at = _near(tx, scope, walk, chosen, _STEP_EXAMINED)
+    near, stopped_at = _near(tx, scope, walk, chosen)
     source, parameters = _walked(scope, near, chosen)
     rows = tx.rows(
         f"SELECT d.id, d.endpoint_id, d.message_id, d.app_id, d.sequence, {_REPLAYABLE} FROM {source} LIMIT ?",
@@ -142,7 +157,7 @@ def replay(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: in
 
 def discard(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Step:
     """Take the next `walk.limit` letters off the lists for good."""
-    near, stopped_at = _near(tx, scope, walk, chosen, _STEP_EXAMINED)
+    near, stopped_at = _near(tx, scope, walk, chosen)
     source, parameters = _walked(scope, near, chosen)
     rows = tx.rows(f"SELECT d.id FROM {source} LIMIT ?", (*parameters, walk.limit))
     tx.run_many("UPDATE dead_letter SET state = 'discarded' WHERE id = ?", rows)
@@ -154,12 +169,12 @@ def resolve(tx: Transaction, endpoint_id: str, message_id: str) -> None:
     tx.run("DELETE FROM dead_letter WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
 
 
-def _near(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, most: int = EXAMINED_MAX) -> tuple[Walk, str | None]:
+def _near(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> tuple[Walk, str | None]:
     """The part of a walk to be looked at now, and its last id, if it is not the whole."""
     if not chosen:
         return walk, None
     # The index holds the undiscarded letters alone; naming their state lets it be used.
-    return bounded(tx, walk, "dead_letter", f"state = 'dead' AND {scope.column}", scope.value, most=most)
+    return bounded(tx, walk, "dead_letter", f"state = 'dead' AND {scope.column}", scope.value, most=_STEP_EXAMINED)
 
 
 def _walked(scope: Scope, walk: Walk, chosen: Chosen) -> tuple[str, tuple[Any, ...]]:

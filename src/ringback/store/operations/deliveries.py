@@ -84,18 +84,31 @@ def _first_due_at(message: Message) -> int:
 
 def next_sequence(tx: Transaction, endpoint_id: str) -> int:
     """Count one up in the sequence of an endpoint."""
+    return last_sequence(tx, endpoint_id, 1)
+
+
+def last_sequence(tx: Transaction, endpoint_id: str, count: int) -> int:
+    """Count so many up in the sequence of an endpoint; the last of them."""
     rows = tx.rows(
-        "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, 1) "
-        "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + 1 RETURNING last",
-        (endpoint_id,),
+        "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
+        "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + excluded.last RETURNING last",
+        (endpoint_id, count),
     )
     return int(rows[0][0])
 
 
 def drop(tx: Transaction, endpoint_id: str, limit: int, before: str = "~") -> int:
-    """Remove live deliveries of an endpoint that nobody will make, of messages whose id sorts below `before`, at most `limit`; how many."""
-    return tx.run(
-        "DELETE FROM delivery WHERE (endpoint_id, due_at, message_id, trigger) IN "
-        "(SELECT endpoint_id, due_at, message_id, trigger FROM delivery WHERE endpoint_id = ? AND message_id < ? LIMIT ?)",
+    """Remove live deliveries of an endpoint that nobody will make, of messages whose id sorts below `before`, at most `limit`; how many.
+
+    Those that have failed before are given up by that.
+    """
+    rows = tx.rows(
+        "SELECT endpoint_id, due_at, message_id, trigger, attempts FROM delivery WHERE endpoint_id = ? AND message_id < ? LIMIT ?",
         (endpoint_id, before, limit),
     )
+    tx.run_many(
+        "INSERT INTO given_up (endpoint_id, message_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [(endpoint_id, message_id) for _, _, message_id, _, attempts in rows if attempts],
+    )
+    tx.run_many("DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?", [row[:4] for row in rows])
+    return len(rows)

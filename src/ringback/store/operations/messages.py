@@ -11,7 +11,8 @@ from ringback import ids
 from ringback.model.messages import Message
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
-from ringback.store.operations.walks import bounded, one_of
+from ringback.store.operations import blocks
+from ringback.store.operations.walks import one_of
 
 _HEAD: Final = (
     "m.id, m.app_id, m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, m.matched, m.event_id, m.channels, m.tags, "
@@ -51,6 +52,17 @@ class MessageFilter(msgspec.Struct, frozen=True):
             text += " AND instr(m.tags, ?) > 0"
             parameters.append(msgspec.json.encode(self.tag).decode())
         return text, parameters
+
+    def labels(self) -> list[blocks.Labels]:
+        """What blocks say of rows that fit: one of each of these."""
+        wanted: list[blocks.Labels] = []
+        if self.event_types:
+            wanted.append([blocks.event_type_label(name) for name in self.event_types])
+        if self.channel is not None:
+            wanted.append([blocks.channel_label(self.channel)])
+        if self.tag is not None:
+            wanted.append([blocks.tag_label(self.tag)])
+        return wanted
 
 
 def message_of(row: Row, now_us: int) -> Message:
@@ -103,14 +115,15 @@ def by_ids(
 
 def listed(tx: Transaction, app_id: str, walk: Walk, chosen: MessageFilter, now_us: int, *, content: bool) -> Page[Message]:
     """One page of an application's messages: a walk along the index of their ids."""
-    near, stopped_at = walk, None
-    if chosen:
-        near, stopped_at = bounded(tx, walk, "message", "app_id", app_id)
     condition, parameters = chosen.sql()
-    rows = tx.rows(
-        f"SELECT m.id FROM message m WHERE m.app_id = ? AND m.id > ? AND m.id < ?{condition} ORDER BY m.id {walk.direction} LIMIT ?",
-        (app_id, near.above, near.below, *parameters, walk.fetch),
-    )
+
+    def read(near: Walk, limit: int) -> list[Row]:
+        return tx.rows(
+            f"SELECT m.id FROM message m WHERE m.app_id = ? AND m.id > ? AND m.id < ?{condition} ORDER BY m.id {walk.direction} LIMIT ?",
+            (app_id, near.above, near.below, *parameters, limit),
+        )
+
+    rows, stopped_at = blocks.collect(tx, blocks.MESSAGES, app_id, chosen.labels(), walk, read)
     page = (
         cut_to_size(tx, app_id, [row[0] for row in rows], walk, stopped_at) if content else cut([row[0] for row in rows], walk, stopped_at)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ringback import ids
 from ringback.store.base import Transaction
-from ringback.store.operations import deferred, deliveries, trends
+from ringback.store.operations import blocks, deferred, deliveries, trends
 
 
 def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
@@ -50,6 +50,20 @@ def purge_dead_letters(tx: Transaction, before_us: int, limit: int) -> int:
     )
 
 
+def purge_given_up(tx: Transaction, before_us: int, limit: int, after: str) -> tuple[int, str | None]:
+    """Remove what was given up of messages accepted before that time, of the endpoint that follows `after` ("" = the first)."""
+    row = tx.row("SELECT endpoint_id FROM given_up WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))
+    if row is None:
+        return 0, None
+    endpoint_id = str(row[0])
+    old = tx.rows(
+        "SELECT endpoint_id, message_id FROM given_up WHERE endpoint_id = ? AND message_id < ? ORDER BY message_id LIMIT ?",
+        (endpoint_id, ids.start_id(ids.MESSAGE, before_us), limit),
+    )
+    tx.run_many("DELETE FROM given_up WHERE endpoint_id = ? AND message_id = ?", old)
+    return len(old), after if len(old) == limit else endpoint_id
+
+
 def purge_idempotency(tx: Transaction, now_us: int, limit: int, after: bytes) -> tuple[int, bytes | None]:
     """Remove expired keys among the `limit` that follow `after` (b"" = the first): they lie in the order of a hash, not of time."""
     rows = tx.rows("SELECT key, expires_at FROM idempotency WHERE key > ? ORDER BY key LIMIT ?", (after, limit))
@@ -89,8 +103,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
     endpoint = tx.row("SELECT id FROM endpoint WHERE app_id = ? LIMIT 1", (app_id,))
     if endpoint is not None:
         return purge_endpoint(tx, str(endpoint[0]), limit)
-    if sums := trends.purge_scope(tx, app_id, limit):
-        return sums
+    if beside := trends.purge_scope(tx, app_id, limit) or blocks.purge_scope(tx, app_id, limit):
+        return beside
     for table in ("token", "integration", "auto_config"):
         tx.run(f"DELETE FROM {table} WHERE app_id = ?", (app_id,))
     return tx.run("DELETE FROM application WHERE id = ?", (app_id,))
@@ -108,6 +122,12 @@ def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
         removed += len(found)
     if removed < limit:
         removed += trends.purge_scope(tx, endpoint_id, limit - removed)
+    if removed < limit:
+        removed += blocks.purge_scope(tx, endpoint_id, limit - removed)
+    if removed < limit:
+        found = tx.rows("SELECT message_id FROM given_up WHERE endpoint_id = ? LIMIT ?", (endpoint_id, limit - removed))
+        tx.run_many("DELETE FROM given_up WHERE message_id = ? AND endpoint_id = ?", [(*row, endpoint_id) for row in found])
+        removed += len(found)
     if removed < limit:
         for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure", "endpoint_transformation"):
             tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))

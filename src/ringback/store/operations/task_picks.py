@@ -16,7 +16,7 @@ from ringback.model.messages import Message
 from ringback.model.tasks import AppStats, PurgeContent, Resend
 from ringback.policy.paging import Walk
 from ringback.store.base import Transaction
-from ringback.store.operations import attempts, deferred, deliveries
+from ringback.store.operations import attempts, deferred, deliveries, standings
 from ringback.store.operations.messages import MessageFilter, by_ids
 from ringback.store.operations.walks import bounded, one_of
 
@@ -109,8 +109,8 @@ def attempted(tx: Transaction, wanted: Resend, position: str, now_us: int) -> Pi
     walk = _window(wanted, position)
     statuses = None if wanted.status is None else (wanted.status,)
     chosen = MessageFilter(wanted.event_types, wanted.channel, wanted.tag)
-    read = attempts.Reading(now_us, content=False, live=True)
-    page = attempts.attempted(tx, wanted.app_id, wanted.endpoint_id, walk, statuses, chosen, read)
+    read = standings.Reading(now_us, content=False, live=True)
+    page = standings.attempted(tx, wanted.app_id, wanted.endpoint_id, walk, statuses, chosen, read)
     found = [message.id for message, _ in page.items]
     # A full page goes on behind its last message; one that is not gave up somewhere, or is the last.
     goes_on = found[-1] if len(found) == STEP else page.stopped_at

@@ -37,7 +37,6 @@ _SUMS: Final = ", ".join(
     (*(f"SUM({name})" for name in _PLAIN), *(f"SUM({name} & {_LANE}), SUM({name} >> {LANE_BITS})" for name in _PACKED)),
 )
 _NAMES: Final = ", ".join(COLUMNS)
-_SUCCESS, _FAIL = COLUMNS.index("success"), COLUMNS.index("fail")
 # What an endpoint that fails did in its whole span, by the hour; and what others add to the row of such a span.
 _FAILED: Final = (
     "INSERT INTO trend_failing (org_id, unit, at, endpoint_id, app_id, success, fail) "
@@ -50,6 +49,23 @@ _FAILED_MINUTE: Final = (
 )
 _WORKED: Final = "UPDATE trend_failing SET success = success + ? WHERE org_id = ? AND unit = ? AND at = ? AND endpoint_id = ?"
 _ADD: Final = ", ".join(f"{name} = {name} + excluded.{name}" for name in COLUMNS)
+_UP_TO: Final = "(at, org_id, app_id, endpoint_id) <= (?, ?, ?, ?)"
+
+
+def _move(table: str, per: int, scope: str, app_id: str) -> str:
+    """Adds rows of `trend_recent` to those of another table and a wider scope. Sums of packed columns add both their counters."""
+    return (
+        f"INSERT INTO {table} (scope, at, org_id, app_id, {_NAMES}) "
+        f"SELECT {scope}, at / {per}, org_id, {app_id}, {', '.join(f'SUM({name})' for name in COLUMNS)} FROM trend_recent "
+        f"WHERE {_UP_TO} AND {scope} > '' GROUP BY {scope}, at / {per}, org_id, {app_id} ON CONFLICT (scope, at) DO UPDATE SET {_ADD}"
+    )
+
+
+_MOVES: Final = tuple(
+    _move(table, per, scope, app_id)
+    for table, per in (("trend_minute", 1), ("trend_hour", HOUR))
+    for scope, app_id in (("endpoint_id", "app_id"), ("app_id", "''"), ("org_id", "''"))
+)
 # Counters in a row of _SUMS: packed columns hold two.
 _WIDTH: Final = len(_PLAIN) + 2 * len(_PACKED)
 # Where latencies begin in a row of _SUMS.
@@ -249,19 +265,17 @@ def _described(tx: Transaction, sums: dict[str, tuple[int, int]]) -> list[Worst]
 def move(tx: Transaction, before: int, limit: int) -> int:
     """Add rows of minutes before `before` to those of minutes and hours, and remove them: at most `limit`; how many."""
     rows = tx.rows(
-        f"SELECT at, org_id, app_id, endpoint_id, {_NAMES} FROM trend_recent WHERE at < ? ORDER BY at, org_id, app_id, endpoint_id LIMIT ?",
+        "SELECT at, org_id, app_id, endpoint_id, success, fail FROM trend_recent WHERE at < ? "
+        "ORDER BY at, org_id, app_id, endpoint_id LIMIT ?",
         (before, limit),
     )
     if not rows:
         return 0
-    for table, per in (("trend_minute", 1), ("trend_hour", HOUR)):
-        tx.run_many(
-            f"INSERT INTO {table} (scope, at, org_id, app_id, {_NAMES}) VALUES ({', '.join('?' * (4 + len(COLUMNS)))}) "
-            f"ON CONFLICT (scope, at) DO UPDATE SET {_ADD}",
-            _additions(rows, per),
-        )
+    last = rows[-1][:4]
+    for statement in _MOVES:
+        tx.run(statement, last)
     _note_failing(tx, rows)
-    tx.run("DELETE FROM trend_recent WHERE (at, org_id, app_id, endpoint_id) <= (?, ?, ?, ?)", rows[-1][:4])
+    tx.run(f"DELETE FROM trend_recent WHERE {_UP_TO}", last)
     return len(rows)
 
 
@@ -270,8 +284,7 @@ def _note_failing(tx: Transaction, rows: Sequence[Row]) -> None:
     failed: list[tuple[Any, ...]] = []
     failed_minutes: list[tuple[Any, ...]] = []
     worked: list[tuple[Any, ...]] = []
-    for at, org_id, app_id, endpoint_id, *values in rows:
-        success, fail = values[_SUCCESS], values[_FAIL]
+    for at, org_id, app_id, endpoint_id, success, fail in rows:
         if fail:
             failed_minutes.append((org_id, at, endpoint_id, app_id, success, fail))
             failed += [(unit, at // unit, endpoint_id, at // unit * unit // HOUR, (at // unit + 1) * unit // HOUR) for unit in _LONG_UNITS]
@@ -281,19 +294,6 @@ def _note_failing(tx: Transaction, rows: Sequence[Row]) -> None:
     # In this order: the hours that the other statement adds up hold what these add already.
     tx.run_many(_WORKED, worked)
     tx.run_many(_FAILED, failed)
-
-
-def _additions(rows: Sequence[Row], per: int) -> Iterator[tuple[Any, ...]]:
-    """What rows of minutes add to those of each scope, by the minute or the hour."""
-    sums: dict[tuple[str, int, str, str], Sequence[int]] = {}
-    for at, org_id, app_id, endpoint_id, *values in rows:
-        scopes = [(app_id, at // per, org_id, ""), (org_id, at // per, org_id, "")]
-        if endpoint_id:
-            scopes.append((endpoint_id, at // per, org_id, app_id))
-        for scope in scopes:
-            before = sums.get(scope)
-            sums[scope] = values if before is None else [a + b for a, b in zip(before, values, strict=True)]
-    return ((*scope, *values) for scope, values in sums.items())
 
 
 # -- letting go

@@ -18,17 +18,13 @@ import apsw
 
 from ringback.errors import RingbackError, StoreFailure
 from ringback.store.base import Acceptance, Record, Transaction
-from ringback.store.sqlite import verbs
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction, translated
-from ringback.store.sqlite.marks import Marks
-from ringback.store.sqlite.rollups import Rollups
+from ringback.store.sqlite.writing import Writing
 from ringback.telemetry.events import STORE_FAILED, STORE_RECOVERED, TASK_FAILED
 from ringback.telemetry.log import log
 
 T = TypeVar("T")
-# What became of acceptances: those written, and the others with the id of the repeated message or the error.
-_Verdicts = tuple[list[Acceptance], list[tuple[Acceptance, str | Exception]]]
 
 # Rows in one batch: at some 12 us each they hold the loop for under 4 ms.
 MAX_ROWS: Final = 256
@@ -71,7 +67,7 @@ class Write:
 
 
 class _Batch:
-    __slots__ = ("acceptances", "accepted", "error", "others", "records", "seconds", "unkept", "writes")
+    __slots__ = ("acceptances", "accepted", "error", "following", "others", "records", "seconds", "unkept", "writes")
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
@@ -81,6 +77,8 @@ class _Batch:
         self.others: list[tuple[Acceptance, str | Exception]] = []
         # Records that failed alone, for a reason of their own.
         self.unkept: list[tuple[Callable[[Exception | None], None], Exception]] = []
+        # What its parts want called once it is durable.
+        self.following: list[Callable[[], None]] = []
         self.error: Exception | None = None
         self.seconds = 0.0
 
@@ -97,8 +95,7 @@ class Committer:
     ) -> None:
         self._connection = connection
         self._tx = SqliteTransaction(connection)
-        self._marks = Marks(self._tx)
-        self._rollups = Rollups()
+        self._writing = Writing(self._tx)
         self._book = book
         self._lease_us = lease_us
         self._observe = observe
@@ -193,9 +190,12 @@ class Committer:
                 self._apply_alone(batch)
         except apsw.Error as error:
             self._rollback()
+            self._tx.following.clear()
             batch.error = translated(error)
             self._loop.call_soon(self._settle, batch)
             return
+        if self._tx.following:
+            batch.following, self._tx.following = self._tx.following, []
         self._jobs.put(lambda: self._commit(batch))
 
     def _take(self) -> _Batch:
@@ -216,22 +216,12 @@ class Committer:
         return batch
 
     def _apply(self, batch: _Batch) -> None:
-        self._marks.move(self._tx)
-        self._rollups.move(self._tx)
+        self._writing.begin(self._tx)
         if batch.acceptances:
-            batch.accepted, batch.others = self._accept(self._tx, batch.acceptances)
+            batch.accepted, batch.others = self._writing.accept(self._tx, batch.acceptances)
         if batch.records:
-            self._record(self._tx, [r for records, _ in batch.records for r in records])
+            self._writing.record(self._tx, [r for records, _ in batch.records for r in records])
         self._apply_writes(batch)
-
-    def _accept(self, tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> _Verdicts:
-        verdicts = verbs.accept(tx, self._marks, acceptances)
-        self._rollups.accepted(tx, verdicts[0])
-        return verdicts
-
-    def _record(self, tx: SqliteTransaction, records: Sequence[Record]) -> None:
-        verbs.record(tx, records)
-        self._rollups.recorded(tx, records)
 
     def _apply_writes(self, batch: _Batch) -> None:
         # After the acceptances, with their leases taken: a claim among the writes must not see a delivery that was handed over as free.
@@ -257,27 +247,30 @@ class Committer:
             write.error = error
 
     def _apply_alone(self, batch: _Batch) -> None:
-        self._marks.revert()
+        self._writing.revert()
+        self._tx.following.clear()
         batch.accepted, batch.others = [], []
         for acceptance in batch.acceptances:
             acceptance.claimed.clear()
             try:
-                accepted, others = self._alone(self._accept, [acceptance])
+                accepted, others = self._alone(self._writing.accept, [acceptance])
                 batch.accepted += accepted
                 batch.others += others
             except _FATAL:
                 raise
             except Exception as error:
+                self._writing.undo()
                 acceptance.claimed.clear()
                 batch.others.append((acceptance, _refusal(error)))
         kept = []
         for records, done in batch.records:
             try:
-                self._alone(self._record, records)
+                self._alone(self._writing.record, records)
                 kept.append((records, done))
             except _FATAL:
                 raise
             except Exception as error:
+                self._writing.undo()
                 batch.unkept.append((done, _refusal(error)))
         batch.records = kept
         self._apply_writes(batch)
@@ -286,6 +279,7 @@ class Committer:
         """Do some work in a savepoint: what it raises undoes only its own effect."""
         tx = self._tx
         tx.execute("SAVEPOINT alone")
+        following = len(tx.following)
         try:
             result = work(tx, *arguments)
         except _FATAL:
@@ -295,6 +289,7 @@ class Committer:
                 raise _TransactionLost(str(error)) from error
             tx.execute("ROLLBACK TO alone")
             tx.execute("RELEASE alone")
+            del tx.following[following:]
             raise
         tx.execute("RELEASE alone")
         return result
@@ -368,7 +363,7 @@ class Committer:
         self._failing = error is not None
 
     def _succeed(self, batch: _Batch) -> None:
-        self._marks.confirm()
+        self._writing.confirm()
         for write in batch.writes:
             if write.future.cancelled():
                 continue
@@ -388,9 +383,11 @@ class Committer:
             self._call(done, None)
         for done, cause in batch.unkept:
             self._call(done, cause)
+        for callback in batch.following:
+            self._call(callback)
 
     def _fail(self, batch: _Batch, error: Exception) -> None:
-        self._marks.revert()
+        self._writing.revert()
         cause = error if isinstance(error, StoreFailure) else StoreFailure(str(error))
         for write in batch.writes:
             if not write.future.cancelled():

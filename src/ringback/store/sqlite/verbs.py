@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,8 @@ from ringback.store.sqlite.marks import Marks
 # Payloads with the contract's default retention (90 days) go with their history, and need no entry of their own.
 _DEFAULT_LIFE_US: Final = 90 * 86_400 * 1_000_000
 
+_names: Final = msgspec.json.Decoder(tuple[str, ...])
+
 _MESSAGE = (
     "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, "
     "tags, deliver_at, payload, origin, headers) "
@@ -32,7 +34,8 @@ _SEQUENCE = (
     "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + excluded.last RETURNING endpoint_id, last"
 )
 _DELIVERY = (
-    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state, deferred) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _RETRY = (
     "UPDATE delivery SET due_at = ?, attempts = ?, state = 'retrying' "
@@ -66,14 +69,18 @@ _DUE = (
     "ORDER BY due_at, message_id, trigger LIMIT ?"
 )
 _CARRIED = (
-    "SELECT event_type, created_at, expires_at, content_type, raw, event_id, payload, headers FROM message WHERE app_id = ? AND id = ?"
+    "SELECT event_type, created_at, expires_at, content_type, raw, event_id, channels, tags, payload, headers FROM message "
+    "WHERE app_id = ? AND id = ?"
 )
 
 
 def accept(
-    tx: SqliteTransaction, marks: Marks, acceptances: Sequence[Acceptance]
+    tx: SqliteTransaction, marks: Marks, acceptances: Sequence[Acceptance], about_to: Callable[[SqliteTransaction, list[Acceptance]], None]
 ) -> tuple[list[Acceptance], list[tuple[Acceptance, str | Exception]]]:
-    """Write messages with their deliveries. Returns those written, and the others with the id of the repeated message or the error."""
+    """Write messages with their deliveries. Returns those written, and the others with the id of the repeated message or the error.
+
+    `about_to` hears of the former right before they are written.
+    """
     fresh: list[Acceptance] = []
     others: list[tuple[Acceptance, str | Exception]] = []
     asked = [(a.mark.key, a.message.created_at) for a in acceptances if a.mark is not None]
@@ -93,6 +100,7 @@ def accept(
             else:
                 others.append((acceptance, verdict))
     messages = [a.message for a in fresh]
+    about_to(tx, fresh)
     tx.executemany(_MESSAGE, [_message_row(m) for m in messages])
     deliveries = _number(tx, fresh)
     if deliveries:
@@ -164,11 +172,12 @@ def _number(tx: SqliteTransaction, fresh: Sequence[Acceptance]) -> list[tuple[An
     for a in fresh:
         m = a.message
         due_at = m.created_at if m.deliver_at is None else m.deliver_at
+        deferred = m.deliver_at is not None
         for t in a.targets:
             endpoint_id = t.endpoint_id
             sequence = following[endpoint_id]
             following[endpoint_id] = sequence + 1
-            rows.append((endpoint_id, due_at, m.id, 0, m.app_id, sequence, 0, "waiting"))
+            rows.append((endpoint_id, due_at, m.id, 0, m.app_id, sequence, 0, "waiting", deferred))
             if t.claim:
                 a.claimed.append(Delivery(endpoint_id, m.id, m.app_id, due_at, sequence))
     return rows
@@ -184,9 +193,15 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
     finished = [_delivery_key(r.delivery) for r in records if r.next_due_at is None and r.dead is None]
     if finished:
         tx.executemany(_UNDELIVER, finished)
+    # Of most records this is all.
+    more: list[Record] = []
     for r in records:
         if r.dead is not None:
             _bury(tx, r.delivery, r.dead)
+        if r.tell is not None or r.ends_pair or r.disables is not None or r.first_failure_at is not None:
+            more.append(r)
+    _tell(tx, more)
+    for r in more:
         if r.ends_pair:
             for statement in _PAIR_ENDS:
                 tx.execute(statement, (r.delivery.endpoint_id, r.delivery.message_id))
@@ -222,6 +237,16 @@ def _disable(tx: SqliteTransaction, endpoint_id: str, why: Disabling) -> bool:
     if changed:
         tx.execute(_DISABLED, (endpoint_id, why.at, why.by, why.cause, why.detail, why.fail_since))
     return changed
+
+
+def _tell(tx: SqliteTransaction, records: Sequence[Record]) -> None:
+    """Have those who asked for it look at what was written."""
+    groups: dict[Any, list[Record]] = {}
+    for r in records:
+        if r.tell is not None:
+            groups.setdefault(r.tell, []).append(r)
+    for tell, group in groups.items():
+        tell(tx, group)
 
 
 def _delivery_key(d: Delivery) -> tuple[Any, ...]:
@@ -290,7 +315,7 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Boun
 
 def _carried(tx: SqliteTransaction, delivery: Delivery, now_us: int) -> Message:
     """The message of a delivery; its payload is None when it is gone, or the whole message is."""
-    for event_type, created_at, expires_at, content_type, raw, event_id, payload, headers in tx.execute(
+    for event_type, created_at, expires_at, content_type, raw, event_id, channels, tags, payload, headers in tx.execute(
         _CARRIED, (delivery.app_id, delivery.message_id)
     ):
         shown = payload if expires_at > now_us else None
@@ -303,7 +328,9 @@ def _carried(tx: SqliteTransaction, delivery: Delivery, now_us: int) -> Message:
             expires_at,
             content_type,
             bool(raw),
-            event_id=event_id,
+            event_id,
+            None if channels is None else _names.decode(channels),
+            None if tags is None else _names.decode(tags),
             headers=headers,
         )
     return Message(delivery.message_id, delivery.app_id, "", None, 0, 0)
