@@ -173,11 +173,10 @@
     const look = () => {
       const live = document.getElementById(region.id);
       if (!live || !live.isConnected) { clearInterval(timer); return; }
-      // Nobody is disturbed: not who is in it, has something in it unfolded or marked, or looks at something over it.
-      const busy = live.contains(document.activeElement) || $("details[open]", live) || (panel && panel.open) || (palette && palette.open) || String(getSelection());
       // What has ended needs no more looks.
       if (!live.dataset.refresh) return;
-      const busy = live.contains(document.activeElement) || (panel && panel.open) || (palette && palette.open) || String(getSelection());
+      // Nobody is disturbed: not who is in it, has something in it unfolded or marked, or looks at something over it.
+      const busy = live.contains(document.activeElement) || $("details[open]", live) || (panel && panel.open) || (palette && palette.open) || String(getSelection());
       if (!document.hidden && !busy) htmx.ajax("GET", live.dataset.from || location.href, { source: live, target: live, swap: "outerHTML", select: `#${live.id}` });
     };
     const timer = setInterval(look, every);
