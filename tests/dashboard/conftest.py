@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html
 import re
@@ -146,16 +147,49 @@ def chromium() -> str:
     pytest.fail("the tests of the dashboard need Chromium; install it with scripts/browser", pytrace=False)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """One browser for all tests; each gets a context of its own."""
-    from playwright.sync_api import sync_playwright
+class Chromium:
+    """One browser for the tests of this directory, opened when the first one asks for it and closed after the last.
 
-    path = chromium()
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
+    While it is open, playwright's event loop counts as running in this thread: no test elsewhere could run a loop of its own.
+    """
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._browser: Browser | None = None
+
+    def open(self) -> Browser:
+        """The browser. Fails with what to do when there is none."""
+        if self._browser is None:
+            from playwright.sync_api import sync_playwright
+
+            path = chromium()
+            playwright = self._stack.enter_context(sync_playwright())
+            self._browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            self._stack.callback(self._browser.close)
+        return self._browser
+
+    def close(self) -> None:
+        """End the browser, if there is one."""
+        self._browser = None
+        self._stack.close()
+
+
+_CHROMIUM = pytest.StashKey[Chromium]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """After the last test of this directory, and of its fixtures, the browser goes."""
+    yield
+    held = item.config.stash.get(_CHROMIUM, None)
+    if held is not None and (nextitem is None or Path(__file__).parent not in nextitem.path.parents):
+        held.close()
+
+
+@pytest.fixture
+def browser(request: pytest.FixtureRequest) -> Browser:
+    """The browser of all tests; each gets a context of its own."""
+    return request.config.stash.setdefault(_CHROMIUM, Chromium()).open()
 
 
 class Trouble:
