@@ -205,7 +205,7 @@ class HotDoor(HttpToolsProtocol):
         self._hot: HotCycle | None = None
         self._refusal: tuple[int, str, str] | None = None
         self._dated: tuple[Any, bytes] = (None, b"")
-        # The token that came last, if it never ends, how many had been revoked by then, and whose it is: clients send the same all the time.
+        # The token that came last, if it never ends, how many had been revoked by then, and whose it is: clients mostly send the same.
         self._believed: tuple[bytes, int, Principal | None] = (b"", 0, None)
 
     # -- bytes in
