@@ -32,7 +32,8 @@ from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
-from ringback.api.door import Doorway, protocol_class
+from ringback.api.door import protocol_class
+from ringback.api.doorway import Doorway
 from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
