@@ -259,6 +259,47 @@ def test_pages_of_a_list_lead_to_each_other_without_a_gap(shop: Shop, person: Pe
     assert re.findall(rf'<a class="open break" href="{BASE}/apps/{app}/messages/([^"]+)"', page) == made[::-1][50:100]
 
 
+def listed(person: Person, path: str) -> list[str]:
+    """The ids of all messages of a list, page by page."""
+    seen: list[str] = []
+    while path:
+        page = person.get(path).text
+        seen += re.findall(rf'<a class="open break" href="{BASE}/apps/[^/]+/messages/([^"]+)"', page)
+        older = re.search(rf'rel="next" href="{BASE}([^"]+)"', page)
+        path = html.unescape(older[1]) if older else ""
+    return seen
+
+
+def test_messages_are_listed_by_how_they_stand_with_any_endpoint(shop: Shop, person: Person) -> None:
+    app = shop.server.make("/app", {"name": "Standings"})["id"]
+    paths = ("ok", "legacy", "recovering")
+    endpoints = [shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/{path}"})["id"] for path in paths]
+    for number in range(120):
+        shop.server.make(f"/app/{app}/msg", {"eventType": "order.created" if number % 3 else "ticket.updated", "payload": {"n": number}})
+
+    def standing(status: int) -> set[str]:
+        found: set[str] = set()
+        for endpoint in endpoints:
+            rest, more = "", True
+            while more:
+                path = f"/app/{app}/endpoint/{endpoint}/msg?status={status}&expanded_statuses=true&limit=250{rest}"
+                answer = shop.server.call("GET", path)[1]
+                found |= {row["id"] for row in answer["data"]}
+                more, rest = not answer["done"], f"&iterator={answer['iterator']}"
+        return found
+
+    # The last wait of the schedule outlasts the test: then nothing moves any more.
+    wait_until(lambda: len(standing(3)) == 120 and len(standing(0)) == 120 and not standing(1), what="three attempts of each")
+    for word, status in (("retrying", 3), ("delivered", 0), ("failed", 2), ("waiting", 1), ("cancelled", 4)):
+        path = f"/apps/{app}/messages?status={word}"
+        assert listed(person, path) == sorted(standing(status), reverse=True), word
+        of_type = listed(person, f"{path}&type=ticket.updated")
+        assert len(of_type) == len(standing(status)) // 3 and set(of_type) <= standing(status), word
+    shop.server.call("PATCH", f"/app/{app}/endpoint/{endpoints[1]}", {"disabled": True})
+    assert listed(person, f"/apps/{app}/messages?status=failed") == sorted(standing(2), reverse=True) != []
+    assert listed(person, f"/apps/{app}/messages?status=retrying") == []
+
+
 def test_a_payload_is_saved_byte_for_byte(shop: Shop, person: Person) -> None:
     app = shop.scene.apps["tokyo-store"]
     raw = '{"b": 1.10,  "a": 9007199254740993, "ü": "☕"}'

@@ -10,6 +10,7 @@ import msgspec
 
 from ringback import ids
 from ringback.clock import Clock
+from ringback.errors import Refused
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import AttemptStatus
 from ringback.model.endpoints import Endpoint
@@ -30,6 +31,10 @@ from ringback.store.operations.messages import MessageFilter
 
 # Attempts of one message that are shown at once, the newest: schedules have ten, and hundreds of manual ones are nobody's story.
 ATTEMPTS_MAX: Final = 200
+
+
+# Endpoints of an application whose messages can be listed by status: each costs a walk of some 0.3 ms.
+ENDPOINTS_MAX: Final = 100
 
 
 class State(enum.StrEnum):
@@ -91,14 +96,27 @@ class Journeys:
         now_us = self._clock.now_us()
         return await self._store.read(lambda tx: self._of(tx, who, app, message, now_us))
 
-    async def page(self, who: Principal, app: str, ask: Ask, chosen: MessageFilter) -> tuple[Page[Message], dict[str, Tally]]:
-        """One page of an application's messages without payloads, the newest first, and how they stand. Raises NotFound."""
+    async def page(
+        self, who: Principal, app: str, ask: Ask, chosen: MessageFilter, status: AttemptStatus | None = None
+    ) -> tuple[Page[Message], dict[str, Tally]]:
+        """One page of an application's messages without payloads, the newest first, and how they stand.
+
+        With a `status` those that stand so with at least one endpoint. Raises NotFound, and Refused where that is too much to find out.
+        """
         now_us = self._clock.now_us()
         walk = windowed(ids.MESSAGE, ask, now_us)
 
         def query(tx: Transaction) -> tuple[Page[Message], dict[str, Tally]]:
             app_id = find(tx, who, app).id
-            page = messages.listed(tx, app_id, walk, chosen, now_us, content=False)
+            if status is None:
+                page = messages.listed(tx, app_id, walk, chosen, now_us, content=False)
+            elif len(journeys.destinations(tx, app_id, ENDPOINTS_MAX + 1)) <= ENDPOINTS_MAX:
+                page = journeys.standing(tx, app_id, walk, status, chosen, now_us, ENDPOINTS_MAX)
+            else:
+                raise Refused(
+                    "generic_error",
+                    f"an application with more than {ENDPOINTS_MAX} endpoints has no list of messages by status; look at one endpoint's",
+                )
             return page, journeys.tallies(tx, app_id, [m.id for m in page.items])
 
         return await self._store.read(query)

@@ -14,6 +14,7 @@ from ringback.dashboard.desk import Services
 from ringback.dashboard.journeys import badges_of_tally
 from ringback.dashboard.visits import Moved, Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, moment
+from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
 from ringback.policy.paging import Walk
 from ringback.policy.windows import Ask
@@ -24,6 +25,15 @@ _SECTION: Final = "messages"
 # How far back a list looks, by its word in the address; seconds.
 _WITHIN: Final = {"15m": 900, "1h": 3_600, "24h": 86_400, "7d": 604_800}
 _WITHIN_WORDS: Final = (("", "any time"), ("15m", "last 15 minutes"), ("1h", "last hour"), ("24h", "last 24 hours"), ("7d", "last 7 days"))
+# How messages stand with an endpoint, by the word in the address.
+_STATUS_OF: Final = {
+    "failed": AttemptStatus.FAIL,
+    "retrying": AttemptStatus.SENDING,
+    "waiting": AttemptStatus.PENDING,
+    "delivered": AttemptStatus.SUCCESS,
+    "cancelled": AttemptStatus.CANCELED,
+}
+_STATUS_WORDS: Final = (("", "any status"), *((word, word) for word in _STATUS_OF))
 # Event types that the filter offers.
 _OFFERED: Final = 250
 
@@ -51,6 +61,7 @@ class ListView(msgspec.Struct, frozen=True):
     tabs: Sequence[Tab]
     types: Sequence[Choice]
     within: Sequence[Choice]
+    statuses: Sequence[Choice]
     tag: str
     channel: str
     q: str
@@ -93,7 +104,7 @@ class _Pages:
         services = self._services
         entry = await services.directory.find(visit.who.org_id, visit.params["app_id"])
         application = entry.application
-        q, at, within, tag, channel = (visit.text(name) for name in ("q", "at", "within", "tag", "channel"))
+        q, at, within, tag, channel, status = (visit.text(name) for name in ("q", "at", "within", "tag", "channel", "status"))
         types = visit.texts("type")
         if q:
             found = await services.finder.by_id(visit.who, q, application.id, visit.now_us)
@@ -103,19 +114,23 @@ class _Pages:
         known = ids.is_id(ids.MESSAGE, cursor)
         walk_ask = Ask(ROWS, cursor if known else None, at.startswith("-"), visit.now_us + SECOND_US if within in _WITHIN else None)
         ask = msgspec.structs.replace(walk_ask, after_us=visit.now_us - _WITHIN[within] * SECOND_US) if within in _WITHIN else walk_ask
-        page, tallies = await services.journeys.page(visit.who, application.id, ask, MessageFilter(types, channel or None, tag or None))
+        page, tallies = await services.journeys.page(
+            visit.who, application.id, ask, MessageFilter(types, channel or None, tag or None), _STATUS_OF.get(status)
+        )
         rows = [] if q else [row_of(message, tallies.get(message.id, Tally()), visit.now_us) for message in page.items]
         first, last = (rows[0].id, rows[-1].id) if rows else (None, None)
         path = f"/apps/{application.id}/messages"
-        filtered = bool(types or tag or channel or within or q)
+        filtered = bool(types or tag or channel or within or status or q)
+        pages = pager(page, first, last, at, path, type=types, tag=tag, channel=channel, within=within, status=status)
         view = ListView(
             address(path),
             rows,
-            Pager(None, None) if q else pager(page, first, last, at, path, type=types, tag=tag, channel=channel, within=within),
+            Pager(None, None) if q else pages,
             self._empty(application.id, q, filtered),
             tabs_of(application.id, "history"),
             await self._types(visit, types),
             choices(_WITHIN_WORDS, within),
+            choices(_STATUS_WORDS, status),
             tag,
             channel,
             q,

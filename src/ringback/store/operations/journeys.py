@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
+from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Transaction
+from ringback.store.operations.messages import MessageFilter
+from ringback.store.operations.standings import Pair, Reading, attempted, unfinished
 from ringback.store.operations.walks import one_of
 
 
@@ -46,10 +50,13 @@ def live(tx: Transaction, message: Message, endpoint_ids: Sequence[str]) -> list
     found = [Live(endpoint_id, due_at, trigger == 1, False) for endpoint_id, due_at, trigger in rows if endpoint_id in endpoint_ids]
     first_due_at = message.created_at if message.deliver_at is None else message.deliver_at
     for endpoint_id in endpoint_ids:
-        # A waiting row is found by its whole key: its due time is that of the acceptance.
+        # A waiting row is found by its whole key, since its due time is that of the acceptance; others have an index by message.
         row = tx.row(
             "SELECT due_at FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0 AND state = 'waiting'",
             (endpoint_id, first_due_at, message.id),
+        ) or tx.row(
+            "SELECT due_at FROM delivery WHERE endpoint_id = ? AND message_id = ? AND deferred = 1 AND trigger = 0 AND state = 'waiting'",
+            (endpoint_id, message.id),
         )
         if row is not None:
             found.append(Live(endpoint_id, row[0], False, True))
@@ -76,6 +83,49 @@ def deleted_endpoints(tx: Transaction, app_id: str, message_id: str) -> list[str
         (app_id, message_id),
     )
     return [row[0] for row in rows]
+
+
+def destinations(tx: Transaction, app_id: str, limit: int) -> list[tuple[str, bool]]:
+    """The endpoints of an application, deleted ones too, and whether each is live; at most `limit`."""
+    rows = tx.rows("SELECT id, disabled = 0 AND deleted_at IS NULL FROM endpoint WHERE app_id = ? ORDER BY id LIMIT ?", (app_id, limit))
+    return [(endpoint_id, bool(live)) for endpoint_id, live in rows]
+
+
+def standing(
+    tx: Transaction, app_id: str, walk: Walk, status: AttemptStatus, chosen: MessageFilter, now_us: int, most: int
+) -> Page[Message]:
+    """One page of the messages that stand so with at least one endpoint, of an application with at most `most` of them.
+
+    The walks along each endpoint are joined. Where one of them gave up early, or its page is full, nothing beyond is certain.
+    """
+    pages: list[Page[tuple[Message, Pair]]] = []
+    for endpoint_id, live in destinations(tx, app_id, most):
+        read = Reading(now_us, False, live)
+        if status not in (AttemptStatus.PENDING, AttemptStatus.SENDING):
+            pages.append(attempted(tx, app_id, endpoint_id, walk, [status], chosen, read))
+        elif live:
+            pages.append(unfinished(tx, app_id, endpoint_id, walk, status, chosen, read))
+    return joined(pages, walk)
+
+
+def joined(pages: Sequence[Page[tuple[Message, Pair]]], walk: Walk) -> Page[Message]:
+    """The page that several walks make together."""
+    found = {message.id: message for page in pages for message, _ in page.items}
+    downwards = walk.direction == "DESC"
+    edges = [edge for page in pages if not page.done and (edge := _edge(page, walk)) is not None]
+    edge = None if not edges else max(edges) if downwards else min(edges)
+    keys = sorted((key for key in found if edge is None or (key >= edge if downwards else key <= edge)), reverse=downwards)
+    return cut([found[key] for key in keys[: walk.fetch]], walk, edge if len(keys) <= walk.limit else None)
+
+
+def _edge(page: Page[tuple[Message, Pair]], walk: Walk) -> str | None:
+    """Up to where a walk that is not at its end is certain: where it gave up, or to the last of a full page.
+
+    A page that goes backwards is shown the other way round.
+    """
+    if page.stopped_at is not None and len(page.items) < walk.limit:
+        return page.stopped_at
+    return page.items[0 if walk.backwards else -1][0].id if page.items else page.stopped_at
 
 
 def tallies(tx: Transaction, app_id: str, message_ids: Sequence[str]) -> dict[str, Tally]:
