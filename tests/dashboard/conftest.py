@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import server as servers
 from tests.acceptance.receiver import Receiver
+from tests.dashboard.equipment import Equipment, equip
 from tests.dashboard.scenery import Behaviour, Scene, furnish
 from tests.waiting import DEADLINE_S, wait_until
 
@@ -34,6 +35,7 @@ class Shop:
     receiver: Receiver
     behaviour: Behaviour
     scene: Scene
+    equipment: Equipment
 
     @property
     def url(self) -> str:
@@ -65,7 +67,7 @@ def open_shop(directory: Path, messages: int = 24, **settings: str) -> Iterator[
     server = servers.start(directory / "ringback.db", SETTINGS | settings, log=directory / "server.log")
     try:
         scene = furnish(server, receiver.url, messages)
-        shop = Shop(server, receiver, behaviour, scene)
+        shop = Shop(server, receiver, behaviour, scene, equip(server, receiver.url))
         for uid in ("orders", "billing", "warehouse", "crm"):
             wait_until(lambda uid=uid: shop.attempts(uid), what=f"attempts to {uid}")  # type: ignore[misc]  # mypy cannot infer such a lambda
         yield shop

@@ -18,11 +18,12 @@ BODY_401 = b'{"message": "signature does not match"}'
 
 
 class Behaviour:
-    """Answers for each path. `healed` makes the failing ones work."""
+    """Answers for each path. `healed` makes the failing ones work. Below `/given-up` nothing is tried twice until it is `mended`."""
 
     def __init__(self) -> None:
         self.seen: dict[tuple[str, str], int] = {}
         self.healed = False
+        self.mended: set[str] = set()
 
     def __call__(self, arrival: Arrival) -> Answer:
         """What is answered to a request."""
@@ -35,6 +36,8 @@ class Behaviour:
             return Answer(401, headers=json_type, body=BODY_401)
         if arrival.path == "/recovering" and number == 1:
             return Answer(500, headers=(("content-type", "text/plain"),), body=b"connection pool exhausted")
+        if arrival.path.startswith("/given-up") and arrival.path not in self.mended:
+            return Answer(422, headers=(*json_type, ("webhook-delivery", "abort-message")), body=b'{"error": "unknown currency"}')
         if arrival.path == "/slow":
             return Answer(0)
         return Answer(200, headers=json_type, body=b'{"received": true}')

@@ -54,4 +54,18 @@ def tour(shop: Shop) -> list[Stop]:
         ),
         ("/apps/{app_id}/send", f"{app}/send?type=order.created", ("3 of 7 endpoints want order.created", "Send message")),
         ("/audit", "/audit", ("Who changed what", "logged in")),
+        *more(shop),
+    ]
+
+
+def more(shop: Shop) -> list[Stop]:
+    """The pages of dead letters, receiving, the catalogue and the server."""
+    made = shop.equipment
+    return [
+        ("/dead-letters", "/dead-letters", ("have no attempts left", "/given-up", "given up as asked")),
+        ("/dead-letters/list", "/dead-letters/list?cause=aborted", ("payment.captured", "Dead Letter Office", "Replay chosen")),
+        ("/dead-letters/replay", f"/dead-letters/replay?app={made.yard}", ("get one more attempt each", "Replay 3 deliveries")),
+        ("/dead-letters/discard", f"/dead-letters/discard?app={made.yard}", ("will never be made", "Discard 3 deliveries")),
+        ("/tasks", "/tasks", ("Usage of applications", "finished")),
+        ("/tasks/{task_id}", f"/tasks/{made.task}", ("Usage of applications", "Finished after", "Acme Logistics")),
     ]

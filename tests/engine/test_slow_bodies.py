@@ -34,6 +34,7 @@ def test_a_response_that_drips_holds_no_place_and_its_attempt_is_recorded_at_its
             await passed(0)
         assert world.dispatcher.flying == world.dispatcher.in_flight(world.endpoint_ids["a"]) == 0
         assert world.dispatcher.held_bytes == 0, "a payload that has arrived is held no longer"
+        assert {sent.watcher.claim.message.payload for sent in world.transport.sent} == {None}
         assert await world.count("SELECT COUNT(*) FROM attempt") == 0
         world.transport.land(answer(200, x_whole="yes"))
         await world.settled()

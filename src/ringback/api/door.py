@@ -11,25 +11,23 @@ Source: uvicorn 0.54, `protocols/http/httptools_impl.py`; the version is pinned,
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable
 from typing import Any, Final
 
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ringback.api.intake import BodyReader
+from ringback.api.doorway import Doorway, Route
 from ringback.api.problems import Problem, render
-from ringback.api.publish import Publisher, new_message
+from ringback.api.publish import new_message
 from ringback.api.render import render_message
 from ringback.errors import RingbackError, Unavailable
 from ringback.model.applications import TokenKind
 from ringback.model.messages import Message
 from ringback.services.directory import Entry
-from ringback.services.idempotency import Idempotency, StoredAnswer, digest
+from ringback.services.idempotency import StoredAnswer, digest
 from ringback.services.intake import NewMessage
-from ringback.services.tokens import Principal, Tokens
+from ringback.services.tokens import Principal
 
 # All of a request's head: twice what nginx and Apache allow by default (8 KiB a line, 32 KiB in all), for long tokens and query strings.
 MAX_HEAD_BYTES: Final = 65_536
@@ -45,61 +43,15 @@ BODY_TIMEOUT_S: Final = 30.0
 IDLE_TIMEOUT_S: Final = 75.0
 # How often deadlines are looked at, seconds: they are counted in tens of seconds.
 SWEEP_S: Final = 1.0
-# Routes remembered by their URL: as many as there are active applications.
-_ROUTES: Final = 10_000
 
-_REFERENCE: Final = re.compile(rb"[A-Za-z0-9\-_.]{1,256}")
 # Headers that ask for more than the hot way has.
 _COLD: Final = frozenset({b"expect", b"origin", b"upgrade", b"transfer-encoding"})
-_PREFIX: Final = b"/api/v1/app/"
-_SUFFIX: Final = b"/msg"
 _JSON: Final = b"content-type: application/json\r\ncontent-length: "
 _ID: Final = b"\r\nx-request-id: "
 _CLOSE: Final = b"\r\nconnection: close"
 _END: Final = b"\r\n\r\n"
 # What somebody hears who does not speak HTTP: status, code, detail.
 _INVALID: Final = (400, "bad_request", "the request is not valid HTTP/1.1")
-
-
-class Route(msgspec.Struct, frozen=True):
-    """A hot URL, read: whose message it is, whether the answer shows the payload, and what an idempotency key is bound to."""
-
-    app_ref: str
-    with_content: bool
-    target: bytes
-
-
-class Doorway(msgspec.Struct):
-    """What all connections of one server share. `connections` is uvicorn's set of them."""
-
-    publisher: Publisher
-    tokens: Tokens
-    idempotency: Idempotency
-    reader: BodyReader
-    wait_s: float
-    draw: Callable[[int], int]
-    routes: dict[bytes, Route | None] = msgspec.field(default_factory=dict)
-
-    def route(self, url: bytes) -> Route | None:
-        """The hot route of a URL, if it is one. Only plain spellings are: no escapes, no query but `with_content`."""
-        try:
-            return self.routes[url]
-        except KeyError:
-            if len(self.routes) >= _ROUTES:
-                self.routes.clear()
-            route = self.routes[url] = _read_route(url)
-            return route
-
-
-def _read_route(url: bytes) -> Route | None:
-    path, _, query = url.partition(b"?")
-    path = path.removesuffix(b"/")
-    ref = path[len(_PREFIX) : -len(_SUFFIX)]
-    if not (path.startswith(_PREFIX) and path.endswith(_SUFFIX)) or not _REFERENCE.fullmatch(ref):
-        return None
-    if query not in (b"", b"with_content=true", b"with_content=false"):
-        return None
-    return Route(ref.decode(), query != b"with_content=false", path + b"?" + query)
 
 
 class _NoEvent:
@@ -253,6 +205,8 @@ class HotDoor(HttpToolsProtocol):
         self._hot: HotCycle | None = None
         self._refusal: tuple[int, str, str] | None = None
         self._dated: tuple[Any, bytes] = (None, b"")
+        # The token that came last, if it never ends, how many had been revoked by then, and whose it is: clients mostly send the same.
+        self._believed: tuple[bytes, int, Principal | None] = (b"", 0, None)
 
     # -- bytes in
 
@@ -338,9 +292,13 @@ class HotDoor(HttpToolsProtocol):
         length = headers.get(b"content-length")
         if authorization is None or length is None or len(length) > 7 or int(length) > way.reader.max_body_bytes:
             return None
-        principal = way.tokens.known(authorization)
-        if principal is None or principal.kind is not TokenKind.ORG:
-            return None
+        believed, revocations, principal = self._believed
+        if authorization != believed or revocations != way.tokens.revocations or principal is None:
+            principal = way.tokens.known(authorization)
+            if principal is None or principal.kind is not TokenKind.ORG:
+                return None
+            if principal.expires_at is None and not principal.signed:
+                self._believed = (authorization, way.tokens.revocations, principal)
         entry = way.publisher.directory.known(principal.org_id, route.app_ref)
         if entry is None:
             return None

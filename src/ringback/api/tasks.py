@@ -14,7 +14,7 @@ from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, wa
 from ringback.api.routing import Answer, Call, Handler, Operation, Parameter, answer
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
-from ringback.model.tasks import Task, TaskKind, TaskStatus
+from ringback.model.tasks import OWN_KINDS, Task, TaskKind, TaskStatus
 from ringback.services.tasks import AppUsageStatsIn, BulkReplayIn, ReplayIn, Tasks
 
 _LIST: Final = "/api/v1/background-task"
@@ -93,7 +93,7 @@ class _Handlers:
         if kind is not None and kind not in tuple(TaskKind):
             return answer(200, ListResponseBackgroundTaskOut([], None, None, True))
         wanted = None if status is None else TaskStatus(status)
-        page = await self._tasks.page(call.who, walk, wanted, None if kind is None else TaskKind(kind))
+        page = await self._tasks.page(call.who, walk, wanted, None if kind is None else TaskKind(kind), without=OWN_KINDS)
         return answer(200, listing(page, lambda task: task.id, shown))
 
     async def get(self, call: Call) -> Answer:

@@ -32,7 +32,8 @@ from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
 from ringback.api.app import Settings as ApiSettings
-from ringback.api.door import Doorway, protocol_class
+from ringback.api.door import protocol_class
+from ringback.api.doorway import Doorway
 from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
@@ -52,6 +53,7 @@ from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.attention import Attention
 from ringback.services.audit import Audit
 from ringback.services.auto_configs import AutoConfigs
 from ringback.services.bins import Bins
@@ -68,6 +70,7 @@ from ringback.services.idempotency import Idempotency
 from ringback.services.integrations import Integrations
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
+from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
@@ -129,6 +132,7 @@ class Doors:
         self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
         self._services = self._make_services(idempotency, ready)
         self._attempts = Attempts(store, clock, vault, parts.dispatcher)
+        self._dead_letters = DeadLetters(store, clock, parts.dispatcher)
         self._audit = Audit(store, clock, make_id)
         messages = Messages(store, clock)
         publisher = Publisher(
@@ -214,6 +218,7 @@ class Doors:
             allowed=len(parts.settings.retry_schedule) + 1,
             sessions=self.sessions,
             audit=self._audit,
+            attention=Attention(store, clock),
             directory=parts.directory,
             applications=api.applications,
             endpoints=api.endpoints,
@@ -227,6 +232,9 @@ class Doors:
             finder=Finder(store, parts.directory),
             previews=Previews(store, vault),
             sending=Sending(parts.intake, parts.directory, self.payloads),
+            dead_letters=self._dead_letters,
+            tasks=parts.tasks,
+            naming=Naming(store, vault),
         )
         return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
 
@@ -258,7 +266,7 @@ class Doors:
         connectors, portal = Connectors(store, clock, parts.ids), Portal(store, clock, parts.tokens)
         return [
             *attempts_api.routes(self._attempts),
-            *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
+            *dead_letters_api.routes(self._dead_letters),
             *operator.routes(parts.tokens, operator_token),
             *sources_api.routes(self._sources, self.urls),
             *authentication.routes(portal, self._services.applications, self.urls.portal),

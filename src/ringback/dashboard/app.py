@@ -41,7 +41,8 @@ from ringback.dashboard.visits import (
     fields,
     lost,
 )
-from ringback.errors import NotFound
+from ringback.errors import NotFound, Unavailable
+from ringback.services.attention import Waiting
 from ringback.services.audit import Door
 from ringback.services.sessions import LIFE_S
 from ringback.telemetry.events import REQUEST_FAILED
@@ -132,6 +133,8 @@ class Dashboard:
             change = getattr(reply, "change", None)
             if change is not None:
                 await self._note(visit, change)
+                if visit.visitor is not None:
+                    self._services.attention.changed(visit.who)
             return route, reply
         except Exception as error:
             request_id = self._services.draw(_NAME_BYTES).hex()
@@ -188,7 +191,7 @@ class Dashboard:
         return [(b"set-cookie", value.encode()) for value in values]
 
     async def _rendered(self, visit: Visit, route: Route, reply: Shown, packed: bool) -> tuple[bytes, bytes | None]:
-        shell = self._shell(visit, route, reply)
+        shell = self._shell(visit, route, reply, await self._waiting(visit))
 
         def work() -> tuple[bytes, bytes | None]:
             html = self._renderer.page(reply.template, reply.view, reply.head, shell, fragment=visit.fragment)
@@ -196,12 +199,21 @@ class Dashboard:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _shell(self, visit: Visit, route: Route, reply: Shown) -> Shell:
+    async def _waiting(self, visit: Visit) -> Waiting | None:
+        """What the rail counts; None where there is no rail, or the store is in trouble: the page is shown all the same."""
+        if visit.visitor is None or visit.fragment:
+            return None
+        try:
+            return await self._services.attention.waiting(visit.who)
+        except Unavailable:
+            return None
+
+    def _shell(self, visit: Visit, route: Route, reply: Shown, waiting: Waiting | None) -> Shell:
         theme = visit.cookies.get(THEME_COOKIE, "")
         known = visit.visitor is not None
         app_id = reply.app.id if reply.app is not None else visit.remembered_app
         return Shell(
-            entries=entries_of(SECTIONS, route.section, app_id) if known else [],
+            entries=entries_of(SECTIONS, route.section, app_id, waiting) if known else [],
             app=None if reply.app is None else Link(reply.app.name, f"{BASE}/apps/{reply.app.id}"),
             token=form_token(_held(visit), self._services.draw),
             person=_person(visit) if known else "",

@@ -9,6 +9,8 @@ from ringback.dashboard.desk import Services
 from ringback.dashboard.pages import (
     applications,
     audit,
+    dead_letter_acts,
+    dead_letters,
     endpoint_changes,
     endpoints,
     entrance,
@@ -18,6 +20,7 @@ from ringback.dashboard.pages import (
     overview,
     palette,
     sending,
+    tasks,
 )
 from ringback.dashboard.visits import Route
 
@@ -31,6 +34,9 @@ _PAGES: Final[tuple[ModuleType, ...]] = (
     endpoints,
     endpoint_changes,
     applications,
+    dead_letters,
+    dead_letter_acts,
+    tasks,
     audit,
     palette,
 )

@@ -9,7 +9,9 @@ import msgspec
 from ringback.clock import Clock
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.attention import Attention
 from ringback.services.audit import Audit
+from ringback.services.dead_letters import DeadLetters
 from ringback.services.directory import Directory
 from ringback.services.endpoints import Endpoints
 from ringback.services.event_types import EventTypes
@@ -17,10 +19,12 @@ from ringback.services.feed import LiveFeed
 from ringback.services.finding import Finder
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
+from ringback.services.naming import Naming
 from ringback.services.ports import Standings
 from ringback.services.previews import Previews
 from ringback.services.sending import Sending
 from ringback.services.sessions import Sessions
+from ringback.services.tasks import Tasks
 from ringback.services.trends import Trends
 
 
@@ -37,6 +41,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     allowed: int
     sessions: Sessions
     audit: Audit
+    attention: Attention
     directory: Directory
     applications: Applications
     endpoints: Endpoints
@@ -50,3 +55,6 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     standings: Standings
     previews: Previews
     sending: Sending
+    dead_letters: DeadLetters
+    tasks: Tasks
+    naming: Naming

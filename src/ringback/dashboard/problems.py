@@ -49,6 +49,7 @@ _TITLES: Final = {
 }
 # By status, where there is something to advise.
 _ADVICE: Final = {
+    403: "If it happens again: a proxy before this server must pass the Host header on, or public_url must say how it is reached.",
     404: "Search for it with Ctrl-K, or go back to the overview.",
     503: "Nothing was changed. Try again in a moment; if it stays like this, the server's log says why.",
     500: "The server's log has the cause, under the request id that is named here.",

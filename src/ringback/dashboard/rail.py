@@ -6,10 +6,17 @@ from typing import Final
 
 from ringback.dashboard.visits import Section
 
+# Headings of groups; what comes first needs none.
+_RECEIVE: Final = "Receive"
+_SET_UP: Final = "Set up"
+_SERVER: Final = "Server"
+
 SECTIONS: Final[tuple[Section, ...]] = (
     Section("overview", "Overview", "/", "overview"),
     Section("messages", "Messages", "/apps/{app_id}/messages", "messages", without="/apps"),
     Section("endpoints", "Endpoints", "/apps/{app_id}/endpoints", "endpoints", without="/apps"),
-    Section("applications", "Applications", "/apps", "applications"),
-    Section("audit", "Audit log", "/audit", "audit"),
+    Section("dead_letters", "Dead letters", "/dead-letters", "dead_letters", waiting="dead"),
+    Section("applications", "Applications", "/apps", "applications", group=_SET_UP),
+    Section("tasks", "Background tasks", "/tasks", "tasks", group=_SERVER),
+    Section("audit", "Audit log", "/audit", "audit", group=_SERVER),
 )

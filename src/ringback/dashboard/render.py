@@ -15,20 +15,25 @@ from ringback.dashboard import words
 from ringback.dashboard.assets import Assets
 from ringback.dashboard.components import BASE, Head, Link
 from ringback.dashboard.visits import Notice, Section
+from ringback.services.attention import QUARANTINED_MAX, Waiting
 
 # Smaller pages fit a packet or two as they are.
 _PACKED_FROM_BYTES: Final = 1_400
+# Counts from here on are shortened, for they stand in a narrow place.
+_SHORT_FROM: Final = 10_000
 # zlib's own compromise: 50 kB of HTML take 1 ms.
 _LEVEL: Final = 5
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One entry of the rail on this page."""
+    """One entry of the rail on this page. `count` is what waits there, `heading` the group that begins with it."""
 
     label: str
     href: str
     icon: str
     current: bool
+    count: str = ""
+    heading: str = ""
 
 
 class Shell(msgspec.Struct, frozen=True):
@@ -47,9 +52,22 @@ class Shell(msgspec.Struct, frozen=True):
     here: str
 
 
-def entries_of(sections: Sequence[Section], current: str, app_id: str | None) -> list[Entry]:
-    """The rail of a page in section `current`, with the application that is looked at."""
-    return [Entry(section.label, section.href(app_id), section.icon, section.name == current) for section in sections]
+def entries_of(sections: Sequence[Section], current: str, app_id: str | None, waiting: Waiting | None) -> list[Entry]:
+    """The rail of a page in section `current`, with the application that is looked at, and what waits for somebody (None: not known)."""
+    entries = []
+    group = ""
+    for section in sections:
+        heading, group = (section.group if section.group != group else ""), section.group
+        number = getattr(waiting, section.waiting, 0) if section.waiting else 0
+        current_one = section.name == current
+        entries.append(Entry(section.label, section.href(app_id), section.icon, current_one, _waiting(section, number), heading))
+    return entries
+
+
+def _waiting(section: Section, number: int) -> str:
+    if section.waiting == "quarantined" and number >= QUARANTINED_MAX:
+        return f"{words.count(QUARANTINED_MAX)}+"
+    return (words.count(number) if number < _SHORT_FROM else words.short(number)) if number else ""
 
 
 class Renderer:

@@ -178,13 +178,18 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct, frozen=True):
-    """An entry of the rail. `path` is where it leads; one that holds `{app_id}` is about one application, `without` where there is none."""
+    """An entry of the rail. `path` is where it leads; one that holds `{app_id}` is about one application, `without` where there is none.
+
+    `group` is the heading that it stands under; `waiting` names the count of `services.attention.Waiting` that stands beside it.
+    """
 
     name: str
     label: str
     path: str
     icon: str
     without: str = ""
+    group: str = ""
+    waiting: Literal["dead", "quarantined", ""] = ""
 
     def href(self, app_id: str | None) -> str:
         """Where it leads with this application."""

@@ -27,6 +27,8 @@ _COLD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"content
 _MAX_HEADERS: Final = 100
 _MAX_DIGITS: Final = 9
 _CLOSE: Final = (b"connection", b"close")
+# Below this are no sources, and most requests of owners.
+_API: Final = b"/api/"
 
 
 def _rest(reply: Reply, end: bytes = b"\r\n") -> bytes:
@@ -164,6 +166,9 @@ class InboundDoor(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole: is it a hot request of a provider?"""
+        if self.url.startswith(_API):
+            super().on_headers_complete()
+            return
         cycle = self.cycle
         if (cycle is None or cycle.response_complete) and self.parser.get_method() == b"POST" and not self.parser.should_upgrade():
             ready = self._ready()

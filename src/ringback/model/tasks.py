@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
 
 class TaskKind(enum.StrEnum):
-    """What a task does, in the contract's words (5.3); those of its list that nobody here starts are left out."""
+    """What a task does, in the contract's words (5.3); those of its list that nobody here starts are left out.
+
+    The last ones are our own, and in no list that clients of the contract read: those know no other kinds than theirs.
+    """
 
     RECOVER = "endpoint.recover"
     REPLAY_MISSING = "endpoint.replay"
@@ -17,6 +20,11 @@ class TaskKind(enum.StrEnum):
     PURGE_CONTENT = "application.purge_content"
     APP_STATS = "application.stats"
     EVENT_TYPE_STATS = "event-type.aggregate"
+    REPLAY_DEAD_LETTERS = "dead-letter.replay"
+    DISCARD_DEAD_LETTERS = "dead-letter.discard"
+
+
+OWN_KINDS: Final = frozenset({TaskKind.REPLAY_DEAD_LETTERS, TaskKind.DISCARD_DEAD_LETTERS})
 
 
 class TaskStatus(enum.StrEnum):
@@ -60,7 +68,23 @@ class EventTypeStats(msgspec.Struct, frozen=True, tag="event_type_stats"):
     """List which event types the enabled endpoints of each application ask for."""
 
 
-Definition = Resend | PurgeContent | AppStats | EventTypeStats
+class Letters(msgspec.Struct, frozen=True, tag="letters"):
+    """Replay or discard dead letters: those with this value in this column, whose ids lie between `above` and `below`, and that fit.
+
+    `total` is how many there were when somebody asked for it.
+    """
+
+    column: Literal["org_id", "app_id", "endpoint_id"]
+    value: str
+    above: str
+    below: str
+    total: int
+    event_types: tuple[str, ...] = ()
+    cause: str | None = None
+    ids: tuple[str, ...] | None = None
+
+
+Definition = Resend | PurgeContent | AppStats | EventTypeStats | Letters
 
 
 class Task(msgspec.Struct, frozen=True):

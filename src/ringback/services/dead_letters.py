@@ -21,8 +21,10 @@ from ringback.services.applications import find
 from ringback.services.ports import Handoff
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import dead_letters
+from ringback.store.operations import dead_letter_groups, dead_letters
+from ringback.store.operations.dead_letter_groups import Group as Group
 from ringback.store.operations.dead_letters import Chosen, Scope, Step
+from ringback.store.operations.dead_letters import Share as Share
 
 # Letters in one transaction: 200 take 2 to 4 ms, on the event loop.
 STEP: Final = 200
@@ -68,7 +70,7 @@ class DeadLetters:
     async def page(self, who: Principal, app: str | None, walk: Walk, picked: Picked) -> Page[DeadLetter]:
         """One page of dead letters, the newest first. Raises NotFound."""
         walk = between(ids.DEAD_LETTER, walk, picked.since_us, picked.until_us)
-        return await self._store.read(lambda tx: dead_letters.listed(tx, _scope(tx, who, app, picked), walk, _chosen(picked)))
+        return await self._store.read(lambda tx: dead_letters.listed(tx, scope_of(tx, who, app, picked), walk, chosen_of(picked)))
 
     async def get(self, who: Principal, app: str | None, dead_letter_id: str) -> DeadLetter:
         """One dead letter. Raises NotFound."""
@@ -82,6 +84,29 @@ class DeadLetters:
 
         return await self._store.read(query)
 
+    async def groups(self, who: Principal, app: str | None) -> list[Group]:
+        """How many there are, by endpoint and cause, the most first. Costs nothing, however many there are. Raises NotFound."""
+
+        def query(tx: Transaction) -> list[Group]:
+            return dead_letter_groups.of_organisation(tx, who.org_id, None if app is None else find(tx, who, app).id)
+
+        return await self._store.read(query)
+
+    async def spread(self, who: Principal, app: str | None, picked: Picked) -> list[Share]:
+        """Of which endpoints the picked letters are, the most first. Raises NotFound."""
+        scope, chosen = await self._prepared(who, app, picked)
+        now_us = self._clock.now_us()
+        rest: Walk | None = msgspec.structs.replace(oldest_first(picked, now_us), limit=COUNT_STEP)
+        found: dict[str, Share] = {}
+        while rest is not None:
+            shares, rest = await self._store.read(lambda tx, at=rest: dead_letters.spread(tx, scope, at, chosen, now_us))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            for share in shares:
+                former = found.get(share.endpoint_id, Share(share.endpoint_id, share.app_id, 0, 0))
+                found[share.endpoint_id] = Share(
+                    share.endpoint_id, share.app_id, former.letters + share.letters, former.replayable + share.replayable
+                )
+        return sorted(found.values(), key=lambda share: -share.letters)
+
     async def replay(self, who: Principal, app: str | None, picked: Picked, *, dry_run: bool) -> Done:
         """Give each picked letter one manual attempt, the oldest first; letters of disabled endpoints and without payload are skipped.
 
@@ -89,7 +114,7 @@ class DeadLetters:
         """
         scope, chosen = await self._prepared(who, app, picked)
         now_us = self._clock.now_us()
-        walk = self._oldest_first(picked, now_us)
+        walk = oldest_first(picked, now_us)
         if dry_run:
             return await self._walk(
                 walk, COUNT_STEP, None, lambda w: self._store.read(lambda tx: dead_letters.try_replay(tx, scope, w, chosen, now_us))
@@ -107,20 +132,14 @@ class DeadLetters:
     async def discard(self, who: Principal, app: str | None, picked: Picked, *, dry_run: bool) -> Done:
         """Take the picked letters off the lists for good. Raises NotFound, and StoreFailure when it could not go on."""
         scope, chosen = await self._prepared(who, app, picked)
-        walk = self._oldest_first(picked, self._clock.now_us())
+        walk = oldest_first(picked, self._clock.now_us())
         if dry_run:
             return Done(await self._store.read(lambda tx: dead_letters.count(tx, scope, walk, chosen)), 0, 0, None)
         done = await self._walk(walk, STEP, self._most, lambda w: self._store.write(lambda tx: dead_letters.discard(tx, scope, w, chosen)))
         return await self._counted(scope, chosen, done, walk)
 
     async def _prepared(self, who: Principal, app: str | None, picked: Picked) -> tuple[Scope, Chosen]:
-        return await self._store.read(lambda tx: _scope(tx, who, app, picked)), _chosen(picked)
-
-    @staticmethod
-    def _oldest_first(picked: Picked, now_us: int) -> Walk:
-        walk = Walk(STEP, descending=False) if picked.after is None else Walk(STEP, descending=False, above=picked.after)
-        # Letters that die from now on are not meant.
-        return between(ids.DEAD_LETTER, walk, picked.since_us, now_us if picked.until_us is None else min(picked.until_us, now_us))
+        return await self._store.read(lambda tx: scope_of(tx, who, app, picked)), chosen_of(picked)
 
     @staticmethod
     async def _walk(walk: Walk, size: int, most: int | None, step: Callable[[Walk], Awaitable[Step]]) -> Done:
@@ -143,7 +162,7 @@ class DeadLetters:
         return msgspec.structs.replace(done, remaining=remaining, iterator=done.iterator if remaining else None)
 
 
-def _scope(tx: Transaction, who: Principal, app: str | None, picked: Picked) -> Scope:
+def scope_of(tx: Transaction, who: Principal, app: str | None, picked: Picked) -> Scope:
     """The narrowest scope of what is asked for, within what the caller may reach. Raises NotFound."""
     app_id = None if app is None else find(tx, who, app).id
     if picked.endpoint_id is not None:
@@ -154,5 +173,12 @@ def _scope(tx: Transaction, who: Principal, app: str | None, picked: Picked) -> 
     return Scope("org_id", who.org_id) if app_id is None else Scope("app_id", app_id)
 
 
-def _chosen(picked: Picked) -> Chosen:
+def chosen_of(picked: Picked) -> Chosen:
+    """Which letters of a scope are meant."""
     return Chosen(picked.event_types, picked.cause, picked.ids)
+
+
+def oldest_first(picked: Picked, now_us: int) -> Walk:
+    """The walk along all that is meant. Letters that die from now on are not."""
+    walk = Walk(STEP, descending=False) if picked.after is None else Walk(STEP, descending=False, above=picked.after)
+    return between(ids.DEAD_LETTER, walk, picked.since_us, now_us if picked.until_us is None else min(picked.until_us, now_us))

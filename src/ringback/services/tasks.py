@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -16,17 +16,20 @@ from ringback import ids
 from ringback.clock import Clock, to_us
 from ringback.errors import CallerError, FieldProblem, Forbidden, InvalidField, NotFound, Refused
 from ringback.ids import IdMaker
-from ringback.model.tasks import AppStats, Definition, EventTypeStats, PurgeContent, Resend, Task, TaskKind, TaskStatus
+from ringback.model.tasks import AppStats, Definition, EventTypeStats, Letters, PurgeContent, Resend, Task, TaskKind, TaskStatus
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.validation import Channel, Instant, Name, Problem, Rule, Tag
 from ringback.policy.windows import between
 from ringback.services.applications import find
 from ringback.services.attempts import find_endpoint
+from ringback.services.dead_letters import STEP, chosen_of, oldest_first, scope_of
+from ringback.services.dead_letters import Picked as PickedLetters
 from ringback.services.ports import Handoff
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import applications, task_picks, tasks
+from ringback.store.operations import applications, dead_letters, task_picks, tasks
+from ringback.store.operations.dead_letters import Chosen, Scope
 from ringback.store.operations.task_picks import Picked
 
 # Tasks older than this are in no list (contract, 3.7): 90 days.
@@ -81,6 +84,16 @@ class AppUsageStatsIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     app_ids: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1_000)] | None = None
 
 
+class Acted(msgspec.Struct, frozen=True):
+    """What one step did: on how many it acted, how many it passed over, whom to wake; and where the next step goes on, if there is one."""
+
+    count: int
+    position: str
+    done: bool
+    skipped: int = 0
+    woken: frozenset[tuple[str, str]] = frozenset()
+
+
 class Tasks:
     """The background tasks of every organisation."""
 
@@ -98,10 +111,12 @@ class Tasks:
 
     # -- looking
 
-    async def page(self, who: Principal, walk: Walk, status: TaskStatus | None, kind: TaskKind | None) -> Page[Task]:
-        """One page of the tasks of the caller's organisation, or of its application; results are left out."""
+    async def page(
+        self, who: Principal, walk: Walk, status: TaskStatus | None, kind: TaskKind | None, *, without: frozenset[TaskKind] = frozenset()
+    ) -> Page[Task]:
+        """One page of the tasks of the caller's organisation, or of its application; results are left out, and some kinds."""
         walk = between(ids.TASK, walk, self._clock.now_us() - LISTED_US, None)
-        return cut(await self._store.read(lambda tx: tasks.page(tx, who.org_id, who.app_id, walk, status, kind)), walk)
+        return cut(await self._store.read(lambda tx: tasks.page(tx, who.org_id, who.app_id, walk, status, kind, without)), walk)
 
     async def get(self, who: Principal, task_id: str) -> Task:
         """One task, with its result. Raises NotFound."""
@@ -187,6 +202,19 @@ class Tasks:
         """List which event types the endpoints of each application ask for."""
         return await self._start(lambda tx: self._insert(tx, who, None, TaskKind.EVENT_TYPE_STATS, EventTypeStats(), also))
 
+    async def dead_letters(self, who: Principal, app: str | None, picked: PickedLetters, *, discard: bool) -> Task:
+        """Replay the picked dead letters, or discard them, the oldest first. Raises NotFound."""
+
+        def operation(tx: Transaction) -> Task:
+            scope, chosen = scope_of(tx, who, app, picked), chosen_of(picked)
+            walk = oldest_first(picked, self._clock.now_us())
+            total = dead_letters.count(tx, scope, walk, chosen)
+            definition = Letters(scope.column, scope.value, walk.above, walk.below, total, chosen.event_types, chosen.cause, chosen.ids)
+            kind = TaskKind.DISCARD_DEAD_LETTERS if discard else TaskKind.REPLAY_DEAD_LETTERS
+            return self._insert(tx, who, None if app is None else find(tx, who, app).id, kind, definition, None)
+
+        return await self._start(operation)
+
     async def cancel(self, who: Principal, task_id: str) -> Task:
         """Stop a task where it is: it has failed. One that is over stays as it is. Raises NotFound, Forbidden."""
 
@@ -219,26 +247,22 @@ class Tasks:
         before, picked = looked
         now_us = self._clock.now_us()
 
-        def step(tx: Transaction) -> int:
+        def step(tx: Transaction) -> Acted | None:
             task = tasks.by_id(tx, task_id)
             if task is None or task.status is not TaskStatus.RUNNING or task.position != before.position:
-                return 0
+                return None
             try:
-                count = _act(tx, task, picked, now_us)
+                acted = _act(tx, task, picked, now_us)
             except CallerError as error:
                 self._failed(tx, task, str(error))
-                return 0
-            data = task.data
-            if task.kind in _COUNTED:
-                data = {**data, _COUNTED[task.kind]: data.get(_COUNTED[task.kind], 0) + count}
-            status = TaskStatus.FINISHED if picked.done else TaskStatus.RUNNING
-            self._save(tx, msgspec.structs.replace(task, status=status, position=picked.position, data=data))
-            return count
+                return None
+            status = TaskStatus.FINISHED if acted.done else TaskStatus.RUNNING
+            self._save(tx, msgspec.structs.replace(task, status=status, position=acted.position, data=_counted(task, acted)))
+            return acted
 
-        count = await self._store.write(step)
-        definition = before.definition
-        if count and isinstance(definition, Resend):
-            self._handoff.wake(definition.endpoint_id, definition.app_id, now_us)
+        acted = await self._store.write(step)
+        for endpoint_id, app_id in () if acted is None else acted.woken:
+            self._handoff.wake(endpoint_id, app_id, now_us)
 
     async def give_up(self, task_id: str, why: str) -> None:
         """A task cannot go on. Raises StoreFailure."""
@@ -274,6 +298,8 @@ class Tasks:
     ) -> Task:
         now_us = self._clock.now_us()
         data = {_COUNTED[kind]: 0} if kind in _COUNTED else {}
+        if isinstance(definition, Letters):
+            data["total"] = definition.total
         task = Task(self._ids.make(ids.TASK, now_us), who.org_id, app_id, kind, TaskStatus.RUNNING, definition, "", data, now_us)
         tasks.insert(tx, task)
         if also is not None:
@@ -297,6 +323,8 @@ _COUNTED: Final[Mapping[TaskKind, str]] = {
     TaskKind.REPLAY_MISSING: "messagesSent",
     TaskKind.BULK_REPLAY: "messagesSent",
     TaskKind.PURGE_CONTENT: "messagesPurged",
+    TaskKind.REPLAY_DEAD_LETTERS: "replayed",
+    TaskKind.DISCARD_DEAD_LETTERS: "discarded",
 }
 _ITEMS: Final[Mapping[TaskKind, str]] = {TaskKind.APP_STATS: "appStats", TaskKind.EVENT_TYPE_STATS: "event_types"}
 
@@ -308,9 +336,21 @@ def _find(tx: Transaction, who: Principal, task_id: str) -> Task:
     return task
 
 
+def _counted(task: Task, acted: Acted) -> dict[str, Any]:
+    """What the owner of a task sees after a step."""
+    data, name = task.data, _COUNTED.get(task.kind)
+    if name is not None:
+        data = {**data, name: data.get(name, 0) + acted.count}
+    if acted.skipped:
+        data = {**data, "skipped": data.get("skipped", 0) + acted.skipped}
+    return data
+
+
 def _pick(tx: Transaction, task: Task, now_us: int) -> Picked:
-    """What comes next in a task."""
+    """What comes next in a task; steps on dead letters find that out themselves."""
     definition, position = task.definition, task.position
+    if isinstance(definition, Letters):
+        return Picked(position, False)
     if isinstance(definition, AppStats):
         return task_picks.usage(tx, task.org_id, definition, position)
     if isinstance(definition, EventTypeStats):
@@ -324,11 +364,13 @@ def _pick(tx: Transaction, task: Task, now_us: int) -> Picked:
     return task_picks.attempted(tx, definition, position, now_us)
 
 
-def _act(tx: Transaction, task: Task, picked: Picked, now_us: int) -> int:
-    """Act on what was picked; on how many. Raises CallerError when the task cannot go on."""
+def _act(tx: Transaction, task: Task, picked: Picked, now_us: int) -> Acted:
+    """Act on what was picked. Raises CallerError when the task cannot go on."""
     definition = task.definition
+    if isinstance(definition, Letters):
+        return _act_on_letters(tx, task, definition, now_us)
     if isinstance(definition, PurgeContent):
-        return task_picks.purge(tx, definition, picked.message_ids)
+        return Acted(task_picks.purge(tx, definition, picked.message_ids), picked.position, picked.done)
     if isinstance(definition, Resend):
         if applications.by_ref(tx, task.org_id, definition.app_id) is None:
             raise NotFound("the application was deleted")
@@ -338,6 +380,19 @@ def _act(tx: Transaction, task: Task, picked: Picked, now_us: int) -> int:
             raise NotFound("the endpoint was deleted") from None
         if endpoint.disabled:
             raise Refused("endpoint_disabled", "the endpoint was disabled")
-        return task_picks.send_again(tx, definition, picked.message_ids, now_us)
+        count = task_picks.send_again(tx, definition, picked.message_ids, now_us)
+        woken = frozenset({(definition.endpoint_id, definition.app_id)}) if count else frozenset()
+        return Acted(count, picked.position, picked.done, woken=woken)
     tasks.add_items(tx, task.id, picked.items)
-    return len(picked.items)
+    return Acted(len(picked.items), picked.position, picked.done)
+
+
+def _act_on_letters(tx: Transaction, task: Task, definition: Letters, now_us: int) -> Acted:
+    scope = Scope(definition.column, definition.value)
+    chosen = Chosen(definition.event_types, definition.cause, definition.ids)
+    walk = Walk(STEP, descending=False, above=max(task.position, definition.above), below=definition.below)
+    if task.kind is TaskKind.DISCARD_DEAD_LETTERS:
+        step = dead_letters.discard(tx, scope, walk, chosen)
+    else:
+        step = dead_letters.replay(tx, scope, walk, chosen, now_us)
+    return Acted(step.count, task.position if step.rest is None else step.rest.above, step.rest is None, step.skipped, step.woken)

@@ -110,7 +110,8 @@ class Tokens:
         self._draw = draw
         self._jwts = jwts
         self._known: dict[bytes, _Known] = {}
-        self._revocations = 0
+        # How many were revoked, in this run: what was believed before the last one may not hold.
+        self.revocations = 0
 
     def known(self, authorization: bytes) -> Principal | None:
         """Who sent this `Authorization` value, if the token was believed before and still holds. Never blocks; None: ask `authenticate`."""
@@ -201,7 +202,7 @@ class Tokens:
         # Its expiry is looked at with some leeway: deny it as long.
         until_us = None if who.expires_at is None else who.expires_at + 2 * LEEWAY_S * SECOND_US
         await self._store.write(lambda tx: tokens.deny(tx, digest, until_us, now_us))
-        self._revocations += 1
+        self.revocations += 1
         self._known.pop(digest, None)
 
     async def expire_application(self, app_id: str, sessions: Sequence[str] | None, after_us: int) -> None:
@@ -229,13 +230,13 @@ class Tokens:
             return token
 
         token = await self._store.write(operation)
-        self._revocations += 1
+        self.revocations += 1
         self._known.pop(token.hash, None)
         return token
 
     def forget_application(self, app_id: str) -> None:
         """Believe no token of this application without asking the store again: it was deleted, or its tokens changed."""
-        self._revocations += 1
+        self.revocations += 1
         self._known = {digest: known for digest, known in self._known.items() if known.principal.app_id != app_id}
 
     async def ensure_first(self, given: str | None) -> str | None:
@@ -266,7 +267,7 @@ class Tokens:
 
     async def _believe(self, digest: bytes) -> Principal:
         now_us = self._clock.now_us()
-        revocations = self._revocations
+        revocations = self.revocations
         token = await self._store.read(lambda tx: tokens.usable_by_hash(tx, digest, now_us))
         if token is None:
             raise Unauthenticated
@@ -287,7 +288,7 @@ class Tokens:
 
     async def _believe_signed(self, digest: bytes, claims: Claims) -> Principal:
         now_us = self._clock.now_us()
-        revocations = self._revocations
+        revocations = self.revocations
 
         def query(tx: Transaction) -> tuple[bool, int | None]:
             """Is the organisation known, and from when is the token dead?"""
@@ -315,7 +316,7 @@ class Tokens:
 
     def _remember(self, digest: bytes, principal: Principal, until_us: int | None, revocations: int) -> None:
         # A revocation may have committed after our snapshot: then the next request asks again.
-        if revocations == self._revocations:
+        if revocations == self.revocations:
             if len(self._known) >= _REMEMBERED:
                 del self._known[next(iter(self._known))]
             self._known[digest] = _Known(principal, until_us or _NEVER_US)

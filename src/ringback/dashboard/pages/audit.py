@@ -33,6 +33,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "secret.rotated": "rotated a secret",
     "message.sent": "sent a message",
     "delivery.resent": "resent a message",
+    "dead_letters.replayed": "replayed dead letters",
+    "dead_letters.discarded": "discarded dead letters",
+    "task.cancelled": "cancelled a background task",
 }
 
 

@@ -173,7 +173,10 @@
     const look = () => {
       const live = document.getElementById(region.id);
       if (!live || !live.isConnected) { clearInterval(timer); return; }
-      const busy = live.contains(document.activeElement) || (panel && panel.open) || (palette && palette.open) || String(getSelection());
+      // What has ended needs no more looks.
+      if (!live.dataset.refresh) return;
+      // Nobody is disturbed: not who is in it, has something in it unfolded or marked, or looks at something over it.
+      const busy = live.contains(document.activeElement) || $("details[open]", live) || (panel && panel.open) || (palette && palette.open) || String(getSelection());
       if (!document.hidden && !busy) htmx.ajax("GET", live.dataset.from || location.href, { source: live, target: live, swap: "outerHTML", select: `#${live.id}` });
     };
     const timer = setInterval(look, every);
@@ -221,6 +224,17 @@
     event.preventDefault();
     const at = rows.indexOf(document.activeElement);
     rows[Math.min(Math.max(at + step, 0), rows.length - 1)].focus();
+  });
+  // Boxes of a list: all at once, and how many.
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest("form[data-picks]");
+    if (!form) return;
+    const boxes = all("[name=id]", form);
+    if (event.target.matches("[data-pick-all]")) for (const box of boxes) box.checked = event.target.checked;
+    const number = boxes.filter((box) => box.checked).length;
+    $("[data-picked]", form).textContent = number ? `${number} chosen` : "";
+    const every = $("[data-pick-all]", form);
+    if (every) { every.checked = number === boxes.length; every.indeterminate = number > 0 && number < boxes.length; }
   });
   document.addEventListener("input", (event) => { if (event.target.matches("[data-search]")) search(event.target); });
   // Filters apply as soon as something is chosen; the button stays for those without scripts.

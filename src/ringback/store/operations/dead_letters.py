@@ -111,6 +111,28 @@ def try_replay(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us
     return Step(ready, met - ready, frozenset(), None if met < walk.limit else beyond(walk, last))
 
 
+class Share(msgspec.Struct, frozen=True):
+    """What one endpoint has of a selection: letters, and those of them that can be replayed now."""
+
+    endpoint_id: str
+    app_id: str
+    letters: int
+    replayable: int
+
+
+def spread(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: int) -> tuple[list[Share], Walk | None]:
+    """How the next `walk.limit` letters spread over endpoints, and the walk left; nothing is changed."""
+    source, parameters = _walked(scope, walk, chosen)
+    rows = tx.rows(
+        "SELECT endpoint_id, app_id, COUNT(*), SUM(replayable), MAX(id) FROM "
+        f"(SELECT d.id, d.endpoint_id, d.app_id, {_REPLAYABLE} AS replayable FROM {source} LIMIT ?) x GROUP BY endpoint_id, app_id",
+        (now_us, *parameters, walk.limit),
+    )
+    shares = [Share(*row[:4]) for row in rows]
+    met = sum(share.letters for share in shares)
+    return shares, None if met < walk.limit else beyond(walk, max(row[4] for row in rows))
+
+
 def replay(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: int) -> Step:
     """Give each of the next `walk.limit` letters one manual attempt, now, if it can be made. They stay until it succeeds."""
     near, stopped_at = _near(tx, scope, walk, chosen)

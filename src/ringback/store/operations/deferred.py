@@ -90,6 +90,7 @@ def release(tx: Transaction, org_id: str, app_id: str, match: Match, now_us: int
     tx.run_many("UPDATE message SET matched = ? WHERE app_id = ? AND id = ?", matched)
     # One that somebody has sent by hand before counts as a retry, as it would have if it had been there.
     made = [(pair, sequence, "retrying") for pair, sequence in known]
+    tx.run_many("DELETE FROM given_up WHERE endpoint_id = ? AND message_id = ?", [(p.endpoint_id, p.message_id) for p, _ in known])
     for endpoint_id, pairs in fresh.items():
         (last,) = tx.rows(_SEQUENCE, (endpoint_id, len(pairs)))[0]
         made += [(pair, sequence, "waiting") for sequence, pair in enumerate(pairs, last - len(pairs) + 1)]
@@ -141,10 +142,7 @@ def pending(tx: Transaction, app_id: str, endpoint_id: str) -> int:
 
 
 def listed(tx: Transaction, app_id: str, endpoint_id: str, above: str, below: str, direction: str, limit: int) -> list[tuple[str, int]]:
-    """The first messages between two ids that wait and would go to this endpoint, as it is now, and their times; not those sent by hand.
-
-    Looks at all of the application's: they lie in the order of their times.
-    """
+    """The first messages between two ids that wait and would go to this endpoint, as it is now, and their times; not those sent by hand."""
     condition, parameters = _fitting(tx, endpoint_id)
     rows = tx.rows(
         "SELECT w.message_id, w.deliver_at FROM deferred_message w WHERE w.app_id = ? AND w.message_id > ? AND w.message_id < ?"

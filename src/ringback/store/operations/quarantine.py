@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from ringback.model.quarantine import CapturedRequest, Quarantined
-from ringback.policy.paging import Walk
+from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.endpoints import Sealer
+from ringback.store.operations.walks import bounded
 
 _COLUMNS: Final = "id, source_id, received_at, reason, detail, size_bytes, request"
 _decoder: Final = msgspec.msgpack.Decoder(CapturedRequest)
@@ -53,6 +54,62 @@ def page(tx: Transaction, vault: Sealer, source_id: str, walk: Walk, reason: str
         (source_id, walk.above, walk.below, *parameters, walk.fetch),
     )
     return [_item(vault, row) for row in rows]
+
+
+class Header(msgspec.Struct, frozen=True):
+    """A request as lists show it, without what is sealed. Times are microseconds since 1970."""
+
+    id: str
+    source_id: str
+    received_at: int
+    reason: str
+    detail: str
+    size_bytes: int
+
+
+class Heap(msgspec.Struct, frozen=True):
+    """How many requests of a source were refused for one reason, and the newest of them."""
+
+    source_id: str
+    reason: str
+    requests: int
+    newest: str
+
+
+# The sources of an organisation that are there: a deleted one takes its requests with it.
+_OF_ORG: Final = "FROM source s CROSS JOIN quarantine q ON q.source_id = s.id WHERE s.org_id = ? AND s.deleted_at IS NULL"
+# Requests of everybody that one page looks through for those of an organisation: some milliseconds.
+_EXAMINED: Final = 5_000
+
+
+def count_of_organisation(tx: Transaction, org_id: str, most: int) -> int:
+    """How many requests the sources of an organisation have in quarantine, at most `most`."""
+    row = tx.row(f"SELECT COUNT(*) FROM (SELECT 1 {_OF_ORG} LIMIT ?)", (org_id, most))
+    return 0 if row is None else int(row[0])
+
+
+def heaps(tx: Transaction, org_id: str, source_id: str | None = None) -> list[Heap]:
+    """How many were refused, by source and reason, the most first: of an organisation, or of one of its sources."""
+    condition, values = ("", [org_id]) if source_id is None else (" AND s.id = ?", [org_id, source_id])
+    rows = tx.rows(f"SELECT q.source_id, q.reason, COUNT(*), MAX(q.id) {_OF_ORG}{condition} GROUP BY 1, 2 ORDER BY 3 DESC", values)
+    return [Heap(*row) for row in rows]
+
+
+def listed(tx: Transaction, org_id: str, walk: Walk, source_id: str | None, reason: str | None) -> Page[Header]:
+    """One page of requests of an organisation, or of one of its sources (which its caller has checked)."""
+    columns = ", ".join(f"q.{name}" for name in Header.__struct_fields__)
+    conditions, values = "", list[Any]()
+    if reason is not None:
+        conditions, values = " AND q.reason = ?", [reason]
+    near, stopped_at = (walk, None) if source_id is not None else bounded(tx, walk, "quarantine", "1", 1, most=_EXAMINED)
+    if source_id is not None:
+        conditions, values = f" AND q.source_id = ?{conditions}", [source_id, *values]
+    rows = tx.rows(
+        f"SELECT {columns} FROM quarantine q CROSS JOIN source s ON s.id = q.source_id WHERE s.org_id = ? AND s.deleted_at IS NULL "
+        f"AND q.id > ? AND q.id < ?{conditions} ORDER BY q.id {walk.direction} LIMIT ?",
+        (org_id, near.above, near.below, *values, walk.fetch),
+    )
+    return cut([Header(*row) for row in rows], walk, stopped_at)
 
 
 def delete(tx: Transaction, source_id: str, item_id: str) -> bool:

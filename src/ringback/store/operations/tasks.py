@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from ringback.model.tasks import Definition, Task, TaskKind, TaskStatus
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
+from ringback.store.operations.walks import one_of
 
 _COLUMNS: Final = "id, org_id, app_id, kind, status, definition, position, data, updated_at"
 # A limit that is none.
@@ -65,13 +66,24 @@ def running(tx: Transaction) -> list[str]:
     return [row[0] for row in tx.rows("SELECT id FROM task WHERE status = 'running' ORDER BY id")]
 
 
-def page(tx: Transaction, org_id: str, app_id: str | None, walk: Walk, status: TaskStatus | None, kind: TaskKind | None) -> list[Task]:
-    """The tasks of an organisation, or of one of its applications, that a walk reads, and one more."""
+def page(
+    tx: Transaction,
+    org_id: str,
+    app_id: str | None,
+    walk: Walk,
+    status: TaskStatus | None,
+    kind: TaskKind | None,
+    without: Collection[TaskKind] = (),
+) -> list[Task]:
+    """The tasks of an organisation, or of one of its applications, that a walk reads, and one more; some kinds are left out."""
     condition, values = "org_id = ?", list[Any]([org_id])
     for column, value in (("app_id", app_id), ("status", status), ("kind", kind)):
         if value is not None:
             condition += f" AND {column} = ?"
             values.append(str(value))
+    if without:
+        condition += f" AND kind NOT IN {one_of(list(without))}"
+        values += [str(left_out) for left_out in without]
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM task WHERE {condition} AND id > ? AND id < ? ORDER BY id {walk.direction} LIMIT ?",
         (*values, walk.above, walk.below, walk.fetch),
