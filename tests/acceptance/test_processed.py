@@ -143,6 +143,19 @@ def test_a_failed_event_is_answered_503_and_run_again_when_it_comes_again(begin:
     assert scene.dead_letters() == []
 
 
+def test_an_event_that_rests_between_two_attempts_is_run_at_once_when_it_comes_again(begin: Begin, receiver: Receiver) -> None:
+    scene = begin(FAR)
+    receiver.decide = lambda arrival: FAILED
+    assert scene.send(1).status == 503
+    receiver.decide = lambda arrival: TWIML
+    answer = scene.send(1)
+    assert (answer.status, answer.body) == (200, TWIML.body)
+    assert [arrival.id for arrival in receiver.arrivals] == [receiver.arrivals[0].id] * 2
+    # What the schedule had planned is over: nothing runs a third time.
+    stats = scene.running.call("GET", f"/app/{scene.app_id}/endpoint/{scene.endpoint_id}/stats")[1]
+    assert (stats["pending"], stats["sending"], stats["success"]) == (0, 0, 1)
+
+
 def test_a_source_may_leave_failed_events_alone(begin: Begin, receiver: Receiver) -> None:
     scene = begin(SOON_DEAD, deduplication={"onFailed": "ignore"}, deadlineS=0.3)
     receiver.decide = lambda arrival: FAILED

@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import re
+import sqlite3
 import time
 import typing
 from pathlib import Path
@@ -299,6 +300,28 @@ def test_ingest_sources_have_their_quarantine_and_events_too(door: Door) -> None
     assert ingest("POST", f"/{made['id']}/quarantine/{item['id']}/release", {})["messageIds"]
     (event,) = ingest("GET", f"/{made['id']}/event")["data"]
     assert ingest("GET", f"/{made['id']}/event/{event['id']}")["providerEventId"] == "evt_1"
+
+
+def test_who_changed_a_source_and_let_something_in_is_in_the_audit_log(door: Door) -> None:
+    made = door.source("stripe")
+    assert door.send(made["path"], BODY).status == 401
+    (item,) = call(door, "GET", f"/{made['id']}/quarantine")[1]["data"]
+    for method, rest, body in (
+        ("PUT", "", {"name": "s", "type": "stripe"}),
+        ("POST", "/secret/rotate", {"secret": "needle"}),
+        ("POST", "/token/rotate", None),
+        ("POST", f"/quarantine/{item['id']}/release", {"verify": False}),
+        ("DELETE", "", None),
+    ):
+        assert call(door, method, f"/{made['id']}{rest}", body)[0] in (200, 204)
+    with sqlite3.connect(door.server.database) as database:
+        rows = database.execute(
+            "SELECT action, object FROM audit_entry WHERE object IN (?, ?) ORDER BY id", (made["id"], item["id"])
+        ).fetchall()
+    database.close()
+    wanted = ["created", "updated", "secret.rotated", "url_rotated", "quarantine.released", "deleted"]
+    assert [action.removeprefix("source.") for action, _ in rows] == wanted
+    assert "needle" not in str(rows)
 
 
 def test_metrics_tell_of_sources(door: Door) -> None:

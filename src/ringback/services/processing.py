@@ -15,7 +15,7 @@ from ringback.policy.paging import Walk
 from ringback.services.directory import Entry
 from ringback.services.ports import Handoff
 from ringback.store.base import Record, Store, Transaction
-from ringback.store.operations import dead_letters, processing
+from ringback.store.operations import dead_letters, deliveries, messages, processing
 from ringback.store.operations.dead_letters import Chosen, Scope, Step
 
 # Endpoints of one application whose dead letters of one message are looked for; applications have a few.
@@ -87,7 +87,10 @@ class Outcomes:
 
 
 class Requeue:
-    """Gives the dead letters of a message another try when the provider sends its event again."""
+    """Gives a message another try when the provider sends its event again.
+
+    What it tries: its dead letters, and at the endpoint whose answer is awaited also what rests between two attempts.
+    """
 
     def __init__(self, store: Store, clock: Clock, handoff: Handoff) -> None:
         self._store = store
@@ -95,30 +98,51 @@ class Requeue:
         self._handoff = handoff
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def __call__(self, entry: Entry, message_id: str) -> None:
-        """Begin; the sender is not kept waiting for it."""
-        task = asyncio.get_running_loop().create_task(self._requeue(entry, message_id))
+    def __call__(self, entry: Entry, message_id: str, awaited: str | None) -> None:
+        """Begin; the sender is not kept waiting for it. `awaited` is the id or uid of the endpoint whose answer it waits for, if any."""
+        task = asyncio.get_running_loop().create_task(self._again(entry, message_id, awaited))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _requeue(self, entry: Entry, message_id: str) -> None:
-        app_id, endpoint_ids = entry.application.id, list(entry.endpoints)[:_ENDPOINTS_MAX]
+    async def _again(self, entry: Entry, message_id: str, awaited: str | None) -> None:
         try:
-            letters = await self._store.read(lambda tx: processing.letters_of(tx, endpoint_ids, message_id))
-            if not letters:
-                return
-            now_us = self._clock.now_us()
-
-            def again(tx: Transaction) -> Step:
-                walk = Walk(len(letters), descending=False)
-                return dead_letters.replay(tx, Scope("app_id", app_id), walk, Chosen(ids=letters), now_us)
-
-            step = await self._store.write(again)
+            await self._requeue(entry, message_id)
+            for endpoint in entry.endpoints.values():
+                if awaited is not None and awaited in (endpoint.id, endpoint.uid):
+                    await self._hasten(Pair(entry.application.id, endpoint.id, message_id))
         except RingbackError:
             # The store has told the log; the provider will send the event again.
             return
+
+    async def _requeue(self, entry: Entry, message_id: str) -> None:
+        app_id, endpoint_ids = entry.application.id, list(entry.endpoints)[:_ENDPOINTS_MAX]
+        letters = await self._store.read(lambda tx: processing.letters_of(tx, endpoint_ids, message_id))
+        if not letters:
+            return
+        now_us = self._clock.now_us()
+
+        def again(tx: Transaction) -> Step:
+            walk = Walk(len(letters), descending=False)
+            return dead_letters.replay(tx, Scope("app_id", app_id), walk, Chosen(ids=letters), now_us)
+
+        step = await self._store.write(again)
         for endpoint_id, owner_id in step.woken:
             self._handoff.wake(endpoint_id, owner_id, now_us)
+
+    async def _hasten(self, pair: Pair) -> None:
+        """One attempt now, beside the schedule, of what failed and waits for its next one: the provider is on the line."""
+        now_us = self._clock.now_us()
+
+        def add(tx: Transaction) -> int | None:
+            message = messages.find(tx, pair.app_id, pair.message_id, now_us, content=False)
+            if message is None or message.payload is None or not processing.is_resting(tx, pair.endpoint_id, pair.message_id, now_us):
+                return None
+            return deliveries.add_manual(tx, pair.endpoint_id, message, now_us)
+
+        if await self._store.read(lambda tx: processing.is_resting(tx, pair.endpoint_id, pair.message_id, now_us)):
+            due_at = await self._store.write(add)
+            if due_at is not None:
+                self._handoff.wake(pair.endpoint_id, pair.app_id, due_at)
 
 
 def _standing(tx: Transaction, pair: Pair) -> Spoken | None:

@@ -78,7 +78,7 @@ class Receiver:
         keys: Keys,
         clock: Clock,
         outcomes: Outcomes,
-        requeue: Callable[[Entry, str], None] = lambda entry, message_id: None,
+        requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
     ) -> None:
         self._intake = intake
         self._directory = directory
@@ -251,7 +251,7 @@ class Receiver:
         """An event came that was durable before."""
         ready.counts[1] += 1
         if ready.source.rules.deduplication.on_failed == "requeue":
-            self._requeue(entry, message_id)
+            self._requeue(entry, message_id, ready.source.rules.processed_by)
 
     def decided(self, ready: Ready, request: InboundRequest) -> NewMessage | None:
         """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""

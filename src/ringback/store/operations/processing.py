@@ -32,6 +32,15 @@ def is_unfinished(tx: Transaction, app_id: str, endpoint_id: str, message_id: st
     )
 
 
+def is_resting(tx: Transaction, endpoint_id: str, message_id: str, now_us: int) -> bool:
+    """Has the message failed at the endpoint, and is its next attempt not due yet? Not when one was asked for beside the schedule."""
+    rows = tx.rows(
+        "SELECT trigger, due_at, attempts FROM delivery WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'",
+        (message_id, endpoint_id),
+    )
+    return bool(rows) and all(trigger == 0 and due_at > now_us and attempts for trigger, due_at, attempts in rows)
+
+
 def letters_of(tx: Transaction, endpoint_ids: Sequence[str], message_id: str) -> tuple[str, ...]:
     """The dead letters of a message at some endpoints (at most a few hundred)."""
     marks = ", ".join("?" * len(endpoint_ids))
