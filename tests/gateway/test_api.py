@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ringback.api.queries import Query
 from ringback.api.received import routes
 from ringback.api.routing import Call
-from ringback.cli.providers_setup import source_of
 from ringback.signing.providers.catalogue import PROVIDERS
+from ringback.signing.providers.setup import source_of
 from ringback.signing.tokens import Unsigned
 from tests.gateway.conftest import WHO, Running
 from tests.gateway.door import SECRET, Door, github, opened, stripe
