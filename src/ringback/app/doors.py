@@ -128,10 +128,8 @@ class Doors:
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         self._received = ReceivedEvents(store, vault, clock, self._sources)
-        self._keys, requeue = FetchedKeys(self.fetching, clock), Requeue(store, clock, parts.dispatcher)
-        self._receiver = Receiver(
-            parts.intake, parts.directory, self._quarantine, self._sources, self._keys, clock, parts.outcomes, requeue
-        )
+        self._keys = FetchedKeys(self.fetching, clock)
+        self._receiver = self._make_receiver()
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
         idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
         self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
@@ -189,6 +187,11 @@ class Doors:
         except StoreFailure:
             # A disk that is full: the lists look for bins themselves then.
             return
+
+    def _make_receiver(self) -> Receiver:
+        parts = self._parts
+        requeue = Requeue(parts.store, parts.clock, parts.dispatcher)
+        return Receiver(parts.intake, parts.directory, self._quarantine, self._sources, self._keys, parts.clock, parts.outcomes, requeue)
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""
