@@ -6,9 +6,18 @@ Used by the tests of the dashboard and by `scripts/screenshots`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import hmac
+import json
+import time
+import typing
+
+import httpx
 
 from benchmarks.server import Server
 from tests.waiting import wait_until
+
+STRIPE_SECRET = "whsec_what_stripe_shows"
 
 
 @dataclasses.dataclass
@@ -18,6 +27,37 @@ class Equipment:
     yard: str
     given_up: str
     task: str
+    service: str
+    stripe: str
+    stripe_url: str
+    refused: str
+
+
+def stripe_event(number: int, kind: str = "charge.succeeded") -> bytes:
+    """The body of an event as Stripe would send it."""
+    return json.dumps(
+        {"id": f"evt_{number}", "type": kind, "data": {"object": {"amount": 4200, "name": "Zoë"}}}, ensure_ascii=False
+    ).encode()
+
+
+def stripe_signature(body: bytes, secret: str = STRIPE_SECRET, at_s: float | None = None) -> str:
+    """The header that Stripe would send with a body."""
+    at = int(time.time() if at_s is None else at_s)
+    return f"t={at},v1={hmac.new(secret.encode(), f'{at}.'.encode() + body, hashlib.sha256).hexdigest()}"
+
+
+def call_source(url: str, body: bytes, signature: str | None, **headers: str) -> int:
+    """Call a source as a provider does: the status of its answer."""
+    sent = {"content-type": "application/json", "user-agent": "Stripe/1.0", **headers}
+    if signature is not None:
+        sent["stripe-signature"] = signature
+    return httpx.post(url, content=body, headers=sent, trust_env=False, timeout=30).status_code
+
+
+def quarantined(server: Server, app: str, source: str) -> list[dict[str, typing.Any]]:
+    """What a source has in quarantine, the newest first."""
+    found: list[dict[str, typing.Any]] = server.call("GET", f"/app/{app}/source/{source}/quarantine?limit=250")[1]["data"]
+    return found
 
 
 def equip(server: Server, receiver_url: str) -> Equipment:
@@ -27,5 +67,18 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     for number in range(3):
         server.make(f"/app/{yard}/msg", {"eventType": "payment.captured", "payload": {"number": number}})
     task = server.make("/stats/usage/app", {"since": "2026-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"})["id"]
+
+    service = server.make("/app", {"name": "Payments service", "uid": "service"})["id"]
+    server.make(f"/app/{service}/endpoint", {"url": f"{receiver_url}/inbound", "description": "Takes what Stripe sends"})
+    wanted = {"name": "Stripe, live", "type": "stripe", "secrets": [STRIPE_SECRET], "uid": "stripe-live", "route": "webhooks/stripe"}
+    stripe = server.make(f"/app/{service}/source", wanted)
+    for number in range(4):
+        body = stripe_event(number, "invoice.paid" if number % 2 else "charge.succeeded")
+        assert call_source(stripe["ingestUrl"], body, stripe_signature(body)) == 200
+    body = stripe_event(90)
+    # A newline was added on its way; and one that somebody else signed.
+    assert call_source(stripe["ingestUrl"], body + b"\n", stripe_signature(body), authorization="Bearer strangers-token") == 401
+    assert call_source(stripe["ingestUrl"], body, stripe_signature(body, "whsec_another")) == 401
+    refused = quarantined(server, service, stripe["id"])[-1]["id"]
     wait_until(lambda: len(server.call("GET", f"/app/{yard}/dead-letter")[1]["data"]) == 3, what="dead letters")
-    return Equipment(yard, given_up, task)
+    return Equipment(yard, given_up, task, service, stripe["id"], stripe["ingestUrl"], refused)

@@ -21,6 +21,7 @@ NO_PAGES = {
     "/apps/{app_id}/messages/live/events",
     "/apps/{app_id}/messages/{message_id}/payload",
     "/apps/{app_id}/messages/{message_id}/attempts/{attempt_id}/response",
+    "/sources/{source_id}/quarantine/{item_id}/body",
 }
 
 

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ringback.api.queries import Query
 from ringback.api.received import routes
 from ringback.api.routing import Call
-from ringback.cli.providers_setup import source_of
 from ringback.signing.providers.catalogue import PROVIDERS
+from ringback.signing.providers.setup import source_of
 from ringback.signing.tokens import Unsigned
 from tests.gateway.conftest import WHO, Running
 from tests.gateway.door import SECRET, Door, github, opened, stripe
@@ -319,7 +319,7 @@ def test_who_changed_a_source_and_let_something_in_is_in_the_audit_log(door: Doo
             "SELECT action, object FROM audit_entry WHERE object IN (?, ?) ORDER BY id", (made["id"], item["id"])
         ).fetchall()
     database.close()
-    wanted = ["created", "updated", "secret.rotated", "url_rotated", "quarantine.released", "deleted"]
+    wanted = ["created", "updated", "secret_rotated", "url_rotated", "quarantine.released", "deleted"]
     assert [action.removeprefix("source.") for action, _ in rows] == wanted
     assert "needle" not in str(rows)
 

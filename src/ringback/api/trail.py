@@ -14,6 +14,7 @@ from ringback.services.tokens import Principal
 
 _APP: Final = "/api/v1/app/{app_id}"
 _ENDPOINT: Final = f"{_APP}/endpoint/{{endpoint_id}}"
+_SOURCE: Final = f"{_APP}/source/{{source_id}}"
 _INGEST: Final = "/ingest/api/v1/source"
 # What operations are called in the log, where people ask for them by name; any other has its summary.
 _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
@@ -33,14 +34,14 @@ _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("PUT", "/api/v1/event-type/{event_type_name}"): "event_type.updated",
     ("PATCH", "/api/v1/event-type/{event_type_name}"): "event_type.updated",
     ("DELETE", "/api/v1/event-type/{event_type_name}"): "event_type.archived",
-    ("POST", f"{_APP}/msg/{{msg_id}}/endpoint/{{endpoint_id}}/resend"): "delivery.resent",
     ("POST", f"{_APP}/source"): "source.created",
-    ("PUT", f"{_APP}/source/{{source_id}}"): "source.updated",
-    ("DELETE", f"{_APP}/source/{{source_id}}"): "source.deleted",
-    ("POST", f"{_APP}/source/{{source_id}}/token/rotate"): "source.url_rotated",
-    ("POST", f"{_APP}/source/{{source_id}}/secret/rotate"): "secret.rotated",
-    ("POST", f"{_APP}/source/{{source_id}}/quarantine/release"): "quarantine.released",
-    ("POST", f"{_APP}/source/{{source_id}}/quarantine/{{quarantine_id}}/release"): "quarantine.released",
+    ("PUT", _SOURCE): "source.updated",
+    ("DELETE", _SOURCE): "source.deleted",
+    ("POST", f"{_SOURCE}/token/rotate"): "source.url_rotated",
+    ("POST", f"{_SOURCE}/secret/rotate"): "source.secret_rotated",
+    ("POST", f"{_SOURCE}/quarantine/release"): "quarantine.released",
+    ("POST", f"{_SOURCE}/quarantine/{{quarantine_id}}/release"): "quarantine.released",
+    ("POST", f"{_APP}/msg/{{msg_id}}/endpoint/{{endpoint_id}}/resend"): "delivery.resent",
     ("POST", _INGEST): "source.created",
     ("PUT", f"{_INGEST}/{{source_id}}"): "source.updated",
     ("DELETE", f"{_INGEST}/{{source_id}}"): "source.deleted",

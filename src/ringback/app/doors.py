@@ -59,6 +59,7 @@ from ringback.services.auto_configs import AutoConfigs
 from ringback.services.bins import Bins
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
+from ringback.services.doctor import Doctor
 from ringback.services.endpoints import Endpoints, Told
 from ringback.services.environments import Environments
 from ringback.services.event_type_imports import EventTypeImports
@@ -83,6 +84,7 @@ from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
 from ringback.services.sending import Sending
 from ringback.services.sessions import Sessions
+from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
@@ -126,8 +128,10 @@ class Doors:
         self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
-        keys, requeue = FetchedKeys(self.fetching, clock), Requeue(store, clock, parts.dispatcher)
-        self._receiver = Receiver(parts.intake, parts.directory, self._quarantine, self._sources, keys, clock, parts.outcomes, requeue)
+        self._received = ReceivedEvents(store, vault, clock, self._sources)
+        self._keys = FetchedKeys(self.fetching, clock)
+        self._receiver = self._make_receiver()
+        self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
         idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
         self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
         self._services = self._make_services(idempotency, ready)
@@ -185,6 +189,11 @@ class Doors:
             # A disk that is full: the lists look for bins themselves then.
             return
 
+    def _make_receiver(self) -> Receiver:
+        parts = self._parts
+        requeue = Requeue(parts.store, parts.clock, parts.dispatcher)
+        return Receiver(parts.intake, parts.directory, self._quarantine, self._sources, self._keys, parts.clock, parts.outcomes, requeue)
+
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""
         door = inbound_class(protocol_class(self.doorway), self.inbound)
@@ -215,6 +224,7 @@ class Doors:
             clock=clock,
             draw=secrets.token_bytes,
             url=lambda: self.urls.base,
+            urls=self.urls,
             allowed=len(parts.settings.retry_schedule) + 1,
             sessions=self.sessions,
             audit=self._audit,
@@ -235,6 +245,12 @@ class Doors:
             dead_letters=self._dead_letters,
             tasks=parts.tasks,
             naming=Naming(store, vault),
+            sources=self._sources,
+            source_views=SourceViews(store, vault, clock),
+            received=self._received,
+            quarantine=self._quarantine,
+            releases=self._releases,
+            doctor=Doctor(store, vault, clock, self._keys),
         )
         return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
 
@@ -281,8 +297,8 @@ class Doors:
             *destinations_api.routes(self._services.applications),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, portal, self.urls),
-            *received_api.routes(ReceivedEvents(store, parts.vault, clock, self._sources)),
-            *quarantine_api.routes(self._sources, self._quarantine, Releases(self._sources, self._quarantine, self._receiver, clock)),
+            *received_api.routes(self._received),
+            *quarantine_api.routes(self._sources, self._quarantine, self._releases),
         ]
 
     def _auto_configs(self) -> AutoConfigs:

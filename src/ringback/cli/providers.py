@@ -6,9 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from ringback.cli.providers_setup import example, failures_of, source_of
 from ringback.signing.provider import Provider
 from ringback.signing.providers.catalogue import PROVIDERS
+from ringback.signing.providers.setup import example, failures_of, source_of
 
 # What a person reads about a provider, in this order, with the label that it has in lists and in the documentation.
 _FACTS = (

@@ -116,7 +116,19 @@ def ms_of(value: float) -> str:
     return milliseconds(round(value * 1000))
 
 
-def strip(begins_us: int, outcomes: Sequence[tuple[int, int]]) -> Strip:
+class StripWords(msgspec.Struct, frozen=True):
+    """What a strip tells of: what is counted, what became of the good ones, and what stands where there was nothing."""
+
+    one: str = "attempt"
+    good: str = "delivered"
+    nothing: str = "nothing sent"
+    quiet: str = "Nothing was sent in the last 24 hours"
+
+
+SENT: Final = StripWords()
+
+
+def strip(begins_us: int, outcomes: Sequence[tuple[int, int]], said: StripWords = SENT) -> Strip:
     """The strip of the quarters of an hour from `begins_us` on, each with its successes and failures."""
     most = max((ok + failed for ok, failed in outcomes), default=0)
     cells = []
@@ -125,16 +137,14 @@ def strip(begins_us: int, outcomes: Sequence[tuple[int, int]]) -> Strip:
         whole = ok + failed
         height = _GROUND if not whole else _LEAST + (_STRIP_HEIGHT - _LEAST) * whole // most
         when = f"{to_datetime(at_us):%H:%M} UTC"
-        words = f"{when}: nothing sent" if not whole else f"{when}: {counted(whole, 'attempt')}, {percent(ok, whole)} delivered"
+        words = f"{when}: {said.nothing}" if not whole else f"{when}: {counted(whole, said.one)}, {percent(ok, whole)} {said.good}"
         look: Literal["none", "ok", "some", "bad"] = "none"
         if whole:
             look = "ok" if not failed else "bad" if failed >= whole * _BAD_FROM else "some"
         cells.append(Cell(n * _CELL_WIDTH, _STRIP_HEIGHT - height, _CELL_WIDTH - _GAP, height, look, words))
     ok, failed = sum(o for o, _ in outcomes), sum(f for _, f in outcomes)
     sentence = (
-        f"{counted(ok + failed, 'attempt')} in the last 24 hours, {percent(ok, ok + failed)} delivered"
-        if ok + failed
-        else "Nothing was sent in the last 24 hours"
+        f"{counted(ok + failed, said.one)} in the last 24 hours, {percent(ok, ok + failed)} {said.good}" if ok + failed else said.quiet
     )
     ends_us = begins_us + len(outcomes) * CELL_S * SECOND_US
     return Strip(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
 from ringback.clock import Clock
+from ringback.model.sources import Source
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
 from ringback.services.audit import Audit
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.directory import Directory
+from ringback.services.doctor import Doctor
 from ringback.services.endpoints import Endpoints
 from ringback.services.event_types import EventTypes
 from ringback.services.feed import LiveFeed
@@ -22,10 +25,31 @@ from ringback.services.messages import Messages
 from ringback.services.naming import Naming
 from ringback.services.ports import Standings
 from ringback.services.previews import Previews
+from ringback.services.quarantine import Quarantine
+from ringback.services.received import ReceivedEvents
+from ringback.services.releasing import Releases
 from ringback.services.sending import Sending
 from ringback.services.sessions import Sessions
+from ringback.services.source_views import SourceViews
+from ringback.services.sources import Sources
 from ringback.services.tasks import Tasks
 from ringback.services.trends import Trends
+
+
+class Urls(Protocol):
+    """Where this server is reached from outside."""
+
+    def ingest(self, source: Source) -> str:
+        """The URL of a source that nobody can guess."""
+        ...
+
+    def route(self, source: Source) -> str | None:
+        """Its readable URL, if there is one."""
+        ...
+
+    def portal(self, token: str) -> str:
+        """The page of the holder of a token."""
+        ...
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +62,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     draw: Callable[[int], bytes]
     url: Callable[[], str]
+    urls: Urls
     allowed: int
     sessions: Sessions
     audit: Audit
@@ -58,3 +83,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     tasks: Tasks
     naming: Naming
+    sources: Sources
+    source_views: SourceViews
+    received: ReceivedEvents
+    quarantine: Quarantine
+    releases: Releases
+    doctor: Doctor

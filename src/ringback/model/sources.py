@@ -157,3 +157,13 @@ class Activity(msgspec.Struct, frozen=True):
 
 
 NO_ACTIVITY: Final = Activity()
+
+
+class Traffic(msgspec.Struct, frozen=True):
+    """What came from a source in a span: requests by outcome; see `Activity`."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    ignored: int = 0
+    asked: int = 0

@@ -245,8 +245,9 @@ class SourceDirectory:
             return
 
         def operation(tx: Transaction) -> None:
+            now_us = self._clock.now_us()
             for ready, more in told:
-                sources.add_activity(tx, ready.source.id, more)
+                sources.add_activity(tx, ready.source.id, more, now_us)
 
         try:
             await self._store.write(operation)

@@ -8,7 +8,7 @@ import msgspec
 
 from ringback.clock import Clock
 from ringback.errors import NotFound
-from ringback.ids import IdMaker
+from ringback.ids import IdMaker, start_id
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.policy.paging import Page, Walk, cut
 from ringback.services.sources import Sources
@@ -16,6 +16,8 @@ from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import quarantine
 from ringback.store.operations.endpoints import Sealer
+from ringback.store.operations.quarantine import Header as Header
+from ringback.store.operations.quarantine import Heap as Heap
 
 PREFIX: Final = "quar_"
 # Of one source: days of a provider's retries, and a bound on what strangers can make us keep.
@@ -23,6 +25,8 @@ MAX_ROWS: Final = 1_000
 MAX_BYTES: Final = 32 * 1024 * 1024
 # A larger body is not kept: it could push out everything else.
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+# Requests forgotten in one transaction: large ones free many pages.
+_SLICE: Final = 50
 
 
 class Quarantine:
@@ -66,6 +70,26 @@ class Quarantine:
             return quarantine.page(tx, self._vault, self._sources.find(tx, who, app_ref, source_ref).id, walk, reason)
 
         return cut(await self._store.read(query), walk)
+
+    async def listed(self, who: Principal, walk: Walk, source_id: str | None, reason: str | None) -> Page[Header]:
+        """One page of the requests of the whole organisation, or of one source (by its id), without what they hold; the newest first."""
+        return await self._store.read(lambda tx: quarantine.listed(tx, who.org_id, walk, source_id, reason))
+
+    async def heaps(self, who: Principal) -> list[Heap]:
+        """How many requests are kept in the organisation, by source and reason, the most first."""
+        return await self._store.read(lambda tx: quarantine.heaps(tx, who.org_id))
+
+    async def drop_many(self, who: Principal, app_ref: str | None, source_ref: str, reason: str | None, until_us: int) -> int:
+        """Forget the requests of a source, of one reason if it is given, that came before a time; how many. Raises NotFound."""
+
+        def operation(tx: Transaction) -> int:
+            source_id = self._sources.find(tx, who, app_ref, source_ref).id
+            return quarantine.drop(tx, source_id, reason, start_id(PREFIX, until_us), _SLICE)
+
+        dropped = 0
+        while (more := await self._store.write(operation)) > 0:
+            dropped += more
+        return dropped
 
     async def drop(self, who: Principal, app_ref: str | None, source_ref: str, item_id: str) -> None:
         """Forget a request. Raises NotFound."""

@@ -131,23 +131,27 @@ class Receiver:
 
         Raises Unavailable when it could not be stored.
         """
+        decision = await self.would_release(ready, item, believe=believe)
+        if isinstance(decision, Refusal):
+            return decision
+        ids = await self.store(ready, decision.events) if isinstance(decision, Taken) else []
+        await self._quarantine.forget(ready.source.id, item.id)
+        return ids
+
+    async def would_release(self, ready: Ready, item: Quarantined, *, believe: bool) -> Decision:
+        """What `release` would do; nothing is changed. Raises Unavailable when a key cannot be had."""
         captured = item.request
         if captured.body is None:
             return Refusal("body_not_kept", "the body was too large to be kept; ask the provider to send the event again")
         request = InboundRequest(Headers(captured.headers, lowered=True), captured.body, captured.method.encode("latin-1"), captured.url)
         for left in range(_MAX_FETCHES, -1, -1):
             try:
-                decision = released(ready, request, self._clock.now_us(), self._keys, item.received_at, believe=believe)
-                break
+                return released(ready, request, self._clock.now_us(), self._keys, item.received_at, believe=believe)
             except KeyUnavailable as missing:
                 if not left:
                     raise
                 await self._keys.fetch(missing.ref)
-        if isinstance(decision, Refusal):
-            return decision
-        ids = await self.store(ready, decision.events) if isinstance(decision, Taken) else []
-        await self._quarantine.forget(ready.source.id, item.id)
-        return ids
+        raise NotFound
 
     async def refuse(self, ready: Ready, refusal: Refusal, request: InboundRequest, remote: str) -> Reply:
         """Keep a request that was not believed, unless there are too many of them, and answer it."""

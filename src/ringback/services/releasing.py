@@ -15,7 +15,7 @@ from ringback.ids import end_id, start_id
 from ringback.model.quarantine import Quarantined
 from ringback.model.sources import Source, SourceSecret
 from ringback.policy import sources as rules_of
-from ringback.policy.paging import Walk
+from ringback.policy.paging import Page, Walk
 from ringback.services.gateway import Ready
 from ringback.services.judging import Refusal
 from ringback.services.quarantine import PREFIX, Quarantine
@@ -70,11 +70,7 @@ class Releases:
         """Let out those that can be believed now, the oldest first. Raises NotFound, and Unavailable when it could not go on."""
         source = await self._sources.get(who, app_ref, source_ref)
         ready = self._ready(source)
-        above = chosen.after or (start_id(PREFIX, chosen.since_us) if chosen.since_us is not None else "")
-        # What comes in from now on is not meant.
-        below = end_id(PREFIX, self._clock.now_us() if chosen.until_us is None else chosen.until_us)
-        walk = Walk(MAX_ITEMS, descending=False, above=above, below=below)
-        page = await self._quarantine.page(who, app_ref, source_ref, walk, chosen.reason)
+        page = await self._page(who, app_ref, source_ref, chosen)
         released, refused = 0, dict[str, int]()
         for item in page.items:
             reason = await self._let_out(ready, item, believe)
@@ -83,6 +79,29 @@ class Releases:
             else:
                 refused[reason] = refused.get(reason, 0) + 1
         return Left(released, refused, None if page.done else page.items[-1].id)
+
+    async def preview(self, who: Principal, app_ref: str | None, source_ref: str, chosen: Chosen, *, believe: bool) -> Left:
+        """What `many` would do, as far as it goes in one call; nothing is changed. Raises NotFound, and Unavailable."""
+        source = await self._sources.get(who, app_ref, source_ref)
+        ready = self._ready(source)
+        page = await self._page(who, app_ref, source_ref, chosen)
+        released, refused = 0, dict[str, int]()
+        for item in page.items:
+            decision = await self._receiver.would_release(ready, item, believe=believe)
+            if isinstance(decision, Refusal):
+                refused[decision.reason] = refused.get(decision.reason, 0) + 1
+            else:
+                released += 1
+            # Others have their turn between two signatures.
+            await asyncio.sleep(0)
+        return Left(released, refused, None if page.done else page.items[-1].id)
+
+    async def _page(self, who: Principal, app_ref: str | None, source_ref: str, chosen: Chosen) -> Page[Quarantined]:
+        above = chosen.after or (start_id(PREFIX, chosen.since_us) if chosen.since_us is not None else "")
+        # What comes in from now on is not meant.
+        below = end_id(PREFIX, self._clock.now_us() if chosen.until_us is None else chosen.until_us)
+        walk = Walk(MAX_ITEMS, descending=False, above=above, below=below)
+        return await self._quarantine.page(who, app_ref, source_ref, walk, chosen.reason)
 
     async def causes(self, source: Source, item: Quarantined) -> list[str]:
         """The usual mistakes that would explain why the signature does not match; empty when none does, or nothing was signed."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-import msgspec
-
 from ringback.errors import VerificationError
 from ringback.signing.encodings import SECRET_ENCODINGS
 from ringback.signing.fetched import KeyUnavailable
 from ringback.signing.request import InboundRequest, Secret, Verifier
+from ringback.signing.rewrites import rewrites
 
 Prepare: TypeAlias = Callable[[Sequence[Secret]], Verifier]
 
@@ -30,7 +29,8 @@ def likely_causes(prepare: Prepare, secrets: Sequence[Secret], request: InboundR
     """
     if len(request.body) > MAX_BODY_BYTES:
         return []
-    causes = [cause for cause, changed in _other_requests(request) if _matches(prepare, secrets, changed, now_s)]
+    causes = [cause for cause, changed in rewrites(request) if _matches(prepare, secrets, changed, now_s)]
+    causes = list(dict.fromkeys(causes))
     return causes + [cause for cause, changed in _other_secrets(secrets) if _matches(prepare, changed, request, now_s)]
 
 
@@ -40,35 +40,6 @@ def _matches(prepare: Prepare, secrets: Sequence[Secret], request: InboundReques
     except (VerificationError, KeyUnavailable, ValueError):
         return False
     return True
-
-
-def _other_requests(request: InboundRequest) -> Iterator[tuple[str, InboundRequest]]:
-    body, url = request.body, request.url
-    for cause, changed in (
-        ("a newline was added at the end of the body on its way", body.removesuffix(b"\n").removesuffix(b"\r")),
-        ("a newline at the end of the body was lost on its way", body + b"\n"),
-        ("a line break (CR LF) at the end of the body was lost on its way", body + b"\r\n"),
-        ("the JSON was parsed and written again on its way (whitespace was added)", _compact(body)),
-        ("line breaks in the body were converted on their way", body.replace(b"\r\n", b"\n")),
-    ):
-        if changed != body:
-            yield cause, InboundRequest(request.headers, changed, request.method, url)
-    for cause, changed in (
-        ("the sender called the https URL; the source's public URL says http", url.replace(b"http://", b"https://", 1)),
-        ("the sender called the http URL; the source's public URL says https", url.replace(b"https://", b"http://", 1)),
-        ("the sender called the URL with a slash at its end", url + b"/"),
-        ("the sender called the URL without the slash at its end", url.removesuffix(b"/")),
-        ("the sender called the URL without its query", url.partition(b"?")[0]),
-    ):
-        if url and changed != url:
-            yield cause, InboundRequest(request.headers, body, request.method, changed)
-
-
-def _compact(body: bytes) -> bytes:
-    try:
-        return msgspec.json.format(body, indent=-1)
-    except (ValueError, RecursionError):
-        return body
 
 
 def _other_secrets(secrets: Sequence[Secret]) -> Iterator[tuple[str, Sequence[Secret]]]:

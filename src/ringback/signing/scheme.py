@@ -110,6 +110,13 @@ class SignedVerifier:
                 return Verdict(self._name, index, message_id, signed_at_s)
         raise VerificationError(SIGNATURE_MISMATCH, "the signature was not made with one of the secrets over these bytes")
 
+    def signed(self, request: InboundRequest) -> bytes:
+        """The bytes that the signature must cover, with the first secret; for people who look for a mistake. Raises VerificationError."""
+        _, timestamp = self._find(request.headers)
+        if self._time is not None:
+            timestamp = self._time(request)
+        return request.body if self._content is None else self._content(request, timestamp, self._keys[0][1])
+
     def _when(self, timestamp: bytes) -> float | None:
         try:
             return self._seconds(timestamp)

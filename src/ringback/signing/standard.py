@@ -96,6 +96,11 @@ class Verifier:
         check_age(signed_at_s, now_s, self._tolerance_s)
         return Verdict(scheme, index, message_id.decode("latin-1"), signed_at_s)
 
+    def signed(self, headers: Headers, body: bytes) -> bytes:
+        """The bytes that the signature must cover; for people who look for a mistake. Raises VerificationError."""
+        message_id, timestamp, _ = _read(headers)
+        return b"%b.%b.%b" % (message_id, timestamp, body)
+
     def _match(self, v1: list[bytes], v1a: list[bytes], content: bytes) -> tuple[str, int]:
         for i, mac in self._hmac if v1 else ():
             expected = b2a_base64(mac(content), newline=False)

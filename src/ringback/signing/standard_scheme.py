@@ -52,3 +52,7 @@ class _StandardVerifier:
     def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
         verdict = self._verifier.verify(request.headers, request.body, now_s=now_s)
         return Verdict(self._name, verdict.key_index, verdict.message_id, verdict.signed_at_s)
+
+    def signed(self, request: InboundRequest) -> bytes:
+        """The bytes that the signature must cover. Raises VerificationError."""
+        return self._verifier.signed(request.headers, request.body)

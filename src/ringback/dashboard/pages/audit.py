@@ -13,6 +13,7 @@ from ringback.dashboard.desk import Services
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, moment
 from ringback.model.dashboard import AuditEntry, Door
+from ringback.services.sources import PREFIX as SOURCE
 
 # What actions are called; one that is not here is shown as it is.
 _WORDS: Final[Mapping[str, str]] = {
@@ -35,6 +36,15 @@ _WORDS: Final[Mapping[str, str]] = {
     "delivery.resent": "resent a message",
     "dead_letters.replayed": "replayed dead letters",
     "dead_letters.discarded": "discarded dead letters",
+    "source.created": "created a source",
+    "source.updated": "changed a source",
+    "source.deleted": "deleted a source",
+    "source.disabled": "disabled a source",
+    "source.enabled": "enabled a source",
+    "source.url_rotated": "rotated the URL of a source",
+    "source.secret_rotated": "added a secret to a source",
+    "quarantine.released": "released requests from quarantine",
+    "quarantine.dropped": "dropped requests from quarantine",
     "task.cancelled": "cancelled a background task",
 }
 
@@ -80,7 +90,12 @@ def row_of(entry: AuditEntry, now_us: int) -> AuditRow:
 
 def href_of(entry: AuditEntry) -> str | None:
     """Where the thing is, if it has a page."""
-    if entry.app_id is None or entry.action.endswith(".deleted"):
+    if entry.action.endswith(".deleted"):
+        return None
+    for prefix, noun in ((SOURCE, "sources"), (ids.TASK, "tasks")):
+        if entry.object.startswith(prefix):
+            return f"{BASE}/{noun}/{entry.object}"
+    if entry.app_id is None:
         return None
     app = f"{BASE}/apps/{entry.app_id}"
     for prefix, noun in ((ids.ENDPOINT, "endpoints"), (ids.MESSAGE, "messages")):

@@ -250,6 +250,10 @@
     if (form.method === "post") setTimeout(() => { for (const button of all("button", form)) button.disabled = true; });
   });
   window.addEventListener("pageshow", () => { for (const field of all("form [disabled]:not([data-off])")) field.disabled = false; });
+  // A form whose answer comes into the page can be sent again.
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.target.matches("form")) for (const button of all("button", event.target)) button.disabled = false; });
+  // What is wrong in such a form comes with a status that htmx would not show.
+  document.addEventListener("htmx:beforeSwap", (event) => { if (event.detail.xhr.status === 422) { event.detail.shouldSwap = true; event.detail.isError = false; } });
   document.addEventListener("htmx:afterSwap", (event) => {
     if (event.target.id === "palette-results") { const found = all("a", event.target); mark(found, found[0]); }
     settle(document);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ringback.store.base import Row, Transaction
+from ringback.store.operations.walks import anywhere
 
 # CROSS keeps the order of the join: each application of the organisation, then one look into the index of what is wanted.
 _APPLICATIONS = "application p CROSS JOIN"
@@ -38,21 +39,16 @@ def applications_named(tx: Transaction, org_id: str, text: str, limit: int) -> l
     return tx.rows(
         "SELECT id, name FROM application WHERE org_id = ? AND deleted_at IS NULL AND hidden = 0 "
         "AND (name LIKE ? ESCAPE '\\' OR uid = ?) ORDER BY id DESC LIMIT ?",
-        (org_id, _anywhere(text), text, limit),
+        (org_id, anywhere(text), text, limit),
     )
 
 
 def endpoints_named(tx: Transaction, org_id: str, text: str, limit: int) -> list[Row]:
     """Id, application, host and description of live endpoints with the text in host or description, or as their uid."""
-    pattern = _anywhere(text)
+    pattern = anywhere(text)
     return tx.rows(
         "SELECT id, app_id, host, description FROM (SELECT e.id, e.app_id, e.host, e.description, e.uid "
         f"FROM {_APPLICATIONS} endpoint e ON e.app_id = p.id WHERE p.org_id = ? AND p.deleted_at IS NULL AND p.hidden = 0 "
         "AND e.deleted_at IS NULL LIMIT ?) WHERE host LIKE ? ESCAPE '\\' OR description LIKE ? ESCAPE '\\' OR uid = ? LIMIT ?",
         (org_id, _ENDPOINTS_MAX, pattern, pattern, text, limit),
     )
-
-
-def _anywhere(text: str) -> str:
-    """The pattern of LIKE for a text at any place."""
-    return f"%{text.replace(chr(92), chr(92) * 2).replace('%', chr(92) + '%').replace('_', chr(92) + '_')}%"

@@ -117,6 +117,14 @@ def delete(tx: Transaction, source_id: str, item_id: str) -> bool:
     return tx.run("DELETE FROM quarantine WHERE id = ? AND source_id = ?", (item_id, source_id)) > 0
 
 
+def drop(tx: Transaction, source_id: str, reason: str | None, below: str, limit: int) -> int:
+    """Forget some requests of a source whose ids sort below `below`; how many."""
+    condition, values = ("", []) if reason is None else (" AND reason = ?", [reason])
+    rows = tx.rows(f"SELECT id FROM quarantine WHERE source_id = ? AND id < ?{condition} LIMIT ?", (source_id, below, *values, limit))
+    tx.run_many("DELETE FROM quarantine WHERE id = ?", rows)
+    return len(rows)
+
+
 def purge(tx: Transaction, before_us: int, limit: int) -> int:
     """Forget requests received before a time, along the ids, which follow time; how many."""
     rows = tx.rows("SELECT id, received_at FROM quarantine ORDER BY id LIMIT ?", (limit,))

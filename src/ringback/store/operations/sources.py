@@ -10,7 +10,9 @@ import msgspec
 from ringback.model.sources import Activity, Rules, Source, SourceToken, Verification
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
+from ringback.store.operations import source_traffic
 from ringback.store.operations.endpoints import Sealer
+from ringback.store.operations.walks import anywhere
 
 _COLUMNS: Final = "id, org_id, app_id, ingest, uid, name, route, definition, created_at, updated_at"
 # A source whose application is gone is gone with it.
@@ -113,6 +115,18 @@ def page(tx: Transaction, vault: Sealer, column: str, value: str, walk: Walk) ->
     return [_source(vault, row) for row in rows]
 
 
+def of_organisation(tx: Transaction, vault: Sealer, org_id: str, walk: Walk, text: str = "") -> list[Source]:
+    """The live sources of an organisation and of its applications, with a text in their names or as their uid; and one more."""
+    condition, values = "", list[str]()
+    if text:
+        condition, values = " AND (name LIKE ? ESCAPE '\\' OR uid = ?)", [anywhere(text), text]
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM source WHERE org_id = ? AND id > ? AND id < ?{condition} AND {_LIVE} ORDER BY id {walk.direction} LIMIT ?",
+        (org_id, walk.above, walk.below, *values, walk.fetch),
+    )
+    return [_source(vault, row) for row in rows]
+
+
 def live(tx: Transaction, vault: Sealer, after: str, limit: int) -> list[Source]:
     """Live sources of everybody, in order of their ids."""
     rows = tx.rows(f"SELECT {_COLUMNS} FROM source WHERE id > ? AND {_LIVE} ORDER BY id LIMIT ?", (after, limit))
@@ -136,6 +150,7 @@ def purge(tx: Transaction, limit: int) -> int:
     tx.run_many("DELETE FROM deduplication WHERE source_id = ? AND key = ?", keys)
     if not found and not keys:
         tx.run("DELETE FROM source_activity WHERE source_id = ?", (row[0],))
+        source_traffic.purge(tx, row[0])
         tx.run("DELETE FROM source WHERE id = ?", (row[0],))
     return len(found) + len(keys) or 1
 
@@ -149,8 +164,9 @@ def activity(tx: Transaction, source_id: str) -> Activity:
     return Activity() if row is None else Activity(*row)
 
 
-def add_activity(tx: Transaction, source_id: str, more: Activity) -> None:
-    """Add counts, and take over the times that are given."""
+def add_activity(tx: Transaction, source_id: str, more: Activity, now_us: int) -> None:
+    """Add counts of the last seconds, and take over the times that are given."""
+    source_traffic.add(tx, source_id, more, now_us)
     tx.run(
         "INSERT INTO source_activity (source_id, accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at, asked) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id) DO UPDATE SET accepted = accepted + excluded.accepted, "

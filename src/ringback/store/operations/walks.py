@@ -44,3 +44,8 @@ def beyond(walk: Walk, key: str) -> Walk:
 def one_of(values: Sequence[Any]) -> str:
     """The placeholders of an IN list."""
     return f"({', '.join('?' * len(values))})"
+
+
+def anywhere(text: str) -> str:
+    """The pattern of LIKE for a text at any place."""
+    return f"%{text.replace(chr(92), chr(92) * 2).replace('%', chr(92) + '%').replace('_', chr(92) + '_')}%"
