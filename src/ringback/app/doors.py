@@ -24,6 +24,7 @@ from ringback.api import messages as messages_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
+from ringback.api import search as search_api
 from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
@@ -203,6 +204,7 @@ class Doors:
             *authentication.routes(portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
+            *search_api.routes(parts.search),
             *connectors_api.routes(connectors),
             *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),

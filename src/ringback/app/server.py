@@ -20,9 +20,11 @@ from ringback.clock import SECOND_US
 from ringback.config import Settings
 from ringback.engine import sweeper
 from ringback.engine.dispatcher import LEASE_US
+from ringback.engine.indexer import Indexer
 from ringback.engine.tasks import TaskRunner
 from ringback.gateway.bins import BinUpkeep
 from ringback.gateway.upkeep import Upkeep
+from ringback.store.base import SearchIndex
 from ringback.store.opening import database_path
 from ringback.store.operations import directory as directory_operations
 from ringback.telemetry.events import SERVER_STOPPED, SERVER_STOPPING, TASK_FAILED
@@ -121,7 +123,19 @@ class Server:
             "sources": Upkeep(self._doors.source_directory).run(),
             "bins": BinUpkeep(self._doors.bins).run(),
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run(),
+            **({} if parts.index is None else {"search": self._indexer(parts.index).run()}),
         }
+
+    def _indexer(self, index: SearchIndex) -> Indexer:
+        parts, settings = self._parts, self._parts.settings
+        path = database_path(settings.database_url)
+
+        def room() -> tuple[int, int]:
+            disk = os.statvfs(path)
+            # What publishing needs is not the index's to take.
+            return disk.f_bavail * disk.f_frsize, 2 * settings.min_free_disk
+
+        return Indexer(index, parts.store, parts.clock, parts.metrics, room, settings.search_size_max)
 
     def _stop(self, cause: str) -> None:
         self._cause = cause
