@@ -63,7 +63,7 @@ class SearchFile:
         self._connection = apsw.Connection(path)
         os.chmod(path, 0o600)
         self._main = open_reader(database)
-        # Pages that are freed are overwritten: what was forgotten must not stay in the file.
+        # Pages that are freed are overwritten: little of what was forgotten stays in the file.
         self._connection.execute(
             f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{_CACHE_KIB}; "
             "PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1000"
@@ -204,7 +204,7 @@ class SearchFile:
         self._shards.discard(shard)
 
     def scrub(self) -> bool:
-        """Write one table anew from which entries were removed, or that is full now, so that nothing of the former is left; False: none."""
+        """Write one table anew from which entries were removed, or that is full now: none of the former stays. False: there is none."""
         ((seq,),) = self._connection.execute("SELECT seq FROM state")
         for (shard,) in list(
             self._connection.execute(
