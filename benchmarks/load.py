@@ -1,7 +1,9 @@
 """How fast can messages be published, and how long does each take? A load tool in a process of its own.
 
-Its own client (`callbacks`) costs next to nothing, so that the two cores are left to what is measured. `--client streams` is what a program
-has that is written as usual, with asyncio's streams and a task for each connection. Closed loop: every connection has one request in flight, always. Open loop (`--rate`): requests leave at a fixed rate, whatever the
+Its own client (`callbacks`) costs next to nothing, so that the two cores are left to what is measured; `--client streams` is what a program
+has that is written as usual, with asyncio's streams and a task for each connection.
+
+Closed loop: every connection has one request in flight, always. Open loop (`--rate`): requests leave at a fixed rate, whatever the
 server does; one that finds no idle connection waits, and its wait counts. Each payload carries the moment it left, for the sink to read.
 
 Run as `python -m benchmarks.load URL ...`: prints one JSON object with what happened. Exits 1 when nothing was accepted.

@@ -21,7 +21,7 @@ import urllib.parse
 
 import uvloop
 
-from benchmarks import certificates, server, tools
+from benchmarks import certificates, peers, server, tools
 from benchmarks.load import GRACE_S, Connection, Load
 from benchmarks.wire import now_ns, percentiles, stamp
 
@@ -36,13 +36,14 @@ CPU_US, SHARE, P99_MS = 90.0, 25.0, 15.0
 
 
 class SignedEvents:
-    """Makes the bytes of the next event: an id of its own, signed as Stripe does."""
+    """Makes the bytes of the next event: an id of its own, signed as Stripe or as GitHub does."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, provider: str) -> None:
         parts = urllib.parse.urlsplit(url)
+        self._stripe = provider == "stripe"
         self._head = (
             f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n"
-            f"accept: */*\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {SIZE}\r\nstripe-signature: t="
+            f"accept: */*\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: {SIZE}\r\n"
         ).encode()
         before = b'{"id":"evt_'
         after = b'","object":"event","type":"charge.succeeded","data":{"object":{"sent_ns":'
@@ -55,16 +56,20 @@ class SignedEvents:
         """The bytes of one more request."""
         self._number += 1
         body = b"%b%b%b%b%b" % (self._before, stamp(self._number), self._after, stamp(moment_ns), self._end)
+        if not self._stripe:
+            signature = hmac.digest(SECRET.encode(), body, "sha256").hex().encode()
+            delivery = b"x-github-event: push\r\nx-github-delivery: %d\r\n" % self._number
+            return b"%b%bx-hub-signature-256: sha256=%b\r\n\r\n%b" % (self._head, delivery, signature, body)
         at = b"%d" % time.time()
         signature = hmac.digest(SECRET.encode(), at + b"." + body, "sha256").hex().encode()
-        return b"%b%b,v1=%b\r\n\r\n%b" % (self._head, at, signature, body)
+        return b"%bstripe-signature: t=%b,v1=%b\r\n\r\n%b" % (self._head, at, signature, body)
 
 
-async def load(url: str, seconds: float, rate: float) -> dict[str, typing.Any]:
+async def load(url: str, seconds: float, rate: float, provider: str) -> dict[str, typing.Any]:
     """Send events and say what happened; as `benchmarks.load.run`."""
     loop = asyncio.get_running_loop()
     parts = urllib.parse.urlsplit(url)
-    events = SignedEvents(url)
+    events = SignedEvents(url, provider)
     # Ids of their own for each run: the numbers begin at the moment.
     events._number = now_ns() % 10**15
     run = Load(typing.cast("typing.Any", events), 0, sys.maxsize)
@@ -110,19 +115,20 @@ async def _paced(run: Load, rate: float, started_ns: int) -> None:
             run.waiting.append(due_ns)
 
 
-def _tool(url: str, seconds: float, rate: float = 0.0) -> dict[str, typing.Any]:
+def _tool(url: str, seconds: float, rate: float = 0.0, provider: str = "stripe") -> dict[str, typing.Any]:
     command = [sys.executable, "-m", "benchmarks.receiving", "--load", url, "--seconds", str(seconds), "--rate", str(rate)]
+    command += ["--provider", provider]
     done = subprocess.run(command, capture_output=True, text=True, cwd=server.ROOT, check=True)
     found: dict[str, typing.Any] = json.loads(done.stdout)
     return found
 
 
-def _source(running: server.Server, url: str | None) -> str:
-    """A Stripe source, with an endpoint behind it if a URL is given; the URL that events go to."""
+def _source(running: server.Server, url: str | None, provider: str = "stripe") -> str:
+    """A source, with an endpoint behind it if a URL is given; the URL that events go to."""
     app = running.make("/app", {"name": "receiving"})["id"]
     if url is not None:
         running.make(f"/app/{app}/endpoint", {"url": url})
-    made = running.make(f"/app/{app}/source", {"name": "stripe", "type": "stripe", "secrets": [SECRET]})
+    made = running.make(f"/app/{app}/source", {"name": provider, "type": provider, "secrets": [SECRET]})
     return str(made["ingestUrl"])
 
 
@@ -157,6 +163,34 @@ def measure(seconds: float, rounds: int, directory: pathlib.Path) -> dict[str, l
     return found
 
 
+def beside(seconds: float, rounds: int, directory: pathlib.Path) -> dict[str, list[float]]:
+    """Ours and Debian's `webhook` at the same job, in turn: GitHub's HMAC is checked, and 200 answered. Ours is durable by then."""
+    found: dict[str, list[float]] = {}
+    running = server.start(directory / "beside.db")
+    try:
+        with peers.webhook(SECRET, directory) as other:
+            contenders: list[tuple[str, str, typing.Callable[[], float]]] = [
+                ("GitHub's HMAC, durable", _source(running, None, "github"), running.cpu_s)
+            ]
+            if other is None:
+                print(f"webhook (Debian): {peers.HOW_TO_INSTALL}")
+            else:
+                contenders.append(("webhook (Debian), nothing kept", other.url, other.cpu_s))
+            for _, url, _ in contenders:
+                _tool(url, 0.5, provider="github")
+            for _ in range(rounds):
+                for name, url, cpu_s in contenders:
+                    before = cpu_s()
+                    run = _tool(url, seconds, provider="github")
+                    found.setdefault(f"{name}: CPU, us", []).append((cpu_s() - before) * 1e6 / max(run["answers"], 1))
+                    found.setdefault(f"{name}: events/s", []).append(run["rate"])
+                    if set(run["statuses"]) != {"200"}:
+                        print(f"  WARNING, {name}: answers {run['statuses']}", file=sys.stderr)
+    finally:
+        running.stop()
+    return found
+
+
 def main() -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -164,12 +198,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--provider", choices=["stripe", "github"], default="stripe", help="how the load tool signs")
     arguments = parser.parse_args()
     if arguments.load:
-        print(json.dumps(uvloop.run(load(arguments.load, arguments.seconds, arguments.rate))))
+        print(json.dumps(uvloop.run(load(arguments.load, arguments.seconds, arguments.rate, arguments.provider))))
         return
     with tempfile.TemporaryDirectory(prefix="ringback-receiving-") as name:
         found = measure(arguments.seconds, arguments.rounds, pathlib.Path(name))
+        found |= beside(arguments.seconds, arguments.rounds, pathlib.Path(name))
     for row, samples in found.items():
         print(f"{row:<45} {statistics.median(samples):>10.1f}   ({min(samples):.1f} - {max(samples):.1f})")
     print(f"targets for a source alone: {CPU_US:.0f} us, {SHARE:.0f} %, {P99_MS:.0f} ms")

@@ -13,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+import urllib.parse
 from base64 import b64encode
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import gidgethub.sansio
 import slack_sdk.signature
 import standardwebhooks
 import stripe
+import svix.webhooks
 import twilio.request_validator
 
 from ringback.signing.headers import Headers
@@ -33,8 +35,8 @@ ROUNDS = 15
 CALLS = 2_000
 # The promise: at most so many times `hmac.digest` of the signed bytes.
 HMAC_LIMIT = 2.5
-# What an event of Stripe has, without its whitespace.
-BODY_BYTES = 1_024
+# What an event of Stripe has, without its whitespace; and a large one.
+BODY_BYTES = (1_024, 16_384)
 # Headers of an ordinary provider's request, beside those that are signed.
 USUAL = {
     "Host": "hooks.example.com",
@@ -42,7 +44,7 @@ USUAL = {
     "Accept": "*/*; q=0.5, application/xml",
     "Cache-Control": "no-cache",
     "Content-Type": "application/json; charset=utf-8",
-    "Content-Length": str(BODY_BYTES),
+    "Content-Length": str(BODY_BYTES[0]),
     "Accept-Encoding": "gzip",
     "Connection": "keep-alive",
     "X-Forwarded-For": "192.0.2.1",
@@ -73,58 +75,85 @@ def _bare(secret: bytes, content: bytes, algorithm: str = "sha256") -> Work:
 
 
 def _cases(now_s: int) -> list[Case]:
-    body = json.dumps({"id": "evt_1", "object": "event", "data": {}}).encode().ljust(BODY_BYTES)
-    at = str(now_s)
-    return [
-        _stripe(body, now_s),
-        _slack(body, at),
-        _standard(body, at),
-        _github(body, now_s),
-        _twilio_form(now_s),
-        _twilio_json(body, now_s),
-    ]
+    at, cases = str(now_s), []
+    for size in BODY_BYTES:
+        body = json.dumps({"id": "evt_1", "object": "event", "data": {}}).encode().ljust(size)
+        cases += [
+            _stripe(body, now_s),
+            _slack(body, at),
+            *_standard(body, at),
+            _github(body, now_s),
+            _shopify(body, now_s),
+            _twilio_form(now_s, size - 480),
+            _twilio_json(body, now_s),
+        ]
+    return cases
 
 
 def _stripe(body: bytes, now_s: int) -> Case:
     header = stripe.WebhookSignature.generate_signature_header(body.decode(), "whsec_test", now_s)
     ours = _ours("stripe", "whsec_test", {"Stripe-Signature": header}, body, now_s)
     bare = _bare(b"whsec_test", b"%d." % now_s + body)
-    return Case("stripe", ours, bare, lambda: stripe.WebhookSignature.verify_header(body, header, "whsec_test", 300))
+    return Case(
+        f"stripe {len(body) // 1000} kB", ours, bare, lambda: stripe.WebhookSignature.verify_header(body, header, "whsec_test", 300)
+    )
 
 
 def _slack(body: bytes, at: str) -> Case:
     verifier = slack_sdk.signature.SignatureVerifier("secret")
     headers = {"X-Slack-Request-Timestamp": at, "X-Slack-Signature": str(verifier.generate_signature(timestamp=at, body=body))}
     ours = _ours("slack", "secret", headers, body, int(at))
-    return Case("slack_sdk", ours, _bare(b"secret", b"v0:%b:" % at.encode() + body), lambda: verifier.is_valid_request(body, headers))
+    return Case(
+        f"slack_sdk {len(body) // 1000} kB",
+        ours,
+        _bare(b"secret", b"v0:%b:" % at.encode() + body),
+        lambda: verifier.is_valid_request(body, headers),
+    )
 
 
-def _standard(body: bytes, at: str) -> Case:
+def _standard(body: bytes, at: str) -> list[Case]:
     key = bytes(24)
     content = b"msg_1.%b." % at.encode() + body
     signature = "v1," + b64encode(hmac.digest(key, content, "sha256")).decode()
     headers = {"webhook-id": "msg_1", "webhook-timestamp": at, "webhook-signature": signature}
     secret = "whsec_" + b64encode(key).decode()
-    theirs = standardwebhooks.Webhook(secret)
-    return Case(
-        "standardwebhooks",
-        _ours("standard-webhooks", secret, headers, body, int(at)),
-        _bare(key, content),
-        lambda: theirs.verify(body, headers),
-    )
+    theirs, svixs = standardwebhooks.Webhook(secret), svix.webhooks.Webhook(secret)
+    ours, bare, size = _ours("standard-webhooks", secret, headers, body, int(at)), _bare(key, content), f"{len(body) // 1000} kB"
+    return [
+        Case(f"standardwebhooks {size}", ours, bare, lambda: theirs.verify(body, headers, json_parse=False)),
+        Case(f"svix {size}", ours, bare, lambda: svixs.verify(body, headers)),
+    ]
 
 
 def _github(body: bytes, now_s: int) -> Case:
     signature = "sha256=" + hmac.digest(b"secret", body, "sha256").hex()
     ours = _ours("github", "secret", {"X-Hub-Signature-256": signature}, body, now_s)
-    return Case(
-        "gidgethub", ours, _bare(b"secret", body), lambda: gidgethub.sansio.validate_event(body, signature=signature, secret="secret")
-    )
+    theirs = lambda: gidgethub.sansio.validate_event(body, signature=signature, secret="secret")  # noqa: E731 a line too long otherwise
+    return Case(f"gidgethub {len(body) // 1000} kB", ours, _bare(b"secret", body), theirs)
 
 
-def _twilio_form(now_s: int) -> Case:
-    fields = {"CallSid": "CA1234567890ABCDE", "Digits": "1234", "From": "+14158675309", "To": "+18005551212", "Caller": "+14158675309"}
-    body = b"CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&Caller=%2B14158675309"
+def _shopify(body: bytes, now_s: int) -> Case:
+    """There is no package for Shopify's in Python: what its documentation shows stands for it."""
+    signature = b64encode(hmac.digest(b"secret", body, "sha256")).decode()
+    ours = _ours("shopify", "secret", {"X-Shopify-Hmac-Sha256": signature}, body, now_s)
+
+    def documented() -> bool:
+        digest = hmac.new(b"secret", body, digestmod=hashlib.sha256).digest()
+        return hmac.compare_digest(b64encode(digest), signature.encode())
+
+    return Case(f"shopify {len(body) // 1000} kB", ours, _bare(b"secret", body), documented)
+
+
+def _twilio_form(now_s: int, filler: int) -> Case:
+    """An incoming text message: the 480 bytes of fields that Twilio sends, with a text that makes it some `filler` bytes longer."""
+    message, account = "SM" + "0123456789abcdef" * 2, "AC" + "0123456789abcdef" * 2
+    fields = {
+        **{"ToCountry": "US", "ToState": "CA", "SmsMessageSid": message, "NumMedia": "0", "ToCity": "SAN FRANCISCO", "FromZip": "94107"},
+        **{"SmsSid": message, "FromState": "CA", "SmsStatus": "received", "FromCity": "OAKLAND", "FromCountry": "US", "To": "+14155551212"},
+        **{"ToZip": "94103", "NumSegments": "1", "MessageSid": message, "AccountSid": account, "From": "+14158675309"},
+        **{"ApiVersion": "2010-04-01", "Body": "Hello, is it " + "me? " * (filler // 4)},
+    }
+    body = urllib.parse.urlencode(fields).encode()
     url = "https://mycompany.com/myapp.php?foo=1&bar=2"
     theirs = twilio.request_validator.RequestValidator("12345")
     signature = theirs.compute_signature(url, fields)
@@ -132,7 +161,8 @@ def _twilio_form(now_s: int) -> Case:
     content = url + "".join(name + fields[name] for name in sorted(fields))
     ours = _ours("twilio", "12345", headers, body, now_s, url)
     # Their figure leaves out parsing the form, which ours includes.
-    return Case("twilio form", ours, _bare(b"12345", content.encode(), "sha1"), lambda: theirs.validate(url, fields, signature))
+    name = f"twilio form {len(body) / 1000:.0f} kB"
+    return Case(name, ours, _bare(b"12345", content.encode(), "sha1"), lambda: theirs.validate(url, fields, signature))
 
 
 def _twilio_json(body: bytes, now_s: int) -> Case:
@@ -140,29 +170,36 @@ def _twilio_json(body: bytes, now_s: int) -> Case:
     theirs = twilio.request_validator.RequestValidator("12345")
     signature = theirs.compute_signature(url, {})
     ours = _ours("twilio", "12345", {"X-Twilio-Signature": signature}, body, now_s, url)
-    text = body.decode()
-    return Case("twilio json", ours, _bare(b"12345", url.encode(), "sha1"), lambda: theirs.validate(url, text, signature))
+    text, signed = body.decode(), url.encode()
+
+    def bare() -> tuple[bytes, bytes]:
+        # The body is signed through its hash, which stands in the URL.
+        return hmac.digest(b"12345", signed, "sha1"), hashlib.sha256(body).digest()
+
+    return Case(f"twilio json {len(body) // 1000} kB", ours, bare, lambda: theirs.validate(url, text, signature))
 
 
 def _microseconds(work: Work) -> float:
-    began = time.perf_counter()
+    # Of this thread alone: what others do on the machine is not what is asked for.
+    began = time.thread_time_ns()
     for _ in range(CALLS):
         work()
-    return (time.perf_counter() - began) / CALLS * 1e6
+    return (time.thread_time_ns() - began) / CALLS / 1e3
 
 
 def main() -> None:
     """Measure, print a table; exit code 1 when a promise is not kept."""
     kept = True
-    print(f"{'':18}{'ours us':>9}{'hmac us':>9}{'theirs us':>11}{'ours/hmac':>11}{'ours/theirs':>13}")
+    print(f"{'':23}{'ours us':>9}{'hmac us':>9}{'theirs us':>11}{'ours/hmac':>11}{'ours/theirs':>13}")
     for case in _cases(int(time.time())):
         rounds = [tuple(_microseconds(work) for work in case[1:]) for _ in range(ROUNDS)]
         ours, bare, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
         to_hmac = statistics.median(row[0] / row[1] for row in rounds)
         to_theirs = statistics.median(row[0] / row[2] for row in rounds)
-        print(f"{case.name:18}{ours:9.2f}{bare:9.2f}{theirs:11.2f}{to_hmac:11.2f}{to_theirs:13.2f}")
-        # Twilio signs some hundred bytes beside which parsing is everything: only the provider's package compares there.
-        kept = kept and to_theirs <= 1 and (to_hmac <= HMAC_LIMIT or case.name.startswith("twilio"))
+        print(f"{case.name:23}{ours:9.2f}{bare:9.2f}{theirs:11.2f}{to_hmac:11.2f}{to_theirs:13.2f}")
+        # A form of Twilio must be taken apart and sorted: that costs more than the HMAC of a kilobyte, whoever does it.
+        kept = kept and (to_theirs <= 1 or case.name.startswith("shopify"))
+        kept = kept and (to_hmac <= HMAC_LIMIT or case.name.startswith("twilio form"))
     sys.exit(0 if kept else 1)
 
 

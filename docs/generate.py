@@ -13,11 +13,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+import msgspec  # noqa: E402 - as below
+
 import ringback.api  # noqa: E402 - the path to the source must be set before
 from ringback.api.auth import Access  # noqa: E402 - as above
 from ringback.api.routing import Operation  # noqa: E402 - as above
 from ringback.cli.main import build_parser  # noqa: E402 - as above
 from ringback.config.settings import declared_settings  # noqa: E402 - as above
+from ringback.model.operational import CATALOGUE as OPERATIONAL  # noqa: E402 - as above
 from ringback.telemetry.events import catalogue  # noqa: E402 - as above
 from ringback.telemetry.prometheus import CATALOGUE  # noqa: E402 - as above
 
@@ -76,6 +79,26 @@ def metrics() -> str:
     return "".join(parts)
 
 
+def _fields(shape: type[msgspec.Struct]) -> str:
+    """The fields of an event's data; those that may be null are marked."""
+    fields = msgspec.structs.fields(shape)
+    return ", ".join(f"`{field.encode_name}`" + (" (or null)" if "None" in str(field.type) else "") for field in fields)
+
+
+def operational_events() -> str:
+    """docs/reference/operational-events.md."""
+    parts = [
+        f"# Operational events\n\n{NOTE}\n"
+        "What the platform tells its owner, at [operational endpoints](../how-to/hear-about-failures.md). Each is delivered as a\n"
+        'message of its own, `{"type": NAME, "data": {…}}`, whose event type is the name. `lastAttempt` has `id`, `responseStatusCode`\n'
+        "and `timestamp`; `trigger` is `manual` or `automatic`; `data` of a task is what the task itself shows, counts and lists also\n"
+        "under names in the other spelling (`messages_sent`, `messages_purged`, `app_stats`), lists up to 1,000 rows.\n\n"
+        "| Event | When | `data` |\n|---|---|---|\n"
+    ]
+    parts += [f"| `{event.name}` | {event.told} | {_fields(event.data)} |\n" for event in OPERATIONAL]
+    return "".join(parts)
+
+
 def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     return dict(actions[0].choices) if actions else {}
@@ -123,7 +146,7 @@ ACCESS = {
     Access.APPLICATION: "org token, or the application's",
     Access.ORGANISATION: "org token",
     Access.ANY: "any",
-    Access.SUBSCRIPTION: "as above, or the subscription's",
+    Access.SUBSCRIPTION: "org token, the application's, or the subscription's",
 }
 # Operations that check their caller themselves.
 OWN_ACCESS = {
@@ -149,6 +172,7 @@ def http_api() -> str:
 
 
 PAGES = {"http-api.md": http_api, "settings.md": settings, "events.md": events, "metrics.md": metrics, "cli.md": cli}
+PAGES["operational-events.md"] = operational_events
 
 
 if __name__ == "__main__":

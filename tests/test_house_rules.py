@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import inspect
 import re
 import tomllib
 from collections.abc import Iterator
@@ -241,6 +242,17 @@ def test_uvicorn_is_pinned_because_its_protocol_is_subclassed() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["server"]
     pin = next(requirement for requirement in declared if requirement.startswith("uvicorn"))
     assert pin == f"uvicorn=={_locked('server')['uvicorn']}"
+
+
+def test_uvicorns_websocket_protocol_has_what_ours_leans_on() -> None:
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol as Base
+
+    overridden = ("data_received", "handle_events", "handle_cont", "handle_ping", "keepalive_timeout", "shutdown", "on_task_complete")
+    called = ("handle_parser_exception", "connection_made", "connection_lost", "pause_writing")
+    source = inspect.getsource(Base)
+    attributes = ("self.conn", "self.queue", "self.frames", "self.writable", "self.close_timeout", "self.close_sent", "self.disconnected")
+    assert [name for name in (*overridden, *called) if name not in vars(Base)] == []
+    assert [name for name in (*attributes, "self.handshake_complete") if f"{name} = " not in source and f"{name}: " not in source] == []
 
 
 def test_scripts_are_executable() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import http
 import threading
 import time
 import typing
@@ -33,17 +34,25 @@ class Arrival:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What the receiver says, `after_s` seconds after the request came; `status` 0 = nothing, ever."""
+    """What the receiver says, `after_s` seconds after the request came; `status` 0 = nothing, ever.
+
+    The body follows the headers after another `body_after_s` seconds.
+    """
 
     status: int = 200
     after_s: float = 0.0
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    body_after_s: float = 0.0
 
-    def encode(self) -> bytes:
-        """The bytes of the answer."""
-        lines = [f"HTTP/1.1 {self.status} Said", *(f"{name}: {value}" for name, value in self.headers), f"content-length: {len(self.body)}"]
-        return "\r\n".join(lines).encode() + b"\r\n\r\n" + self.body
+    def head(self) -> bytes:
+        """The bytes of the answer before its body."""
+        lines = [
+            f"HTTP/1.1 {self.status} {http.HTTPStatus(self.status).phrase}",
+            *(f"{name}: {value}" for name, value in self.headers),
+            f"content-length: {len(self.body)}",
+        ]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 OK = Answer()
@@ -140,9 +149,17 @@ class _Connection(asyncio.Protocol):
     def _write(self, arrival: Arrival, answer: Answer) -> None:
         if self.transport.is_closing():
             return
-        self.transport.write(answer.encode())
+        if answer.body_after_s:
+            self.transport.write(answer.head())
+            self.receiver._loop.call_later(answer.body_after_s, self._write_body, answer.body)
+        else:
+            self.transport.write(answer.head() + answer.body)
         if 200 <= answer.status < 300:
             self.receiver.accepted.append(arrival)
+
+    def _write_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(body)
 
 
 def _parse_head(head: bytes) -> tuple[str, str, dict[str, str]]:

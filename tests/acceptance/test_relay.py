@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -21,11 +23,19 @@ from tests.waiting import wait_until
 TOKEN = "c_ABCDEFGHIJ"
 
 
-async def _listening(server: Server) -> websockets.ClientConnection:
-    connection = await websockets.connect(f"ws://127.0.0.1:{server.port}/api/v1/listen/")
-    await connection.send(json.dumps({"type": "start", "version": 1, "data": {"token": TOKEN}}))
-    assert json.loads(await connection.recv())["data"]["token"] == TOKEN
-    return connection
+@contextlib.asynccontextmanager
+async def _listening(server: Server) -> AsyncIterator[websockets.ClientConnection]:
+    async with websockets.connect(f"ws://127.0.0.1:{server.port}/api/v1/listen/") as connection:
+        await connection.send(json.dumps({"type": "start", "version": 1, "data": {"token": TOKEN}}))
+        assert json.loads(await connection.recv())["data"]["token"] == TOKEN
+        yield connection
+
+
+async def _closed(connection: websockets.ClientConnection) -> int:
+    with pytest.raises(websockets.ConnectionClosed) as closed:
+        await connection.recv()
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
 
 
 def test_a_message_delivered_to_a_relay_reaches_the_listener_signed(serve: Serve) -> None:
@@ -34,15 +44,14 @@ def test_a_message_delivered_to_a_relay_reaches_the_listener_signed(serve: Serve
     running.make(f"/app/{app_id}/endpoint", {"url": f"{running.url}/in/{TOKEN}/"})
 
     async def story() -> None:
-        connection = await _listening(running)
-        sent = await asyncio.to_thread(running.make, f"/app/{app_id}/msg", {"eventType": "order.paid", "payload": {"a": 1}})
-        event = json.loads(await connection.recv())["data"]
-        assert json.loads(base64.b64decode(event["body"])) == {"a": 1}
-        assert event["headers"]["webhook-id"] == sent["id"]
-        assert event["headers"]["webhook-signature"].startswith("v1,")
-        answer = {"id": event["id"], "status": 200, "headers": {}, "body": ""}
-        await connection.send(json.dumps({"type": "event", "version": 1, "data": answer}).encode())
-        await connection.close()
+        async with _listening(running) as connection:
+            sent = await asyncio.to_thread(running.make, f"/app/{app_id}/msg", {"eventType": "order.paid", "payload": {"a": 1}})
+            event = json.loads(await connection.recv())["data"]
+            assert json.loads(base64.b64decode(event["body"])) == {"a": 1}
+            assert event["headers"]["webhook-id"] == sent["id"]
+            assert event["headers"]["webhook-signature"].startswith("v1,")
+            answer = {"id": event["id"], "status": 200, "headers": {}, "body": ""}
+            await connection.send(json.dumps({"type": "event", "version": 1, "data": answer}).encode())
 
         def delivered() -> bool:
             found = running.call("GET", f"/app/{app_id}/attempt/msg/{sent['id']}")[1]["data"]
@@ -57,17 +66,14 @@ def test_sigterm_lets_a_listener_answer_and_closes_its_socket_with_a_reason(serv
     running = serve()
 
     async def story() -> None:
-        connection = await _listening(running)
-        async with httpx.AsyncClient(base_url=running.url, timeout=20) as http:
+        async with _listening(running) as connection, httpx.AsyncClient(base_url=running.url, timeout=20) as http:
             asked = asyncio.ensure_future(http.post(f"/in/{TOKEN}/", content=b"last"))
             event = json.loads(await connection.recv())["data"]
             running.process.send_signal(signal.SIGTERM)
             answer = {"id": event["id"], "status": 207, "headers": {}, "body": ""}
             await connection.send(json.dumps({"type": "event", "version": 1, "data": answer}).encode())
             assert (await asked).status_code == 207
-        with pytest.raises(websockets.ConnectionClosed) as closed:
-            await connection.recv()
-        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1012
+            assert await _closed(connection) == 1012
 
     asyncio.run(story())
     assert running.process.wait(10) == 0
@@ -78,12 +84,12 @@ def test_sigterm_does_not_wait_for_a_listener_that_hangs(serve: Serve, receiver:
     running = serve()
 
     async def story() -> None:
-        connection = await _listening(running)
-        async with httpx.AsyncClient(base_url=running.url, timeout=20) as http:
+        async with _listening(running) as connection, httpx.AsyncClient(base_url=running.url, timeout=20) as http:
             asked = asyncio.ensure_future(http.post(f"/in/{TOKEN}/", content=b"last"))
             await connection.recv()
             running.process.send_signal(signal.SIGTERM)
             assert (await asked).json()["code"] == "relay_gone"
+            assert await _closed(connection) == 1012
 
     asyncio.run(story())
     assert running.process.wait(10) == 0

@@ -15,14 +15,9 @@ UNBUILT = frozenset(
         "authentication.stream_expire_all",
         "authentication.stream_logout",
         "authentication.stream_portal_access",
-        "ingest.authentication.consumer_portal_access",
         "message.poller.consumer_poll",
         "message.poller.consumer_seek",
         "message.poller.poll",
-        *(
-            f"operational_webhook.endpoint.{verb}"
-            for verb in ("create", "delete", "get", "get_headers", "get_secret", "list", "rotate_secret", "set_headers", "upsert")
-        ),
         *(f"streaming.event_type.{verb}" for verb in ("create", "delete", "get", "list", "patch", "upsert")),
         *(f"streaming.events.{verb}" for verb in ("create", "get")),
         *(f"streaming.sink.{verb}" for verb in ("create", "delete", "get", "get_secret", "list", "patch", "rotate_secret", "upsert")),

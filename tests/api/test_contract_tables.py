@@ -262,7 +262,10 @@ def test_applications_whose_endpoints_are_all_bins_can_be_left_out(live: Live) -
             live.made(f"/app/{app}/endpoint", {"url": url})
         return app
 
-    bins = {made("https://api.play.svix.com/in/x/"), made("https://hooks.own.example/in/y/", "https://play.svix.com/in/z/")}
-    others = {made("https://hooks.own.example/in/y/", URL), made()}
+    bins = {
+        made("https://api.play.svix.com/in/0123456789/"),
+        made("https://hooks.own.example/in/c_0123456789/", "https://play.svix.com/in/c_0123456789/"),
+    }
+    others = {made("https://hooks.own.example/in/c_0123456789/", URL), made()}
     listed = {item["id"] for item in live.get("/app?limit=250&exclude_apps_with_svix_play_endpoints=true").json()["data"]}
     assert (bins & listed, others - listed) == (set(), set())

@@ -333,6 +333,20 @@ def test_they_are_numbered_among_the_messages_of_their_endpoint_when_they_are_du
     in_world(story)
 
 
+def test_deliveries_and_messages_without_any_are_counted_when_it_is_due():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        await world.endpoint("b")
+        await world.publish("all", deliver_at=in_s(world, 0.2))
+        await world.publish("nobody's", deliver_at=in_s(world, 0.2))
+        counted = "SELECT SUM(accepted), SUM(deliveries), SUM(unmatched) FROM trend_recent"
+        assert await world.rows(counted) == [(2, 0, 0)]
+        await world.settled_with_deferred()
+        assert await world.rows(counted) == [(2, 2, 1)]
+
+    in_world(story)
+
+
 def test_a_store_that_fails_is_asked_again():
     async def story(world: World) -> None:
         await world.endpoint("a")

@@ -20,15 +20,17 @@ from ringback.policy.addresses import parse_networks
 from ringback.policy.paging import Walk
 from ringback.services.applications import ApplicationIn, Applications
 from ringback.services.directory import Directory
+from ringback.services.endpoints import Endpoints
 from ringback.services.gateway import SourceDirectory
 from ringback.services.intake import Intake
 from ringback.services.processing import Outcomes
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
-from ringback.services.receiving import NoFetching, Receiver
+from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
 from ringback.services.sources import SourceIn, Sources
 from ringback.services.tokens import DEFAULT_ORG_ID, Principal, Tokens
+from ringback.signing.fetched import KeyRef, KeyUnavailable
 from ringback.store.base import Transaction
 from ringback.store.opening import open_store
 from ringback.store.vault import Vault
@@ -80,6 +82,30 @@ class Hand:
         self.at_us = int(at_s * 1_000_000)
 
 
+class Published:
+    """Keys as providers publish them: nothing, until a test says so."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, bytes] = {}
+        self.fetched: list[str] = []
+        self.visited: list[str] = []
+        self.answers = True
+
+    def key(self, ref: KeyRef) -> bytes:
+        if ref.url not in self.fetched or ref.url not in self.bodies:
+            raise KeyUnavailable(ref)
+        return self.bodies[ref.url]
+
+    async def fetch(self, ref: KeyRef) -> None:
+        self.fetched.append(ref.url)
+        if ref.url not in self.bodies:
+            raise KeyUnavailable(ref)
+
+    async def visit(self, url: str) -> bool:
+        self.visited.append(url)
+        return self.answers
+
+
 class Answer(msgspec.Struct):
     status: int
     headers: dict[str, str]
@@ -118,9 +144,11 @@ class Running:
         self.quarantine = Quarantine(self.store, self.vault, clock, make_id, self.sources)
         self.outcomes = Outcomes(self.store)
         self.intake = Intake(self.store, clock, make_id, Hands(), self.metrics)
-        self.receiver = Receiver(self.intake, self.directory, self.quarantine, self.sources, NoFetching(), clock, self.outcomes)
+        self.published = Published()
+        self.receiver = Receiver(self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes)
         self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
+        self.endpoints = Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes)
         self.app_id = (await self.applications.create(WHO, ApplicationIn(name="a"))).application.id
         self.gateway = Gateway(
             self.receiver,

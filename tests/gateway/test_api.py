@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import typing
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ringback.api.queries import Query
 from ringback.api.received import routes
 from ringback.api.routing import Call
+from ringback.cli.providers_setup import source_of
 from ringback.signing.providers.catalogue import PROVIDERS
 from ringback.signing.tokens import Unsigned
 from tests.gateway.conftest import WHO, Running
@@ -125,6 +129,32 @@ def test_every_provider_of_the_catalogue_can_be_a_source_or_says_why_not(door: D
             assert answer["detail"][0]["loc"] == ["body", "secrets"], (name, answer)
         elif row.confidence != "high":
             assert any("not confirmed" in warning for warning in answer["warnings"]), name
+
+
+SPKI = base64.b64encode(
+    ec.generate_private_key(ec.SECP256R1()).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+).decode()
+RSA_PEM = (
+    rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    .public_key()
+    .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+# Secrets as providers give them: text, hex, base64, keys.
+SECRETS = ["the secret", "ab" * 32, base64.b64encode(b"k" * 32).decode(), "whsec_" + base64.b64encode(b"k" * 32).decode(), SPKI, RSA_PEM]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_the_example_of_each_provider_makes_a_source(door: Door, name: str) -> None:
+    wanted = source_of(PROVIDERS[name])
+    status, answer = 0, None
+    for secret in SECRETS:
+        given = {**wanted, "secrets": [secret]} if "secrets" in wanted else wanted
+        status, answer = call(door, "POST", "", given)
+        if status == 201:
+            break
+    assert status == 201, answer
+    assert answer["warnings"] or PROVIDERS[name].confidence == "high"
 
 
 def test_a_repeated_request_makes_one_source(door: Door) -> None:

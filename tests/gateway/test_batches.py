@@ -25,6 +25,8 @@ BATCHES: list[tuple[str, bytes, list[bytes], list[str]]] = [
      [b'{"id":"E1","action":"paid"}', b'{"id":"E2","action":"failed"}'], []),
     ("ms-graph", b'{"value":[{"id":"1","changeType":"updated"},{"id":"2","changeType":"created"}]}',
      [b'{"id":"1","changeType":"updated"}', b'{"id":"2","changeType":"created"}'], []),
+    ("xero", b'{"events":[{"resourceId":"a","eventType":"CREATE"},{"resourceId":"b","eventType":"UPDATE"}],"firstEventSequence":1}',
+     [b'{"resourceId":"a","eventType":"CREATE"}', b'{"resourceId":"b","eventType":"UPDATE"}'], ["CREATE", "UPDATE"]),
     ("mandrill", b"mandrill_events=" + quote('[{"event":"send","_id":"1"},{"event":"open","_id":"2"}]').encode(),
      [b'{"event":"send","_id":"1"}', b'{"event":"open","_id":"2"}'], ["send", "open"]),
 ]  # fmt: skip
@@ -34,7 +36,7 @@ BATCHES: list[tuple[str, bytes, list[bytes], list[str]]] = [
 def test_each_item_is_an_event_of_its_own(running: Running, kind: str, body: bytes, children: list[bytes], names: list[str]) -> None:
     source = running.made(type=kind, verify="none", secrets=[])
     for _ in range(2):
-        assert running.ask(path_of(source), body, {"content-type": "application/json"}).status == 200
+        assert running.ask(path_of(source), body, {"content-type": "application/json"}).status in (200, 202, 204)
     stored = running.messages()
     assert [message.payload for message in stored][: len(children)] == children
     if names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,31 @@ def test_what_is_no_http_and_heads_without_end_are_refused(tmp_path: Path) -> No
                 answer = await server.raw(sent.encode())
                 assert answer.startswith(b"HTTP/1.1 %d " % status), (sent[:80], answer[:80])
             assert await _kept(server) == []
+
+    tell(story())
+
+
+def test_no_bytes_of_a_stranger_are_our_failure(tmp_path: Path) -> None:
+    pieces = [
+        b"\0", b"\xff\xfe", b"\r\n", b"%00", b"..", b"?", b"#", b" ", b"\t", b";", b"content-type: \xff", b"cookie: a\x80=b",
+        b"x: \xe2\x82", b"connection: x-a,,upgrade", b"upgrade: websocket", b"expect: 100-continue", b"content-encoding: gzip",
+        b"x-forwarded-for: \xff,1.2",
+    ]  # fmt: skip
+
+    async def story() -> None:
+        dice = random.Random(1)
+        async with serving(tmp_path) as server:
+            for number in range(150):
+                target = b"".join(dice.choices(pieces[:10], k=dice.randrange(4)))
+                headers = b"\r\n".join(dice.choices(pieces[10:], k=dice.randrange(1, 5)))
+                body = dice.randbytes(dice.randrange(40))
+                token = (PLAIN, TOKEN)[number % 2].encode()
+                length = b"content-length: %d" % len(body) if number % 3 else b"transfer-encoding: chunked"
+                sent = b"POST /in/%b/%b HTTP/1.1\r\nhost: h\r\n%b\r\n%b\r\nconnection: close\r\n\r\n" % (token, target, headers, length)
+                chunks = body if number % 3 else b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+                answer = await server.raw(sent + chunks)
+                status = int(answer.rpartition(b"HTTP/1.1 ")[2][:3])
+                assert status < 500 or (status == 502 and number % 2 == 1), (sent, answer)
 
     tell(story())
 

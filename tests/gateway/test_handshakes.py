@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.gateway.conftest import Running, path_of
+from ringback.errors import InvalidField
+from ringback.services.endpoints import EndpointIn
+from tests.gateway.conftest import WHO, Running, path_of
 
 PAIRS: list[dict[str, Any]] = json.loads(Path(__file__).parents[1].joinpath("vectors/providers.json").read_text())["handshakes"]
 NOW_S = 1_700_000_000
@@ -101,6 +103,26 @@ def test_a_signed_question_with_a_wrong_signature_gets_no_answer(running: Runnin
     assert (answer.status, answer.body) == (401, b"")
 
 
+def test_a_source_that_waits_for_its_secret_has_no_url_that_can_be_guessed(running: Running) -> None:
+    with pytest.raises(InvalidField, match="whoever calls first"):
+        running.made(type="asana", secrets=[], awaitHandshake=True, route="hooks/asana")
+
+
+def test_a_source_whose_endpoints_are_all_off_still_answers_questions(running: Running) -> None:
+    """Zoom asks every 72 hours, X every hour: who pauses deliveries must not lose the webhook."""
+    source = running.made(type="linkedin", secrets=["s"])
+    running.run(running.endpoints.create(WHO, running.app_id, EndpointIn(url="https://example.com/", disabled=True)))
+    expected = hmac.new(b"s", b"890e4665", hashlib.sha256).hexdigest()
+    answer = running.ask(path_of(source), method="GET", query=b"challengeCode=890e4665")
+    assert answer.json == {"challengeCode": "890e4665", "challengeResponse": expected}
+
+
+def test_a_flood_of_questions_is_bounded_by_the_rate_of_the_source(running: Running) -> None:
+    source = running.made(type="dropbox", secrets=["s"], rateLimit=2)
+    statuses = [running.ask(path_of(source), method="GET", query=b"challenge=c").status for _ in range(3)]
+    assert statuses == [200, 200, 429]
+
+
 def test_a_captured_secret_verifies_what_follows_and_is_never_replaced(running: Running) -> None:
     source = running.made(type="asana", secrets=[], awaitHandshake=True)
     body = b'{"events":[{"action":"changed","resource":{"gid":"1"}}]}'
@@ -110,4 +132,6 @@ def test_a_captured_secret_verifies_what_follows_and_is_never_replaced(running: 
     assert running.ask(path_of(source), body, {"x-hook-signature": signature}).status == 200
     stranger = running.ask(path_of(source), b"", {"x-hook-secret": "another-secret"})
     assert stranger.status == 401 and "x-hook-secret" not in stranger.headers
+    # Told with a reason of its own: the provider may have made a new webhook, or somebody is trying.
+    assert [item.reason for item in running.quarantined(source)] == ["unsolicited_handshake", "no_supported_scheme"]
     assert running.ask(path_of(source), body + b" ", {"x-hook-signature": signature}).status == 401

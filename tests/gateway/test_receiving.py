@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ringback.errors import Conflict, InvalidField, Refused
-from ringback.services.sources import SecretRotateIn
+from ringback.services.sources import SecretRotateIn, SourceIn
 from tests.gateway.conftest import WHO, Running, path_of
 from tests.gateway.signing import NOW_S, SECRET, event, signed
 
@@ -198,6 +198,8 @@ def test_other_methods_are_refused_with_those_that_are_allowed(running: Running)
         ("198.51.100.7", "", 200),
         ("::ffff:198.51.100.7", "", 200),
         ("2001:db8::1", "", 200),
+        ("192.0.2.77", "", 200),
+        ("192.0.3.77", "", 403),
         ("203.0.113.9", "", 403),
         # A stranger's word on where it comes from counts for nothing.
         ("203.0.113.9", "198.51.100.7", 403),
@@ -211,7 +213,7 @@ def test_other_methods_are_refused_with_those_that_are_allowed(running: Running)
 def test_addresses_are_allowed_by_list_and_proxies_are_walked_from_the_right(
     running: Running, peer: str, forwarded: str, status: int
 ) -> None:
-    source = running.made(allowedIps=["198.51.100.0/24", "2001:db8::/32"])
+    source = running.made(allowedIps=["198.51.100.0/24", "2001:db8::/32", "::ffff:192.0.2.0/120"])
     headers = {**signed(event()), **({"x-forwarded-for": forwarded} if forwarded else {})}
     assert running.ask(path_of(source), event(), headers, peer=peer).status == status
     assert [item.reason for item in running.quarantined(source)] == ([] if status == 200 else ["ip_denied"])
@@ -435,6 +437,35 @@ def test_every_request_is_counted_by_what_became_of_it(running: Running) -> None
 
 
 # -- what it answers
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "body", "content_type"),
+    [
+        ("adyen", 200, b"[accepted]", "text/plain"),
+        ("slack", 200, b"", None),
+        ("okta", 200, b"", None),
+        ("xero", 200, b"", None),
+        ("airtable", 200, b"", None),
+        ("ms-graph", 202, b"", None),
+        ("gocardless", 204, b"", None),
+        ("twilio", 200, b'<?xml version="1.0" encoding="UTF-8"?><Response/>', "text/xml"),
+        ("stripe", 200, b"{}", "application/json"),
+    ],
+)
+def test_a_provider_is_answered_as_it_wants_to_be(running: Running, kind: str, status: int, body: bytes, content_type: str | None) -> None:
+    source = running.made(type=kind, verify="none", secrets=[])
+    answer = running.ask(path_of(source), b'{"a":1}')
+    assert (answer.status, answer.body, answer.headers.get("content-type")) == (status, body, content_type)
+    own = running.made(type=kind, verify="none", secrets=[], answer={"status": 201, "body": "own", "contentType": "text/own"})
+    answer = running.ask(path_of(own), b'{"a":1}')
+    assert (answer.status, answer.body, answer.headers["content-type"]) == (201, b"own", "text/own")
+
+
+def test_an_ingest_source_answers_as_the_contract_says_whatever_its_type(running: Running) -> None:
+    source = running.run(running.sources.create(WHO, None, SourceIn(name="slack", type="slack", verify="none", secrets=())))
+    answer = running.ask(path_of(source), b'{"a":1}')
+    assert (answer.status, answer.body) == (200, b"{}")
 
 
 def test_the_answer_has_the_headers_that_the_source_says(running: Running) -> None:

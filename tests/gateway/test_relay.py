@@ -327,13 +327,15 @@ def test_a_listener_that_answers_pings_keeps_its_token(tmp_path: Path) -> None:
 
 
 def test_a_dead_socket_frees_its_token(tmp_path: Path) -> None:
-    """Its machine is gone: no pong comes, and no end of the connection either."""
+    """Its machine is gone: no pong comes, no end of the connection either, and what was sent last is never read."""
 
     async def story() -> None:
-        async with serving(tmp_path, Timing(ping_s=0.2, pong_s=0.2)) as server:
+        async with serving(tmp_path, Timing(ping_s=0.5, pong_s=0.5, answer_s=0.2)) as server:
             _, writer = await _hand_made(server.port)
             writer.write(_frame(1, _start(token=TOKEN).encode()))
             await until(lambda: server.doors.relay.listens(TOKEN))
+            unread = [await server.send(body=b"x" * 2_000_000) for _ in range(4)]
+            assert {answer.status_code for answer in unread} <= {429, 504, 502}
 
             async def again() -> bool:
                 try:

@@ -20,6 +20,7 @@ from ringback.api.idempotency import Repeats
 from ringback.api.intake import BodyReader, ClientGone
 from ringback.api.problems import JSON_TYPE, Header, Problem, internal, render
 from ringback.api.routing import Operation, Pipeline, Resource
+from ringback.api.trail import Trail
 from ringback.errors import NotFound, RingbackError
 from ringback.services.applications import Applications
 from ringback.services.endpoints import Endpoints
@@ -63,8 +64,9 @@ def build(
     *,
     metrics: Callable[[], bytes] = lambda: b"",
     more: Sequence[Operation] = (),
+    trail: Trail | None = None,
 ) -> ASGIApp:
-    """The API as an ASGI application. `more` are operations of other modules."""
+    """The API as an ASGI application. `more` are operations of other modules; `trail` writes the audit log."""
     operations = [
         *health.routes(services.health, services.tokens, metrics, settings.metrics_access),
         *applications.routes(services.applications),
@@ -73,7 +75,7 @@ def build(
         *more,
     ]
     operations.append(openapi.operation_for(tuple(operations)))
-    pipeline = Pipeline(services.tokens, Repeats(services.idempotency, settings.idempotency_wait_s), reader)
+    pipeline = Pipeline(services.tokens, Repeats(services.idempotency, settings.idempotency_wait_s), reader, trail)
     return Frame(Router(_routes(pipeline, operations), redirect_slashes=False, default=_unknown))
 
 

@@ -17,7 +17,7 @@ from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter,
 from ringback.api.standings import EXPANDED, STATUS, StatusText, status_of, status_text, statuses_of
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
-from ringback.model.attempts import Attempt, Phases
+from ringback.model.attempts import Attempt, Phases, WaitCause
 from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
 from ringback.policy.heads import header_fields
@@ -45,7 +45,8 @@ class MessageAttemptOut(msgspec.Struct, frozen=True, rename="camel"):
     """An attempt as clients see it.
 
     `response` is the start of the body as text (base64 when it is not UTF-8), the cause in words without an HTTP answer, or "EXPUNGED".
-    Headers are pairs of name and value, null without content.
+    Headers are pairs of name and value, null without content. `wait_cause` is why the attempt began later than it was due, null when it did
+    not; `next_due_at` and `next_cause` are when the next one was due after this failure, and what decided that.
     """
 
     id: str
@@ -65,6 +66,9 @@ class MessageAttemptOut(msgspec.Struct, frozen=True, rename="camel"):
     error_class: str | None
     cause: str
     address: str
+    wait_cause: WaitCause | None
+    next_due_at: str | None
+    next_cause: WaitCause | None
     phases_ms: PhasesOut
     response_headers: list[tuple[str, str]] | None
     request_headers: list[tuple[str, str]] | None
@@ -97,6 +101,9 @@ def shown_attempt(attempt: Attempt, *, expanded: bool, content: bool, message: M
             "errorClass": a.error,
             "cause": a.detail,
             "address": a.address,
+            "waitCause": a.wait,
+            "nextDueAt": None if a.next_due_at is None else rfc3339(a.next_due_at),
+            "nextCause": a.next_cause,
             "phasesMs": _phases(a.phases),
             "responseHeaders": header_fields(a.response_head) if content else None,
             "requestHeaders": header_fields(a.request_head) if content else None,

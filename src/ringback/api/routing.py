@@ -18,6 +18,7 @@ from ringback.api.idempotency import Repeats
 from ringback.api.intake import BodyReader
 from ringback.api.problems import JSON_TYPE, Header, MethodNotAllowed, NotImplementedYet
 from ringback.api.queries import Query
+from ringback.api.trail import Trail
 from ringback.model.applications import Capability, TokenKind
 from ringback.services.idempotency import Effect, StoredAnswer, digest
 from ringback.services.tokens import Principal, Tokens
@@ -124,12 +125,13 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pipeline:
-    """Carries requests through operations."""
+    """Carries requests through operations. `trail` writes what they change into the audit log."""
 
-    def __init__(self, tokens: Tokens, repeats: Repeats, reader: BodyReader) -> None:
+    def __init__(self, tokens: Tokens, repeats: Repeats, reader: BodyReader, trail: Trail | None = None) -> None:
         self._tokens = tokens
         self._repeats = repeats
         self._reader = reader
+        self._trail = trail
 
     async def run(self, operation: Operation, scope: Scope, receive: Receive) -> Answer:
         """The answer of one operation to one request. Raises RingbackError."""
@@ -155,14 +157,14 @@ class Pipeline:
         params = scope.get("path_params", {})
         key = headers.get(b"idempotency-key", b"").strip() if operation.method == "POST" and who is not _NOBODY else b""
         if not key:
-            return await operation.handler(Call(who, params, query, raw, scope))
+            return await self._handled(operation, Call(who, params, query, raw, scope))
 
         target = scope.get("raw_path", scope["path"].encode()) + b"?" + scope["query_string"]
         mark = digest(who.token_id, key, operation.method, target)
 
         async def run(keep: Callable[[Effect, int, bytes], None]) -> tuple[int, bytes, bool]:
             call = Call(who, params, query, raw, scope, mark, keep)
-            given = await operation.handler(call)
+            given = await self._handled(operation, call)
             return given.status, given.body, call.kept
 
         async def rebuild(kept: StoredAnswer) -> StoredAnswer:
@@ -173,6 +175,16 @@ class Pipeline:
 
         once = await self._repeats.once(mark, run, rebuild)
         return Answer(once.status, once.body)
+
+    async def _handled(self, operation: Operation, call: Call) -> Answer:
+        """The handler's answer; what it did is in the audit log, once, however often the request is repeated."""
+        given = await operation.handler(call)
+        if self._trail is not None:
+            scope = call.scope
+            peer = scope["client"][0] if scope.get("client") else ""
+            forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            await self._trail.leave(operation, call.who, call.params, peer, forwarded, given.status, given.body)
+        return given
 
 
 class Resource:

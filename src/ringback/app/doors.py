@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
+from starlette.types import ASGIApp
+
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
 from ringback.api import auto_configs as auto_configs_api
@@ -21,6 +23,7 @@ from ringback.api import examples as examples_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
+from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
@@ -34,8 +37,10 @@ from ringback.api.door import Doorway, protocol_class
 from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
+from ringback.api.trail import Trail
 from ringback.app.parts import Parts, microseconds, proxy_of
 from ringback.config import Settings
+from ringback.dashboard.door import DashboardDoor
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.errors import StoreFailure
@@ -48,27 +53,34 @@ from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
+from ringback.services.audit import Audit
 from ringback.services.auto_configs import AutoConfigs
 from ringback.services.bins import Bins
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
-from ringback.services.endpoints import Endpoints
+from ringback.services.endpoints import Endpoints, Told
 from ringback.services.environments import Environments
 from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
+from ringback.services.finding import Finder
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
 from ringback.services.idempotency import Idempotency
 from ringback.services.integrations import Integrations
+from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
+from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
+from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
+from ringback.services.sending import Sending
+from ringback.services.sessions import Sessions
 from ringback.services.sources import Sources
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
@@ -117,6 +129,8 @@ class Doors:
         idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
         self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
         self._services = self._make_services(idempotency, ready)
+        self._attempts = Attempts(store, clock, vault, parts.dispatcher)
+        self._audit = Audit(store, clock, make_id)
         messages = Messages(store, clock)
         publisher = Publisher(
             parts.intake,
@@ -135,6 +149,7 @@ class Doors:
             reader,
             ApiSettings(max_body_bytes=settings.max_body_bytes, idempotency_wait_s=wait_s, metrics_access=settings.metrics_access),
             metrics=lambda: exposition.render(clock.now_us()),
+            trail=Trail(self._audit, settings.trusted_proxies),
             more=[
                 *publish.routes(publisher),
                 *messages_api.routes(messages),
@@ -143,7 +158,9 @@ class Doors:
             ],
         )
         place = Place(settings.trusted_proxies, settings.public_url)
-        gateway = Gateway(self._receiver, self.source_directory, reader, clock, api, place)
+        self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
+        pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
+        gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place)
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
         self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
@@ -171,25 +188,69 @@ class Doors:
         return switching_class(door, self.relay.timing) if bins_open(self._parts.settings) else door
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
-        parts, settings = self._parts, self._parts.settings
+        parts = self._parts
         store, clock, make_id = parts.store, parts.clock, parts.ids
         return Services(
             tokens=parts.tokens,
             idempotency=idempotency,
             health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
             applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
-            endpoints=Endpoints(
-                store,
-                parts.vault,
-                clock,
-                make_id,
-                parts.directory,
-                secrets.token_bytes,
-                secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
-                https_only=settings.endpoint_https_only,
-            ),
+            endpoints=self._endpoints(parts.operational.endpoint_changed),
             event_types=EventTypes(store, clock, self.payloads),
         )
+
+    def _make_dashboard(self, reader: BodyReader) -> ASGIApp:
+        # Imported here: nobody pays for the pages before somebody looks at them.
+        from ringback.dashboard.app import Dashboard
+        from ringback.dashboard.desk import Services as Desk
+        from ringback.dashboard.forms import FormReader
+        from ringback.dashboard.guard import Arrival
+
+        parts, api = self._parts, self._services
+        store, clock, vault = parts.store, parts.clock, parts.vault
+        services = Desk(
+            clock=clock,
+            draw=secrets.token_bytes,
+            url=lambda: self.urls.base,
+            allowed=len(parts.settings.retry_schedule) + 1,
+            sessions=self.sessions,
+            audit=self._audit,
+            directory=parts.directory,
+            applications=api.applications,
+            endpoints=api.endpoints,
+            event_types=api.event_types,
+            attempts=self._attempts,
+            messages=Messages(store, clock),
+            feed=parts.feed,
+            journeys=Journeys(store, vault, clock),
+            trends=parts.trends,
+            standings=parts.dispatcher,
+            finder=Finder(store, parts.directory),
+            previews=Previews(store, vault),
+            sending=Sending(parts.intake, parts.directory, self.payloads),
+        )
+        return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
+
+    def _endpoints(self, told: Told, *, checks_types: bool = True) -> Endpoints:
+        parts, settings = self._parts, self._parts.settings
+        return Endpoints(
+            parts.store,
+            parts.vault,
+            parts.clock,
+            parts.ids,
+            parts.directory,
+            secrets.token_bytes,
+            secret_kind=settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
+            https_only=settings.endpoint_https_only,
+            told=told,
+            checks_types=checks_types,
+        )
+
+    def _operational(self) -> list[Operation]:
+        parts = self._parts
+        # What they want to hear was checked with the request: it is no event type of the organisation.
+        endpoints = self._endpoints(parts.operational.listener_changed, checks_types=False)
+        return operational_webhooks_api.routes(OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational), endpoints)
 
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""
@@ -197,7 +258,7 @@ class Doors:
         store, clock = parts.store, parts.clock
         connectors, portal = Connectors(store, clock, parts.ids), Portal(store, clock, parts.tokens)
         return [
-            *attempts_api.routes(Attempts(store, clock, parts.vault, parts.dispatcher)),
+            *attempts_api.routes(self._attempts),
             *dead_letters_api.routes(DeadLetters(store, clock, parts.dispatcher)),
             *operator.routes(parts.tokens, operator_token),
             *sources_api.routes(self._sources, self.urls),
@@ -205,10 +266,11 @@ class Doors:
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
             *search_api.routes(parts.search),
+            *self._operational(),
             *connectors_api.routes(connectors),
             *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
-            *transformations_api.routes(Transformations(store, parts.vault, clock), self._sources),
+            *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._services.applications),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),

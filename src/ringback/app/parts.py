@@ -21,14 +21,16 @@ from ringback.ids import IdMaker
 from ringback.policy.addresses import AddressPolicy
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
+from ringback.services.feed import LiveFeed
 from ringback.services.intake import Intake
 from ringback.services.jwts import Jwts
+from ringback.services.operational import Operational
 from ringback.services.processing import Outcomes
 from ringback.services.search import Search
 from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
 from ringback.services.trends import Trends
-from ringback.store.base import SearchIndex
+from ringback.store.base import Record, SearchIndex
 from ringback.store.opening import database_path, open_search, open_store
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault, key_from_file, key_from_text
@@ -73,6 +75,8 @@ class Parts:
             proxy=proxy_of(settings),
         )
         self.outcomes = Outcomes(store)
+        self.feed = LiveFeed()
+        self.operational = Operational(clock, make_id, metrics)
         self.dispatcher = Dispatcher(
             store=store,
             transport=self.transport,
@@ -88,16 +92,20 @@ class Parts:
             health=Health(microseconds(settings.endpoint_failure_disable_after.total_seconds())),
             draw=random.random,
             metrics=metrics,
-            prepare=planner(settings.header_style),  # type: ignore[arg-type]  # config has checked that it is one of the three
-            told=self.outcomes.told,
+            prepare=planner(settings.header_style, self.operational.teller),  # type: ignore[arg-type]  # config has checked that it is one of the three
+            told=self._told,
         )
         jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
-        self.tasks = Tasks(store, clock, make_id, self.dispatcher)
+        self.tasks = Tasks(store, clock, make_id, self.dispatcher, self.operational.task_ended)
         self.trends = Trends(store, clock, self.dispatcher, metrics)
         self.index = index
         self.search = Search(store, index, clock, metrics)
-        self.intake = Intake(store, clock, make_id, self.dispatcher, metrics)
+        self.intake = Intake(store, clock, make_id, self.dispatcher, metrics, self.feed)
+
+    def _told(self, record: Record) -> None:
+        self.outcomes.told(record)
+        self.feed.attempted(record)
 
     @classmethod
     async def open(cls, settings: Settings, stack: AsyncExitStack) -> Parts:

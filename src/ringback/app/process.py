@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import os
 import resource
 import socket
@@ -18,6 +19,7 @@ from ringback.config import Settings
 from ringback.config.running import RunningServer, announce, withdraw
 from ringback.config.values import HostPort
 from ringback.errors import OperatorError
+from ringback.services.sessions import LINK_LIFE_S
 from ringback.store.opening import database_path
 from ringback.telemetry.events import SERVER_STARTED
 from ringback.telemetry.log import configure_logging, log
@@ -71,17 +73,24 @@ async def _serve(settings: Settings) -> int:
         if path != ":memory:":
             announce(path, RunningServer(url, server.operator_token))
             stack.callback(withdraw, path)
-        _greet(url, first)
+        # Whoever reads what a server on loopback prints is on this machine; elsewhere the lines may go far.
+        _greet(url, first, server.offer_link(url) if _is_loopback(sock) else None)
         log(SERVER_STARTED, url=url, database=settings.database_url, version=__version__, pid=os.getpid())
         return await server.run(sock, url)
 
 
-def _greet(url: str, token: str | None) -> None:
+def _greet(url: str, token: str | None, link: str | None) -> None:
     lines = [f"ringback {__version__} serves {url}"]
     if token is not None:
         lines.append(f"org token (shown this once): {token}")
+    if link is not None:
+        lines.append(f"dashboard (logs in once, within {LINK_LIFE_S // 60} minutes): {link}")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
+
+
+def _is_loopback(sock: socket.socket) -> bool:
+    return ipaddress.ip_address(sock.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _listen(address: HostPort) -> socket.socket:

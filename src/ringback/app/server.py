@@ -18,12 +18,15 @@ from ringback.app.doors import Doors
 from ringback.app.parts import Parts, microseconds
 from ringback.clock import SECOND_US
 from ringback.config import Settings
+from ringback.dashboard.door import login_link
 from ringback.engine import sweeper
+from ringback.engine.attempt_log import LogRunner
 from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.indexer import Indexer
 from ringback.engine.tasks import TaskRunner
 from ringback.gateway.bins import BinUpkeep
 from ringback.gateway.upkeep import Upkeep
+from ringback.services.attempt_log import AttemptLog
 from ringback.store.base import SearchIndex
 from ringback.store.opening import database_path
 from ringback.store.operations import directory as directory_operations
@@ -57,6 +60,10 @@ class Server:
         self.tokens = parts.tokens
         self._doors = Doors(parts, self.operator_token, ready=lambda: not self._stopping.is_set())
 
+    def offer_link(self, url: str) -> str:
+        """A link that logs in to the dashboard, once and soon."""
+        return login_link(url, self._doors.sessions.offer_link())
+
     @classmethod
     async def open(cls, settings: Settings, stack: contextlib.AsyncExitStack) -> Server:
         """Open the database and make all parts. Raises OperatorError."""
@@ -71,6 +78,7 @@ class Server:
             loop.add_signal_handler(number, self._stop, number.name)
         for newest in await parts.store.read(directory_operations.newest_ids):
             parts.ids.after(newest)
+        await parts.operational.start(parts.store, parts.dispatcher)
         tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
         await self._doors.payloads.load()
         await self._doors.learn_bins()
@@ -119,6 +127,7 @@ class Server:
             "loop lag": watch_loop(parts.metrics, parts.clock),
             "gauges": self._gauges(),
             "leases": self._tidy(),
+            "attempt log": self._attempt_log(),
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run(),
             "sources": Upkeep(self._doors.source_directory).run(),
             "bins": BinUpkeep(self._doors.bins).run(),
@@ -137,9 +146,15 @@ class Server:
 
         return Indexer(index, parts.store, parts.clock, parts.metrics, room, settings.search_size_max)
 
+    async def _attempt_log(self) -> None:
+        runner = LogRunner(AttemptLog(self._parts.store, self._parts.operational))
+        self._parts.operational.watch(runner.followed)
+        await runner.run()
+
     def _stop(self, cause: str) -> None:
         self._cause = cause
         self._parts.intake.closed = True
+        self._parts.feed.close()
         self._stopping.set()
 
     async def _watched(self, name: str, work: Coroutine[Any, Any, None]) -> None:

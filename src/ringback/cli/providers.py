@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from ringback.cli.providers_setup import example, failures_of, source_of
 from ringback.signing.provider import Provider
 from ringback.signing.providers.catalogue import PROVIDERS
 
@@ -14,9 +15,14 @@ _FACTS = (
     ("header", "Header"),
     ("signed", "Signed"),
     ("secret", "Secret"),
+    ("several", "Several signatures"),
     ("handshake", "Handshake"),
     ("answer", "Expected answer"),
+    ("reply", "Is answered"),
     ("retries", "Retries"),
+    ("also_sent", "Also sends"),
+    ("user_agent", "User-Agent"),
+    ("addresses", "Sends from"),
     ("note", "Note"),
     ("unconfirmed", "Not confirmed"),
     ("source", "Source"),
@@ -28,6 +34,13 @@ Whose webhooks Ringback can verify, and how they sign. This page is made by `rin
 Confidence: **high** means that the provider's own documentation or package was read, **medium** that one good secondary source was,
 **low** that there was only a lead. What stands under "not confirmed" was not: check it before you rely on it.
 Choosing a provider accepts the names under "schemes"; those under "only by name" are older or weaker and must be asked for.
+
+What to paste where: POST the body under "make a source" to `/api/v1/app/APP/source` with the provider's own secret in it, and paste the
+`ingestUrl` of the answer (or its `routeUrl`) where the provider asks for the URL of a webhook.
+[How to receive webhooks](../how-to/receive-webhooks.md) goes through it step by step. Every failure has its reason in the quarantine.
+
+Limits: a request may have 2 MiB (`maxBodyBytes`, up to 25 MiB), 100 headers and 64 KiB of head; an event that is sent again within
+76 hours is a duplicate (`deduplication`).
 """
 
 
@@ -69,14 +82,22 @@ def facts(row: Provider) -> dict[str, Any]:
         "header": row.header,
         "signed": row.signed,
         "secret": row.secret,
+        "several": row.several,
+        "also_sent": row.also_sent,
+        "user_agent": row.user_agent,
+        "addresses": row.addresses,
         "event_id": list(row.event_id),
+        "event_id_with": list(row.event_id_with),
         "event_type": list(row.event_type),
         "batch": row.batch,
         "handshake": list(row.handshakes),
         "answer": row.answer,
+        "reply": "" if row.reply is None else f"{row.reply[0]} {row.reply[1] or 'without a body'}",
         "retries": row.retries,
         "note": row.note,
         "unconfirmed": list(row.unconfirmed),
+        "source_example": source_of(row),
+        "failures": failures_of(row),
         "source": row.source,
     }
 
@@ -103,10 +124,14 @@ def _section(row: dict[str, Any]) -> str:
     if row["tolerance_s"] is not None:
         lines.append(f"- Tolerance: {row['tolerance_s']:.0f} s")
     if row["event_id"]:
-        lines.append(f"- Event id: {_code(row['event_id'])}" + (f", per item of `{row['batch']}`" if row["batch"] else ""))
+        also = f", together with {_code(row['event_id_with'])}" if row["event_id_with"] else ""
+        lines.append(f"- Event id: {_code(row['event_id'])}{also}" + (f", per item of `{row['batch']}`" if row["batch"] else ""))
     if row["event_type"]:
         lines.append(f"- Event type: {_code(row['event_type'])}")
     lines += [f"- {label}: {_escaped(_text(row[key]))}" for key, label in _FACTS if row[key]]
+    lines.append(f"- Make a source: `{example(PROVIDERS[row['id']])}`")
+    if row["failures"]:
+        lines += ["- Common failures:", *(f"  - {failure}" for failure in row["failures"])]
     return "\n".join(lines) + "\n"
 
 

@@ -65,12 +65,13 @@ class Settings:
     listen_address: HostPort = setting("127.0.0.1:8071", values.host_port(), "Where the server listens for HTTP.")
     public_url: str | None = optional(
         values.web_url("http", "https"),
-        "The URL under which the outside reaches this server, for links that it hands out. No answer of this version holds one.",
+        "The URL under which the outside reaches this server. It stands in what is handed out: links to the portal, URLs of sources, "
+        "texts of auto-config. Left out, the address that the server listens on does.",
     )
     trusted_proxies: tuple[Network, ...] = setting(
         "",
         values.subnets(),
-        "Proxies whose `X-Forwarded-*` headers are believed. Nothing in this version depends on them: they are ignored.",
+        "Proxies whose `X-Forwarded-*` headers are believed: on where requests come from, and under which name and scheme they came.",
     )
     database_url: str = setting(
         "sqlite:///ringback.db",
@@ -174,7 +175,7 @@ class Settings:
     endpoint_failure_disable_after: timedelta = setting(
         "120h",
         values.duration("1m", "365d"),
-        "An endpoint whose deliveries have been running out of attempts for so long is disabled. Not yet obeyed by this version.",
+        "An endpoint whose messages have been running out of attempts for longer, without a success in between, is disabled.",
     )
     endpoint_https_only: bool = setting("false", values.flag(), "Refuse endpoints whose URL is not `https://`.")
     whitelist_subnets: tuple[Network, ...] = setting(

@@ -25,13 +25,15 @@ _CHUNK_BYTES: Final = 4_096
 # What waits to be read while a proxy speaks without being asked.
 _UNREAD_BYTES: Final = 65_536
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})(?: ([^\r\n]*))?")
+# Classes of statuses, and the one that says that the goal gave no answer (RFC 9110, 15).
 _INTERIM, _SUCCESS = 1, 2
 _GATEWAY_TIMEOUT: Final = 504
 # Characters of a proxy's own words that are shown.
 _WORDS_SHOWN: Final = 100
 
+# Numbers of RFC 1928 and RFC 1929: versions, ways to log in, the command, types of addresses.
 _VERSION, _LOGIN_VERSION = 5, 1
-_NO_LOGIN, _PASSWORD, _NO_METHOD = 0, 2, 0xFF
+_NO_LOGIN, _PASSWORD = 0, 2
 _CONNECT: Final = 1
 _IPV4, _NAME, _IPV6 = 1, 3, 4
 # Bytes of an address by its type; a name says its own length.

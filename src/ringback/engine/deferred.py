@@ -103,4 +103,4 @@ class Deferred:
         if entry.stale:
             # It has changed since we asked: ask again, so that whoever is matched is matched by what holds now.
             return Released({}, 0, now_us)
-        return deferred.release(tx, app_id, entry.match, now_us, _STEP_ROWS)
+        return deferred.release(tx, entry.application.org_id, app_id, entry.match, now_us, _STEP_ROWS)

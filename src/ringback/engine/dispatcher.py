@@ -35,6 +35,7 @@ from ringback.model.messages import Message
 from ringback.policy.outcome import Outcome, judge
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
+from ringback.services.ports import Standing
 from ringback.store.base import Record, Store
 from ringback.store.operations.directory import Unfinished
 from ringback.telemetry.events import ENDPOINT_DISABLED, TASK_FAILED
@@ -156,6 +157,14 @@ class Dispatcher:
         return 0 if lane is None else lane.flying
 
     # -- life
+
+    def standing(self, endpoint_id: str) -> Standing:
+        """See `services.ports.Standings`."""
+        lane = self._lanes.get(endpoint_id)
+        if lane is None:
+            return Standing()
+        left_us = 0 if lane.resting is None else max(lane.rest_ends - self._rests.now_us(), 0)
+        return Standing(lane.limit, lane.resting, left_us)
 
     def start(self, unfinished: Unfinished) -> None:
         """Begin, with what an earlier run left unfinished."""

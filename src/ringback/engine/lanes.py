@@ -6,6 +6,7 @@ The lanes of an application are a group: they share its rate.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -15,6 +16,10 @@ from ringback.model.attempts import WaitCause
 from ringback.model.deliveries import Claim, Trigger
 from ringback.policy.rate import Bucket
 from ringback.services.directory import Entry
+from ringback.store.base import Record, Transaction
+
+# Hears, in the transaction of the records, of attempts that may be news.
+Tell = Callable[[Transaction, Sequence[Record]], None]
 
 # First attempts and retries leave a lane in this ratio, so that neither starves the other.
 FIRST_PER_RETRY: Final = 4
@@ -47,7 +52,8 @@ class LanePlan(msgspec.Struct, frozen=True):
     """An endpoint's configuration as delivery needs it.
 
     `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case; `rates`
-    are attempts per second of the endpoint and of its application, None when neither is limited.
+    are attempts per second of the endpoint and of its application, None when neither is limited; `tell` gives what the record of an attempt
+    that may be news carries (`Record.tell`), None when nobody listens.
     """
 
     plan: Plan
@@ -56,6 +62,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     valid_until: int
     sensitive: frozenset[str]
     rates: Rates | None = None
+    tell: Callable[[], Tell | None] = lambda: None
 
 
 class Group:

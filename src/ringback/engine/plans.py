@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ringback.delivery.seal import HeaderStyle, make_plan
-from ringback.engine.lanes import LanePlan, Rates
+from ringback.engine.lanes import LanePlan, Rates, Tell
 from ringback.policy.urls import split_url
 from ringback.policy.validation import is_sensitive
 from ringback.services.directory import Entry
@@ -18,8 +19,11 @@ _UNLIMITED: Final = Rates(None, None)
 _NEVER_US: Final = 1 << 62
 
 
-def planner(style: HeaderStyle) -> Callable[[Entry, str, int], LanePlan | None]:
-    """What prepares an endpoint of an application at a time (microseconds): None when it was deleted or is disabled."""
+def planner(style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda org_id: None) -> Callable[[Entry, str, int], LanePlan | None]:
+    """What prepares an endpoint of an application at a time (microseconds): None when it was deleted or is disabled.
+
+    `teller` gives who hears of an organisation's attempts that may be news, None when nobody listens.
+    """
 
     def prepare(entry: Entry, endpoint_id: str, now_us: int) -> LanePlan | None:
         endpoint = entry.endpoints.get(endpoint_id)
@@ -37,6 +41,7 @@ def planner(style: HeaderStyle) -> Callable[[Entry, str, int], LanePlan | None]:
             min(ends, default=_NEVER_US),
             frozenset(plan.sensitive),
             rates if rates != _UNLIMITED else None,
+            partial(teller, entry.application.org_id),
         )
 
     return prepare

@@ -21,6 +21,7 @@ from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
 from ringback.model.attempts import Attempt, ErrorClass, Exchange
 from ringback.model.deliveries import ABORTED, AttemptStatus, DeadLetter, Delivery, Trigger
+from ringback.policy.operational import FAILING
 from ringback.policy.outcome import Outcome
 from ringback.policy.retry import Delay, RetryPolicy, next_delay
 from ringback.store.base import Record, Store
@@ -82,8 +83,8 @@ class Recorder:
     def record(self, lane: Lane, flight: Flight, head: bytes, exchange: Exchange, outcome: Outcome, now_us: int) -> None:
         """Commit one attempt and what follows from it. `head` is the request as sent, with its secrets masked."""
         delivery = flight.claim.delivery
+        delay, change = None, NOTHING
         if outcome.success:
-            delay, change = None, NOTHING
             if self._health.failing or outcome.disables:
                 change = self._health.succeeded(delivery.endpoint_id, outcome, now_us)
         else:
@@ -116,13 +117,16 @@ class Recorder:
         )
         manual = delivery.trigger is not Trigger.SCHEDULED
         if outcome.success:
-            record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at, flight.claim.message)
+            # A success is news only after failures, or by hand: the common one has nothing to carry.
+            tell = flight.plan.tell() if manual or delivery.attempts >= FAILING or change.disables is not None else None
+            record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at, tell, flight.claim.message)
         else:
             # Nothing follows an attempt by hand; but an answer that aborts its message ends the schedule beside it.
             dies = outcome.aborts if manual else delay is None
             dead = self._letter(flight, attempt, outcome, now_us) if dies else None
+            tell = flight.plan.tell() if dies or attempt.number == FAILING or change.disables is not None else None
             record = Record(
-                delivery, attempt, attempt.next_due_at, dead, False, change.disables, change.first_failure_at, flight.claim.message
+                delivery, attempt, attempt.next_due_at, dead, False, change.disables, change.first_failure_at, tell, flight.claim.message
             )
         self._metrics.count_attempt(exchange.status, attempt.error)
         self._pending += 1

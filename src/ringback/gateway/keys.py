@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import msgspec
+
 from ringback import __version__
 from ringback.clock import Clock
 from ringback.delivery.transport import Origin, SealedRequest, Transport
@@ -19,8 +21,19 @@ from ringback.signing.fetched import KeyRef, KeyUnavailable
 _FRESH_S: Final = 600.0
 # A provider whose keys cannot be had is not asked with each request.
 _FAILED_S: Final = 10.0
+# A set that lacks a key is fetched anew, for the provider may have added it; but only so often, for anybody can name keys.
+_AGAIN_S: Final = 30.0
+# Fetches at once: providers have a few keys, and strangers can name addresses on their hosts.
+_AT_ONCE: Final = 16
 # Keys remembered, some kilobytes each: as many as there are sources of different providers, with room for rotation.
 _REMEMBERED: Final = 1_000
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What a provider published, and when it was fetched (monotonic)."""
+
+    body: bytes
+    fetched_s: float
 
 
 class FetchedKeys:
@@ -29,16 +42,19 @@ class FetchedKeys:
     def __init__(self, transport: Transport, clock: Clock) -> None:
         self._transport = transport
         self._clock = clock
-        self._kept: dict[str, tuple[bytes, float]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._failed: dict[str, float] = {}
         self._running: dict[str, asyncio.Future[bytes | None]] = {}
 
     def key(self, ref: KeyRef) -> bytes:
         """The key, if it was fetched lately. Raises KeyUnavailable."""
-        kept = self._kept.get(ref.url)
-        if kept is None or kept[1] <= self._clock.monotonic_s():
+        kept, now_s = self._kept.get(ref.url), self._clock.monotonic_s()
+        if kept is None or kept.fetched_s + _FRESH_S <= now_s:
             raise KeyUnavailable(ref)
-        return kept[0]
+        # Whether the set really has the key is for the verifier to say.
+        if ref.form == "jwks" and ref.key_id.encode("utf-8", "surrogatepass") not in kept.body and kept.fetched_s + _AGAIN_S <= now_s:
+            raise KeyUnavailable(ref)
+        return kept.body
 
     async def fetch(self, ref: KeyRef) -> None:
         """Get a key; several that ask for the same one wait together. Raises KeyUnavailable."""
@@ -46,6 +62,8 @@ class FetchedKeys:
             raise KeyUnavailable(ref)
         running = self._running.get(ref.url)
         if running is None:
+            if len(self._running) >= _AT_ONCE:
+                raise KeyUnavailable(ref)
             running = self._running[ref.url] = asyncio.ensure_future(self._get(ref.url))
             running.add_done_callback(lambda _: self._running.pop(ref.url, None))
         body = await asyncio.shield(running)
@@ -55,7 +73,7 @@ class FetchedKeys:
             self._failed[ref.url] = now_s + _FAILED_S
             raise KeyUnavailable(ref)
         self._forget_some(self._kept)
-        self._kept[ref.url] = (body, now_s + _FRESH_S)
+        self._kept[ref.url] = _Kept(body, now_s)
 
     async def visit(self, url: str) -> bool:
         """GET a URL; was it answered 2xx?"""
@@ -63,7 +81,10 @@ class FetchedKeys:
 
     async def _get(self, url: str) -> bytes | None:
         done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
-        parts = split_url(url)
+        try:
+            parts = split_url(url)
+        except ValueError:
+            return None
         head = (
             f"GET {parts.target} HTTP/1.1\r\nhost: {parts.authority}\r\nuser-agent: ringback/{__version__}\r\naccept: */*\r\n"
             "content-length: 0\r\n\r\n"
@@ -74,6 +95,6 @@ class FetchedKeys:
         return exchange.body if exchange.status // 100 == 2 and not exchange.body_truncated else None
 
     @staticmethod
-    def _forget_some(remembered: dict[str, float] | dict[str, tuple[bytes, float]]) -> None:
+    def _forget_some(remembered: dict[str, float] | dict[str, _Kept]) -> None:
         if len(remembered) >= _REMEMBERED:
             remembered.pop(next(iter(remembered)))

@@ -11,6 +11,8 @@ HEADER_REQUIRED: Final = "header_required"
 SCHEMA_MISMATCH: Final = "schema_mismatch"
 # The body has a coding that it does not keep to.
 UNREADABLE_CODING: Final = "unreadable_coding"
+# Somebody offers the secret that a source has already.
+UNSOLICITED_HANDSHAKE: Final = "unsolicited_handshake"
 # Reasons of requests that are counted and not kept: nothing about them helps to mend a source.
 METHOD_NOT_ALLOWED: Final = "method_not_allowed"
 RATE_LIMITED: Final = "rate_limited"

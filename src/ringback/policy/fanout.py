@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Sequence
 
 from ringback.model.endpoints import Endpoint
@@ -21,3 +22,22 @@ def wants(endpoint: Endpoint, event_type: str, channels: Sequence[str] | None) -
 def matched(endpoints: Iterable[Endpoint], event_type: str, channels: Sequence[str] | None) -> tuple[str, ...]:
     """The ids of the endpoints that receive such a message, each once."""
     return tuple(e.id for e in endpoints if wants(e, event_type, channels))
+
+
+class WhyNot(enum.StrEnum):
+    """Why an endpoint does not get a message."""
+
+    DISABLED = "disabled"
+    EVENT_TYPE = "event_type"
+    CHANNEL = "channel"
+
+
+def why_not(endpoint: Endpoint, event_type: str, channels: Sequence[str] | None) -> WhyNot | None:
+    """The first reason for which an endpoint does not receive such a message; None when it does."""
+    if wants(endpoint, event_type, channels):
+        return None
+    if endpoint.disabled:
+        return WhyNot.DISABLED
+    if endpoint.event_types is not None and event_type not in endpoint.event_types:
+        return WhyNot.EVENT_TYPE
+    return WhyNot.CHANNEL

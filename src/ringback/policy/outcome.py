@@ -50,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
         return not (self.success or self.aborts or self.cause in _OUR_DOING)
 
 
-_OUR_DOING: Final = frozenset({ErrorClass.INTERNAL.value, ErrorClass.PAYLOAD_GONE.value})
+_OUR_DOING: Final = frozenset({ErrorClass.INTERNAL.value, ErrorClass.PAYLOAD_GONE.value, ErrorClass.PROXY.value})
 _SUCCESS: Final = Outcome(True)
 _LAST_SUCCESS: Final = Outcome(True, words=f"the endpoint asked to be disabled ({CONTROL.decode()}: disable)", disables=True)
 
@@ -59,7 +59,10 @@ def judge(exchange: Exchange, now_us: int) -> Outcome:
     """What an exchange means at `now_us` (which a Retry-After date is measured against). 2xx is success, everything else is not."""
     status = exchange.status
     if 200 <= status < 300:
-        return _LAST_SUCCESS if _control(exchange) == b"disable" else _SUCCESS
+        # A cheap look first: nearly every answer is one of these, and nearly none has the header.
+        if CONTROL in exchange.head.lower() and _control(exchange) == b"disable":
+            return _LAST_SUCCESS
+        return _SUCCESS
     if status == 0:
         error = exchange.error or ErrorClass.INTERNAL
         timed_out = error in (ErrorClass.TIMEOUT, ErrorClass.CONNECT_TIMEOUT)

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ringback.model.sources import OwnScheme, Rules, Source, SourceSecret, Verification
+from ringback.model.sources import CannedAnswer, OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
 from ringback.policy.json_instances import compile_schema
 from ringback.policy.validation import Problem, is_sensitive, url
 from ringback.signing.handshake import GRANTED_RATE, HANDSHAKES, Knowledge
+from ringback.signing.jwt import Jwt
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.ingest import INGEST_TYPES
@@ -115,6 +116,17 @@ def schemes_of(source_type: str, verification: Verification) -> tuple[Scheme, ..
         return (scheme,)
     row = provider_of(source_type)
     return () if row is None else row.schemes
+
+
+def answer_of(source: Source) -> CannedAnswer | None:
+    """What a believed request is answered: as its owner says, or as its provider wants it; None: 200 and `{}`.
+
+    Ingest sources answer `{}` whatever their type (contract, 12).
+    """
+    row = provider_of(source.type)
+    if source.rules.answer is not None or source.ingest or row is None or row.reply is None:
+        return source.rules.answer
+    return CannedAnswer(*row.reply)
 
 
 def handshakes_of(source: Source) -> tuple[str, ...]:
@@ -256,8 +268,16 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         make_verifier(source_type, verification, now_us)
     except ValueError as error:
         problems.append((("secrets",) if "secret" in str(error) else ("scheme",), str(error)))
+    for scheme in () if isinstance(verification.scheme, str) else schemes_of(source_type, verification):
+        if isinstance(scheme, Jwt) and scheme.jwks_url:
+            unsafe: list[Problem] = [((), f"{scheme.jwks_url!r} is no https:// URL; keys are fetched from nowhere else")]
+            wrong = url(scheme.jwks_url) or ([] if scheme.jwks_url.startswith("https://") else unsafe)
+            problems += [(("scheme", "jwksUrl"), text) for _, text in wrong]
     if route_name is not None and verification.verify != "signature":
         text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
+        problems.append((("route",), text))
+    elif route_name is not None and verification.awaiting_secret:
+        text = "whoever calls first could give the source its secret; add the route once the provider has sent it"
         problems.append((("route",), text))
     if not 1 <= rules.max_body_bytes <= MAX_BODY_BYTES:
         problems.append((("maxBodyBytes",), f"{rules.max_body_bytes} must lie between 1 and {MAX_BODY_BYTES}"))

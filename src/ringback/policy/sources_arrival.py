@@ -8,6 +8,8 @@ from typing import Final
 
 from ringback.policy.addresses import Address, Network
 
+# Bits before the IPv4 address in a mapped one (RFC 4291, 2.5.5.2).
+_MAPPED_BITS: Final = 96
 # Proxies in a row that are walked through; a longer list is somebody's invention.
 _MAX_HOPS: Final = 32
 
@@ -36,6 +38,15 @@ def is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
     """Is this peer one of the proxies whose word on the request counts?"""
     address = _read(peer)
     return address is not None and _inside(address, trusted)
+
+
+def unmapped(network: Network) -> Network:
+    """The network of IPv4 that one of IPv6 stands for (`::ffff:192.0.2.0/120`); any other as it is. Addresses are compared unmapped."""
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
 
 
 def is_allowed(address: Address | None, allowed: Sequence[Network]) -> bool:

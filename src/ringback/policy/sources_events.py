@@ -76,17 +76,18 @@ def inflated(body: bytes, coding: bytes) -> bytes:
 class EventReader:
     """Reads the events of the requests of one source; made once for it. Never raises for what strangers send."""
 
-    __slots__ = ("_batch", "_by", "_fallback", "_ids", "_in_json", "_mapped", "_named", "_row", "_types")
+    __slots__ = ("_batch", "_by", "_fallback", "_ids", "_in_json", "_mapped", "_named", "_row", "_types", "_with")
 
     def __init__(self, row: Provider | None, rules: Rules, fallback: str) -> None:
         self._row = row
         self._batch = row is not None and bool(row.batch) and rules.split
         self._ids = row.event_id if row is not None else ()
+        self._with = row.event_id_with if row is not None else ()
         self._types = rules.event_type_at or (row.event_type if row is not None else ())
         self._by = rules.deduplication.by
-        self._in_json = any(place.startswith("json:") for place in (*self._ids, *self._types, *(self._by or ())))
+        self._in_json = any(place.startswith("json:") for place in (*self._ids, *self._with, *self._types, *(self._by or ())))
         self._fallback = fallback
-        self._named = None if self._batch or self._by is not None else _short_reader(self._ids, self._types)
+        self._named = None if self._batch or self._with or self._by is not None else _short_reader(self._ids, self._types)
         # The names that were mapped last: a source has some dozens.
         self._mapped: dict[str, str] = {}
 
@@ -113,7 +114,10 @@ class EventReader:
 
     def _identity(self, request: InboundRequest, payload: bytes, document: object) -> str | None:
         if self._by is None:
-            return first_text(self._ids, request, document)
+            identity = first_text(self._ids, request, document)
+            if identity is None or not self._with:
+                return identity
+            return "\x00".join((identity, *[first_text((place,), request, document) or "" for place in self._with]))
         texts = [_digest(payload) if place == "body" else first_text((place,), request, document) or "" for place in self._by]
         return "\x00".join(texts) if any(texts) else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from ringback.model.sources import NO_ACTIVITY, Activity, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import Validate, compile_schema
-from ringback.policy.sources_arrival import Bucket
+from ringback.policy.sources_arrival import Bucket, unmapped
 from ringback.policy.sources_events import EventReader
 from ringback.policy.sources_silence import habit, silence
 from ringback.services.directory import Directory
@@ -58,6 +59,7 @@ class Ready:
 
     __slots__ = (
         "allowed",
+        "answer",
         "bucket",
         "counts",
         "dropped",
@@ -92,7 +94,7 @@ class Ready:
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source, now_us)
-        self.allowed: tuple[Network, ...] = parse_networks(",".join(source.rules.allowed_ips))
+        self.allowed: tuple[Network, ...] = tuple(map(unmapped, parse_networks(",".join(source.rules.allowed_ips))))
         self.bucket = None if source.rules.rate is None else Bucket(source.rules.rate)
         # Nothing has to be looked at before the body is read.
         self.plain = "POST" in source.rules.methods and not (source.rules.rate or source.rules.allowed_ips or source.rules.required_headers)
@@ -107,6 +109,7 @@ class Ready:
         self.valid_until = rules_of.next_end(source, now_us)
         self.stale = False
         self.unsure = False
+        self.answer = rules_of.answer_of(source)
         self.refused = Bucket(_REFUSALS_PER_S)
         self.counts = [0, 0, 0, 0, 0]
         self.reasons: dict[str, int] = {}
@@ -250,12 +253,13 @@ class SourceDirectory:
                 for index, count in enumerate(_counted(more)):
                     ready.counts[index] += count
             return
+        metrics, requests, rejections = self._metrics, Counter(self._metrics.source_requests), Counter(self._metrics.source_rejections)
         for ready, more in told:
-            for outcome, count in zip(SOURCE_OUTCOMES, _counted(more), strict=True):
-                self._metrics.source_requests[outcome] += count
-            for reason, count in ready.reasons.items():
-                self._metrics.source_rejections[reason] = self._metrics.source_rejections.get(reason, 0) + count
+            requests.update(dict(zip(SOURCE_OUTCOMES, _counted(more), strict=True)))
+            rejections.update(ready.reasons)
             ready.reasons.clear()
+        metrics.source_requests = dict(requests)
+        metrics.source_rejections = dict(rejections)
 
     async def forget(self) -> int:
         """Forget some of what is past its time: events past their window, requests in quarantine, deleted sources. 0 = nothing is left."""

@@ -16,7 +16,7 @@ from ringback.errors import Unavailable
 from ringback.ids import IdMaker
 from ringback.model.messages import Message, Origin
 from ringback.services.directory import Entry
-from ringback.services.ports import Handoff
+from ringback.services.ports import Feed, Handoff
 from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target
 from ringback.telemetry.prometheus import Metrics
 
@@ -67,14 +67,15 @@ class _Pending(Acceptance):
 
 
 class Intake:
-    """Accepts messages. `closed` refuses new ones while the server drains."""
+    """Accepts messages, and tells `feed` of them. `closed` refuses new ones while the server drains."""
 
-    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, handoff: Handoff, metrics: Metrics) -> None:
+    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, handoff: Handoff, metrics: Metrics, feed: Feed | None = None) -> None:
         self._store = store
         self._clock = clock
         self._ids = make_id
         self._handoff = handoff
         self._metrics = metrics
+        self._feed = feed
         self._pending = 0
         self.closed = False
 
@@ -144,6 +145,8 @@ class Intake:
         finally:
             # It is durable whatever becomes of the answer.
             self._deliver(acceptance)
+        if self._feed is not None:
+            self._feed.accepted(message)
 
     def _deliver(self, acceptance: Acceptance) -> None:
         message = acceptance.message

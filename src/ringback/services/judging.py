@@ -15,7 +15,7 @@ from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.signing.fetched import KeySource
-from ringback.signing.handshake import Answer, answer_handshake
+from ringback.signing.handshake import Answer, answer_handshake, offers_secret
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
 from ringback.store.base import EventClaim
@@ -23,6 +23,9 @@ from ringback.store.operations.deduplication import digest, key_of
 
 # How long a payload is kept (contract, 3.4).
 _LIFE_US: Final = 90 * 86_400 * SECOND_US
+_UNSOLICITED: Final = (
+    "a secret was offered, but the source has one; if the provider made a new webhook, let the source wait for its handshake again"
+)
 _UNKNOWN_TYPE: Final = "application/octet-stream"
 
 
@@ -68,6 +71,8 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -
         except VerificationError as error:
             if ready.source.verification.verify == "observe":
                 return _taken(ready, request, None, now_us, (WOULD_REFUSE + error.reason,))
+            if names and offers_secret(names, request):
+                return Refusal(reasons.UNSOLICITED_HANDSHAKE, _UNSOLICITED)
             return Refusal(error.reason, str(error))
     if names:
         answer = answer_handshake(names, request, ready.knowledge, verified=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import msgspec
+
+from ringback.model.attempts import WaitCause
 from ringback.model.deliveries import Delivery
 from ringback.model.messages import Message
+from ringback.store.base import Record
 
 
 class Handoff(Protocol):
@@ -42,4 +46,36 @@ class Handoff(Protocol):
 
     def in_flight(self, endpoint_id: str) -> int:
         """How many attempts to this endpoint are on the wire now."""
+        ...
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How the engine treats an endpoint now: how many attempts it may get at once, and whether it is left alone.
+
+    `limit` is None for an endpoint that the engine has nothing to do with now; `left_us` is for how much longer it is left alone, and
+    `cause` why.
+    """
+
+    limit: int | None = None
+    cause: WaitCause | None = None
+    left_us: int = 0
+
+
+class Standings(Protocol):
+    """Knows how the engine treats endpoints."""
+
+    def standing(self, endpoint_id: str) -> Standing:
+        """How it treats this one, now. Never blocks."""
+        ...
+
+
+class Feed(Protocol):
+    """Is told what happens by those who make it happen, on the event loop; costs nothing while nobody looks."""
+
+    def accepted(self, message: Message) -> None:
+        """A message is durable."""
+        ...
+
+    def attempted(self, record: Record) -> None:
+        """An attempt is recorded, with what follows from it."""
         ...

@@ -66,22 +66,6 @@ class Keys(KeySource, Protocol):
         ...
 
 
-class NoFetching:
-    """Keys where nothing may be fetched."""
-
-    def key(self, ref: KeyRef) -> bytes:
-        """Raises KeyUnavailable."""
-        raise KeyUnavailable(ref)
-
-    async def fetch(self, ref: KeyRef) -> None:
-        """Raises KeyUnavailable."""
-        raise KeyUnavailable(ref)
-
-    async def visit(self, url: str) -> bool:
-        """Never."""
-        return False
-
-
 class Receiver:
     """Takes requests in. Belongs to one event loop."""
 
@@ -320,7 +304,7 @@ def unavailable(error: RingbackError) -> Reply:
 
 def canned(ready: Ready) -> Reply:
     """What the source answers to what it takes; `OK` itself unless the source says otherwise."""
-    answer = ready.source.rules.answer
+    answer = ready.answer
     if answer is None:
         return OK
     more = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers.items())

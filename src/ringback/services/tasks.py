@@ -36,6 +36,8 @@ RECOVER_US: Final = (14 * 86_400 + 300) * 1_000_000
 # How far back a replay may reach (contract, 8): 90 days, and as much grace.
 REPLAY_US: Final = (90 * 86_400 + 300) * 1_000_000
 
+# Hears of each task that has ended, in its transaction.
+Ended = Callable[[Transaction, Task], None]
 # What the caller adds to the transaction that stores a new task.
 Also = Callable[[Transaction, Task], None]
 
@@ -82,11 +84,12 @@ class AppUsageStatsIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 class Tasks:
     """The background tasks of every organisation."""
 
-    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, handoff: Handoff) -> None:
+    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, handoff: Handoff, ended: Ended = lambda tx, task: None) -> None:
         self._store = store
         self._clock = clock
         self._ids = make_id
         self._handoff = handoff
+        self._ended = ended
         self._begun: Callable[[], None] = lambda: None
 
     def watch(self, begun: Callable[[], None]) -> None:
@@ -283,6 +286,8 @@ class Tasks:
     def _save(self, tx: Transaction, task: Task) -> Task:
         task = msgspec.structs.replace(task, updated_at=max(self._clock.now_us(), task.updated_at + 1))
         tasks.save(tx, task)
+        if task.status is not TaskStatus.RUNNING:
+            self._ended(tx, task)
         return task
 
 

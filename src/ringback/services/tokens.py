@@ -31,6 +31,8 @@ DEFAULT_ORG_NAME = "default"
 _TEXT_CHARS = 36
 _PREFIXES = {TokenKind.ORG: "sk_", TokenKind.APP: "appsk_"}
 _INTEGRATION_PREFIX = "sk_integ_"
+# The token id of somebody who came to the dashboard by the link that the server printed, with no token at all.
+LINK = "link"
 # The token id of a caller with a signed token, which is stored nowhere: this and the hex SHA-256 of its text.
 _SIGNED = "jwt_"
 _BEARER = b"Bearer "

@@ -13,7 +13,7 @@ from ringback.errors import FieldProblem, InvalidField, NotBuilt
 from ringback.model.transformations import Transformation
 from ringback.policy.validation import Problem, Rule
 from ringback.services.connectors import Code
-from ringback.services.endpoints import find
+from ringback.services.endpoints import Told, find
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import transformations
@@ -46,12 +46,13 @@ class TransformationPatch(msgspec.Struct, frozen=True, kw_only=True, rename="cam
 
 
 class Transformations:
-    """The transformations of endpoints; each verb sees those of its caller alone."""
+    """The transformations of endpoints; each verb sees those of its caller alone. `told` hears of each change, as one of its endpoint."""
 
-    def __init__(self, store: Store, vault: Sealer, clock: Clock) -> None:
+    def __init__(self, store: Store, vault: Sealer, clock: Clock, told: Told = lambda tx, former, now: None) -> None:
         self._store = store
         self._vault = vault
         self._clock = clock
+        self._told = told
 
     async def get(self, who: Principal, app: str, endpoint: str) -> Transformation:
         """The transformation of an endpoint. Raises NotFound."""
@@ -74,6 +75,7 @@ class Transformations:
                     message = "there is no code to enable; give `code` as well, or set it before"
                     raise InvalidField(FieldProblem(("body", "enabled"), message))
                 raise NotBuilt(_NO_ENGINE)
+            self._told(tx, found, found)
             if wanted == former:
                 return former
             stored = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), (former.updated_at or 0) + 1))

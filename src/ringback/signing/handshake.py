@@ -350,7 +350,17 @@ _ALL: Final = (
     Handshake("get-ok", _when_method(b"GET")),
 )
 
+_WAITING: Final = Knowledge(awaiting_secret=True)
 HANDSHAKES: Final[dict[str, Handshake]] = {handshake.name: handshake for handshake in _ALL}
+
+
+def offers_secret(names: tuple[str, ...], request: InboundRequest) -> bool:
+    """Would the request give a source its secret, if the source waited for one?"""
+    for name in names:
+        answer = HANDSHAKES[name].answer(request, _WAITING)
+        if answer is not None and answer.captured_secret is not None:
+            return True
+    return False
 
 
 def answer_handshake(names: tuple[str, ...], request: InboundRequest, knows: Knowledge, *, verified: bool) -> Answer | None:

@@ -13,10 +13,11 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One row. `schemes` are those that choosing the provider accepts, newest first; `by_name_only` are older or weaker ones.
 
     A request is judged by the first of `schemes` that it claims to be of, so that nothing can be had by leaving the newer signature away.
-    `event_id` and `event_type` are places, tried in order: `header:NAME`, `json:PATH` or `form:NAME`. `batch` is the path of the items in
+    `event_id` and `event_type` are places, tried in order: `header:NAME`, `json:PATH` or `form:NAME`. An id that several events share names
+    one of them together with the texts at `event_id_with`, all of these places. `batch` is the path of the items in
     the body (`form:NAME` when they are a JSON array in a field of a form); then they are places in one item. `handshakes` are names of
-    `ringback.signing.handshake`. `confidence`: high (the provider's own documentation or package was read), medium (one good secondary
-    source), low (a lead only).
+    `ringback.signing.handshake`. `reply` is what it must be answered: status, body, content type; None where any 2xx will do.
+    `confidence`: high (the provider's own documentation or package was read), medium (one good secondary source), low (a lead only).
     """
 
     id: str
@@ -27,11 +28,17 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     header: str = ""
     signed: str = ""
     secret: str = ""
+    several: str = ""
+    also_sent: str = ""
+    user_agent: str = ""
+    addresses: str = ""
     event_id: tuple[str, ...] = ()
+    event_id_with: tuple[str, ...] = ()
     event_type: tuple[str, ...] = ()
     batch: str = ""
     handshakes: tuple[str, ...] = ()
     answer: str = ""
+    reply: tuple[int, str, str] | None = None
     retries: str = ""
     note: str = ""
     unconfirmed: tuple[str, ...] = ()

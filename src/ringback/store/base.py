@@ -45,6 +45,10 @@ class Transaction(Protocol):
         """Execute a statement once for each sequence of parameters."""
         ...
 
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call this once, on the loop, when what the transaction wrote is durable; never when it is undone."""
+        ...
+
 
 class IdempotencyMark(msgspec.Struct, frozen=True, gc=False):
     """A request that must have its effect once: `key` is its 16-byte digest, kept until `expires_at`."""
@@ -106,7 +110,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     Of the endpoint: `disables` is why it is disabled by this; one that is disabled already stays as it is. `first_failure_at` is when the
     first of its messages ran out of attempts, to be remembered; 0 = to be forgotten.
 
-    `message` is what was sent, which spares the store a look at it.
+    `tell` is called in the transaction, once for all records of the commit that have the same one, when attempts and dead letters are
+    written and nothing is ended by a success or disabled yet; it may run twice, the first time undone. `message` is what was sent, which
+    spares the store a look at it.
     """
 
     delivery: Delivery
@@ -116,6 +122,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     ends_pair: bool = False
     disables: Disabling | None = None
     first_failure_at: int | None = None
+    tell: Callable[[Transaction, Sequence[Record]], None] | None = None
     message: Message | None = None
 
 

@@ -92,6 +92,12 @@ SOURCE_CONFLICT = LogEvent(
     ("source_id", "message_id"),
     "A provider sent another body under the name of an event that came before; both are kept.",
 )
+LOGIN_LIMITED = LogEvent(
+    "login.limited",
+    "warning",
+    ("address",),
+    "An address failed to log in to the dashboard too often and is made to wait. At most one line a minute.",
+)
 PAYLOAD_MISFITS = LogEvent(
     "payload.misfits",
     "warning",

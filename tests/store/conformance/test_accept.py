@@ -245,3 +245,26 @@ def test_a_message_for_nobody_is_kept(tell):
         assert (await shelf.count("message"), await shelf.count("delivery")) == (1, 0)
 
     tell(story)
+
+
+def test_a_message_that_waits_for_its_time_is_one_row_and_no_delivery(tell_again):
+    async def first(shelf: Shelf) -> str:
+        return (await shelf.accept(deliver_at=7, channels=("a", "b"), event_type="x.y")).what
+
+    async def second(shelf: Shelf) -> None:
+        rows = await shelf.rows("SELECT app_id, deliver_at, message_id, event_type, channels FROM deferred_message")
+        assert rows == [("app_1", 7, message_id, "x.y", '["a","b"]')]
+        assert await shelf.count("delivery") == 0
+
+    message_id = tell_again(first)
+    tell_again(second)
+
+
+def test_a_message_that_is_refused_waits_for_nothing(tell):
+    async def story(shelf: Shelf) -> None:
+        await shelf.accept(event_id="e")
+        refused = await shelf.accept(deliver_at=7, event_id="e")
+        assert refused.word == "refused"
+        assert await shelf.count("deferred_message") == 0
+
+    tell(story)

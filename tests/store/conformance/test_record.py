@@ -8,7 +8,7 @@ from ringback.model.endpoints import DisableCause, DisabledBy, Disabling
 from ringback.store.base import Record
 from ringback.store.operations import deliveries, trends
 from ringback.store.operations.trends import Scope
-from tests.store.conformance.shelf import Shelf
+from tests.store.conformance.shelf import SECOND_US, Shelf
 
 LIVE = "SELECT due_at, attempts, state, trigger FROM delivery ORDER BY trigger, due_at"
 
@@ -167,5 +167,90 @@ def test_an_endpoint_that_is_disabled_keeps_its_first_reason(tell):
             await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, disables=why))
         assert await shelf.rows("SELECT disabled, updated_at FROM endpoint") == [(1, 7)]
         assert await shelf.rows(_DISABLING) == [(7, "automatic", "http_410", "", None)]
+
+    tell(story)
+
+
+def test_records_tell_together_what_was_written_before_they_end_or_disable_anything(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        await shelf.record(shelf.death(delivery))
+        seen = []
+
+        def look(tx, records):
+            known = sum(tx.rows("SELECT 1 FROM attempt WHERE id = ?", (r.attempt.id,)) == [(1,)] for r in records)
+            seen.append((len(records), known, tx.row("SELECT COUNT(*) FROM dead_letter")))
+
+        won = shelf.success(await manual(shelf, delivery))
+        lost = shelf.death(await shelf.delivery("ep_2"))
+        records = (
+            Record(won.delivery, won.attempt, ends_pair=True, tell=look),
+            shelf.success(await shelf.delivery("ep_3")),
+            Record(lost.delivery, lost.attempt, dead=lost.dead, tell=look),
+        )
+        assert await shelf.record(*records) is None
+        assert seen == [(2, 2, (2,))]
+        assert await shelf.rows("SELECT endpoint_id FROM dead_letter") == [("ep_2",)]
+
+    tell(story)
+
+
+def test_what_an_attempt_waited_for_and_what_comes_next_is_kept(tell):
+    async def story(shelf: Shelf) -> None:
+        delivery = await shelf.delivery()
+        attempt = shelf.attempt(delivery, 2, wait="throttle", next_due_at=9, next_cause="retry_after")
+        await shelf.record(Record(delivery, attempt, next_due_at=9))
+        assert await shelf.rows("SELECT wait, next_due_at, next_cause FROM attempt") == [("throttle", 9, "retry_after")]
+
+    tell(story)
+
+
+def test_a_first_failure_is_remembered_until_it_is_to_be_forgotten(tell_again):
+    async def first(shelf: Shelf) -> None:
+        for at in (5, 6):
+            record = shelf.death(await shelf.delivery())
+            await shelf.record(Record(record.delivery, record.attempt, dead=record.dead, first_failure_at=at))
+            assert await shelf.rows("SELECT endpoint_id, first_failure_at FROM endpoint_failure") == [("ep_1", at)]
+
+    async def second(shelf: Shelf) -> None:
+        assert await shelf.rows("SELECT endpoint_id, first_failure_at FROM endpoint_failure") == [("ep_1", 6)]
+        success = shelf.success(await shelf.delivery())
+        await shelf.record(success)
+        assert await shelf.count("endpoint_failure") == 1
+        success = shelf.success(await shelf.delivery())
+        await shelf.record(Record(success.delivery, success.attempt, first_failure_at=0))
+        assert await shelf.count("endpoint_failure") == 0
+
+    tell_again(first)
+    tell_again(second)
+
+
+def test_the_death_of_an_attempt_by_hand_is_that_of_the_schedule_beside_it(tell):
+    async def story(shelf: Shelf) -> None:
+        heard = await shelf.accept("ep_1", claim=True)
+        (scheduled,) = heard.acceptance.claimed
+        await shelf.record(shelf.retry(scheduled, shelf.now_us + 60 * SECOND_US))
+        message = heard.acceptance.message
+        for letters in (1, 1):
+            due_at = await shelf.store.write(lambda tx: deliveries.add_manual(tx, "ep_1", message, shelf.now_us))
+            by_hand = Delivery("ep_1", message.id, "app_1", due_at, 1, trigger=Trigger.MANUAL)
+            await shelf.record(shelf.death(by_hand))
+            # The second one finds no schedule: it leaves the letter of the first as it is.
+            assert await shelf.rows("SELECT message_id, attempts FROM dead_letter") == [(message.id, 1)] * letters
+            assert await shelf.count("delivery") == 0
+
+    tell(story)
+
+
+def test_the_death_of_an_attempt_by_hand_without_a_schedule_is_none(tell):
+    async def story(shelf: Shelf) -> None:
+        heard = await shelf.accept("ep_1", claim=True)
+        (delivery,) = heard.acceptance.claimed
+        await shelf.record(shelf.success(delivery))
+        message = heard.acceptance.message
+        due_at = await shelf.store.write(lambda tx: deliveries.add_manual(tx, "ep_1", message, shelf.now_us))
+        await shelf.record(shelf.death(Delivery("ep_1", message.id, "app_1", due_at, 1, trigger=Trigger.MANUAL)))
+        assert await shelf.count("dead_letter") == 0
+        assert await shelf.count("delivery") == 0
 
     tell(story)

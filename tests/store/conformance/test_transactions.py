@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from ringback.errors import Conflict, RingbackError, StoreFailure
+from ringback.store.base import Record
 from tests.store.conformance.shelf import Shelf
 
 PUT = "INSERT INTO endpoint_sequence VALUES (?, 1)"
@@ -167,3 +168,46 @@ def test_what_comes_after_closing_is_refused_and_not_forgotten(tell):
 
 async def _written(shelf: Shelf) -> None:
     await shelf.store.write(put("a"))
+
+
+def test_what_follows_a_transaction_is_called_once_it_is_durable_and_never_when_it_is_undone(tell):
+    async def story(shelf: Shelf) -> None:
+        called: list[str] = []
+
+        def operation(name, fails=False):
+            def write(tx):
+                tx.run(PUT, (name,))
+                tx.then(lambda: called.append(name))
+                assert name not in called
+                if fails:
+                    raise Conflict("no")
+
+            return write
+
+        writes = [shelf.store.write(operation(*w)) for w in (("a",), ("b", True), ("c",))]
+        await asyncio.gather(*writes, return_exceptions=True)
+        await shelf.store.write(put("d"))
+        assert called == ["a", "c"]
+
+    tell(story)
+
+
+def test_what_follows_is_called_once_though_another_part_of_the_batch_was_at_fault(tell):
+    async def story(shelf: Shelf) -> None:
+        called: list[str] = []
+        first, bad = await shelf.delivery(), await shelf.delivery()
+
+        def heard(tx, records):
+            for record in records:
+                tx.then(lambda record=record: called.append(record.delivery.message_id))
+
+        good = shelf.success(first)
+        records = [
+            shelf.offer_records(Record(good.delivery, good.attempt, tell=heard)),
+            shelf.offer_records(Record(bad, shelf.attempt(bad, 2, detail="\ud800"), tell=heard)),
+        ]
+        await asyncio.gather(*records)
+        await shelf.store.write(put("d"))
+        assert called == [first.message_id]
+
+    tell(story)

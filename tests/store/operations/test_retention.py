@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from ringback.model.auto_configs import AutoConfig
+from ringback.model.integrations import Integration
+from ringback.model.transformations import Transformation
 from ringback.services.tokens import DEFAULT_ORG_ID
-from ringback.store.operations import deliveries, retention, trends
+from ringback.store.operations import auto_configs, deliveries, integrations, retention, transformations, trends
 from tests.api.conftest import Api
 from tests.api.history import DAY_US, SECOND_US, History
 
@@ -148,3 +151,19 @@ def test_a_deleted_endpoint_stays_as_long_as_its_history(history):
     assert history.get(f"/msg/{message.id}/endpoint")["data"][0]["id"] == history.endpoint_id
     assert until_nothing(history, lambda tx: retention.purge_deleted_endpoints(tx, history.now_us + DAY_US, 2)) > 0
     assert left(history, "endpoint") == left(history, "attempt") == 0
+
+
+def test_what_an_application_has_besides_goes_with_it_and_what_an_endpoint_has_with_the_endpoint(history):
+    app_id, endpoint_id, vault = history.app_id, history.endpoint_id, history.api.vault
+
+    def write(tx: Any) -> None:
+        integrations.insert(tx, Integration("integ_1", app_id, "Zapier", ("beta",), 1, 1))
+        auto_configs.insert(tx, vault, AutoConfig("autocfg_1", app_id, "ep_1", "whsec_x", 1, 1))
+        transformations.put(tx, vault, endpoint_id, Transformation("code", False, {"a": "b"}, 1))
+
+    purged(history, write)
+    tables = ("integration", "auto_config", "endpoint_transformation")
+    assert [left(history, table) for table in tables] == [1, 1, 1]
+    history.api.delete("/app/shop")
+    until_nothing(history, lambda tx: retention.purge_application(tx, 10))
+    assert [left(history, table) for table in tables] == [0, 0, 0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ringback.model.endpoints import Endpoint
-from ringback.policy.fanout import matched, wants
+from ringback.policy.fanout import WhyNot, matched, wants, why_not
 
 
 def endpoint(**fields) -> Endpoint:
@@ -43,3 +43,18 @@ def test_who_gets_a_message(fields, channels, receives):
 def test_each_endpoint_that_wants_a_message_gets_it_once_in_their_order():
     found = matched([endpoint(id="ep_1"), endpoint(id="ep_2", disabled=True), endpoint(id="ep_3", channels=("a", "b"))], "t", ("a", "b"))
     assert found == ("ep_1", "ep_3")
+
+
+@pytest.mark.parametrize(
+    ("changes", "event_type", "channels", "expected"),
+    [
+        ({}, "a", None, None),
+        ({"disabled": True, "event_types": ("b",)}, "a", None, WhyNot.DISABLED),
+        ({"event_types": ("b",)}, "a", None, WhyNot.EVENT_TYPE),
+        ({"event_types": ("b",), "channels": ("c",)}, "a", ("d",), WhyNot.EVENT_TYPE),
+        ({"channels": ("c",)}, "a", ("d",), WhyNot.CHANNEL),
+        ({"channels": ("c",)}, "a", None, WhyNot.CHANNEL),
+    ],
+)
+def test_the_reason_why_a_message_does_not_reach_an_endpoint_is_the_first_that_holds(changes, event_type, channels, expected) -> None:
+    assert why_not(endpoint(**changes), event_type, channels) is expected

@@ -47,6 +47,7 @@ def test_what_an_endpoint_asks_for_is_said_in_words():
         (Outcome(False, "blocked"), True),
         (Outcome(False, "internal"), False),
         (Outcome(False, "payload_gone"), False),
+        (Outcome(False, "proxy"), False),
         (Outcome(False, "http_500", aborts=True), False),
         (Outcome(True), False),
     ],

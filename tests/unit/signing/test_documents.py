@@ -14,7 +14,27 @@ from ringback.signing.documents import MAX_FORM_FIELDS, form_fields, query_value
 PIECES = st.sampled_from(
     [
         *(b"&", b"=", b"a", b"b", b"+", b"%", b"%2B", b"%2b", b"%26", b"%3D", b"%25", b"%00", b"%01", b"%0A", b"%0d", b"\0", b"\1", b"\n"),
-        *(b"\r\n", b" ", b"\t", b"_", b".", b"=\n", b"%E9", b"\xff", b"%2", b"%zz", b"=3D", b"==", b"&&", b"%%32B", b"A=1", b"To=%2B1"),
+        *(
+            b"\r\n",
+            b" ",
+            b"\t",
+            b"_",
+            b".",
+            b"=\n",
+            b"%E9",
+            b"\xff",
+            b"%2",
+            b"%zz",
+            b"=3D",
+            b"==",
+            b"&&",
+            b"%%32B",
+            b"%\n",
+            b"%\r\n",
+            b"% \n",
+            b"A=1",
+            b"To=%2B1",
+        ),
     ]
 )
 FORMS = st.lists(PIECES, max_size=30).map(b"".join) | st.binary(max_size=40)
@@ -58,6 +78,8 @@ def test_a_sorted_form_is_the_same_however_it_was_read(body: bytes) -> None:
         (b"a= \t ", b"a \t "),
         (b"", b""),
         (b"&&=&", b""),
+        (b"a=%\nb&c=%", b"a%\nbc%"),
+        (b"a=%2\n", b"a%2\n"),
     ],
 )
 def test_forms_that_are_easily_read_wrong(body: bytes, expected: bytes) -> None:

@@ -10,6 +10,10 @@ from ringback.signing.providers.ebay import Ebay
 from ringback.signing.scheme import Signed
 from ringback.signing.tokens import Token, Unsigned
 
+_SALESFORCE_ACK: Final = (
+    '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body><notificationsResponse '
+    'xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse></soapenv:Body></soapenv:Envelope>'
+)
 # Tolerances are the provider's own, in seconds, from the source that each row names.
 ROWS: Final = (
     Provider(
@@ -20,7 +24,10 @@ ROWS: Final = (
         header='X-Shopify-Hmac-Sha256 (also shopify-hmac-sha256 for new "Events" webhooks): <base64>',
         signed="{raw_body} (HMAC-SHA256, base64)",
         secret="app client secret as UTF-8",
+        several="none in header; app holds new+old client secret; up to 1 h after rotation the old one still signs",
+        also_sent=("X-Shopify-Shop-Domain, X-Shopify-API-Version, X-Shopify-Name, shopify-handle, shopify-action, shopify-resource-id"),
         event_id=("header:x-shopify-event-id", "header:shopify-event-id"),
+        event_id_with=("header:x-shopify-topic", "header:shopify-topic"),
         event_type=("header:x-shopify-topic", "header:shopify-topic"),
         answer="2xx; connect 1 s, total 5 s",
         retries=(
@@ -44,6 +51,7 @@ ROWS: Final = (
         schemes=(Signed(name="woocommerce", headers=("x-wc-webhook-signature",), encoding="base64"),),
         header="X-WC-Webhook-Signature",
         signed="{raw_body} (HMAC-SHA256, base64)",
+        also_sent="X-WC-Webhook-Resource, X-WC-Webhook-Event, X-WC-Webhook-Source, X-WC-Webhook-ID",
         event_id=("header:x-wc-webhook-delivery-id",),
         event_type=("header:x-wc-webhook-topic",),
         unconfirmed=("creation ping body",),
@@ -206,6 +214,8 @@ ROWS: Final = (
         ),
         header="Calendly-Webhook-Signature: t=<unix>,v1=<hex>",
         signed="{t}.{raw_body} (HMAC-SHA256, hex)",
+        event_id=("json:payload.uri",),
+        event_id_with=("json:event",),
         event_type=("json:event",),
         source=(
             "NangoHQ/nango calendly-webhook-routing.ts; hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes "
@@ -219,6 +229,10 @@ ROWS: Final = (
         schemes=(Signed(name="docusign", headers=("x-docusign-signature-*",), layout="each", encoding="base64"),),
         header="X-DocuSign-Signature-1..N",
         signed="{raw_body} (HMAC-SHA256 (x-authorization-digest), base64)",
+        several="one header per active key, up to 100; any match",
+        also_sent="x-authorization-digest",
+        event_id=("json:data.envelopeId", "json:envelopeId"),
+        event_id_with=("json:event", "json:generatedDateTime"),
         event_type=("json:event",),
         retries="from ~5 min doubling up to 15 days",
         source="hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)",
@@ -247,6 +261,7 @@ ROWS: Final = (
         ),
         signed="unsigned SOAP",
         answer="SOAP <Ack>true</Ack>",
+        reply=(200, _SALESFORCE_ACK, "text/xml; charset=utf-8"),
         note="sync response needed",
         source="hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)",
     ),

@@ -29,10 +29,14 @@ ROWS: Final = (
         header="X-Slack-Signature: v0=<hex>",
         signed="v0:{X-Slack-Request-Timestamp}:{raw_body} (HMAC-SHA256, hex lower)",
         secret="hex-looking string used as UTF-8",
+        several="none (one signing secret per app)",
+        also_sent="X-Slack-Retry-Num, X-Slack-Retry-Reason",
+        user_agent="Slackbot 1.0 (+https://api.slack.com/robots)",
         event_id=("json:event_id",),
         event_type=("json:event.type", "json:type"),
         handshakes=("slack-url-verification", "slack-ssl-check"),
         answer="200 within 3 s (interactivity: empty body matters; view_submission needs an empty body)",
+        reply=(200, "", ""),
         retries=(
             "3 retries: at once, 1 min, 5 min; reasons http_timeout, too_many_redirects, connection_failed, ssl_error, http_error, "
             "unknown_error; response header X-Slack-No-Retry: 1 turns retries off"
@@ -62,9 +66,12 @@ ROWS: Final = (
             " JSON), base64)"
         ),
         secret="32-hex Auth Token as UTF-8",
+        several="none; PRIMARY auth token only (secondary must be promoted first)",
         event_id=("header:i-twilio-idempotency-token", "form:MessageSid", "form:CallSid"),
+        event_id_with=("form:MessageStatus", "form:SmsStatus", "form:CallStatus"),
         event_type=("form:MessageStatus", "form:CallStatus", "form:EventType"),
         answer="product: TwiML/2xx; Messaging/Voice read the body, so SYNC RESPONSES matter",
+        reply=(200, '<?xml version="1.0" encoding="UTF-8"?><Response/>', "text/xml"),
         retries="per URL via fragment #rc=,rp=,ct=,rt=,tt=,e= or Webhooks configuration API; fallback URL",
         note=(
             "URL is the one Twilio requested: scheme/host/port/userinfo/query byte-exact; try URL as is, without port, with "
@@ -140,6 +147,7 @@ ROWS: Final = (
         header="Authorization",
         signed="unsigned",
         event_id=("json:MessageID",),
+        event_id_with=("json:RecordType",),
         event_type=("json:RecordType",),
         source="hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)",
     ),
@@ -153,6 +161,7 @@ ROWS: Final = (
         header="X-Mandrill-Signature",
         signed="{url}{sorted form key+value} (HMAC-SHA1, base64)",
         event_id=("json:_id",),
+        event_id_with=("json:event", "json:ts"),
         event_type=("json:event",),
         batch="form:mandrill_events",
         handshakes=("head-ok",),
@@ -218,6 +227,7 @@ ROWS: Final = (
         event_type=("json:event.type", "json:type"),
         handshakes=("discord-interaction-ping", "discord-webhook-event-ping"),
         answer="within 3 s; interactions are SYNC; events 204",
+        reply=(204, "", ""),
         retries="events: exponential up to 10 min",
         note="MUST return 401 on bad signature: Discord sends bad ones on purpose and removes endpoints that accept them",
         source=(
@@ -381,6 +391,8 @@ ROWS: Final = (
         header="x-zm-signature: v0=<hex>",
         signed="v0:{x-zm-request-timestamp}:{raw_body} (HMAC-SHA256, hex)",
         secret="Secret Token",
+        event_id=("json:event_ts",),
+        event_id_with=("json:event", "json:payload.object.uuid"),
         event_type=("json:event",),
         handshakes=("zoom-url-validation",),
         answer="200/204 within 3 s",

@@ -54,6 +54,7 @@ ROWS: Final = (
         batch="data.events[]",
         handshakes=("okta",),
         answer="200/204 empty within 3 s",
+        reply=(200, "", ""),
         retries="at most one, only 5xx/timeouts; 400k events/day cap",
         note="best effort, out of order",
         source="okta/okta-developer-docs docs/concepts/event-hooks/index.md",
@@ -81,6 +82,7 @@ ROWS: Final = (
         batch="value[]",
         handshakes=("ms-graph",),
         answer="2xx within 3 s (202 if persisted, 5xx if not)",
+        reply=(202, "", ""),
         retries="up to 4 h; slow endpoint (>2.9 s on 10% of 100) throttled",
         note="subscriptions expire: renew; lifecycle missed -> delta query reconciliation",
         source=(
@@ -94,6 +96,7 @@ ROWS: Final = (
         confidence="medium",
         schemes=(Token(name="azure-event-grid", places=("query:secret",)),),
         signed="unsigned",
+        also_sent="aeg-delivery-count",
         event_id=("json:id",),
         event_type=("json:eventType", "json:type"),
         batch="[]",
@@ -153,6 +156,7 @@ ROWS: Final = (
         header="Authorization",
         signed="unsigned by the spec",
         event_id=("header:ce-id", "json:id"),
+        event_id_with=("header:ce-source", "json:source"),
         event_type=("header:ce-type", "json:type"),
         handshakes=("cloudevents-options",),
         answer=(
@@ -193,6 +197,7 @@ ROWS: Final = (
             "signature base over covered components (hmac-sha256, ed25519, ecdsa-p256-sha256, rsa-pss-sha512, rsa-v1_5-sha256, "
             "sf-binary base64)"
         ),
+        several="labels",
         note="require @method @target-uri content-digest created + keyid; verify Content-Digest (RFC 9530) against the body",
         source="RFC 9421; pyauth/http-message-signatures",
     ),
@@ -203,6 +208,7 @@ ROWS: Final = (
         schemes=(*_SIZED, Signed(name="generic-hmac-sha256-hex", headers=("x-signature",), layout="list", prefix="sha256=")),
         header="configurable",
         signed="{raw_body} (SHA1/256/512, hex|base64)",
+        several="comma list",
         source="adnanh/webhook docs/Hook-Rules.md",
     ),
 )

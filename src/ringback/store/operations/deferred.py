@@ -10,6 +10,7 @@ import msgspec
 
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
+from ringback.store.operations.trends import MINUTE_US
 from ringback.store.operations.walks import one_of
 
 # Which endpoints get a message of this type on these channels?
@@ -22,6 +23,12 @@ _FIRST: Final = (
 _KEY: Final = "app_id = ? AND deliver_at = ? AND message_id = ?"
 _DELIVERY: Final = (
     "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, 0, ?, ?, 0, ?)"
+)
+# Beside what commits count of messages that have their endpoints at once (store.sqlite.rollups).
+_COUNTED: Final = (
+    "INSERT INTO trend_recent (at, org_id, app_id, endpoint_id, deliveries, unmatched) VALUES (?, ?, ?, '', ?, ?) "
+    "ON CONFLICT (at, org_id, app_id, endpoint_id) DO UPDATE SET deliveries = deliveries + excluded.deliveries, "
+    "unmatched = unmatched + excluded.unmatched"
 )
 _SEQUENCE: Final = (
     "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
@@ -57,7 +64,7 @@ def first_times(tx: Transaction) -> list[tuple[str, int]]:
     return found
 
 
-def release(tx: Transaction, app_id: str, match: Match, now_us: int, rows_max: int) -> Released:
+def release(tx: Transaction, org_id: str, app_id: str, match: Match, now_us: int, rows_max: int) -> Released:
     """Make deliveries of messages that are due, the longest due first, until they are about `rows_max` rows."""
     fresh: dict[str, list[_Pair]] = defaultdict(list)
     known: list[tuple[_Pair, int]] = []
@@ -87,6 +94,9 @@ def release(tx: Transaction, app_id: str, match: Match, now_us: int, rows_max: i
         (last,) = tx.rows(_SEQUENCE, (endpoint_id, len(pairs)))[0]
         made += [(pair, sequence, "waiting") for sequence, pair in enumerate(pairs, last - len(pairs) + 1)]
     tx.run_many(_DELIVERY, [(p.endpoint_id, p.due_at, p.message_id, app_id, sequence, state) for p, sequence, state in made])
+    if gone:
+        unmatched = sum(not number for number, _, _ in matched)
+        tx.run(_COUNTED, (now_us // MINUTE_US, org_id, app_id, len(made), unmatched))
     woken: dict[str, int] = {}
     for pair, _, _ in made:
         woken[pair.endpoint_id] = min(pair.due_at, woken.get(pair.endpoint_id, pair.due_at))

@@ -84,10 +84,15 @@ def _first_due_at(message: Message) -> int:
 
 def next_sequence(tx: Transaction, endpoint_id: str) -> int:
     """Count one up in the sequence of an endpoint."""
+    return last_sequence(tx, endpoint_id, 1)
+
+
+def last_sequence(tx: Transaction, endpoint_id: str, count: int) -> int:
+    """Count so many up in the sequence of an endpoint; the last of them."""
     rows = tx.rows(
-        "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, 1) "
-        "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + 1 RETURNING last",
-        (endpoint_id,),
+        "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
+        "ON CONFLICT (endpoint_id) DO UPDATE SET last = last + excluded.last RETURNING last",
+        (endpoint_id, count),
     )
     return int(rows[0][0])
 

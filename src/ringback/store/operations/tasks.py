@@ -12,6 +12,8 @@ from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 
 _COLUMNS: Final = "id, org_id, app_id, kind, status, definition, position, data, updated_at"
+# A limit that is none.
+_ALL: Final = 1 << 62
 _definitions: Final[msgspec.json.Decoder[Definition]] = msgspec.json.Decoder(Definition)
 
 
@@ -46,9 +48,9 @@ def add_items(tx: Transaction, task_id: str, items: Sequence[tuple[str, Any]]) -
     tx.run_many("INSERT INTO task_item (task_id, key, item) VALUES (?, ?, ?)", [(task_id, key, _json(item)) for key, item in items])
 
 
-def items(tx: Transaction, task_id: str) -> list[Any]:
-    """What a task has found out, in the order of the keys."""
-    rows = tx.rows("SELECT item FROM task_item WHERE task_id = ? ORDER BY key", (task_id,))
+def items(tx: Transaction, task_id: str, most: int = _ALL) -> list[Any]:
+    """What a task has found out, in the order of the keys; the first `most`."""
+    rows = tx.rows("SELECT item FROM task_item WHERE task_id = ? ORDER BY key LIMIT ?", (task_id, most))
     return [msgspec.json.decode(row[0]) for row in rows]
 
 

@@ -67,7 +67,7 @@ class Write:
 
 
 class _Batch:
-    __slots__ = ("acceptances", "accepted", "error", "others", "records", "seconds", "unkept", "writes")
+    __slots__ = ("acceptances", "accepted", "error", "following", "others", "records", "seconds", "unkept", "writes")
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
@@ -77,6 +77,8 @@ class _Batch:
         self.others: list[tuple[Acceptance, str | Exception]] = []
         # Records that failed alone, for a reason of their own.
         self.unkept: list[tuple[Callable[[Exception | None], None], Exception]] = []
+        # What its parts want called once it is durable.
+        self.following: list[Callable[[], None]] = []
         self.error: Exception | None = None
         self.seconds = 0.0
 
@@ -188,9 +190,12 @@ class Committer:
                 self._apply_alone(batch)
         except apsw.Error as error:
             self._rollback()
+            self._tx.following.clear()
             batch.error = translated(error)
             self._loop.call_soon(self._settle, batch)
             return
+        if self._tx.following:
+            batch.following, self._tx.following = self._tx.following, []
         self._jobs.put(lambda: self._commit(batch))
 
     def _take(self) -> _Batch:
@@ -243,6 +248,7 @@ class Committer:
 
     def _apply_alone(self, batch: _Batch) -> None:
         self._writing.revert()
+        self._tx.following.clear()
         batch.accepted, batch.others = [], []
         for acceptance in batch.acceptances:
             acceptance.claimed.clear()
@@ -273,6 +279,7 @@ class Committer:
         """Do some work in a savepoint: what it raises undoes only its own effect."""
         tx = self._tx
         tx.execute("SAVEPOINT alone")
+        following = len(tx.following)
         try:
             result = work(tx, *arguments)
         except _FATAL:
@@ -282,6 +289,7 @@ class Committer:
                 raise _TransactionLost(str(error)) from error
             tx.execute("ROLLBACK TO alone")
             tx.execute("RELEASE alone")
+            del tx.following[following:]
             raise
         tx.execute("RELEASE alone")
         return result
@@ -375,6 +383,8 @@ class Committer:
             self._call(done, None)
         for done, cause in batch.unkept:
             self._call(done, cause)
+        for callback in batch.following:
+            self._call(callback)
 
     def _fail(self, batch: _Batch, error: Exception) -> None:
         self._writing.revert()

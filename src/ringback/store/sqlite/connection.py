@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import apsw
@@ -19,12 +19,14 @@ READER_CACHE_KIB: Final = 4_096
 class SqliteTransaction:
     """The `Transaction` of `store.base` on an apsw connection."""
 
-    __slots__ = ("_connection", "execute", "executemany")
+    __slots__ = ("_connection", "execute", "executemany", "following")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
         self.execute = connection.execute
         self.executemany = connection.executemany
+        # What is to be called when the transaction is durable; whoever commits it empties this.
+        self.following: list[Callable[[], None]] = []
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """All rows of a query."""
@@ -48,6 +50,10 @@ class SqliteTransaction:
     def run_many(self, sql: str, parameters: Iterable[Sequence[Any]]) -> None:
         """Execute a statement once for each sequence of parameters."""
         self.executemany(sql, parameters)
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call this when what the transaction wrote is durable."""
+        self.following.append(callback)
 
 
 def open_writer(path: str) -> apsw.Connection:

@@ -110,7 +110,8 @@ class Rollups:
             count[0] += 1
             if targets := len(acceptance.targets):
                 count[1] += targets
-            else:
+            elif message.deliver_at is None:
+                # One that waits for its time has its endpoints found, and counted, when it has come (store.operations.deferred).
                 count[2] += 1
         tx.executemany(_ACCEPTED, [(minute, self._org(tx, app_id), app_id, *count) for (app_id, minute), count in counts.items()])
 

@@ -193,9 +193,15 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
     finished = [_delivery_key(r.delivery) for r in records if r.next_due_at is None and r.dead is None]
     if finished:
         tx.executemany(_UNDELIVER, finished)
+    # Of most records this is all.
+    more: list[Record] = []
     for r in records:
         if r.dead is not None:
             _bury(tx, r.delivery, r.dead)
+        if r.tell is not None or r.ends_pair or r.disables is not None or r.first_failure_at is not None:
+            more.append(r)
+    _tell(tx, more)
+    for r in more:
         if r.ends_pair:
             for statement in _PAIR_ENDS:
                 tx.execute(statement, (r.delivery.endpoint_id, r.delivery.message_id))
@@ -231,6 +237,16 @@ def _disable(tx: SqliteTransaction, endpoint_id: str, why: Disabling) -> bool:
     if changed:
         tx.execute(_DISABLED, (endpoint_id, why.at, why.by, why.cause, why.detail, why.fail_since))
     return changed
+
+
+def _tell(tx: SqliteTransaction, records: Sequence[Record]) -> None:
+    """Have those who asked for it look at what was written."""
+    groups: dict[Any, list[Record]] = {}
+    for r in records:
+        if r.tell is not None:
+            groups.setdefault(r.tell, []).append(r)
+    for tell, group in groups.items():
+        tell(tx, group)
 
 
 def _delivery_key(d: Delivery) -> tuple[Any, ...]:

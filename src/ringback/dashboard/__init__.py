@@ -1,0 +1,1 @@
+"""The door for people: a web interface, rendered here, over the same services as the API."""

@@ -1,0 +1,255 @@
+"""The door for people: every page of the dashboard as one ASGI application.
+
+What all pages share is added here, around all handlers: the session, the checks of forms, errors in words, and the audit log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Literal, cast
+from urllib.parse import quote
+
+from starlette.routing import Match
+from starlette.routing import Route as Pattern
+from starlette.types import Receive, Scope, Send
+
+from ringback.dashboard.answers import BEAT, NOT_KEPT, Header, event_of, send_asset, send_body, send_html, send_stream
+from ringback.dashboard.assets import Assets
+from ringback.dashboard.components import BASE, Link
+from ringback.dashboard.contents import routes_of
+from ringback.dashboard.desk import Services
+from ringback.dashboard.forms import FormReader
+from ringback.dashboard.guard import SESSION_COOKIE, VISITOR_COOKIE, Arrival, comes_from_here, cookie, cookies_of, form_token, is_form_token
+from ringback.dashboard.problems import NotYours, shown_problem
+from ringback.dashboard.rail import SECTIONS
+from ringback.dashboard.render import Renderer, Shell, entries_of, pack
+from ringback.dashboard.visits import (
+    APP_COOKIE,
+    THEME_COOKIE,
+    Access,
+    Change,
+    Moved,
+    Notice,
+    Reply,
+    Route,
+    Sent,
+    Shown,
+    Streamed,
+    Visit,
+    fields,
+    lost,
+)
+from ringback.errors import NotFound
+from ringback.services.audit import Door
+from ringback.services.sessions import LIFE_S
+from ringback.telemetry.events import REQUEST_FAILED
+from ringback.telemetry.log import log
+
+# Sessions whose next page has something to tell; a notice that nobody comes to read is forgotten.
+_NOTICES_MAX: Final = 1_000
+# What an open page is about when nothing else says so.
+_OPEN: Final = Route("GET", "", lambda visit: lost("the page"), access=Access.OPEN)
+# Seconds between two looks whether the session behind a stream still holds.
+_LOOK_EVERY_S: Final = 10.0
+# Bytes of chance in a request's name in the log.
+_NAME_BYTES: Final = 8
+
+
+class Dashboard:
+    """Answers everything below `/dashboard`. `reader` reads forms, `arrival` knows where requests come from."""
+
+    def __init__(self, services: Services, reader: FormReader, arrival: Arrival) -> None:
+        self._services = services
+        self._reader = reader
+        self._arrival = arrival
+        self._assets = Assets()
+        self._renderer = Renderer(self._assets)
+        self._thread = ThreadPoolExecutor(1, "ringback-pages")
+        self._notices: dict[bytes, Notice] = {}
+        # Literal segments before parameters ("/apps/new" before "/apps/{app_id}"): "~" sorts after every letter.
+        routes = sorted(routes_of(services), key=lambda route: route.path.replace("{", "~"))
+        self._routes = [(Pattern(route.path, _never, methods=[route.method]), route) for route in routes]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = dict(scope["headers"])
+        packed = b"gzip" in headers.get(b"accept-encoding", b"")
+        path = scope["path"].removeprefix(BASE).rstrip("/") or "/"
+        without_body = scope["method"] == "HEAD"
+        if path.startswith("/static/"):
+            asset = self._assets.find(path.removeprefix("/static/"))
+            if asset is not None:
+                await send_asset(send, asset, packed=packed, without_body=without_body)
+                return
+        visit, hosts = self._visit(scope, headers, path)
+        route, reply = await self._answered(visit, scope, headers, hosts, receive)
+        cookies = self._cookies(visit, reply)
+        if isinstance(reply, Shown):
+            html, small = await self._rendered(visit, route, reply, packed)
+            await send_html(send, reply.status, html, small, cookies, without_body=without_body)
+        elif isinstance(reply, Moved):
+            where = (b"hx-refresh", b"true") if reply.refresh else (b"location", reply.to.encode())
+            await send_body(send, 401 if reply.refresh else 303, [where, NOT_KEPT, *cookies], b"")
+        elif isinstance(reply, Sent):
+            await self._send_bytes(send, reply, without_body)
+        else:
+            await send_stream(send, receive, self._events(visit, reply))
+
+    def _visit(self, scope: Scope, headers: dict[bytes, bytes], path: str) -> tuple[Visit, list[str]]:
+        peer = scope["client"][0] if scope.get("client") else ""
+        scheme, hosts = self._arrival.reached(scope["scheme"], headers, peer)
+        forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        visit = Visit(
+            method="GET" if scope["method"] == "HEAD" else scope["method"],
+            path=path,
+            query=fields(scope["query_string"].decode("latin-1")),
+            cookies=cookies_of(scope["headers"]),
+            address=self._arrival.address(peer, forwarded),
+            secure=scheme == "https",
+            fragment=headers.get(b"hx-request") == b"true",
+            now_us=self._services.clock.now_us(),
+        )
+        return visit, hosts
+
+    async def _answered(
+        self, visit: Visit, scope: Scope, headers: dict[bytes, bytes], hosts: Sequence[str], receive: Receive
+    ) -> tuple[Route, Reply]:
+        """The reply to a visit; every error has become a page."""
+        route = _OPEN
+        try:
+            route = self._route(visit, scope)
+            held = visit.cookies.get(SESSION_COOKIE, "")
+            visit.visitor = await self._services.sessions.believe(held, active=not route.quiet) if held else None
+            if route.access is Access.SESSION and visit.visitor is None:
+                return route, _to_login(visit)
+            if visit.method == "POST":
+                visit.form = fields(await self._reader.read(headers, receive, known=visit.visitor is not None))
+                if not (comes_from_here(headers, hosts) and is_form_token(_held(visit), visit.field("token"))):
+                    raise NotYours
+            reply = await route.handler(visit)
+            change = getattr(reply, "change", None)
+            if change is not None:
+                await self._note(visit, change)
+            return route, reply
+        except Exception as error:
+            request_id = self._services.draw(_NAME_BYTES).hex()
+            shown = shown_problem(error, request_id)
+            if shown.status == 500:
+                log(
+                    REQUEST_FAILED,
+                    failure=error,
+                    request_id=request_id,
+                    method=visit.method,
+                    path=scope["path"],
+                    error=type(error).__name__,
+                )
+            return route, shown
+
+    def _route(self, visit: Visit, scope: Scope) -> Route:
+        looked = {**scope, "path": visit.path, "method": visit.method, "root_path": ""}
+        for pattern, route in self._routes:
+            match, found = pattern.matches(looked)
+            if match is Match.FULL:
+                visit.params = found["path_params"]
+                return route
+        if visit.visitor is None and not visit.cookies.get(SESSION_COOKIE):
+            # Strangers learn nothing about which pages there are.
+            return Route("GET", "", lambda visit: lost("the page"))
+        lost(f"{BASE}{visit.path}")
+
+    async def _note(self, visit: Visit, change: Change) -> None:
+        await self._services.audit.record(
+            visit.who,
+            Door.DASHBOARD,
+            change.action,
+            change.object,
+            app_id=change.app_id,
+            detail=change.detail,
+            address=visit.address,
+        )
+
+    def _cookies(self, visit: Visit, reply: Reply) -> list[Header]:
+        values: list[str] = []
+        if isinstance(reply, Moved):
+            values += reply.cookies
+            if reply.notice is not None and visit.visitor is not None:
+                while len(self._notices) >= _NOTICES_MAX:
+                    del self._notices[next(iter(self._notices))]
+                self._notices[visit.session.hash] = reply.notice
+        elif isinstance(reply, Shown):
+            if reply.app is not None and visit.remembered_app != reply.app.id:
+                values.append(cookie(APP_COOKIE, reply.app.id, secure=visit.secure, life_s=LIFE_S))
+            if not _held(visit):
+                # Made now, so that the form on this page can be told from one of another site.
+                visit.cookies[VISITOR_COOKIE] = self._services.draw(16).hex()
+                values.append(cookie(VISITOR_COOKIE, visit.cookies[VISITOR_COOKIE], secure=visit.secure, life_s=None))
+        return [(b"set-cookie", value.encode()) for value in values]
+
+    async def _rendered(self, visit: Visit, route: Route, reply: Shown, packed: bool) -> tuple[bytes, bytes | None]:
+        shell = self._shell(visit, route, reply)
+
+        def work() -> tuple[bytes, bytes | None]:
+            html = self._renderer.page(reply.template, reply.view, reply.head, shell, fragment=visit.fragment)
+            return html, pack(html) if packed else None
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _shell(self, visit: Visit, route: Route, reply: Shown) -> Shell:
+        theme = visit.cookies.get(THEME_COOKIE, "")
+        known = visit.visitor is not None
+        app_id = reply.app.id if reply.app is not None else visit.remembered_app
+        return Shell(
+            entries=entries_of(SECTIONS, route.section, app_id) if known else [],
+            app=None if reply.app is None else Link(reply.app.name, f"{BASE}/apps/{reply.app.id}"),
+            token=form_token(_held(visit), self._services.draw),
+            person=_person(visit) if known else "",
+            how=f"the token “{_person(visit)}”" if known and visit.session.token_id is not None else "the link that the server printed",
+            theme=cast("Literal['light', 'dark', '']", theme if theme in ("light", "dark") else ""),
+            notice=self._notices.pop(visit.session.hash, None) if known and not visit.fragment else None,
+            here=f"{BASE}{visit.path}",
+        )
+
+    async def _events(self, visit: Visit, reply: Streamed) -> AsyncIterator[bytes]:
+        """What a stream sends, until it ends or the session does."""
+        loop = asyncio.get_running_loop()
+        held, looked_s = visit.cookies[SESSION_COOKIE], self._services.clock.monotonic_s()
+        async for view in reply.views():
+            now_s = self._services.clock.monotonic_s()
+            if now_s - looked_s > _LOOK_EVERY_S:
+                looked_s = now_s
+                if await self._services.sessions.believe(held, active=False) is None:
+                    return
+            yield BEAT if view is None else event_of(await loop.run_in_executor(self._thread, self._renderer.part, reply.template, view))
+
+    @staticmethod
+    async def _send_bytes(send: Send, reply: Sent, without_body: bool) -> None:
+        headers: list[Header] = [(b"content-type", reply.content_type.encode("latin-1", "replace")), NOT_KEPT]
+        if reply.name is not None:
+            headers.append((b"content-disposition", f"attachment; filename*=UTF-8''{quote(reply.name)}".encode()))
+        await send_body(send, 200, headers, reply.body, without_body=without_body)
+
+
+async def _never(scope: Scope, receive: Receive, send: Send) -> None:
+    raise NotFound("patterns only match; nobody calls them")
+
+
+def _held(visit: Visit) -> str:
+    """What the browser holds that a form's token is made from."""
+    return visit.cookies.get(SESSION_COOKIE if visit.visitor is not None else VISITOR_COOKIE, "")
+
+
+def _person(visit: Visit) -> str:
+    session = visit.session
+    if session.token_id is None:
+        return "the server's link"
+    return session.token_name or session.token_id
+
+
+def _to_login(visit: Visit) -> Reply:
+    if visit.fragment:
+        # A part of a page cannot become a login form: htmx loads the whole page anew.
+        return Moved("", refresh=True)
+    here = f"{BASE}{visit.path if visit.path != '/' else ''}" if visit.method == "GET" else BASE
+    return Moved(f"{BASE}/login?next={quote(here, safe='/')}" if here != BASE else f"{BASE}/login")

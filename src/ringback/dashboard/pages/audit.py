@@ -1,0 +1,102 @@
+"""Who changed what? The audit log, the newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from ringback import ids
+from ringback.dashboard.components import BASE, Empty, Head, Pager, pager, walk_of
+from ringback.dashboard.desk import Services
+from ringback.dashboard.visits import Reply, Route, Shown, Visit
+from ringback.dashboard.words import Moment, moment
+from ringback.model.dashboard import AuditEntry, Door
+
+# What actions are called; one that is not here is shown as it is.
+_WORDS: Final[Mapping[str, str]] = {
+    "session.opened": "logged in",
+    "session.closed": "logged out",
+    "application.created": "created an application",
+    "application.updated": "changed an application",
+    "application.deleted": "deleted an application",
+    "endpoint.created": "created an endpoint",
+    "endpoint.updated": "changed an endpoint",
+    "endpoint.deleted": "deleted an endpoint",
+    "endpoint.disabled": "disabled an endpoint",
+    "endpoint.enabled": "enabled an endpoint",
+    "event_type.created": "created an event type",
+    "event_type.updated": "changed an event type",
+    "event_type.archived": "archived an event type",
+    "secret.revealed": "looked at a secret",
+    "secret.rotated": "rotated a secret",
+    "message.sent": "sent a message",
+    "delivery.resent": "resent a message",
+}
+
+
+class AuditRow(msgspec.Struct, frozen=True):
+    """One entry."""
+
+    id: str
+    at: Moment
+    who: str
+    what: str
+    object: str
+    href: str | None
+    detail: str
+    door: str
+    address: str
+
+
+class AuditView(msgspec.Struct, frozen=True):
+    """A page of the log; `object` is set when it is about one thing alone."""
+
+    rows: Sequence[AuditRow]
+    pager: Pager
+    empty: Empty
+    object: str
+
+
+def row_of(entry: AuditEntry, now_us: int) -> AuditRow:
+    """An entry as a line."""
+    who = "the server's link" if entry.token_id is None else entry.token_name or entry.token_id
+    return AuditRow(
+        entry.id,
+        moment(ids.created_us(entry.id), now_us),
+        who,
+        _WORDS.get(entry.action, entry.action),
+        "" if entry.action.startswith("session.") else entry.object,
+        href_of(entry),
+        entry.detail,
+        "API" if entry.door is Door.API else "dashboard",
+        entry.address,
+    )
+
+
+def href_of(entry: AuditEntry) -> str | None:
+    """Where the thing is, if it has a page."""
+    if entry.app_id is None or entry.action.endswith(".deleted"):
+        return None
+    app = f"{BASE}/apps/{entry.app_id}"
+    for prefix, noun in ((ids.ENDPOINT, "endpoints"), (ids.MESSAGE, "messages")):
+        if ids.is_id(prefix, entry.object):
+            return f"{app}/{noun}/{entry.object}"
+    return app if entry.object == entry.app_id else None
+
+
+def routes(services: Services) -> list[Route]:
+    """The pages of this module."""
+
+    async def index(visit: Visit) -> Reply:
+        at, about = visit.text("at"), visit.text("object")
+        walk, _ = walk_of(at, lambda key: ids.is_id(ids.AUDIT_ENTRY, key))
+        page = await services.audit.page(visit.who, walk, about or None)
+        rows = [row_of(entry, visit.now_us) for entry in page.items]
+        first, last = (rows[0].id, rows[-1].id) if rows else (None, None)
+        empty = Empty("Nothing yet", "Each change that somebody makes is written down here.")
+        view = AuditView(rows, pager(page, first, last, at, "/audit", object=about), empty, about)
+        return Shown("audit/list.html", view, Head("Audit log", "Who changed what, when, and from where. Kept for 400 days."))
+
+    return [Route("GET", "/audit", index, "audit")]

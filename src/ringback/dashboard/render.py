@@ -1,0 +1,89 @@
+"""How does a page become HTML? Templates that escape everything, with the frame that all pages share."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import jinja2
+import msgspec
+
+from ringback import __version__
+from ringback.dashboard import words
+from ringback.dashboard.assets import Assets
+from ringback.dashboard.components import BASE, Head, Link
+from ringback.dashboard.visits import Notice, Section
+
+# Smaller pages fit a packet or two as they are.
+_PACKED_FROM_BYTES: Final = 1_400
+# zlib's own compromise: 50 kB of HTML take 1 ms.
+_LEVEL: Final = 5
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One entry of the rail on this page."""
+
+    label: str
+    href: str
+    icon: str
+    current: bool
+
+
+class Shell(msgspec.Struct, frozen=True):
+    """What is around a page. `app` is the application that it is about; `token` goes into every form.
+
+    `person` is who is logged in, and `how`, in words.
+    """
+
+    entries: Sequence[Entry]
+    app: Link | None
+    token: str
+    person: str
+    how: str
+    theme: Literal["light", "dark", ""]
+    notice: Notice | None
+    here: str
+
+
+def entries_of(sections: Sequence[Section], current: str, app_id: str | None) -> list[Entry]:
+    """The rail of a page in section `current`, with the application that is looked at."""
+    return [Entry(section.label, section.href(app_id), section.icon, section.name == current) for section in sections]
+
+
+class Renderer:
+    """Makes HTML; blocks, so it is called on a thread of its own."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._templates.globals.update(asset=assets.url, base=BASE, version=__version__)
+        self._templates.filters.update(
+            count=words.count, counted=words.counted, short_id=words.short_id, size=words.size, json=_json, ms=words.milliseconds
+        )
+
+    def page(self, template: str, view: Any, head: Head | None, shell: Shell, *, fragment: bool) -> bytes:
+        """The HTML of a page, or of the part of it that a script wants."""
+        frame = "fragment.html" if fragment else "page.html"
+        return self._templates.get_template(template).render(view=view, head=head, shell=shell, frame=frame).encode()
+
+    def part(self, template: str, view: Any) -> str:
+        """The HTML of a piece that stands by itself."""
+        return self._templates.get_template(template).render(view=view)
+
+
+def pack(html: bytes) -> bytes | None:
+    """A page compressed, if that is worth it."""
+    return gzip.compress(html, _LEVEL, mtime=0) if len(html) >= _PACKED_FROM_BYTES else None
+
+
+def _json(value: Any) -> str:
+    """JSON for a data attribute; the template escapes it like any text."""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,151 @@
+"""What became of a message, endpoint by endpoint? Everything that a person needs to see at once, read from one snapshot."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from ringback import ids
+from ringback.clock import Clock
+from ringback.model.attempts import Attempt
+from ringback.model.deliveries import AttemptStatus
+from ringback.model.endpoints import Endpoint
+from ringback.model.messages import Message
+from ringback.policy.fanout import WhyNot, why_not
+from ringback.policy.paging import Page, Walk
+from ringback.policy.windows import Ask, windowed
+from ringback.services.applications import find
+from ringback.services.messages import find_message
+from ringback.services.tokens import Principal
+from ringback.store.base import Store, Transaction
+from ringback.store.operations import attempts, endpoints, journeys, messages
+from ringback.store.operations.attempts import AttemptFilter
+from ringback.store.operations.endpoints import Sealer
+from ringback.store.operations.journeys import Letter as Letter
+from ringback.store.operations.journeys import Tally as Tally
+from ringback.store.operations.messages import MessageFilter
+
+# Attempts of one message that are shown at once, the newest: schedules have ten, and hundreds of manual ones are nobody's story.
+ATTEMPTS_MAX: Final = 200
+
+
+class State(enum.StrEnum):
+    """How a message stands with an endpoint."""
+
+    DELIVERED = "delivered"
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    DEAD = "dead"
+    DISCARDED = "discarded"
+    CANCELLED = "cancelled"
+    # Attempts failed, and neither a retry nor a dead letter is there: the endpoint was disabled or deleted meanwhile, or nobody but a
+    # person asked for it.
+    ENDED = "ended"
+
+
+class Leg(msgspec.Struct, frozen=True):
+    """One message on its way to one endpoint. `next_at` is when the next scheduled attempt is due; `asked_at` that of a manual one.
+
+    `attempts` are the oldest first, without bodies; `deleted`: the endpoint is gone.
+    """
+
+    endpoint: Endpoint
+    deleted: bool
+    state: State
+    next_at: int | None
+    asked_at: int | None
+    letter: Letter | None
+    attempts: Sequence[Attempt]
+
+
+class Miss(msgspec.Struct, frozen=True):
+    """An endpoint that the message does not go to. `reason` None: it would match now, and did not when the message came."""
+
+    endpoint: Endpoint
+    reason: WhyNot | None
+    younger: bool
+
+
+class Journey(msgspec.Struct, frozen=True):
+    """A message with all its legs, and the endpoints that it misses. `more`: there are more attempts than are shown."""
+
+    message: Message
+    legs: Sequence[Leg]
+    misses: Sequence[Miss]
+    more: bool
+
+
+class Journeys:
+    """The journeys of every application's messages; each verb sees those that its caller may reach."""
+
+    def __init__(self, store: Store, vault: Sealer, clock: Clock) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+
+    async def of(self, who: Principal, app: str, message: str) -> Journey:
+        """The journey of one message, with its payload. Raises NotFound."""
+        now_us = self._clock.now_us()
+        return await self._store.read(lambda tx: self._of(tx, who, app, message, now_us))
+
+    async def page(self, who: Principal, app: str, ask: Ask, chosen: MessageFilter) -> tuple[Page[Message], dict[str, Tally]]:
+        """One page of an application's messages without payloads, the newest first, and how they stand. Raises NotFound."""
+        now_us = self._clock.now_us()
+        walk = windowed(ids.MESSAGE, ask, now_us)
+
+        def query(tx: Transaction) -> tuple[Page[Message], dict[str, Tally]]:
+            app_id = find(tx, who, app).id
+            page = messages.listed(tx, app_id, walk, chosen, now_us, content=False)
+            return page, journeys.tallies(tx, app_id, [m.id for m in page.items])
+
+        return await self._store.read(query)
+
+    def _of(self, tx: Transaction, who: Principal, app: str, reference: str, now_us: int) -> Journey:
+        app_id = find(tx, who, app).id
+        message = find_message(tx, app_id, reference, now_us, content=True)
+        living = {endpoint.id: endpoint for endpoint in endpoints.all_of(tx, self._vault, app_id)}
+        gone = endpoints.by_ids(tx, self._vault, journeys.deleted_endpoints(tx, app_id, message.id))
+        everywhere = {**gone, **living}
+        walk = Walk(ATTEMPTS_MAX, descending=True)
+        page = attempts.by_message(tx, app_id, message.id, walk, AttemptFilter(), endpoint_id=None, content=False)
+        made: dict[str, list[Attempt]] = {}
+        for attempt in reversed(page.items):
+            made.setdefault(attempt.endpoint_id, []).append(attempt)
+        live = journeys.live(tx, message, list(everywhere))
+        letters = {letter.endpoint_id: letter for letter in journeys.letters(tx, message.id, list(everywhere))}
+        legs = []
+        for endpoint in everywhere.values():
+            own = [d for d in live if d.endpoint_id == endpoint.id]
+            if endpoint.id in made or own or endpoint.id in letters:
+                legs.append(leg_of(endpoint, endpoint.id in gone, made.get(endpoint.id, []), own, letters.get(endpoint.id)))
+        reached = {leg.endpoint.id for leg in legs}
+        misses = [miss_of(endpoint, message) for endpoint in living.values() if endpoint.id not in reached]
+        return Journey(message, legs, misses, not page.done)
+
+
+def leg_of(endpoint: Endpoint, deleted: bool, made: Sequence[Attempt], live: Sequence[journeys.Live], letter: Letter | None) -> Leg:
+    """What is known of one message and one endpoint, as a state."""
+    off = deleted or endpoint.disabled
+    due = [d for d in live if not d.manual and not off]
+    asked = [d.due_at for d in live if d.manual and not off]
+    if any(attempt.status == AttemptStatus.SUCCESS for attempt in made):
+        state = State.DELIVERED
+    elif due:
+        state = State.WAITING if due[0].waiting and not made else State.RETRYING
+    elif letter is not None:
+        state = State.DISCARDED if letter.discarded else State.DEAD
+    elif made and made[-1].status == AttemptStatus.CANCELED:
+        state = State.CANCELLED
+    elif asked:
+        state = State.RETRYING if made else State.WAITING
+    else:
+        state = State.ENDED
+    return Leg(endpoint, deleted, state, min((d.due_at for d in due), default=None), min(asked, default=None), letter, made)
+
+
+def miss_of(endpoint: Endpoint, message: Message) -> Miss:
+    """Why a message does not go to an endpoint, by what the endpoint asks for now."""
+    return Miss(endpoint, why_not(endpoint, message.event_type, message.channels), endpoint.created_at > message.created_at)

@@ -1,0 +1,138 @@
+"""Strangers' text stays text: markup in every place where a stranger can write, looked at in a real browser."""
+
+from __future__ import annotations
+
+import json
+import typing
+
+import httpx
+import pytest
+
+from tests.acceptance.receiver import Answer, Arrival
+from tests.dashboard.conftest import Desk, Shop
+from tests.waiting import wait_until
+
+# Each would set `window.owned`, load something from elsewhere, or break out of the place where it stands.
+CORPUS = (
+    "<script>window.owned = 1</script>",
+    "<img src=x onerror=window.owned=1>",
+    "'\"><svg onload=window.owned=1>",
+    "</textarea><script>window.owned = 1</script>",
+    "</pre></code></title><script>window.owned = 1</script>",
+    "javascript:window.owned=1",
+    "{{ 7 * 7 }}{% raw %}${7*7}",
+    '" onmouseover="window.owned=1" x="',
+    "<iframe srcdoc='<script>parent.owned=1</script>'></iframe>",
+    "<a href=javascript:window.owned=1 data-panel>x</a>",
+    "<div hx-get='/dashboard/audit' hx-trigger='load' hx-on::load='window.owned=1'>",
+    "<!--<style>*{display:none}</style>",
+    "]]><x>&lt;b&gt;\u202e\u0000".replace("\u0000", ""),
+    "<form action=https://evil.example><input name=token>",
+    "<base href=https://evil.example/>",
+    "<meta http-equiv=refresh content='0;url=https://evil.example/'>",
+)
+EVERYTHING = " ".join(CORPUS)
+
+
+@pytest.fixture(scope="module")
+def hostile(shop: Shop) -> dict[str, str]:
+    """An application whose every word was written by somebody hostile; paths of its pages."""
+
+    def decide(arrival: Arrival) -> Answer:
+        if arrival.path.startswith("/hostile"):
+            return Answer(
+                500, headers=(("content-type", "text/html"), ("x-evil", CORPUS[0]), ("server", CORPUS[1])), body=EVERYTHING.encode()
+            )
+        return shop.behaviour(arrival)
+
+    shop.receiver.decide = decide
+    app = shop.server.make("/app", {"name": EVERYTHING, "metadata": {CORPUS[0]: CORPUS[1], "x": EVERYTHING}})["id"]
+    endpoint = shop.server.make(
+        f"/app/{app}/endpoint",
+        {
+            "url": f"{shop.receiver.url}/hostile?x=<script>window.owned=1</script>&y='\"><img/src=x/onerror=window.owned=1>",
+            "description": EVERYTHING,
+            "metadata": {"m": EVERYTHING},
+            "headers": {"x-text": CORPUS[2]},
+        },
+    )["id"]
+    shop.server.make("/event-type", {"name": "hostile.type", "description": EVERYTHING})
+    payload = {text: [text, {text: text}] for text in CORPUS} | {"all": EVERYTHING}
+    sent = httpx.post(
+        f"{shop.server.url}/api/v1/app/{app}/msg",
+        content=json.dumps({"eventType": "hostile.type", "payload": payload}).encode(),
+        headers={"authorization": f"Bearer {shop.server.token}"},
+        trust_env=False,
+    ).json()
+    raw = shop.server.make(
+        f"/app/{app}/msg",
+        {
+            "eventType": "hostile.type",
+            "payload": {},
+            "transformationsParams": {"rawPayload": EVERYTHING, "headers": {"content-type": "text/html"}},
+        },
+    )
+    attempts: list[dict[str, typing.Any]] = wait_until(
+        lambda: shop.server.call("GET", f"/app/{app}/attempt/msg/{sent['id']}")[1]["data"], what="an attempt"
+    )
+    one, attempt = f"/apps/{app}/messages/{sent['id']}", attempts[0]["id"]
+    return {
+        "applications": "/apps",
+        "application": f"/apps/{app}",
+        "its form": f"/apps/{app}/edit",
+        "its end": f"/apps/{app}/delete",
+        "endpoints": f"/apps/{app}/endpoints",
+        "endpoint": f"/apps/{app}/endpoints/{endpoint}",
+        "endpoint form": f"/apps/{app}/endpoints/{endpoint}/edit",
+        "endpoint attempts": f"/apps/{app}/endpoints/{endpoint}/attempts",
+        "messages": f"/apps/{app}/messages",
+        "response": f"{one}/attempts/{attempt}?tab=response",
+        "request": f"{one}/attempts/{attempt}?tab=request",
+        "payload": f"{one}?tab=payload",
+        "raw payload": f"{one}?tab=payload&view=raw",
+        "text payload": f"/apps/{app}/messages/{raw['id']}?tab=payload",
+        "explain": f"{one}?tab=explain",
+        "live": f"/apps/{app}/messages/live",
+        "search": f"/find?q={CORPUS[0]}",
+        "filters": f"/apps/{app}/messages?tag={CORPUS[2]}&channel={CORPUS[1]}&type={CORPUS[3]}",
+        "audit": f"/audit?object={CORPUS[2]}",
+    }
+
+
+def test_markup_of_strangers_is_shown_and_does_nothing(shop: Shop, desk: Desk, hostile: dict[str, str]) -> None:
+    for name, path in hostile.items():
+        page = desk.go(path)
+        assert page.evaluate("window.owned") is None, name
+        # Nothing that was written became an element with a will of its own.
+        made = page.evaluate(
+            "document.querySelectorAll('iframe, base, meta[http-equiv], svg[onload], img[onerror], [onmouseover], [onerror], "
+            'script:not([src]), a[href^="javascript:"], form[action*=evil], style\').length'
+        )
+        assert made == 0, name
+        assert page.url.startswith(shop.url), name
+        assert "49" not in page.title()
+
+
+def test_markup_of_strangers_does_nothing_in_what_scripts_show(shop: Shop, desk: Desk, hostile: dict[str, str]) -> None:
+    page = desk.go(hostile["live"])
+    page.wait_for_function("document.querySelector('[data-state]').textContent === 'Live'")
+    app = hostile["application"].removeprefix("/apps/")
+    shop.server.make(f"/app/{app}/msg", {"eventType": "hostile.type", "payload": {"x": EVERYTHING}})
+    page.wait_for_selector("[data-rows] .badge.dead")
+    page.locator("[data-rows] tr", has=page.locator(".badge.dead")).first.locator("a.open").click(force=True)
+    page.wait_for_selector("#panel .viewer, #panel .first")
+    assert page.evaluate("window.owned") is None
+    page.keyboard.press("Escape")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("<img")
+    page.wait_for_selector("#palette .results a")
+    page.locator("#palette input").fill("<script>window.owned = 1</script>")
+    page.wait_for_selector("#palette .results a")
+    page.keyboard.press("Escape")
+    page.locator(".switcher > summary").click()
+    page.wait_for_selector(".switcher .menu a:nth-child(3)")
+    assert page.evaluate("window.owned") is None
+    search = desk.go(hostile["payload"]).locator("[data-search]")
+    search.fill("onerror=window")
+    page.wait_for_selector(".json mark")
+    assert page.evaluate("window.owned") is None and page.evaluate("document.querySelectorAll('.json img, .json script').length") == 0

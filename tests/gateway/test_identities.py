@@ -1,0 +1,84 @@
+"""What makes two requests of a provider one event? Some give an id to each event; others share ids, or give none that can be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.gateway.conftest import Running, path_of
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+# (type, requests as headers and body, how many events they are); the last request repeats the first one, as a retry does.
+CASES: list[tuple[str, list[tuple[dict[str, str], bytes]], int]] = [
+    ("mollie", [(FORM, b"id=tr_1"), (FORM, b"id=tr_1")], 2),
+    (
+        "adyen",
+        [
+            ({}, b'{"notificationItems":[{"NotificationRequestItem":{"pspReference":"1","eventCode":"%b","success":"true"}}]}' % code)
+            for code in (b"AUTHORISATION", b"CANCELLATION", b"AUTHORISATION")
+        ],
+        2,
+    ),
+    (
+        "shopify",
+        [
+            ({"x-shopify-event-id": "e", "x-shopify-topic": topic}, b'{"id":1}')
+            for topic in ("orders/create", "orders/paid", "orders/create")
+        ],
+        2,
+    ),
+    ("twilio", [(FORM, b"MessageSid=SM1&MessageStatus=" + status) for status in (b"queued", b"sent", b"delivered", b"queued")], 3),
+    ("twilio", [({**FORM, "i-twilio-idempotency-token": token}, b"CallSid=CA1") for token in ("a", "b", "a")], 2),
+    (
+        "zoom",
+        [({}, b'{"event":"meeting.started","event_ts":1,"payload":{"object":{"uuid":"%b"}}}' % uuid) for uuid in (b"u", b"v", b"u")],
+        2,
+    ),
+    (
+        "paystack",
+        [({}, b'{"event":"%b","data":{"id":7}}' % event) for event in (b"charge.success", b"refund.processed", b"charge.success")],
+        2,
+    ),
+    (
+        "xero",
+        [
+            ({}, b'{"events":[{"resourceId":"r","eventType":"%b","eventDateUtc":"2026-01-01T00:00:00"}]}' % kind)
+            for kind in (b"CREATE", b"UPDATE", b"CREATE")
+        ],
+        2,
+    ),
+    ("cloudevents", [({"ce-id": "1", "ce-source": source}, b"{}") for source in ("/a", "/b", "/a")], 2),
+    (
+        "docusign",
+        [({}, b'{"event":"%b","generatedDateTime":"t","data":{"envelopeId":"e"}}' % kind) for kind in (b"sent", b"completed", b"sent")],
+        2,
+    ),
+    (
+        "calendly",
+        [({}, b'{"event":"%b","payload":{"uri":"u"}}' % kind) for kind in (b"invitee.created", b"invitee.canceled", b"invitee.created")],
+        2,
+    ),
+    (
+        "mandrill",
+        [
+            (FORM, b"mandrill_events=%%5B%%7B%%22_id%%22%%3A%%221%%22%%2C%%22event%%22%%3A%%22%b%%22%%7D%%5D" % kind)
+            for kind in (b"send", b"open", b"send")
+        ],
+        2,
+    ),
+    ("github", [({"x-github-delivery": guid}, b"{}") for guid in ("a", "b", "a")], 2),
+    ("slack", [({}, b'{"type":"event_callback","event_id":"%b"}' % event_id) for event_id in (b"Ev1", b"Ev2", b"Ev1")], 2),
+]
+
+
+@pytest.mark.parametrize(("kind", "requests", "events"), CASES, ids=[case[0] for case in CASES])
+def test_what_the_provider_calls_different_is_different_and_a_retry_is_not(
+    running: Running, kind: str, requests: list[tuple[dict[str, str], bytes]], events: int
+) -> None:
+    source = running.made(type=kind, verify="none", secrets=[])
+    for headers, body in requests:
+        assert running.ask(path_of(source), body, headers).status == 200
+    origins: list[Any] = [message.origin for message in running.messages()]
+    assert len(origins) == events
+    assert all("conflict" not in origin.flags for origin in origins)
