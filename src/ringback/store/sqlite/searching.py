@@ -78,8 +78,9 @@ class SqliteSearch:
 
     async def close(self) -> None:
         """Let the file go."""
-        await self._run(self._indexing, self._close_file)
+        # The writer last: it leaves no log beside the file then.
         await self._run(self._looking, self._close_connection)
+        await self._run(self._indexing, self._close_file)
         self._indexing.shutdown()
         self._looking.shutdown()
 
