@@ -118,7 +118,7 @@ def test_failures_and_what_applications_reach_are_found_in_older_rows(older):
     )
     for seq, (message_id, status) in enumerate((("m1", 2), ("m1", 0), ("m2", 2), ("m3", 2)), 1):
         connection.execute(
-            f"INSERT INTO attempt ({columns}, phases, response_head, request_head, sequence) "
+            f"INSERT INTO attempt ({columns}, response_head, request_head, sequence) "
             "VALUES (?, ?, 'app_3', 'ep_3', ?, '', 1, ?, 0, 500, 1, 1, '', '', '', x'', x'', 1)",
             (seq, f"a{seq}", message_id, status),
         )
