@@ -32,6 +32,7 @@ from ringback.services.tokens import Tokens
 from ringback.services.trends import Trends
 from ringback.store.base import Record, SearchIndex
 from ringback.store.opening import database_path, open_search, open_store
+from ringback.store.operations import search_log
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault, key_from_file, key_from_text
 from ringback.telemetry.events import SEARCH_FAILED
@@ -120,6 +121,9 @@ class Parts:
         )
         stack.push_async_callback(store.close)
         index = await _open_index(settings, store, stack)
+        if index is not None:
+            # Until its first step nothing is known to be indexed.
+            metrics.search_lag = await store.read(search_log.newest)
         return cls(settings, store, clock, metrics, index)
 
 

@@ -11,6 +11,12 @@ def key(tx: Transaction) -> str | None:
     return None if row is None else str(row[0])
 
 
+def newest(tx: Transaction) -> int:
+    """The number of the newest message: so many there are at the most."""
+    row = tx.row("SELECT COALESCE(MAX(seq), 0) FROM message")
+    return 0 if row is None else int(row[0])
+
+
 def switch_on(tx: Transaction, name: str) -> str:
     """From now on what is forgotten is logged, for a new index of this key. Returns the key."""
     tx.run("INSERT INTO search_switch (one, key) VALUES (1, ?)", (name,))
