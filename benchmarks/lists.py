@@ -152,7 +152,16 @@ def calls(database: pathlib.Path) -> list[Call]:
     of_one = {"": {}, **statuses, **classes, "tag": {"tag": "vip"}, "channel": {"channel": "eu"}, "type": {"event_types": "order.paid"}}
     rows += [Call(f"attempts of a message {name}".strip(), f"{one}/attempt/msg/{message}", query) for name, query in of_one.items()]
     rows.append(Call("destinations", f"{one}/msg/{message}/endpoint"))
+    rows += [Call(f"{name}, {WIDE:,} endpoints", f"/app/wide/{path}") for name, path in _of_wide(database).items()]
     return [*rows, *_other_calls(middle)]
+
+
+def _of_wide(database: pathlib.Path) -> dict[str, str]:
+    """Lists of a message of the application with many endpoints."""
+    with contextlib.closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        sql = "SELECT m.id FROM message m JOIN application a ON a.id = m.app_id WHERE a.uid = 'wide' LIMIT 1"
+        (message,) = next(iter(connection.execute(sql)))
+    return {"attempts of a message": f"attempt/msg/{message}", "destinations": f"msg/{message}/endpoint"}
 
 
 def _other_calls(middle: str) -> list[Call]:
