@@ -77,7 +77,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts/bench",
         description=__doc__.partition("\n")[0],
-        epilog=f"Scenes and rows: {', '.join(names)}. `lists` measures lists; see `lists --help`.",
+        epilog=f"Scenes and rows: {', '.join(names)}. `lists` measures lists: `lists --help`.",
     )
     parser.add_argument("rows", nargs="*", metavar="ROW", help="scenes or rows to measure; without any, all")
     parser.add_argument("--quick", action="store_true", help="one short run of everything, with a tenth of the backlog")

@@ -127,7 +127,8 @@ class _Filling:
         self._wanted = messages
         # The same history each time.
         self._random = random.Random(7)
-        self._ids = ids.IdMaker()
+        # One for each kind, or the ids of messages would follow the times of attempts.
+        self._ids, self._attempt_ids = (ids.IdMaker(self._random.getrandbits, self._random.getrandbits) for _ in range(2))
         self._now_us = clock.SystemClock().now_us()
         self._durations = [int(self._random.lognormvariate(10.5, 0.8)) for _ in range(1_000)]
         self._types = list(TYPES), list(itertools.accumulate(TYPES.values()))
@@ -239,7 +240,7 @@ class _Filling:
             share = draw.random()
             code = 500 if share < 0.9 else 429 if share < 0.95 else 0 if share < 0.999_99 else 302
         return Attempt(
-            self._ids.make(ids.ATTEMPT, at_us + 20_000),
+            self._attempt_ids.make(ids.ATTEMPT, message.created_at),
             delivery.app_id,
             delivery.endpoint_id,
             delivery.message_id,
@@ -262,7 +263,7 @@ class _Filling:
 
     def _letter(self, delivery: Delivery, message: Message, attempt: Attempt) -> DeadLetter:
         return DeadLetter(
-            self._ids.make(ids.DEAD_LETTER, attempt.started_at),
+            self._attempt_ids.make(ids.DEAD_LETTER, attempt.started_at),
             DEFAULT_ORG_ID,
             delivery.app_id,
             delivery.endpoint_id,

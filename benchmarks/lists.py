@@ -1,7 +1,7 @@
 """How fast is each list, with each of its filters, at a million messages and three million attempts? Over HTTP, against a real server.
 
-Run as `scripts/bench lists`. The history is filled first, which takes two to three minutes (`--messages` makes it smaller, `--keep DIRECTORY`
-keeps it for the next run). Every row is one list with one filter, called again and again on one connection.
+Run as `scripts/bench lists`. The history is filled first, which takes two to three minutes (`--messages` makes it smaller, `--keep
+DIRECTORY` keeps it for the next run). Every row is one list with one filter, or one search, called again and again on one connection.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from ringback import clock
 
 # What a person does not notice, milliseconds, at the 99th percentile.
 GOAL_MS = 30.0
+# The same for a search by words.
+SEARCH_MS = 200.0
 # Calls for each row: enough for a 99th percentile that is not the worst call alone.
 CALLS = 200
 # Calls before: a page that was never read comes from the disk.
@@ -65,18 +67,19 @@ def main(arguments: list[str]) -> None:
             directory.mkdir(parents=True, exist_ok=True)
             _say(f"filling {database} with {chosen.messages:,} messages ...")
             filled = filling.fill(database, chosen.messages, f"http://127.0.0.1:{sink.getsockname()[1]}")
-            _say(
-                f"  {filled.messages:,} messages, {filled.attempts:,} attempts, {filled.live:,} live, {filled.dead:,} dead: {filled.seconds:.0f} s"
-            )
+            counts = f"{filled.messages:,} messages, {filled.attempts:,} attempts, {filled.live:,} live, {filled.dead:,} dead"
+            _say(f"  {counts}: {filled.seconds:.0f} s")
             _add_wide(database)
         running = server.start(database)
         stack.callback(running.stop)
+        indexing_s = _wait_indexed(running)
         described = machine.describe(directory) | {"history": _size(database), "start": f"{running.start_s:.1f} s"}
+        described["index"] = f"{pathlib.Path(f'{database}.search').stat().st_size >> 20:,} MiB, {indexing_s:.0f} s until all was indexed"
         rows = [call for call in calls(database) if not chosen.only or call.name.startswith(tuple(chosen.only))]
         found = {call.name: measured(running, call, chosen.calls) for call in rows}
     for name, text in described.items():
         print(f"{name:<12}  {text}")
-    missed = _print(rows, found)
+    missed = _print(rows, found) if rows else 0
     if chosen.json:
         report = {"machine": described, "rows": {call.name: _figures(found[call.name]) for call in rows}}
         pathlib.Path(chosen.json).write_text(json.dumps(report, indent=2) + "\n")
@@ -85,6 +88,17 @@ def main(arguments: list[str]) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def _wait_indexed(running: server.Server) -> float:
+    """Wait until all messages can be searched; seconds that it took."""
+    began = time.monotonic()
+    while (answer := running.call("GET", "/search?q=tag:none"))[0] != 200 or answer[1]["lag"]:
+        time.sleep(0.5)
+        if int(time.monotonic() - began) % 20 == 0:
+            _say(f"  {answer[1].get('lag', 'all')} messages are not indexed yet")
+            time.sleep(0.5)
+    return time.monotonic() - began
 
 
 def _silent() -> socket.socket:
@@ -138,7 +152,16 @@ def calls(database: pathlib.Path) -> list[Call]:
     of_one = {"": {}, **statuses, **classes, "tag": {"tag": "vip"}, "channel": {"channel": "eu"}, "type": {"event_types": "order.paid"}}
     rows += [Call(f"attempts of a message {name}".strip(), f"{one}/attempt/msg/{message}", query) for name, query in of_one.items()]
     rows.append(Call("destinations", f"{one}/msg/{message}/endpoint"))
+    rows += [Call(f"{name}, {WIDE:,} endpoints", f"/app/wide/{path}") for name, path in _of_wide(database).items()]
     return [*rows, *_other_calls(middle)]
+
+
+def _of_wide(database: pathlib.Path) -> dict[str, str]:
+    """Lists of a message of the application with many endpoints."""
+    with contextlib.closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        sql = "SELECT m.id FROM message m JOIN application a ON a.id = m.app_id WHERE a.uid = 'wide' LIMIT 1"
+        (message,) = next(iter(connection.execute(sql)))
+    return {"attempts of a message": f"attempt/msg/{message}", "destinations": f"msg/{message}/endpoint"}
 
 
 def _other_calls(middle: str) -> list[Call]:
@@ -155,7 +178,20 @@ def _other_calls(middle: str) -> list[Call]:
     rows += [Call("event types archived", "/event-type", {"include_archived": "true"})]
     rows += [Call(f"tasks {name}".strip(), "/background-task", query) for name, query in (("", {}), ("status", {"status": "failed"}))]
     rows += [Call("stats of a month", "/app/big/endpoint/steady/stats")]
-    return rows
+    return [*rows, *_searches()]
+
+
+def _searches() -> list[Call]:
+    texts = {
+        "rare word": "ord_123456", "e-mail": "c777@example.com", "common word": "customer", "absent word": "quetzalcoatl",
+        "beginning": "ord_1234*", "short beginning": "c*", "two common words": "order total",
+        "words that never meet": "ord_123456 ord_654321", "type and tag": "type:order.paid tag:vip", "rare tag": "tag:special",
+        "type of a group": "type:thing.* example", "excluded": "example -tag:batch", "failed": "status:failed tag:vip",
+        "retrying": "status:retrying example", "never failed": "status:canceled tag:special", "id": "id:none",
+    }  # fmt: skip
+    rows = [Call(f"search {name}", "/search", {"q": text}, SEARCH_MS) for name, text in texts.items()]
+    rows += [Call(f"search of big {name}", "/app/big/search", {"q": text}, SEARCH_MS) for name, text in texts.items()]
+    return [*rows, Call("search of small common word", "/app/small1/search", {"q": "customer"}, SEARCH_MS)]
 
 
 def measured(running: server.Server, call: Call, times: int) -> list[float]:
@@ -194,14 +230,15 @@ def _print(rows: list[Call], found: dict[str, list[float]]) -> int:
         figures = _figures(found[call.name])
         met = figures["p99_ms"] <= call.goal_ms
         verdicts[met] += 1
-        print(
-            f"{call.name:<{width}}  {figures['p50_ms']:>5.1f} ms  {figures['p99_ms']:>5.1f} ms  {call.goal_ms:>3.0f} ms{'' if met else '  NOT MET'}"
-        )
+        times = f"{figures['p50_ms']:>5.1f} ms  {figures['p99_ms']:>5.1f} ms  {call.goal_ms:>3.0f} ms"
+        print(f"{call.name:<{width}}  {times}{'' if met else '  NOT MET'}")
     print(f"\n{verdicts[True]} of {len(rows)} within their goals")
     return verdicts[False]
 
 
 def _size(database: pathlib.Path) -> str:
     with contextlib.closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-        counts = {table: next(iter(connection.execute(f"SELECT COUNT(*) FROM {table}")))[0] for table in ("message", "attempt", "delivery")}
-    return f"{counts['message']:,} messages, {counts['attempt']:,} attempts, {counts['delivery']:,} live, {database.stat().st_size >> 20:,} MiB"
+        tables = ("message", "attempt", "delivery")
+        counts = {table: next(iter(connection.execute(f"SELECT COUNT(*) FROM {table}")))[0] for table in tables}
+    size = f"{database.stat().st_size >> 20:,} MiB"
+    return f"{counts['message']:,} messages, {counts['attempt']:,} attempts, {counts['delivery']:,} live, {size}"

@@ -27,6 +27,7 @@ from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
+from ringback.api import search as search_api
 from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
@@ -288,6 +289,7 @@ class Doors:
             *authentication.routes(portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
+            *search_api.routes(parts.search),
             *self._operational(),
             *connectors_api.routes(connectors),
             *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),

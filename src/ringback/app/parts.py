@@ -16,6 +16,7 @@ from ringback.engine.dispatcher import Dispatcher
 from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
+from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
 from ringback.policy.addresses import AddressPolicy
 from ringback.policy.retry import RetryPolicy
@@ -25,13 +26,17 @@ from ringback.services.intake import Intake
 from ringback.services.jwts import Jwts
 from ringback.services.operational import Operational
 from ringback.services.processing import Outcomes
+from ringback.services.search import Search
 from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
 from ringback.services.trends import Trends
-from ringback.store.base import Record
-from ringback.store.opening import database_path, open_store
+from ringback.store.base import Record, SearchIndex
+from ringback.store.opening import database_path, open_search, open_store
+from ringback.store.operations import search_log
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault, key_from_file, key_from_text
+from ringback.telemetry.events import SEARCH_FAILED
+from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
 
@@ -51,7 +56,9 @@ def proxy_of(settings: Settings) -> ProxySettings | None:
 class Parts:
     """The parts that doors and engine share; made once, in this order."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, clock: SystemClock, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, store: SqliteStore, clock: SystemClock, metrics: Metrics, index: SearchIndex | None = None
+    ) -> None:
         self.settings = settings
         self.store = store
         self.clock = clock
@@ -93,6 +100,8 @@ class Parts:
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
         self.tasks = Tasks(store, clock, make_id, self.dispatcher, self.operational.task_ended)
         self.trends = Trends(store, clock, self.dispatcher, metrics)
+        self.index = index
+        self.search = Search(store, index, clock, metrics)
         self.intake = Intake(store, clock, make_id, self.dispatcher, metrics, self.feed)
 
     def _told(self, record: Record) -> None:
@@ -111,7 +120,23 @@ class Parts:
             observe=lambda seconds, rows: metrics.commit_seconds.observe(seconds),
         )
         stack.push_async_callback(store.close)
-        return cls(settings, store, clock, metrics)
+        index = await _open_index(settings, store, stack)
+        if index is not None:
+            # Until its first step nothing is known to be indexed.
+            metrics.search_lag = await store.read(search_log.newest)
+        return cls(settings, store, clock, metrics, index)
+
+
+async def _open_index(settings: Settings, store: SqliteStore, stack: AsyncExitStack) -> SearchIndex | None:
+    """The index of searches; None: not wanted, or not now, which stops nobody else."""
+    try:
+        index = await open_search(settings.database_url, store, wanted=settings.search, key=secrets.token_hex(16))
+    except (StoreFailure, OSError) as error:
+        log(SEARCH_FAILED, error=str(error))
+        return None
+    if index is not None:
+        stack.push_async_callback(index.close)
+    return index
 
 
 def microseconds(seconds: float) -> int:

@@ -22,10 +22,12 @@ from ringback.dashboard.door import login_link
 from ringback.engine import sweeper
 from ringback.engine.attempt_log import LogRunner
 from ringback.engine.dispatcher import LEASE_US
+from ringback.engine.indexer import Indexer
 from ringback.engine.tasks import TaskRunner
 from ringback.gateway.bins import BinUpkeep
 from ringback.gateway.upkeep import Upkeep
 from ringback.services.attempt_log import AttemptLog
+from ringback.store.base import SearchIndex
 from ringback.store.opening import database_path
 from ringback.store.operations import directory as directory_operations
 from ringback.telemetry.events import SERVER_STOPPED, SERVER_STOPPING, TASK_FAILED
@@ -130,7 +132,19 @@ class Server:
             "sources": Upkeep(self._doors.source_directory).run(),
             "bins": BinUpkeep(self._doors.bins).run(),
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run(),
+            **({} if parts.index is None else {"search": self._indexer(parts.index).run()}),
         }
+
+    def _indexer(self, index: SearchIndex) -> Indexer:
+        parts, settings = self._parts, self._parts.settings
+        path = database_path(settings.database_url)
+
+        def room() -> tuple[int, int]:
+            disk = os.statvfs(path)
+            # What publishing needs is not the index's to take.
+            return disk.f_bavail * disk.f_frsize, 2 * settings.min_free_disk
+
+        return Indexer(index, parts.store, parts.clock, parts.metrics, room, settings.search_size_max)
 
     async def _attempt_log(self) -> None:
         runner = LogRunner(AttemptLog(self._parts.store, self._parts.operational))

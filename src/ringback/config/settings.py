@@ -78,6 +78,16 @@ class Settings:
         values.database(),
         "Where everything is kept. Three slashes begin a path relative to the working directory, four an absolute one.",
     )
+    search: bool = setting(
+        "true",
+        values.flag(),
+        "Index messages for searches, in a file beside the database (its name and `.search`). Off: it is removed, and searches refused.",
+    )
+    search_size_max: int = setting(
+        "8GiB",
+        values.size("16MiB", "1024GiB"),
+        "How large the index of searches may become; beyond that the oldest messages leave it, and are found no more by what they say.",
+    )
     main_secret: Secret | None = optional(
         values.secret(16),
         "Encrypts endpoint secrets at rest. Left out, a key file made at first start beside the database (mode 0600) serves; "

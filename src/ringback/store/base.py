@@ -16,6 +16,7 @@ from ringback.model.attempts import Attempt
 from ringback.model.deliveries import Claim, DeadLetter, Delivery
 from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
+from ringback.policy.search_query import Phrase
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -140,6 +141,60 @@ class Claims(msgspec.Struct, frozen=True):
 
     claims: list[Claim]
     next_due_at: int | None
+
+
+class SearchWanted(msgspec.Struct, frozen=True):
+    """What a message must have to be found: all phrases, and of each group of properties one; and nothing of what it must be without.
+
+    A property is a kind (`org`, `app`, `type`, `tag`, `channel`) and a value; an event type may end in `*`, and then is found by its first
+    words: more may be found than begins so.
+    """
+
+    phrases: tuple[Phrase, ...] = ()
+    properties: tuple[tuple[tuple[str, str], ...], ...] = ()
+    without_phrases: tuple[Phrase, ...] = ()
+    without_properties: tuple[tuple[tuple[str, str], ...], ...] = ()
+
+
+class SearchFound(msgspec.Struct, frozen=True):
+    """Numbers of messages (`message.seq`), the newest first. All above `reached` were looked at; None = all."""
+
+    seqs: list[int]
+    reached: int | None
+
+
+class SearchProgress(msgspec.Struct, frozen=True):
+    """What one step of indexing did: messages added and removed, and how many are left.
+
+    `behind_since_us` is when the oldest of those was accepted. `cleared`: what is logged up to this number as forgotten is gone.
+    """
+
+    indexed: int
+    removed: int
+    lag: int
+    behind_since_us: int | None
+    cleared: int | None
+    size_bytes: int
+
+
+class SearchIndex(Protocol):
+    """Where the words of messages are: apart from the database and behind it, made anew from it when it is missing or broken."""
+
+    def step(self) -> Awaitable[SearchProgress]:
+        """Forget what was forgotten, and index some messages more. Raises StoreFailure; the next step may begin from nothing then."""
+        ...
+
+    def tidy(self, most_bytes: int) -> Awaitable[bool]:
+        """Make what was forgotten leave the file too, and keep it below a size. False = there is nothing to do. Raises StoreFailure."""
+        ...
+
+    def find(self, wanted: SearchWanted, below: int | None, above: int, limit: int, within_s: float) -> Awaitable[SearchFound]:
+        """The newest messages between two numbers (exclusive) that are wanted, looking for about so long. Raises StoreFailure."""
+        ...
+
+    def close(self) -> Awaitable[None]:
+        """Let the file go."""
+        ...
 
 
 class Store(Protocol):

@@ -13,8 +13,12 @@ import apsw
 
 from ringback.clock import Clock
 from ringback.errors import OperatorError
+from ringback.store.base import SearchIndex, Store
 from ringback.store.migrations.steps import migrations
+from ringback.store.operations import search_log
 from ringback.store.sqlite.connection import open_writer, translated
+from ringback.store.sqlite.searching import SqliteSearch, search_path
+from ringback.store.sqlite.searching import remove as remove_search
 from ringback.store.sqlite.store import SqliteStore
 from ringback.telemetry.events import DATABASE_COPIED, DATABASE_MIGRATED
 from ringback.telemetry.log import log
@@ -66,6 +70,27 @@ async def open_store(
     return SqliteStore(
         connection, path, clock, min_free_disk=min_free_disk, observe=observe, released=lock.close if lock is not None else lambda: None
     )
+
+
+async def open_search(url: str, store: Store, *, wanted: bool, key: str) -> SearchIndex | None:
+    """The index of searches of an open database, or None: not wanted (then its file is removed), or there is no file to lay it beside.
+
+    `key` is the name of a new index. Raises StoreFailure when the database cannot be written.
+    """
+    path = database_path(url)
+    if path == ":memory:":
+        return None
+    known = await store.read(search_log.key)
+    if known is None or not wanted:
+        # One that nobody knows may hold what was forgotten while nobody logged it.
+        remove_search(search_path(path))
+    if not wanted:
+        if known is not None:
+            await store.write(search_log.switch_off)
+        return None
+    if known is None:
+        known = await store.write(lambda tx: search_log.switch_on(tx, key))
+    return SqliteSearch(path, known)
 
 
 def _lock(path: str) -> IO[str]:

@@ -34,6 +34,16 @@ DATABASE_COPIED = LogEvent("database.copied", "info", ("path", "size_bytes"), "T
 DATABASE_MIGRATED = LogEvent(
     "database.migrated", "info", ("path", "from_version", "to_version"), "The database was brought to this version."
 )
+SEARCH_REBUILT = LogEvent(
+    "search.rebuilt", "warning", ("path", "cause"), "The index of searches was broken or of another database, and is made anew from it."
+)
+SEARCH_FAILED = LogEvent(
+    "search.failed", "error", ("error",), "Messages cannot be indexed for searches; nothing else is affected, and it is tried again."
+)
+SEARCH_RECOVERED = LogEvent("search.recovered", "info", (), "Messages are indexed for searches again.")
+SEARCH_PAUSED = LogEvent(
+    "search.paused", "warning", ("free_bytes", "least_bytes"), "The disk is nearly full: no more messages are indexed until there is room."
+)
 DISK_LOW = LogEvent(
     "disk.low",
     "error",

@@ -65,6 +65,8 @@ CATALOGUE = (
     Described("ringback_commit_seconds", "histogram", "How long a group commit took, fsync included."),
     Described("ringback_delivery_seconds", "histogram", "From when an attempt was due (at acceptance, or after its wait) to its success."),
     Described("ringback_store_wal_bytes", "gauge", "The size of SQLite's write-ahead log."),
+    Described("ringback_search_lag_messages", "gauge", "Messages that are not indexed for searches yet."),
+    Described("ringback_search_bytes", "gauge", "The size of the index of searches; 0 = there is none."),
     Described("ringback_store_bytes", "gauge", "The size of the database file."),
     Described("ringback_disk_free_bytes", "gauge", "Free space on the database's disk."),
     Described(
@@ -111,8 +113,8 @@ class Metrics:
 
     __slots__ = (
         "attempts", "backlog", "commit_seconds", "dead_letters", "delivery_seconds", "disk_free_bytes", "in_flight", "loop_lag_s",
-        "messages_accepted", "oldest_due_us", "payloads_refused", "payloads_warned", "source_rejections", "source_requests", "started_us",
-        "store_bytes", "wal_bytes",
+        "messages_accepted", "oldest_due_us", "payloads_refused", "payloads_warned", "search_behind_since_us", "search_bytes", "search_lag",
+        "source_rejections", "source_requests", "started_us", "store_bytes", "wal_bytes",
     )  # fmt: skip
 
     def __init__(self, started_us: int) -> None:
@@ -129,6 +131,10 @@ class Metrics:
         self.in_flight = 0
         self.loop_lag_s = 0.0
         self.wal_bytes = 0
+        # When the oldest message that is not indexed was accepted, microseconds since 1970; 0 = all are.
+        self.search_behind_since_us = 0
+        self.search_lag = 0
+        self.search_bytes = 0
         self.store_bytes = 0
         self.disk_free_bytes = 0
         self.commit_seconds = Histogram(COMMIT_BUCKETS_S)
@@ -192,6 +198,8 @@ class Exposition(Collector):
             "ringback_commit_seconds": metrics.commit_seconds,
             "ringback_delivery_seconds": metrics.delivery_seconds,
             "ringback_store_wal_bytes": metrics.wal_bytes,
+            "ringback_search_lag_messages": metrics.search_lag,
+            "ringback_search_bytes": metrics.search_bytes,
             "ringback_store_bytes": metrics.store_bytes,
             "ringback_disk_free_bytes": metrics.disk_free_bytes,
             "ringback_start_time_seconds": metrics.started_us / SECOND_US,

@@ -147,6 +147,48 @@ def cut_to_size(tx: Transaction, app_id: str, message_ids: list[str], walk: Walk
     return cut(message_ids, walk, stopped_at)
 
 
+def by_seqs(tx: Transaction, org_id: str, app_ids: Sequence[str], seqs: Sequence[int], now_us: int) -> list[tuple[int, Message]]:
+    """Those of these messages (at most a thousand), with their numbers, that are of live applications of an organisation, or of some."""
+    if not seqs:
+        return []
+    condition = f" AND a.id IN {one_of(app_ids)}" if app_ids else ""
+    rows = tx.rows(
+        f"SELECT m.seq, {WITH_PAYLOAD} FROM message m JOIN application a ON a.id = m.app_id WHERE m.seq IN {one_of(seqs)} AND a.org_id = ? "
+        f"AND a.deleted_at IS NULL{condition} ORDER BY m.seq DESC",
+        (*seqs, org_id, *app_ids),
+    )
+    return [(row[0], message_of(row[1:], now_us)) for row in rows]
+
+
+def with_name(tx: Transaction, org_id: str, app_ids: Sequence[str], name: str) -> list[int]:
+    """The numbers of messages with this id or eventId, in live applications of an organisation, or in some. Looks into each of these."""
+    condition = f" AND a.id IN {one_of(app_ids)}" if app_ids else ""
+    rows = tx.rows(
+        "SELECT m.seq FROM application a CROSS JOIN message m ON m.app_id = a.id AND m.id = COALESCE("
+        "(SELECT e.message_id FROM message_event_id e WHERE e.app_id = a.id AND e.event_id = ?), ?) "
+        f"WHERE a.org_id = ? AND a.deleted_at IS NULL{condition}",
+        (name, name, org_id, *app_ids),
+    )
+    return [row[0] for row in rows]
+
+
+def seq_at(tx: Transaction, at_us: int) -> int:
+    """The lowest number of a message accepted at that time or later, one above all if there is none.
+
+    Looks by halves, since numbers follow time.
+    """
+    row = tx.row("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM message")
+    low, high = (0, 0) if row is None else (row[0], row[1] + 1)
+    while low < high:
+        middle = (low + high) // 2
+        found = tx.row("SELECT seq, created_at FROM message WHERE seq >= ? ORDER BY seq LIMIT 1", (middle,))
+        if found is not None and found[1] < at_us:
+            low = found[0] + 1
+        else:
+            high = middle
+    return low
+
+
 def expunge(tx: Transaction, app_id: str, message_id: str) -> None:
     """Forget the payload; the message stays."""
     tx.run("UPDATE message SET payload = NULL WHERE app_id = ? AND id = ?", (app_id, message_id))

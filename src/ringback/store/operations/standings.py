@@ -133,6 +133,27 @@ def destinations(tx: Transaction, app_id: str, message_id: str, walk: Walk) -> P
     return cut([_pair(endpoint_id, best, last, next_at if live else None) for endpoint_id, best, last, next_at, live in rows], walk)
 
 
+def of_message(tx: Transaction, message: Message) -> set[AttemptStatus]:
+    """How a message stands with the endpoints of its application, deleted ones too. Costs a look at each endpoint."""
+    due_at = message.created_at if message.deliver_at is None else message.deliver_at
+    key = message.id
+    rows = tx.rows(
+        "SELECT (SELECT MIN(a.status) FROM attempt a WHERE a.endpoint_id = e.id AND a.message_id = ?), "
+        "(SELECT l.status FROM attempt l WHERE l.endpoint_id = e.id AND l.message_id = ? ORDER BY l.id DESC LIMIT 1), "
+        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying' "
+        "AND d.trigger = 0), "
+        "EXISTS (SELECT 1 FROM delivery w WHERE w.endpoint_id = e.id AND w.due_at = ? AND w.message_id = ? AND w.state = 'waiting'), "
+        "e.disabled = 0 AND e.deleted_at IS NULL FROM endpoint e WHERE e.app_id = ?",
+        (key, key, key, due_at, key, message.app_id),
+    )
+    found = {standing(best, last, next_at if live else None) for best, last, next_at, _, live in rows if best is not None}
+    if any(best is None and waits and live for best, _, _, waits, live in rows) or deferred.is_waiting(
+        tx, message.app_id, key, message.deliver_at
+    ):
+        found.add(AttemptStatus.PENDING)
+    return found
+
+
 # -- pages
 
 

@@ -14,13 +14,15 @@ import msgspec
 from ringback.model.deliveries import AttemptStatus, DeadLetter, Trigger
 from ringback.store.base import Acceptance, Record
 from ringback.store.operations import blocks
-from ringback.store.operations.blocks import SIZE, Blocks, message_labels, outcome_label
+from ringback.store.operations.blocks import SIZE, Blocks, event_type_label, message_labels, outcome_label
 from ringback.store.sqlite.connection import SqliteTransaction
 
 # Scopes whose current block is remembered, per kind of block: some 600 bytes each.
 _REMEMBERED: Final = 8_192
 
 _FAILED: Final = AttemptStatus.FAIL.value
+_DONE: Final = AttemptStatus.SUCCESS.value
+_DONE_LABEL: Final = blocks.pair_label(_DONE)
 _SCHEDULED: Final = Trigger.SCHEDULED.value
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 
@@ -34,14 +36,19 @@ _LABELS: Final = "SELECT event_type, channels, tags FROM message WHERE app_id = 
 
 
 class _Open:
-    """The current block of a scope: where it begins, the highest id and the number of rows in it, and the labels it is known to hold."""
+    """The current block of a scope: where it begins, the highest id and the number of rows in it, and the labels it is known to hold.
 
-    __slots__ = ("count", "newest", "seen", "start")
+    `ordinary` has what the common rows are made of, of which all labels are known: an event type (of a message without tags and channels),
+    or it with the outcome and code of an attempt.
+    """
+
+    __slots__ = ("count", "newest", "ordinary", "seen", "start")
 
     def __init__(self, start: str) -> None:
         self.start = self.newest = start
         self.count = 0
         self.seen: set[str] = set()
+        self.ordinary: set[str | tuple[str, int]] = set()
 
 
 class _Notes:
@@ -53,7 +60,17 @@ class _Notes:
         self._open: dict[str, _Open] = {}
         self._rows: list[tuple[str, str, str]] = []
 
-    def note(self, tx: SqliteTransaction, scope: str, key: str, labels: Sequence[str]) -> None:
+    def is_ordinary(self, scope: str, key: str, of: str | tuple[str, int]) -> bool:
+        """Note a row of which nothing need be written; False: `note` it with its labels."""
+        block = self._open.get(scope)
+        if block is None or of not in block.ordinary or block.count >= SIZE or key < block.start:
+            return False
+        block.count += 1
+        if key > block.newest:
+            block.newest = key
+        return True
+
+    def note(self, tx: SqliteTransaction, scope: str, key: str, labels: Sequence[str], of: str | tuple[str, int] | None = None) -> None:
         """A row with this id is about to be written: nobody may have written it before this."""
         block = self._open.get(scope)
         if block is None or block.count >= SIZE or key < block.start:
@@ -69,6 +86,8 @@ class _Notes:
             if label not in seen:
                 seen.add(label)
                 self._rows.append((scope, label, block.start))
+        if of is not None:
+            block.ordinary.add(of)
 
     def note_late(self, scope: str, key: str, labels: Sequence[str]) -> None:
         """A row lies in an older block, wherever that begins: it is found between its own id and the end of that block."""
@@ -118,31 +137,46 @@ class Noting:
 
     def accepting(self, tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> None:
         """These messages are about to be written."""
+        notes = self._messages
         for acceptance in acceptances:
             m = acceptance.message
-            self._messages.note(tx, m.app_id, m.id, message_labels(m.event_type, m.channels, m.tags))
+            of = m.event_type if m.channels is None and m.tags is None else None
+            if of is None or not notes.is_ordinary(m.app_id, m.id, of):
+                notes.note(tx, m.app_id, m.id, message_labels(m.event_type, m.channels, m.tags), of)
         self._messages.write(tx)
 
     def recording(self, tx: SqliteTransaction, records: Sequence[Record]) -> None:
         """These records are about to be written."""
         for record in records:
-            a = record.attempt
-            message = record.message
-            labels = self._labels(tx, record) if message is None else message_labels(message.event_type, message.channels, message.tags)
-            self._attempts.note(tx, a.endpoint_id, a.id, (self._outcome(a.status, a.code), *labels))
-            # A retry says nothing new of its message, but how it ended.
-            if a.number > 1 and a.trigger == _SCHEDULED:
-                labels = ()
-            if a.status != _FAILED:
-                labels = (blocks.pair_label(a.status), *labels)
-            if labels:
-                self._pairs.note(tx, a.endpoint_id, a.message_id, labels)
-            if record.dead is not None:
-                letter = record.dead
-                for column, notes in self._letters.items():
-                    notes.note(tx, getattr(letter, column), letter.id, blocks.letter_labels(letter.event_type, letter.cause))
+            a, message = record.attempt, record.message
+            of = None
+            if message is not None and message.channels is None and message.tags is None:
+                of = message.event_type, a.code << 3 | a.status
+                if a.status == _DONE and a.number == 1 and self._attempts.is_ordinary(a.endpoint_id, a.id, of):
+                    if not self._pairs.is_ordinary(a.endpoint_id, a.message_id, message.event_type):
+                        labels = (_DONE_LABEL, event_type_label(message.event_type))
+                        self._pairs.note(tx, a.endpoint_id, a.message_id, labels, message.event_type)
+                    continue
+            self._note(tx, record, of)
         for notes in (self._attempts, self._pairs, *self._letters.values()):
             notes.write(tx)
+
+    def _note(self, tx: SqliteTransaction, record: Record, of: tuple[str, int] | None) -> None:
+        """Note an attempt with all its labels."""
+        a, message = record.attempt, record.message
+        labels = self._labels(tx, record) if message is None else message_labels(message.event_type, message.channels, message.tags)
+        self._attempts.note(tx, a.endpoint_id, a.id, (self._outcome(a.status, a.code), *labels), of)
+        # A retry says nothing new of its message, but how it ended.
+        if a.number > 1 and a.trigger == _SCHEDULED:
+            labels = ()
+        if a.status != _FAILED:
+            labels = (blocks.pair_label(a.status), *labels)
+        if labels:
+            self._pairs.note(tx, a.endpoint_id, a.message_id, labels)
+        if record.dead is not None:
+            letter = record.dead
+            for column, kept in self._letters.items():
+                kept.note(tx, getattr(letter, column), letter.id, blocks.letter_labels(letter.event_type, letter.cause))
 
     def recorded(self, tx: SqliteTransaction, records: Sequence[Record]) -> None:
         """These records were written: keep the list of what was given up."""
