@@ -8,7 +8,7 @@ from ringback import ids
 from ringback.api.auth import Access
 from ringback.api.bodies import Alias, Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.errors import FieldProblem, InvalidField, NotFound
 from ringback.model.applications import Application
@@ -38,8 +38,8 @@ class ApplicationOut(msgspec.Struct, frozen=True, rename="camel"):
     throttle_rate: int | None
     rate_limit: int | None
     metadata: dict[str, str]
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseApplicationOut(ListOut[ApplicationOut], frozen=True, rename="camel"):

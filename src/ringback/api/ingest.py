@@ -13,7 +13,7 @@ from ringback.api.bodies import Alias, Body
 from ringback.api.endpoints import EndpointHeadersOut, EndpointSecretOut
 from ringback.api.endpoints import is_cursor as is_endpoint_cursor
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp, answer
 from ringback.api.sources import RotateTokenOut, Urls, is_cursor
 from ringback.clock import rfc3339
 from ringback.errors import FieldProblem, InvalidField
@@ -69,8 +69,8 @@ class IngestSourceOut(msgspec.Struct, frozen=True, rename="camel"):
     type: str
     config: dict[str, str]
     metadata: dict[str, str]
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseIngestSourceOut(ListOut[IngestSourceOut], frozen=True, rename="camel"):
@@ -119,8 +119,8 @@ class IngestEndpointOut(msgspec.Struct, frozen=True, rename="camel"):
     metadata: dict[str, str]
     throttle_rate: int | None
     rate_limit: int | None
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseIngestEndpointOut(ListOut[IngestEndpointOut], frozen=True, rename="camel"):

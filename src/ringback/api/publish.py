@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
-from ringback.api.applications import named_in
+from ringback.api.applications import APPLICATION_IN, named_in
 from ringback.api.auth import Access
 from ringback.api.bodies import BROKEN_RULE, Alias, Body
 from ringback.api.messages import WITH_CONTENT, MessageOut
@@ -87,7 +87,7 @@ class MessagePrecheckOut(msgspec.Struct, frozen=True):
     active: bool
 
 
-MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")})
+MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")}, {"application": APPLICATION_IN})
 PRECHECK_IN: Final = Body(MessagePrecheckIn)
 
 

@@ -149,7 +149,7 @@ class Connectors:
         await self._store.write(lambda tx: connectors.delete(tx, _find(tx, who, ref).id))
 
     def take_in(self, tx: Transaction, org_id: str, wanted: Sequence[ConnectorIn]) -> None:
-        """Make each connector, or overwrite the one of its uid, or without one the first of its name and kind that none of the others is."""
+        """Make each, or overwrite the one of its uid, or without a uid the first of its name and kind that no other of the list is."""
         known = _Known(connectors.identities(tx, org_id) if wanted else ())
         for one in wanted:
             found = known.of(one)
