@@ -162,6 +162,7 @@ def _routes(handlers: _Handlers, path: str, access: Access, whose: str) -> list[
             access=access,
             query=(LIMIT, ITERATOR, *_FILTERS),
             answers={200: ListResponseDeadLetterOut},
+            refusals=(404,),
         ),
         Operation(
             method="GET",
@@ -182,6 +183,7 @@ def _routes(handlers: _Handlers, path: str, access: Access, whose: str) -> list[
             body=SELECTION_IN,
             needs=Capability.CREATE_ATTEMPTS,
             answers={200: DeadLettersDoneOut, 202: DeadLettersDoneOut},
+            refusals=(404,),
         )
         for verb, summary, handler in (
             ("replay", "Attempt once more the dead letters", handlers.replay),

@@ -121,14 +121,20 @@ def _complete(schema: dict[str, Any], body: Body[Any]) -> None:
     for name, alias in body.aliases.items():
         field: dict[str, Any] = copy.deepcopy(schema["properties"][alias.field])
         if alias.single:
-            field = {"type": ["string", "null"]}
+            field = {"anyOf": [_items(field), {"type": "null"}]}
         older = f"An older name of `{alias.field}`, which wins"
         if alias.field in schema["required"]:
             # Either of the two will do; and where both are given nobody looks at this one.
             schema["required"].remove(alias.field)
-            schema["anyOf"] = [{"required": [alias.field]}, {"required": [name]}]
+            schema["anyOf"] = [{"required": [alias.field]}, {"required": [name], "properties": {name: field}}]
             field = {}
         schema["properties"][name] = {**field, "deprecated": True, "description": older}
+
+
+def _items(field: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of the items of a list that may be null."""
+    lists = [choice for choice in field["anyOf"] if choice.get("type") == "array"]
+    return copy.deepcopy(lists[0]["items"])
 
 
 def _operation(operation: Operation, of_shape: Mapping[str, dict[str, Any]]) -> dict[str, Any]:

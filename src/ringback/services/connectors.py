@@ -17,7 +17,7 @@ from ringback.ids import IdMaker
 from ringback.model.connectors import Connector, ConnectorKind, ConnectorProduct
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
-from ringback.policy.validation import Name, Problem, Rule
+from ringback.policy.validation import Flags, Name, Names, Problem, Rule
 from ringback.services.event_types import is_visible
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
@@ -52,8 +52,8 @@ class ConnectorUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     description: str = ""
     kind: ConnectorKind = "Custom"
     instructions: str = ""
-    allowed_event_types: tuple[Name, ...] | None = None
-    feature_flags: tuple[Name, ...] | None = None
+    allowed_event_types: Names | None = None
+    feature_flags: Flags | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {
         "name": validation.text,
@@ -84,9 +84,9 @@ class ConnectorPatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     description: str | UnsetType = UNSET
     kind: ConnectorKind | UnsetType = UNSET
     instructions: str | UnsetType = UNSET
-    allowed_event_types: tuple[Name, ...] | UnsetType | None = UNSET
+    allowed_event_types: Names | UnsetType | None = UNSET
     transformation: Code | UnsetType = UNSET
-    feature_flags: tuple[Name, ...] | UnsetType | None = UNSET
+    feature_flags: Flags | UnsetType | None = UNSET
 
     RULES: ClassVar[Mapping[str, Rule]] = ConnectorUpsertIn.RULES
 
