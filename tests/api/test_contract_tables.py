@@ -6,7 +6,7 @@ import typing
 
 import pytest
 
-from tests.api.live import Live, error, opened
+from tests.api.live import Live, error, opened, problems
 
 URL = "https://a.example"
 
@@ -93,6 +93,36 @@ def test_the_newer_name_wins(live: Live, event_type: str, noun: str, field: str,
     assert thing.put(**{field: other, old: value})[field] == other
     if thing.can_patch:
         assert thing.patched(**{old: value, field: other})[field] == other
+
+
+@pytest.mark.parametrize(("noun", "field", "old", "value", "held"), OLD_NAMES)
+def test_an_older_name_must_be_right_even_where_the_newer_one_wins(
+    live: Live, event_type: str, noun: str, field: str, old: str, value: typing.Any, held: typing.Any
+) -> None:
+    thing = Noun(live, noun)
+    assert thing.made()[field] is None
+    wrong = live.put(f"{thing.path}/{thing.name}", {**thing.needed, old: {}, field: None})
+    assert [where for where, _ in problems(wrong)] == [["body", old]]
+
+
+def test_an_older_name_is_taken_inside_another_body_too(live: Live) -> None:
+    def rate(name: str) -> typing.Any:
+        return live.get(f"/app/{name}").json()["throttleRate"]
+
+    shop = {"name": "Shop", "rateLimit": 7}
+    for headers in ({}, {"expect": "100-continue"}):
+        name = live.name("new")
+        body = {"eventType": "a", "payload": {}, "application": {**shop, "uid": name}}
+        live.made(f"/app/{name}/msg", body, headers=headers)
+        assert rate(name) == 7
+    name = live.name("new")
+    live.made(f"/auth/app-portal-access/{name}", {"application": {**shop, "uid": name}})
+    assert rate(name) == 7
+    wrong = live.post(f"/app/{name}/msg", {"eventType": "a", "payload": {}, "application": {**shop, "rateLimit": 0}})
+    assert problems(wrong) == [(["body", "application", "rateLimit"], "Expected `int` >= 1")]
+    kind = live.name("kind")
+    assert live.post("/environment/import", {"eventTypes": [{"name": kind, "description": "", "featureFlag": "beta"}]}).status_code == 204
+    assert live.get(f"/event-type/{kind}").json()["featureFlags"] == ["beta"]
 
 
 def test_an_endpoint_has_a_version(live: Live) -> None:

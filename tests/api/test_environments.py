@@ -135,6 +135,21 @@ def test_a_connector_without_a_uid_finds_the_one_of_its_name_and_kind_and_leaves
     assert (only["uid"], only["transformation"]) == ("slack", OTHER_CODE)
 
 
+def test_a_later_entry_of_the_same_uid_overwrites_the_earlier_one(here: Any) -> None:
+    imported(here, {"connectors": [{"name": name, "uid": "one", "transformation": CODE} for name in ("First", "Second")]})
+    assert [(item["uid"], item["name"]) for item in exported(here)["connectors"]] == [("one", "Second")]
+
+
+def test_a_thousand_connectors_of_one_name_find_theirs_again(here: Any) -> None:
+    # Each entry looks for the first of its name that is still free: asked of the database anew for each, ten thousand take minutes.
+    many = [{"name": "T", "transformation": f"{number:010}"} for number in range(1_000)]
+    imported(here, {"connectors": many})
+    before = exported(here)["connectors"]
+    imported(here, {"connectors": many})
+    assert exported(here)["connectors"] == before
+    assert [item["transformation"] for item in before] == [item["transformation"] for item in many]
+
+
 def test_what_an_import_leaves_out_stays(here: Any) -> None:
     filled(here)
     imported(here, {"settings": {"colour": "blue"}})

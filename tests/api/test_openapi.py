@@ -30,7 +30,7 @@ def referenced(value):
 
 
 def test_every_reference_leads_somewhere(document):
-    names = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    names = {f"#/components/{kind}/{name}" for kind in ("schemas", "responses") for name in document["components"][kind]}
     assert set(referenced(document)) <= names
     assert document["openapi"].startswith("3.1")
 

@@ -13,7 +13,7 @@ from ringback.api.messages import MESSAGE_FILTERS, WINDOW, WITH_CONTENT, Message
 from ringback.api.pagination import ListOut
 from ringback.api.queries import Query
 from ringback.api.render import readable, render_message, render_page
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.api.standings import EXPANDED, STATUS, StatusText, status_of, status_text, statuses_of
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
@@ -53,7 +53,7 @@ class MessageAttemptOut(msgspec.Struct, frozen=True, rename="camel"):
     msg_id: str
     endpoint_id: str
     url: str
-    timestamp: str
+    timestamp: Timestamp
     status: AttemptStatus
     status_text: StatusText
     trigger_type: Literal[0, 1]
@@ -67,7 +67,7 @@ class MessageAttemptOut(msgspec.Struct, frozen=True, rename="camel"):
     cause: str
     address: str
     wait_cause: WaitCause | None
-    next_due_at: str | None
+    next_due_at: Timestamp | None
     next_cause: WaitCause | None
     phases_ms: PhasesOut
     response_headers: list[tuple[str, str]] | None

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from ringback.api.applications import named_in
+from ringback.api.applications import APPLICATION_IN, named_in
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
@@ -17,7 +17,7 @@ from ringback.services.applications import Applications
 from ringback.services.portal import ApplicationTokenExpireIn, AppPortalAccessIn, Portal
 
 _AUTH: Final = "/api/v1/auth"
-ACCESS_IN: Final = Body(AppPortalAccessIn)
+ACCESS_IN: Final = Body(AppPortalAccessIn, inner={"application": APPLICATION_IN})
 EXPIRE_IN: Final = Body(ApplicationTokenExpireIn)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.endpoints import ENDPOINT_IN, EndpointOut
 from ringback.api.endpoints import shown as shown_endpoint
-from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Timestamp, answer
 from ringback.api.sources import Urls
 from ringback.clock import rfc3339
 from ringback.errors import FieldProblem, InvalidField
@@ -33,7 +33,9 @@ class SubscribeIn(msgspec.Struct, frozen=True, kw_only=True):
     """What a customer completes a subscription with."""
 
     # Parsed by itself: it is a whole request body, with its older names and its rules. Empty = absent.
-    endpoint: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    endpoint: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/EndpointIn"})] = msgspec.field(
+        default_factory=msgspec.Raw
+    )
     sink: dict[str, Any] | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {"sink": _no_sink}
@@ -43,7 +45,7 @@ class AutoConfigOut(msgspec.Struct, frozen=True, rename="camel"):
     """A subscription with its text, this once. Whoever has the text can direct the endpoint, and knows its secret."""
 
     id: str
-    created_at: str
+    created_at: Timestamp
     token: str
 
 
@@ -51,7 +53,7 @@ class AutoConfigSubscriptionOut(msgspec.Struct, frozen=True, rename="camel"):
     """A subscription without its text, and its endpoint, once the customer has completed it."""
 
     id: str
-    created_at: str
+    created_at: Timestamp
     token_censored: str
     endp_id: str | None
     dest_id: None
@@ -136,6 +138,16 @@ def routes(subscriptions: AutoConfigs, urls: Urls) -> list[Operation]:
         ("PUT", _BY_ENDPOINT, "Complete a subscription (former path)", h.subscribe, subscription, manage, SUBSCRIBE_IN, {200: EndpointOut}),
     ]
     return [
-        Operation(method=method, path=path, summary=summary, handler=handler, access=access, needs=needs, body=body, answers=answers)
+        Operation(
+            method=method,
+            path=path,
+            summary=summary,
+            handler=handler,
+            access=access,
+            needs=needs,
+            body=body,
+            answers=answers,
+            refusals=(409,) if access is subscription else (),
+        )
         for method, path, summary, handler, access, needs, body, answers in declared
     ]

@@ -7,10 +7,10 @@ thorough one that decodes field by field, so that every failing field is named a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from operator import attrgetter
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -18,6 +18,8 @@ from ringback.errors import FieldProblem, InvalidField
 from ringback.policy.validation import Rule
 
 T = TypeVar("T", bound=msgspec.Struct)
+# Where in a request something stands, from `body` down.
+Location: TypeAlias = tuple[str, ...]
 
 # Deeper than any event anybody sends, and shallow enough that every JSON reader on the way can follow: many stop at 100, Python's at 1000.
 MAX_DEPTH: Final = 64
@@ -38,7 +40,7 @@ _STEP: Final = re.compile(r"\.([^.\[\]]+)|(\[\d+\])|(\[\.\.\.\])")
 
 
 class Alias(msgspec.Struct, frozen=True):
-    """Another name for a field, used when the field itself is absent. `single`: the value is one item of what is a list there."""
+    """Another name for a field, used when the field itself is absent, and checked all the same. `single`: it is one item of a list."""
 
     field: str
     single: bool = False
@@ -49,10 +51,20 @@ class Body(Generic[T]):
 
     The struct may have a class variable `RULES`: Python field name to `policy.validation` rule, applied to values that are neither None nor
     unset; and a class variable `OBJECTS`: names of fields kept as raw JSON that must hold an object. `aliases` are other names on the wire.
+    `inner` are bodies within this one, by the field (name on the wire) that holds one, or in `inner_lists` a list of them: their aliases
+    count there too.
     """
 
-    def __init__(self, shape: type[T], aliases: Mapping[str, Alias] | None = None) -> None:
+    def __init__(
+        self,
+        shape: type[T],
+        aliases: Mapping[str, Alias] | None = None,
+        inner: Mapping[str, Body[Any]] | None = None,
+        inner_lists: Mapping[str, Body[Any]] | None = None,
+    ) -> None:
         self.shape = shape
+        self.inner: Mapping[str, Body[Any]] = inner or {}
+        self.inner_lists: Mapping[str, Body[Any]] = inner_lists or {}
         self.rules: Mapping[str, Rule] = getattr(shape, "RULES", {})
         self.objects: frozenset[str] = getattr(shape, "OBJECTS", frozenset())
         self.aliases: Mapping[str, Alias] = aliases or {}
@@ -60,6 +72,8 @@ class Body(Generic[T]):
         self._fields = msgspec.structs.fields(shape)
         self.optional = not any(field.required for field in self._fields)
         self._wire = {field.name: field.encode_name for field in self._fields}
+        # What a field may be called, the name that wins first.
+        self._names = {wire: (wire, *(name for name, alias in self.aliases.items() if alias.field == wire)) for wire in self._wire.values()}
         checks = [(name, self._wire[name], rule) for name, rule in self.rules.items()]
         required = {field.name for field in self._fields if field.required}
         self._checks = tuple(check for check in checks if check[0] in required)
@@ -72,7 +86,10 @@ class Body(Generic[T]):
         self._quoted = tuple(f'"{name}"'.encode() for name in self._wire.values())
         # An alias of a required field only matters when that field is missing, and then decoding fails anyway.
         needed = {field.encode_name for field in self._fields if field.required}
-        self._quoted_aliases = tuple(f'"{name}"'.encode() for name, alias in self.aliases.items() if alias.field not in needed)
+        self._quoted_aliases: tuple[bytes, ...] = (
+            *(f'"{name}"'.encode() for name, alias in self.aliases.items() if alias.field not in needed),
+            *(quoted for body in (*self.inner.values(), *self.inner_lists.values()) for quoted in body._quoted_aliases),
+        )
 
     def parse(self, raw: bytes) -> T:
         """The request in these bytes; no bytes at all are `{}`. Raises InvalidField with every problem there is."""
@@ -97,48 +114,85 @@ class Body(Generic[T]):
         return value
 
     def _parse_fields(self, raw: bytes) -> T:
-        members = _members(raw)
-        problems = _repeated(raw, members, (*self._wire.values(), *self.aliases))
-        values: dict[str, Any] = {}
-        for field in self._fields:
-            given, single = self._named(field.encode_name, members)
-            if given is None:
-                if field.required:
-                    problems.append(FieldProblem(("body", field.encode_name), "the field is missing; it is required", MALFORMED))
-                continue
-            content = bytes(members[given])
-            if single and content != b"null":
-                content = b"[" + content + b"]"
-            if field.name in self.objects and content[:1] != b"{":
-                problems.append(_no_object(given))
-                continue
-            try:
-                values[field.name] = msgspec.json.decode(content, type=field.type)
-            except ValueError as error:
-                problems.append(_explained(given, content, str(error)))
-            else:
-                problems += self._broken(field.name, given, values[field.name])
+        values, problems = self._read(raw, ("body",), by_rules=True)
         if problems:
             raise InvalidField(*problems)
         return self.shape(**values)
 
-    def _named(self, wire: str, members: Mapping[str, msgspec.Raw]) -> tuple[str | None, bool]:
-        if wire in members:
-            return wire, False
-        for name, alias in self.aliases.items():
-            if alias.field == wire and name in members:
-                return name, alias.single
-        return None, False
+    def _read(self, raw: bytes, at: Location, *, by_rules: bool) -> tuple[dict[str, Any], list[FieldProblem]]:
+        members = _members(raw)
+        problems = _repeated(raw, members, (*self._wire.values(), *self.aliases), at)
+        values: dict[str, Any] = {}
+        for field in self._fields:
+            named = [name for name in self._names[field.encode_name] if name in members]
+            if not named and field.required:
+                problems.append(FieldProblem((*at, field.encode_name), "the field is missing; it is required", MALFORMED))
+            # From the last to the first: the first wins, and the others must be right all the same.
+            for name in reversed(named):
+                try:
+                    value = self._value(field, name, bytes(members[name]), at)
+                    if by_rules:
+                        self._check(field.name, (*at, name), value)
+                except InvalidField as error:
+                    problems += self._as_sent(name, error.problems, at)
+                else:
+                    values[field.name] = value
+        return values, problems
 
-    def _broken(self, name: str, wire: str, value: Any) -> list[FieldProblem]:
+    def _value(self, field: msgspec.structs.FieldInfo, name: str, content: bytes, at: Location) -> Any:
+        if name != field.encode_name and self.aliases[name].single and content != b"null":
+            content = b"[" + content + b"]"
+        if field.name in self.objects and content[:1] != b"{":
+            raise InvalidField(_no_object(name, at))
+        try:
+            if content[:1] == b"{" and field.encode_name in self.inner:
+                return self.inner[field.encode_name]._one_within(content, (*at, name))
+            if content[:1] == b"[" and field.encode_name in self.inner_lists:
+                items = msgspec.json.decode(content, type=list[msgspec.Raw])
+                if all(bytes(item)[:1] == b"{" for item in items):
+                    # All but the number of them is looked at by then.
+                    return msgspec.convert(self.inner_lists[field.encode_name]._many_within(items, (*at, name)), field.type)
+            return msgspec.json.decode(content, type=field.type)
+        except ValueError as error:
+            raise InvalidField(_explained(name, content, str(error), at)) from None
+
+    def _one_within(self, content: bytes, at: Location) -> T:
+        """What stands inside another body, which is the one to look at its rules. Raises InvalidField."""
+        values, problems = self._read(content, at, by_rules=False)
+        if problems:
+            raise InvalidField(*problems)
+        return self.shape(**values)
+
+    def _many_within(self, items: Sequence[msgspec.Raw], at: Location) -> list[T]:
+        found: list[T] = []
+        problems: list[FieldProblem] = []
+        for index, item in enumerate(items):
+            try:
+                found.append(self._one_within(bytes(item), (*at, f"[{index}]")))
+            except InvalidField as error:
+                problems += error.problems
+        if problems:
+            raise InvalidField(*problems)
+        return found
+
+    def _check(self, name: str, at: Location, value: Any) -> None:
         rule = self.rules.get(name)
         if rule is None or value is None or value is msgspec.UNSET:
-            return []
-        return [FieldProblem(("body", wire, *where), message) for where, message in rule(value)]
+            return
+        problems = [FieldProblem((*at, *where), message) for where, message in rule(value)]
+        if problems:
+            raise InvalidField(*problems)
+
+    def _as_sent(self, name: str, problems: Sequence[FieldProblem], at: Location) -> Sequence[FieldProblem]:
+        # The list around a single item was put there by us.
+        if name not in self.aliases or not self.aliases[name].single:
+            return problems
+        depth = len(at) + 1
+        return [FieldProblem(p.loc[:depth] + p.loc[depth + 1 :], p.msg, p.type) for p in problems]
 
 
-def _no_object(wire: str) -> FieldProblem:
-    return FieldProblem(("body", wire), f"the {wire} must be a JSON object", MALFORMED)
+def _no_object(wire: str, at: Location = ("body",)) -> FieldProblem:
+    return FieldProblem((*at, wire), f"the {wire} must be a JSON object", MALFORMED)
 
 
 def check_text(raw: bytes) -> None:
@@ -175,18 +229,18 @@ def _members(raw: bytes) -> dict[str, msgspec.Raw]:
         raise InvalidField(FieldProblem(("body",), f"the body is not JSON: {error}", MALFORMED)) from None
 
 
-def _repeated(raw: bytes, members: Mapping[str, msgspec.Raw], names: tuple[str, ...]) -> list[FieldProblem]:
+def _repeated(raw: bytes, members: Mapping[str, msgspec.Raw], names: tuple[str, ...], at: Location) -> list[FieldProblem]:
     # A key that stands outside of all values more than once stands twice at the top level: the decoder keeps the last alone.
     problems = []
     for name in names:
         quoted = f'"{name}"'.encode()
         count = raw.count(quoted)
         if count > 1 and count - sum(bytes(value).count(quoted) for value in members.values()) > 1:
-            problems.append(FieldProblem(("body", name), "the field stands in the body more than once; give it once", MALFORMED))
+            problems.append(FieldProblem((*at, name), "the field stands in the body more than once; give it once", MALFORMED))
     return problems
 
 
-def _explained(wire: str, content: bytes, text: str) -> FieldProblem:
+def _explained(wire: str, content: bytes, text: str, at: Location) -> FieldProblem:
     match = _AT.search(text)
     where: list[str] = []
     if match is not None:
@@ -197,7 +251,7 @@ def _explained(wire: str, content: bytes, text: str) -> FieldProblem:
                 break
             where.append(name or index)
     kind = MALFORMED if ", got " in text or "malformed" in text else BROKEN_RULE
-    return FieldProblem(("body", wire, *where), text, kind)
+    return FieldProblem((*at, wire, *where), text, kind)
 
 
 def _wrong_key(content: bytes, text: str) -> list[str]:

@@ -12,7 +12,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.messages import cursor_shape
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Parameter, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.connectors import Connector, ConnectorKind, ConnectorProduct
 from ringback.services.connectors import ConnectorIn, ConnectorPatch, Connectors, ConnectorUpsertIn, Created
@@ -41,9 +41,9 @@ class ConnectorOut(msgspec.Struct, frozen=True, rename="camel"):
     transformation: str
     feature_flags: tuple[str, ...] | None
     product_type: ConnectorProduct
-    created_at: str
-    updated_at: str
-    transformation_updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
+    transformation_updated_at: Timestamp
 
 
 class ListResponseConnectorOut(ListOut[ConnectorOut], frozen=True, rename="camel"):

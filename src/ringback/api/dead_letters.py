@@ -13,7 +13,7 @@ from ringback.api.bodies import Body
 from ringback.api.messages import cursor_shape
 from ringback.api.pagination import ITERATOR, LIMIT, ListOut, walk_of
 from ringback.api.render import render_page
-from ringback.api.routing import Answer, Call, Operation, Parameter, answer
+from ringback.api.routing import Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339, to_us
 from ringback.errors import FieldProblem, InvalidField
 from ringback.model.applications import Capability
@@ -44,7 +44,7 @@ class DeadLetterOut(msgspec.Struct, frozen=True, rename="camel"):
     detail: str
     attempts: int
     sequence: int
-    timestamp: str
+    timestamp: Timestamp
 
 
 class ListResponseDeadLetterOut(ListOut[DeadLetterOut], frozen=True, rename="camel"):
@@ -162,6 +162,7 @@ def _routes(handlers: _Handlers, path: str, access: Access, whose: str) -> list[
             access=access,
             query=(LIMIT, ITERATOR, *_FILTERS),
             answers={200: ListResponseDeadLetterOut},
+            refusals=(404,),
         ),
         Operation(
             method="GET",
@@ -182,6 +183,7 @@ def _routes(handlers: _Handlers, path: str, access: Access, whose: str) -> list[
             body=SELECTION_IN,
             needs=Capability.CREATE_ATTEMPTS,
             answers={200: DeadLettersDoneOut, 202: DeadLettersDoneOut},
+            refusals=(404,),
         )
         for verb, summary, handler in (
             ("replay", "Attempt once more the dead letters", handlers.replay),

@@ -11,7 +11,7 @@ from ringback import ids
 from ringback.api.auth import Access
 from ringback.api.bodies import Alias, Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
 from ringback.model.endpoints import Endpoint
@@ -56,8 +56,8 @@ class EndpointOut(msgspec.Struct, frozen=True, rename="camel"):
     throttle_rate: int | None
     rate_limit: int | None
     version: int
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseEndpointOut(ListOut[EndpointOut], frozen=True, rename="camel"):

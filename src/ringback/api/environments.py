@@ -11,19 +11,19 @@ from ringback.api import connectors, event_types
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.connectors import ConnectorOut
-from ringback.api.event_types import EventTypeOut
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation
+from ringback.api.event_types import EVENT_TYPE_IN, EventTypeOut
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp
 from ringback.clock import Clock, rfc3339
 from ringback.services.environments import Environment, EnvironmentIn, Environments
 
-ENVIRONMENT_IN: Final = Body(EnvironmentIn)
+ENVIRONMENT_IN: Final = Body(EnvironmentIn, inner_lists={"eventTypes": EVENT_TYPE_IN})
 
 
 class EnvironmentOut(msgspec.Struct, frozen=True, rename="camel"):
     """A catalogue, as it can be imported. `version` is that of the document's form."""
 
     version: Literal[1]
-    created_at: str
+    created_at: Timestamp
     event_types: list[EventTypeOut]
     settings: dict[str, Any] | None
     connectors: list[ConnectorOut]

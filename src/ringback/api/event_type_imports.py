@@ -51,6 +51,10 @@ def _answer(imported: Imported, *, dry_run: bool) -> Answer:
     return answer(200, EventTypeImportOpenApiOut(EventTypeImportOpenApiOutData(modified, items)))
 
 
+def _imported(imported: Imported) -> Answer:
+    return _answer(imported, dry_run=False)
+
+
 def _read(raw: bytes) -> tuple[EventTypeImportOpenApiIn, list[EventTypeIn]]:
     wanted = IMPORT_IN.parse(raw)
     return wanted, read_document(wanted)
@@ -62,8 +66,10 @@ def routes(imports: EventTypeImports) -> list[Operation]:
     async def take_in(call: Call) -> Answer:
         # Off the loop: a document of some megabytes takes seconds, and gives others their turn in between.
         wanted, found = await asyncio.to_thread(_read, call.raw)
-        carry_out = imports.plan if wanted.dry_run else imports.carry_out
-        return _answer(await carry_out(call.who, found, replace_all=wanted.replace_all), dry_run=wanted.dry_run)
+        if wanted.dry_run:
+            return _answer(await imports.plan(call.who, found, replace_all=wanted.replace_all), dry_run=True)
+        also = call.keeping(_imported)
+        return _imported(await imports.carry_out(call.who, found, replace_all=wanted.replace_all, also=also))
 
     return [
         Operation(

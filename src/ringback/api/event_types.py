@@ -10,7 +10,7 @@ import msgspec
 from ringback.api.auth import Access
 from ringback.api.bodies import Alias, Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Parameter, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.errors import FieldProblem, InvalidField
 from ringback.model.event_types import EventType, PayloadValidation
@@ -40,8 +40,8 @@ class EventTypeOut(msgspec.Struct, frozen=True, rename="camel"):
     feature_flags: tuple[str, ...] | None
     feature_flag: str | None
     payload_validation: PayloadValidation | None
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseEventTypeOut(ListOut[EventTypeOut], frozen=True, rename="camel"):
@@ -128,6 +128,16 @@ def routes(event_types: EventTypes) -> list[Operation]:
         ("DELETE", _ONE, "Archive or remove an event type", h.delete, org, None, expunge, {204: None}),
     ]
     return [
-        Operation(method=method, path=path, summary=summary, handler=handler, access=access, body=body, query=query, answers=answers)
+        Operation(
+            method=method,
+            path=path,
+            summary=summary,
+            handler=handler,
+            access=access,
+            body=body,
+            query=query,
+            answers=answers,
+            refusals=(409,) if handler == h.create else (),
+        )
         for method, path, summary, handler, access, body, query, answers in declared
     ]

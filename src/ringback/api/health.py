@@ -36,6 +36,12 @@ class HealthOut(msgspec.Struct, frozen=True):
     cache: HealthStatus
 
 
+class ReadyOut(msgspec.Struct, frozen=True):
+    """Whether requests are wanted now."""
+
+    ready: bool
+
+
 def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics_access: str) -> list[Operation]:
     """The operations of this module. `metrics_access`: `local`, `token` or `open`."""
 
@@ -49,7 +55,7 @@ def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics
 
     async def ready(call: Call) -> Answer:
         is_ready = await health.ready()
-        return answer(200 if is_ready else 503, {"ready": is_ready})
+        return answer(200 if is_ready else 503, ReadyOut(is_ready))
 
     async def scrape(call: Call) -> Answer:
         await _check_metrics_access(call, tokens, metrics_access)
@@ -59,10 +65,19 @@ def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics
         return Operation(method="GET", path=path, summary=summary, handler=handler, access=Access.OPEN, answers=answers)
 
     return [
-        operation("/api/v1/health", "How the server does", report, {200: HealthOut}),
+        operation("/api/v1/health", "How the server does", report, {200: HealthOut, 500: HealthOut}),
         operation("/api/v1/health/ping", "Whether the server answers", ping, {204: None}),
-        operation("/api/v1/ready", "Whether the server wants requests", ready, {200: dict[str, bool]}),
-        operation("/metrics", "Numbers for Prometheus", scrape, {200: str}),
+        operation("/api/v1/ready", "Whether the server wants requests", ready, {200: ReadyOut, 503: ReadyOut}),
+        Operation(
+            method="GET",
+            path="/metrics",
+            summary="Numbers for Prometheus",
+            handler=scrape,
+            access=Access.OPEN,
+            answers={200: str},
+            refusals=(401,),
+            media_type="text/plain",
+        ),
     ]
 
 

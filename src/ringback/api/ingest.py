@@ -13,7 +13,7 @@ from ringback.api.bodies import Alias, Body
 from ringback.api.endpoints import EndpointHeadersOut, EndpointSecretOut
 from ringback.api.endpoints import is_cursor as is_endpoint_cursor
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp, answer
 from ringback.api.sources import RotateTokenOut, Urls, is_cursor
 from ringback.clock import rfc3339
 from ringback.errors import FieldProblem, InvalidField
@@ -33,8 +33,9 @@ _LIST: Final = "/ingest/api/v1/source"
 _ONE: Final = _LIST + "/{source_id}"
 _ENDPOINTS: Final = _ONE + "/endpoint"
 _ENDPOINT: Final = _ENDPOINTS + "/{endpoint_id}"
-# Types of the contract that nobody could tell how to verify, and the one that is no provider at all.
-_UNBUILT: Final = ("checkbook", "cron", "merge", "nango", "openclaw", "orum-io", "panda-doc", "port-io", "rutter", "vgs")
+# All types of the contract but those that nobody could tell how to verify, and the one that is no provider at all: checkbook, cron, merge,
+# nango, openclaw, orum-io, panda-doc, port-io, rutter, vgs.
+_TYPES: Final = sorted((GENERIC, *INGEST_TYPES))
 
 
 class ConfigIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -51,7 +52,7 @@ class IngestSourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A whole source, as it should be."""
 
     name: Annotated[str, msgspec.Meta(min_length=2, max_length=256)]
-    type: str
+    type: Annotated[str, msgspec.Meta(extra_json_schema={"enum": _TYPES})]
     config: ConfigIn | None = None
     uid: str | None = None
     metadata: dict[str, str] | None = None
@@ -69,8 +70,8 @@ class IngestSourceOut(msgspec.Struct, frozen=True, rename="camel"):
     type: str
     config: dict[str, str]
     metadata: dict[str, str]
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseIngestSourceOut(ListOut[IngestSourceOut], frozen=True, rename="camel"):
@@ -119,8 +120,8 @@ class IngestEndpointOut(msgspec.Struct, frozen=True, rename="camel"):
     metadata: dict[str, str]
     throttle_rate: int | None
     rate_limit: int | None
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseIngestEndpointOut(ListOut[IngestEndpointOut], frozen=True, rename="camel"):
@@ -148,9 +149,9 @@ _OWNERS: Final = (
 def wanted_source(given: IngestSourceIn) -> SourceIn:
     """The source that a request describes. Raises InvalidField."""
     config = given.config or ConfigIn()
-    if given.type in _UNBUILT or (given.type != GENERIC and given.type not in INGEST_TYPES):
-        known = ", ".join(sorted((GENERIC, *INGEST_TYPES)))
-        raise InvalidField(FieldProblem(("body", "type"), f"sources of type {given.type!r} are not built; use one of {known}"))
+    if given.type not in _TYPES:
+        text = f"sources of type {given.type!r} are not built; use one of {', '.join(_TYPES)}"
+        raise InvalidField(FieldProblem(("body", "type"), text))
     secret = config.public_key if given.type == "telnyx" else config.client_id if given.type == "adobe-sign" else config.secret
     if secret is None and given.type not in OPTIONAL_SECRET and given.type != GENERIC:
         field = {"telnyx": "publicKey", "adobe-sign": "clientId"}.get(given.type, "secret")

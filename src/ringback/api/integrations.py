@@ -12,7 +12,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.messages import cursor_shape
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
 from ringback.model.integrations import Integration
@@ -30,8 +30,8 @@ class IntegrationOut(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     name: str
     feature_flags: tuple[str, ...]
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseIntegrationOut(ListOut[IntegrationOut], frozen=True, rename="camel"):

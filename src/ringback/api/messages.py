@@ -13,7 +13,7 @@ from ringback.api.bodies import Body
 from ringback.api.pagination import ITERATOR, LIMIT, ListOut, cursor_of, limit_of
 from ringback.api.queries import Query
 from ringback.api.render import render_message, render_page
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.policy import validation
 from ringback.policy.validation import Name, Problem, Rule
 from ringback.policy.windows import Ask
@@ -45,11 +45,11 @@ class MessageOut(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     event_type: str
     payload: dict[str, Any]
-    timestamp: str
+    timestamp: Timestamp
     event_id: str | None
     channels: list[str] | None
     tags: list[str] | None
-    deliver_at: str | None
+    deliver_at: Timestamp | None
 
 
 class ListResponseMessageOut(ListOut[MessageOut], frozen=True, rename="camel"):

@@ -10,7 +10,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import Alias, Body
 from ringback.api.endpoints import EndpointHeadersOut, EndpointSecretOut, is_cursor
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.errors import NotFound
 from ringback.model.endpoints import Endpoint
@@ -43,8 +43,8 @@ class OperationalWebhookEndpointOut(msgspec.Struct, frozen=True, rename="camel")
     metadata: dict[str, str]
     throttle_rate: int | None
     rate_limit: int | None
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class ListResponseOperationalWebhookEndpointOut(ListOut[OperationalWebhookEndpointOut], frozen=True, rename="camel"):

@@ -9,7 +9,7 @@ import msgspec
 
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.errors import Unauthenticated
 from ringback.model.applications import Token
@@ -32,7 +32,7 @@ class TokenOut(msgspec.Struct, frozen=True, rename="camel"):
     org_id: str
     kind: str
     name: str
-    created_at: str
+    created_at: Timestamp
     revoked: bool
 
 
@@ -92,7 +92,25 @@ def routes(tokens: Tokens, operator_token: str) -> list[Operation]:
             access=Access.OPEN,
             body=_TOKEN_IN,
             answers={201: TokenCreated},
+            refusals=(401,),
         ),
-        Operation(method="GET", path=_LIST, summary="All tokens", handler=listing, access=Access.OPEN, query=(org,), answers={200: listed}),
-        Operation(method="DELETE", path=_ONE, summary="Revoke a token", handler=revoke, access=Access.OPEN, answers={204: None}),
+        Operation(
+            method="GET",
+            path=_LIST,
+            summary="All tokens",
+            handler=listing,
+            access=Access.OPEN,
+            query=(org,),
+            answers={200: listed},
+            refusals=(401,),
+        ),
+        Operation(
+            method="DELETE",
+            path=_ONE,
+            summary="Revoke a token",
+            handler=revoke,
+            access=Access.OPEN,
+            answers={204: None},
+            refusals=(401,),
+        ),
     ]

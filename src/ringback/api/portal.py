@@ -41,4 +41,14 @@ def routes(ancestors: Sequence[str] = ()) -> list[Operation]:
     async def serve(call: Call) -> Answer:
         return found
 
-    return [Operation(method="GET", path="/portal", summary="The portal's page", handler=serve, access=Access.OPEN, answers={200: str})]
+    return [
+        Operation(
+            method="GET",
+            path="/portal",
+            summary="The portal's page",
+            handler=serve,
+            access=Access.OPEN,
+            answers={200: str},
+            media_type="text/html",
+        )
+    ]

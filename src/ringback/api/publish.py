@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
-from ringback.api.applications import named_in
+from ringback.api.applications import APPLICATION_IN, named_in
 from ringback.api.auth import Access
 from ringback.api.bodies import BROKEN_RULE, Alias, Body
 from ringback.api.messages import WITH_CONTENT, MessageOut
@@ -20,7 +20,7 @@ from ringback.clock import SECOND_US, Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound
 from ringback.model.messages import Message
 from ringback.policy import validation
-from ringback.policy.validation import Channel, Instant, Name, Rule, Tag
+from ringback.policy.validation import Channels, Instant, Name, Rule, Tags
 from ringback.services.applications import ApplicationIn, Applications
 from ringback.services.directory import Directory, Entry
 from ringback.services.idempotency import StoredAnswer
@@ -39,7 +39,8 @@ _SOONEST_US: Final = 60 * SECOND_US
 _LATEST_US: Final = 86_400 * SECOND_US
 _JSON_TYPE: Final = "application/json"
 
-_Channels = Annotated[tuple[Channel, ...], msgspec.Meta(min_length=1, max_length=validation.MAX_CHANNELS)]
+_Channels = Annotated[Channels, msgspec.Meta(min_length=1, max_length=validation.MAX_CHANNELS)]
+_Tags = Annotated[Tags, msgspec.Meta(max_length=validation.MAX_TAGS)]
 
 
 class TransformationsParams(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -56,7 +57,7 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     payload: msgspec.Raw
     event_id: Name | None = None
     channels: _Channels | None = None
-    tags: Annotated[tuple[Tag, ...], msgspec.Meta(max_length=validation.MAX_TAGS)] | None = None
+    tags: _Tags | None = None
     application: ApplicationIn | None = None
     transformations_params: TransformationsParams | None = None
     deliver_at: Instant | None = None
@@ -69,6 +70,7 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "event_id": validation.uid("msg_"),
         "channels": validation.channels,
         "tags": validation.tags,
+        "application": validation.members,
     }
 
 
@@ -87,7 +89,7 @@ class MessagePrecheckOut(msgspec.Struct, frozen=True):
     active: bool
 
 
-MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")})
+MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")}, {"application": APPLICATION_IN})
 PRECHECK_IN: Final = Body(MessagePrecheckIn)
 
 

@@ -12,7 +12,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
 from ringback.api.render import readable
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339, to_us
 from ringback.errors import FieldProblem, InvalidField
 from ringback.model.quarantine import Quarantined
@@ -31,7 +31,7 @@ class QuarantinedOut(msgspec.Struct, frozen=True, rename="camel"):
     """A request that was not believed, in a list."""
 
     id: str
-    received_at: str
+    received_at: Timestamp
     reason: str
     detail: str
     method: str
@@ -199,6 +199,7 @@ def routes(sources: Sources, quarantine: Quarantine, releases: Releases) -> list
             body=body,
             query=(LIMIT, ITERATOR, ORDER, REASON) if handler == h.list else (),
             answers=answers,
+            refusals=(409,) if handler == h.release else (),
         )
         for method, path, summary, handler, body, answers in declared
     ]

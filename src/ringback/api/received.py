@@ -11,7 +11,7 @@ from ringback.api.auth import Access
 from ringback.api.messages import cursor_shape
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, walk_of
 from ringback.api.quarantine import HeaderOut
-from ringback.api.routing import Answer, Call, Operation, Parameter, answer
+from ringback.api.routing import Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.clock import SECOND_US, rfc3339
 from ringback.model.messages import Received
 from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE
@@ -34,7 +34,7 @@ class ReceivedOut(msgspec.Struct, frozen=True, rename="camel"):
     """
 
     id: str
-    received_at: str
+    received_at: Timestamp
     event_type: str
     provider_event_id: str | None
     provider_event_type: str | None
@@ -61,7 +61,7 @@ class SilentSourceOut(msgspec.Struct, frozen=True, rename="camel"):
     app_id: str | None
     name: str
     type: str
-    last_event_at: str | None
+    last_event_at: Timestamp | None
     silent_for_s: int
     allowed_s: int
 

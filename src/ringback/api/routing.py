@@ -7,7 +7,7 @@ small handler that parses, calls one verb of a service and renders. The publishe
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -40,6 +40,9 @@ def answer(status: int, value: Any) -> Answer:
     """A JSON answer."""
     return Answer(status, msgspec.json.encode(value))
 
+
+# A time as answers show it: RFC 3339, UTC, microseconds.
+Timestamp = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 # Success without anything to say.
 NO_CONTENT = Answer(204)
@@ -109,7 +112,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method on one path (`/api/v1/app/{app_id}`). `answers` maps a success status to the type of its body, None = no body.
 
     `needs` is the capability that an application's token must have. `rebuild` makes the answer to a repeated request out of what was
-    kept, where that is less than the answer itself.
+    kept, where that is less than the answer itself. `refusals` are statuses of errors that do not follow from the rest (409, 501).
     """
 
     method: str
@@ -122,6 +125,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     query: tuple[Parameter, ...] = ()
     rebuild: Rebuilder | None = None
     needs: Capability | None = None
+    refusals: tuple[int, ...] = ()
+    media_type: str = "application/json"
 
 
 class Pipeline:

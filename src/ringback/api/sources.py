@@ -9,7 +9,7 @@ import msgspec
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp, answer
 from ringback.clock import SECOND_US, rfc3339
 from ringback.model.sources import NO_ACTIVITY, Activity, CannedAnswer, Source
 from ringback.policy import sources as rules_of
@@ -26,7 +26,7 @@ class SecretOut(msgspec.Struct, frozen=True, rename="camel"):
     """A secret of a source, without its text: how it is read, when it ends."""
 
     encoding: str | None
-    expires_at: str | None
+    expires_at: Timestamp | None
 
 
 class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -40,10 +40,10 @@ class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
     rejected: int
     ignored: int
     handshakes: int
-    last_event_at: str | None
+    last_event_at: Timestamp | None
     usual_gap_s: float | None
     silent_for_s: int | None
-    old_secret_used_at: str | None
+    old_secret_used_at: Timestamp | None
 
 
 class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -83,8 +83,8 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     deadline_s: float
     silence_s: int | None
     warnings: list[str]
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
 
 
 class SourceWithActivityOut(SourceOut, frozen=True, rename="camel"):

@@ -12,7 +12,7 @@ from ringback.api.messages import MESSAGE_FILTERS, WINDOW, WITH_CONTENT, Message
 from ringback.api.pagination import ITERATOR, LIMIT, ListOut, walk_of
 from ringback.api.queries import Query
 from ringback.api.render import render_message, render_page
-from ringback.api.routing import Answer, Call, Operation, Parameter, answer
+from ringback.api.routing import Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.deliveries import AttemptStatus
 from ringback.model.endpoints import Endpoint
@@ -38,7 +38,7 @@ class EndpointMessageOut(MessageOut, frozen=True, rename="camel"):
 
     status: AttemptStatus
     status_text: StatusText
-    next_attempt: str | None
+    next_attempt: Timestamp | None
 
 
 class ListResponseEndpointMessageOut(ListOut[EndpointMessageOut], frozen=True, rename="camel"):
@@ -59,11 +59,11 @@ class MessageEndpointOut(msgspec.Struct, frozen=True, rename="camel"):
     throttle_rate: int | None
     rate_limit: int | None
     version: int
-    created_at: str
-    updated_at: str
+    created_at: Timestamp
+    updated_at: Timestamp
     status: AttemptStatus
     status_text: StatusText
-    next_attempt: str | None
+    next_attempt: Timestamp | None
 
 
 class ListResponseMessageEndpointOut(ListOut[MessageEndpointOut], frozen=True, rename="camel"):

@@ -11,7 +11,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.messages import cursor_shape
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
-from ringback.api.routing import Answer, Call, Handler, Operation, Parameter, answer
+from ringback.api.routing import Answer, Call, Handler, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
 from ringback.model.tasks import OWN_KINDS, Task, TaskKind, TaskStatus
@@ -49,7 +49,7 @@ class TaskOut(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     status: StatusText
     task: str
-    updated_at: str
+    updated_at: Timestamp
 
 
 class AppUsageStatsOut(TaskOut, frozen=True, rename="camel"):

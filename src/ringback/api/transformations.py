@@ -9,7 +9,7 @@ import msgspec
 
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
-from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
 from ringback.services.sources import Sources
@@ -27,7 +27,7 @@ class TransformationOut(msgspec.Struct, frozen=True, rename="camel"):
     code: str | None
     enabled: bool
     variables: dict[str, str] | None
-    updated_at: str | None
+    updated_at: Timestamp | None
 
 
 def routes(transformations: Transformations, sources: Sources) -> list[Operation]:
@@ -75,5 +75,6 @@ def _pair(
             body=PATCH,
             answers={204: None},
             needs=Capability.MANAGE_TRANSFORMATIONS if access is Access.APPLICATION else None,
+            refusals=(501,),
         ),
     ]

@@ -73,6 +73,11 @@ def provider_of(source_type: str) -> Provider | None:
     return catalogue.PROVIDERS.get(source_type) or INGEST_TYPES.get(source_type)
 
 
+def known_types() -> list[str]:
+    """All types that a source may have."""
+    return sorted({CUSTOM, GENERIC, *catalogue.PROVIDERS, *INGEST_TYPES})
+
+
 def is_known(source_type: str) -> bool:
     """Is this a type that a source may have?"""
     return source_type in (CUSTOM, GENERIC) or provider_of(source_type) is not None

@@ -52,6 +52,16 @@ Channel: TypeAlias = Annotated[
     str, msgspec.Meta(min_length=1, max_length=MAX_LABEL_CHARS, extra_json_schema={"pattern": f"^{_CHANNEL_PATTERN}$"})
 ]
 Tag: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LABEL_CHARS, extra_json_schema={"pattern": f"^{_TAG_PATTERN}$"})]
+# Base64 of 24 to 75 bytes, or of an ed25519 key's 64: as the rule below, for the specification.
+Secret: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": r"^(whs(ec|k|k1)_)?[A-Za-z0-9+/]{32,100}={0,2}$"})]
+# The bounds of lists are told to those who read the specification; the rules below say them in better words.
+_EACH_ONCE = {"uniqueItems": True}
+Flags: TypeAlias = Annotated[tuple[Name, ...], msgspec.Meta(extra_json_schema=_EACH_ONCE)]
+Names: TypeAlias = Annotated[tuple[Name, ...], msgspec.Meta(extra_json_schema={"minItems": 1, **_EACH_ONCE})]
+Channels: TypeAlias = Annotated[
+    tuple[Channel, ...], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_CHANNELS, **_EACH_ONCE})
+]
+Tags: TypeAlias = Annotated[tuple[Tag, ...], msgspec.Meta(extra_json_schema={"maxItems": MAX_TAGS, **_EACH_ONCE})]
 Rate: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_RATE)]
 RatePatch: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_RATE)]
 Url: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_URL_CHARS, extra_json_schema={"format": "uri"})]

@@ -14,7 +14,7 @@ from ringback.ids import IdMaker
 from ringback.model.auto_configs import AutoConfig
 from ringback.model.endpoints import Endpoint
 from ringback.policy import validation
-from ringback.policy.validation import Name, Problem, Rule
+from ringback.policy.validation import Flags, Problem, Rule
 from ringback.services.applications import find
 from ringback.services.connectors import flags_rule
 from ringback.services.endpoints import Created, EndpointIn, Endpoints, EndpointSecretRotateIn
@@ -29,7 +29,7 @@ from ringback.store.operations.endpoints import Sealer
 class AutoConfigIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A new subscription; without feature flags its token holds those of whoever asks."""
 
-    feature_flags: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_FLAGS)] | None = None
+    feature_flags: Annotated[Flags, msgspec.Meta(max_length=MAX_FLAGS)] | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {"feature_flags": flags_rule}
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -16,7 +17,7 @@ from ringback.ids import IdMaker
 from ringback.model.connectors import Connector, ConnectorKind, ConnectorProduct
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
-from ringback.policy.validation import Name, Problem, Rule
+from ringback.policy.validation import Flags, Name, Names, Problem, Rule
 from ringback.services.event_types import is_visible
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
@@ -51,8 +52,8 @@ class ConnectorUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     description: str = ""
     kind: ConnectorKind = "Custom"
     instructions: str = ""
-    allowed_event_types: tuple[Name, ...] | None = None
-    feature_flags: tuple[Name, ...] | None = None
+    allowed_event_types: Names | None = None
+    feature_flags: Flags | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {
         "name": validation.text,
@@ -83,9 +84,9 @@ class ConnectorPatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     description: str | UnsetType = UNSET
     kind: ConnectorKind | UnsetType = UNSET
     instructions: str | UnsetType = UNSET
-    allowed_event_types: tuple[Name, ...] | UnsetType | None = UNSET
+    allowed_event_types: Names | UnsetType | None = UNSET
     transformation: Code | UnsetType = UNSET
-    feature_flags: tuple[Name, ...] | UnsetType | None = UNSET
+    feature_flags: Flags | UnsetType | None = UNSET
 
     RULES: ClassVar[Mapping[str, Rule]] = ConnectorUpsertIn.RULES
 
@@ -147,18 +148,18 @@ class Connectors:
         """Delete a connector; endpoints made from it stay as they are. Raises NotFound."""
         await self._store.write(lambda tx: connectors.delete(tx, _find(tx, who, ref).id))
 
-    def take_in(self, tx: Transaction, org_id: str, wanted: ConnectorIn, taken: Collection[str]) -> Connector:
-        """Make a connector, or overwrite the one of its uid, or without one the first of its name and kind that is not `taken` (ids)."""
-        if wanted.uid is not None:
-            former = connectors.by_ref(tx, org_id, wanted.uid)
-        else:
-            same = connectors.by_name(tx, org_id, wanted.name, wanted.kind)
-            former = next((connector for connector in same if connector.id not in taken), None)
-        if former is None:
-            return self._insert(tx, org_id, wanted, wanted.uid, wanted.product_type)
-        changes = msgspec.structs.asdict(wanted)
-        changes["uid"], changes["product_type"] = former.uid, former.product_type
-        return self._stored(tx, former, changes)
+    def take_in(self, tx: Transaction, org_id: str, wanted: Sequence[ConnectorIn]) -> None:
+        """Make each, or overwrite the one of its uid, or without a uid the first of its name and kind that no other of the list is."""
+        known = _Known(connectors.identities(tx, org_id) if wanted else ())
+        for one in wanted:
+            found = known.of(one)
+            former = None if found is None else connectors.by_ref(tx, org_id, found)
+            if former is None:
+                known.made(self._insert(tx, org_id, one, one.uid, one.product_type))
+                continue
+            changes = msgspec.structs.asdict(one)
+            changes["uid"], changes["product_type"] = former.uid, former.product_type
+            self._stored(tx, former, changes)
 
     def _insert(
         self, tx: Transaction, org_id: str, wanted: ConnectorUpsertIn, uid: str | None, product_type: ConnectorProduct | None
@@ -197,6 +198,36 @@ class Connectors:
         connector = msgspec.structs.replace(wanted, updated_at=now_us, transformation_updated_at=code_at)
         connectors.replace(tx, connector)
         return connector
+
+
+class _Known:
+    """The connectors of an organisation while a list of them is taken in: read once, as asking anew for each took minutes for thousands."""
+
+    def __init__(self, identities: Sequence[tuple[str, str | None, str, str]]) -> None:
+        self._by_uid = {uid: identifier for identifier, uid, _, _ in identities if uid is not None}
+        self._by_name: dict[tuple[str, str], deque[str]] = defaultdict(deque)
+        for identifier, _, name, kind in identities:
+            self._by_name[name, kind].append(identifier)
+        self._taken: set[str] = set()
+
+    def of(self, wanted: ConnectorIn) -> str | None:
+        """The id of the connector that is meant, which no other of the list without a uid will be; None = there is none."""
+        found = self._by_uid.get(wanted.uid) if wanted.uid is not None else self._next(wanted.name, wanted.kind)
+        if found is not None:
+            self._taken.add(found)
+        return found
+
+    def made(self, connector: Connector) -> None:
+        """This one is there now."""
+        self._taken.add(connector.id)
+        if connector.uid is not None:
+            self._by_uid[connector.uid] = connector.id
+
+    def _next(self, name: str, kind: str) -> str | None:
+        same = self._by_name.get((name, kind), deque())
+        while same and same[0] in self._taken:
+            same.popleft()
+        return same.popleft() if same else None
 
 
 def _find(tx: Transaction, who: Principal, ref: str) -> Connector:

@@ -16,7 +16,7 @@ from ringback.model.endpoints import DisableCause, DisabledBy, Disabling, Endpoi
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.urls import normalise_url
-from ringback.policy.validation import Channel, Name, Rate, RatePatch, Rule, Url
+from ringback.policy.validation import Channels, Name, Names, Rate, RatePatch, Rule, Secret, Url
 from ringback.services import applications
 from ringback.services.applications import Directory
 from ringback.services.tokens import Principal
@@ -47,8 +47,8 @@ class EndpointUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     description: str = ""
     uid: Name | None = None
     disabled: bool = False
-    event_types: tuple[Name, ...] | None = None
-    channels: tuple[Channel, ...] | None = None
+    event_types: Names | None = None
+    channels: Channels | None = None
     metadata: dict[str, str] | None = None
     throttle_rate: Rate | None = None
     version: _Version | None = None
@@ -66,7 +66,7 @@ class EndpointUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
 class EndpointIn(EndpointUpsertIn, frozen=True, kw_only=True, rename="camel"):
     """A new endpoint: with its secret (None: make one) and its headers."""
 
-    secret: str | None = None
+    secret: Secret | None = None
     headers: dict[str, str] | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {**EndpointUpsertIn.RULES, "secret": validation.secret, "headers": validation.headers}
@@ -79,8 +79,8 @@ class EndpointPatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     description: str | UnsetType = UNSET
     uid: Name | UnsetType | None = UNSET
     disabled: bool | UnsetType = UNSET
-    event_types: tuple[Name, ...] | UnsetType | None = UNSET
-    channels: tuple[Channel, ...] | UnsetType | None = UNSET
+    event_types: Names | UnsetType | None = UNSET
+    channels: Channels | UnsetType | None = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
     throttle_rate: RatePatch | UnsetType | None = UNSET
     version: _Version | UnsetType = UNSET
@@ -91,7 +91,7 @@ class EndpointPatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class EndpointSecretRotateIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The next secret (None: make one), and how many seconds the former one signs on."""
 
-    key: str | None = None
+    key: Secret | None = None
     grace_period_seconds: _Grace | None = DEFAULT_GRACE_S
 
     RULES: ClassVar[Mapping[str, Rule]] = {"key": validation.secret}

@@ -67,9 +67,7 @@ class Environments:
         def operation(tx: Transaction) -> list[EventType]:
             if wanted.settings is not None:
                 environments.put_settings(tx, who.org_id, wanted.settings)
-            taken: set[str] = set()
-            for connector in wanted.connectors or ():
-                taken.add(self._connectors.take_in(tx, who.org_id, connector, taken).id)
+            self._connectors.take_in(tx, who.org_id, wanted.connectors or ())
             return [self._event_type(tx, who, index, event_type) for index, event_type in enumerate(wanted.event_types or ())]
 
         self._event_types.told(await self._store.write(operation))

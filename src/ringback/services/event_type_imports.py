@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -98,7 +99,14 @@ class EventTypeImports:
         """What an import would change; nothing is changed."""
         return await self._store.read(lambda tx: self._planned(tx, who, wanted, replace_all))
 
-    async def carry_out(self, who: Principal, wanted: list[EventTypeIn], *, replace_all: bool) -> Imported:
+    async def carry_out(
+        self,
+        who: Principal,
+        wanted: list[EventTypeIn],
+        *,
+        replace_all: bool,
+        also: Callable[[Transaction, Imported], None] | None = None,
+    ) -> Imported:
         """Import. Raises InvalidField for a schema that cannot be used where payloads are to be compared with it."""
 
         def operation(tx: Transaction) -> tuple[Imported, list[EventType]]:
@@ -109,6 +117,8 @@ class EventTypeImports:
                 if former is not None:
                     gone = msgspec.structs.replace(former, archived=True)
                     stored.append(self._event_types.take_in(tx, who, _as_wanted(gone)))
+            if also is not None:
+                also(tx, planned)
             return planned, stored
 
         try:

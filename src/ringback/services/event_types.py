@@ -13,7 +13,7 @@ from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.event_types import EventType, PayloadValidation
 from ringback.policy import json_schemas, validation
 from ringback.policy.paging import Page, Walk, cut
-from ringback.policy.validation import Name, Rule
+from ringback.policy.validation import Name, Names, Rule
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import event_types
@@ -27,7 +27,7 @@ class EventTypeUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     deprecated: bool = False
     schemas: dict[str, Any] | None = None
     group_name: Name | None = None
-    feature_flags: tuple[Name, ...] | None = None
+    feature_flags: Names | None = None
     payload_validation: PayloadValidation | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {
@@ -54,7 +54,7 @@ class EventTypePatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     deprecated: bool | UnsetType = UNSET
     schemas: dict[str, Any] | UnsetType | None = UNSET
     group_name: Name | UnsetType | None = UNSET
-    feature_flags: tuple[Name, ...] | UnsetType | None = UNSET
+    feature_flags: Names | UnsetType | None = UNSET
     payload_validation: PayloadValidation | UnsetType | None = UNSET
 
     RULES: ClassVar[Mapping[str, Rule]] = EventTypeUpsertIn.RULES

@@ -14,7 +14,7 @@ from ringback.ids import IdMaker
 from ringback.model.integrations import Integration
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
-from ringback.policy.validation import Name, Rule
+from ringback.policy.validation import Names, Rule
 from ringback.services.applications import find
 from ringback.services.tokens import Grant, Principal, Tokens
 from ringback.store.base import Store, Transaction
@@ -31,7 +31,7 @@ class IntegrationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A whole integration, as it should be."""
 
     name: Annotated[str, msgspec.Meta(min_length=1)]
-    feature_flags: Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_FLAGS)] | None = None
+    feature_flags: Annotated[Names, msgspec.Meta(max_length=MAX_FLAGS)] | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {"name": validation.text, "feature_flags": validation.names}
 

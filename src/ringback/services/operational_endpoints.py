@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
@@ -12,9 +12,10 @@ from ringback.clock import Clock
 from ringback.errors import NotFound
 from ringback.ids import IdMaker
 from ringback.model.applications import Application
+from ringback.model.operational import EVENTS
 from ringback.policy import validation
 from ringback.policy.operational import event_names
-from ringback.policy.validation import Name, Rate, Rule, Url
+from ringback.policy.validation import Name, Rate, Rule, Secret, Url
 from ringback.services.endpoints import UID
 from ringback.services.operational import Operational
 from ringback.services.tokens import Principal
@@ -22,6 +23,10 @@ from ringback.store.base import Store, Transaction
 from ringback.store.operations import operational
 
 _NAME: Final = "Operational webhooks"
+_Events = Annotated[
+    tuple[Annotated[Name, msgspec.Meta(extra_json_schema={"enum": list(EVENTS)})], ...],
+    msgspec.Meta(extra_json_schema={"minItems": 1, "uniqueItems": True}),
+]
 
 
 class OperationalEndpointUpsertIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -31,7 +36,7 @@ class OperationalEndpointUpsertIn(msgspec.Struct, frozen=True, kw_only=True, ren
     description: str = ""
     uid: Name | None = None
     disabled: bool = False
-    event_types: tuple[Name, ...] | None = None
+    event_types: _Events | None = None
     metadata: dict[str, str] | None = None
     throttle_rate: Rate | None = None
 
@@ -47,7 +52,7 @@ class OperationalEndpointUpsertIn(msgspec.Struct, frozen=True, kw_only=True, ren
 class OperationalEndpointIn(OperationalEndpointUpsertIn, frozen=True, kw_only=True, rename="camel"):
     """A new one, with its secret (None: make one) and its headers."""
 
-    secret: str | None = None
+    secret: Secret | None = None
     headers: dict[str, str] | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {

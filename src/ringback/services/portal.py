@@ -11,7 +11,7 @@ import msgspec
 from ringback.clock import SECOND_US, Clock
 from ringback.model.applications import Capability
 from ringback.policy import validation
-from ringback.policy.validation import Name, Problem, Rule
+from ringback.policy.validation import Flags, Problem, Rule
 from ringback.services.applications import ApplicationIn, find
 from ringback.services.tokens import Grant, Principal, Tokens
 from ringback.store.base import Store, Transaction
@@ -31,7 +31,7 @@ _SESSION: Final = re.compile(_SESSION_PATTERN)
 SessionId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SESSION_CHARS, extra_json_schema={"pattern": f"^{_SESSION_PATTERN}$"})]
 _Life = Annotated[int, msgspec.Meta(ge=MIN_LIFE_S, le=MAX_LIFE_S)]
 _Delay = Annotated[int, msgspec.Meta(ge=0, le=MAX_DELAY_S)]
-_Flags = Annotated[tuple[Name, ...], msgspec.Meta(max_length=MAX_FLAGS)]
+_Flags = Annotated[Flags, msgspec.Meta(max_length=MAX_FLAGS)]
 _Sessions = Annotated[tuple[SessionId, ...], msgspec.Meta(max_length=MAX_SESSIONS)]
 
 
@@ -61,7 +61,7 @@ class AppPortalAccessIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     session_id: SessionId | None = None
     read_only: bool | None = None
 
-    RULES: ClassVar[Mapping[str, Rule]] = {"feature_flags": flags, "session_id": session}
+    RULES: ClassVar[Mapping[str, Rule]] = {"application": validation.members, "feature_flags": flags, "session_id": session}
 
 
 class SourcePortalAccessIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -104,7 +104,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A whole source, as it should be. Left out, `secrets` of an existing source stay."""
 
     name: SourceName
-    type: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+    type: Annotated[str, msgspec.Meta(min_length=1, max_length=60, extra_json_schema={"enum": rules_of.known_types()})]
     uid: str | None = None
     route: str | None = None
     disabled: bool = False

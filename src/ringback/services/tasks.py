@@ -19,7 +19,7 @@ from ringback.ids import IdMaker
 from ringback.model.tasks import AppStats, Definition, EventTypeStats, Letters, PurgeContent, Resend, Task, TaskKind, TaskStatus
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
-from ringback.policy.validation import Channel, Instant, Name, Problem, Rule, Tag
+from ringback.policy.validation import Channel, Flags, Instant, Name, Problem, Rule, Tag
 from ringback.policy.windows import between
 from ringback.services.applications import find
 from ringback.services.attempts import find_endpoint
@@ -45,7 +45,7 @@ Ended = Callable[[Transaction, Task], None]
 Also = Callable[[Transaction, Task], None]
 
 # As many as a query may name (contract, 3.5 has no bound): more is a catalogue, and null means all.
-_EventTypes = Annotated[tuple[Name, ...], msgspec.Meta(max_length=1_000)]
+_EventTypes = Annotated[Flags, msgspec.Meta(max_length=1_000)]
 
 
 def _single(rule: Rule, value: str) -> list[Problem]:

@@ -37,12 +37,10 @@ def by_ref(tx: Transaction, org_id: str, ref: str) -> Connector | None:
     return None if row is None else _connector(row)
 
 
-def by_name(tx: Transaction, org_id: str, name: str, kind: str) -> list[Connector]:
-    """The connectors of that name and kind, those without a uid first, then the oldest first."""
-    rows = tx.rows(
-        f"SELECT {_COLUMNS} FROM connector WHERE org_id = ? AND name = ? AND kind = ? ORDER BY uid IS NOT NULL, id", (org_id, name, kind)
-    )
-    return [_connector(row) for row in rows]
+def identities(tx: Transaction, org_id: str) -> list[tuple[str, str | None, str, str]]:
+    """Id, uid, name and kind of every connector of an organisation: those without a uid first, then the oldest first."""
+    rows = tx.rows("SELECT id, uid, name, kind FROM connector WHERE org_id = ? ORDER BY uid IS NOT NULL, id", (org_id,))
+    return [(identifier, uid, name, kind) for identifier, uid, name, kind in rows]
 
 
 def page(tx: Transaction, org_id: str, walk: Walk, *, product_type: str | None, flags: Sequence[str] | None) -> list[Connector]:
