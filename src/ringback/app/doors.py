@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
+from ringback import __version__
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
 from ringback.api import auto_configs as auto_configs_api
@@ -41,6 +42,7 @@ from ringback.api.routing import Operation
 from ringback.api.trail import Trail
 from ringback.app.parts import Parts, microseconds, proxy_of
 from ringback.config import Settings
+from ringback.config.in_force import settings_in_force
 from ringback.dashboard.door import DashboardDoor
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
@@ -74,6 +76,7 @@ from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
+from ringback.services.org_tokens import OrgTokens
 from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
@@ -84,11 +87,13 @@ from ringback.services.receiving import Receiver
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
 from ringback.services.sending import Sending
+from ringback.services.server import About, ServerFacts
 from ringback.services.sessions import Sessions
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
+from ringback.telemetry.usage import usage
 
 # A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
 _FETCH_S: Final = 5.0
@@ -241,6 +246,7 @@ class Doors:
             trends=parts.trends,
             standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
+            search=parts.search,
             previews=Previews(store, vault),
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
@@ -252,6 +258,12 @@ class Doors:
             quarantine=self._quarantine,
             releases=self._releases,
             doctor=Doctor(store, vault, clock, self._keys),
+            event_type_imports=EventTypeImports(store, clock, api.event_types),
+            org_tokens=OrgTokens(store, clock, parts.tokens),
+            portal=Portal(store, clock, parts.tokens),
+            server=self._server_facts(),
+            operational=OperationalEndpoints(store, clock, parts.ids, parts.operational),
+            listeners=self._listeners(),
         )
         return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
 
@@ -270,11 +282,20 @@ class Doors:
             checks_types=checks_types,
         )
 
+    def _server_facts(self) -> ServerFacts:
+        parts = self._parts
+        about = About(__version__, parts.search.on, settings_in_force(parts.settings))
+        return ServerFacts(parts.store, parts.vault, parts.clock, parts.metrics, parts.dispatcher, usage, about)
+
+    def _listeners(self) -> Endpoints:
+        # What they want to hear was checked with the request: it is no event type of the organisation.
+        return self._endpoints(self._parts.operational.listener_changed, checks_types=False)
+
     def _operational(self) -> list[Operation]:
         parts = self._parts
-        # What they want to hear was checked with the request: it is no event type of the organisation.
-        endpoints = self._endpoints(parts.operational.listener_changed, checks_types=False)
-        return operational_webhooks_api.routes(OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational), endpoints)
+        return operational_webhooks_api.routes(
+            OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational), self._listeners()
+        )
 
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""

@@ -15,8 +15,9 @@ from typing import Any
 
 import msgspec
 
-from ringback.config.settings import Declared, Settings, declared_settings
+from ringback.config.settings import Declared, Settings, Written, declared_settings
 from ringback.errors import OperatorError
+from ringback.model.settings import Origin
 
 _OURS = "RINGBACK_"
 _REFERENCE_SERVER = "SVIX_"
@@ -42,6 +43,7 @@ class _Given(msgspec.Struct, frozen=True):
     name: str
     text: str
     source: str
+    origin: Origin
 
 
 def load_settings(
@@ -54,16 +56,16 @@ def load_settings(
     """
     problems: list[str] = []
     known = declared_settings()
-    given = [_Given(name, text, f"default of {name}") for name, text in (defaults or {}).items()]
+    given = [_Given(name, text, f"default of {name}", Origin.PROGRAM) for name, text in (defaults or {}).items()]
     path = config_path or environ.get(_CONFIG_VARIABLE)
     if path:
         given += _from_file(path, known, problems)
     given += _from_environment(environ, known, problems)
-    given += [_Given(name, text, FLAGS.get(name, name)) for name, text in overrides.items()]
+    given += [_Given(name, text, FLAGS.get(name, name), Origin.FLAG) for name, text in overrides.items()]
     chosen = _parse(known, given, problems)
     if problems:
         raise SettingsError(*problems)
-    settings = Settings(**chosen)
+    settings = Settings(**chosen, written=_written(known, given))
     contradictions = tuple(_contradictions(settings))
     if contradictions:
         raise SettingsError(*contradictions)
@@ -74,17 +76,37 @@ def _parse(known: tuple[Declared, ...], given: list[_Given], problems: list[str]
     """Values by setting. A later entry replaces an earlier one, and only what is used must be right."""
     chosen: dict[str, Any] = {}
     for declared in known:
-        entry = next((g for g in reversed(given) if g.name == declared.name or g.name in declared.aliases), None)
+        entry = _used(declared, given)
         if entry is None:
             continue
         try:
-            text = entry.text.strip()
-            translate = declared.aliases.get(entry.name)
-            chosen[declared.name] = declared.kind.parse(translate(text) if translate else text)
+            chosen[declared.name] = declared.kind.parse(_meant(declared, entry))
         except ValueError as problem:
             shown = "****" if declared.kind.secret else repr(entry.text)
             problems.append(f"{entry.source} = {shown} {problem}. Allowed: {declared.kind.allowed}.")
     return chosen
+
+
+def _used(declared: Declared, given: list[_Given]) -> _Given | None:
+    """What counts for a setting: the last thing that somebody wrote."""
+    return next((g for g in reversed(given) if g.name == declared.name or g.name in declared.aliases), None)
+
+
+def _meant(declared: Declared, entry: _Given) -> str:
+    """A text as the setting itself would be written."""
+    text = entry.text.strip()
+    translate = declared.aliases.get(entry.name)
+    return translate(text) if translate else text
+
+
+def _written(known: tuple[Declared, ...], given: list[_Given]) -> dict[str, Written]:
+    """What was written for each setting, once all of it is known to be right; texts of secrets are not kept."""
+    used = ((declared, _used(declared, given)) for declared in known)
+    return {
+        declared.name: Written("" if declared.kind.secret else _meant(declared, entry), entry.origin, entry.source)
+        for declared, entry in used
+        if entry is not None
+    }
 
 
 def _from_file(path: str, known: tuple[Declared, ...], problems: list[str]) -> Iterator[_Given]:
@@ -105,7 +127,7 @@ def _from_file(path: str, known: tuple[Declared, ...], problems: list[str]) -> I
         elif (written := _as_text(value)) is None:
             problems.append(f"{source} is a {type(value).__name__}; write a string, a number, true or false, or a list of these.")
         else:
-            yield _Given(key, written, source)
+            yield _Given(key, written, source, Origin.FILE)
 
 
 def _line_of(key: str, text: str) -> str:
@@ -134,7 +156,7 @@ def _from_environment(environ: Mapping[str, str], known: tuple[Declared, ...], p
             variable = prefix + name.upper()
             # An empty variable is how compose files and unit files leave one out.
             if environ.get(variable):
-                yield _Given(name, environ[variable], variable)
+                yield _Given(name, environ[variable], variable, Origin.ENVIRONMENT)
     ours = [_OURS + name.upper() for name in names]
     for variable in sorted(environ):
         if not variable.startswith(_OURS) or variable in ours or variable == _CONFIG_VARIABLE or _NOT_SETTINGS.fullmatch(variable):

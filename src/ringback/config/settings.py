@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from ringback.config import values
 from ringback.config.values import HostPort, Kind, Network, Secret
+from ringback.model.settings import Origin
 from ringback.policy.proxies import Exceptions, ProxyAddress
 
 T = TypeVar("T")
@@ -32,6 +33,15 @@ class Declared:
     default: str
     meaning: str
     aliases: Mapping[str, Callable[[str], str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """What somebody wrote for a setting ("" of a secret), and where: the kind of place, and the place itself."""
+
+    text: str
+    origin: Origin
+    where: str
 
 
 def _same(text: str) -> str:
@@ -213,8 +223,10 @@ class Settings:
     log_format: str = setting(
         "auto", values.choice("auto", "human", "json"), "`auto` = human on a terminal, one JSON object per line otherwise."
     )
+    # No setting: which of those above were written by somebody, and where.
+    written: Mapping[str, Written] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
 
 def declared_settings() -> tuple[Declared, ...]:
     """Every setting, in the order of declaration."""
-    return tuple(Declared(name=field.name, **field.metadata) for field in dataclasses.fields(Settings))
+    return tuple(Declared(name=field.name, **field.metadata) for field in dataclasses.fields(Settings) if field.metadata)

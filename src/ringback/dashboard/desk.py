@@ -17,18 +17,24 @@ from ringback.services.dead_letters import DeadLetters
 from ringback.services.directory import Directory
 from ringback.services.doctor import Doctor
 from ringback.services.endpoints import Endpoints
+from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
 from ringback.services.feed import LiveFeed
 from ringback.services.finding import Finder
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.naming import Naming
+from ringback.services.operational_endpoints import OperationalEndpoints
+from ringback.services.org_tokens import OrgTokens
+from ringback.services.portal import Portal
 from ringback.services.ports import Standings
 from ringback.services.previews import Previews
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.releasing import Releases
+from ringback.services.search import Search
 from ringback.services.sending import Sending
+from ringback.services.server import ServerFacts
 from ringback.services.sessions import Sessions
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
@@ -56,7 +62,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """What pages call.
 
     `draw(n)` gives n random bytes; `url` is where this server is reached, for commands that pages show; `allowed` is how many attempts
-    the retry schedule has.
+    the retry schedule has; `listeners` are the endpoints of the application that `operational` knows.
     """
 
     clock: Clock
@@ -71,11 +77,13 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     applications: Applications
     endpoints: Endpoints
     event_types: EventTypes
+    event_type_imports: EventTypeImports
     attempts: Attempts
     feed: LiveFeed
     messages: Messages
     journeys: Journeys
     finder: Finder
+    search: Search
     trends: Trends
     standings: Standings
     previews: Previews
@@ -89,3 +97,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     quarantine: Quarantine
     releases: Releases
     doctor: Doctor
+    org_tokens: OrgTokens
+    portal: Portal
+    server: ServerFacts
+    operational: OperationalEndpoints
+    listeners: Endpoints

@@ -19,6 +19,11 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section("sources", "Sources", "/sources", "sources", group=_RECEIVE),
     Section("quarantine", "Quarantine", "/quarantine", "quarantine", group=_RECEIVE, waiting="quarantined"),
     Section("applications", "Applications", "/apps", "applications", group=_SET_UP),
+    Section("event_types", "Event types", "/event-types", "event_types", group=_SET_UP),
+    Section("operational", "Operational webhooks", "/operational", "live", group=_SET_UP),
+    Section("tokens", "Tokens", "/tokens", "tokens", group=_SET_UP),
     Section("tasks", "Background tasks", "/tasks", "tasks", group=_SERVER),
+    Section("queue", "Queue and process", "/queue", "queue", group=_SERVER),
+    Section("settings", "Settings", "/settings", "settings", group=_SERVER),
     Section("audit", "Audit log", "/audit", "audit", group=_SERVER),
 )

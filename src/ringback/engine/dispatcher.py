@@ -20,6 +20,7 @@ from ringback.engine.flights import GONE, UNSENDABLE, Flight
 from ringback.engine.health import Health
 from ringback.engine.lanes import LOW_MARK, OVERHEAD, Lane, LanePlan, size_of
 from ringback.engine.limiter import Limiter
+from ringback.engine.pending import pending_of
 from ringback.engine.recorder import Recorder, masked
 from ringback.engine.rests import Rests
 from ringback.engine.roster import Roster
@@ -35,7 +36,7 @@ from ringback.model.messages import Message
 from ringback.policy.outcome import Outcome, judge
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
-from ringback.services.ports import Standing
+from ringback.services.ports import Pending, Standing
 from ringback.store.base import Record, Store
 from ringback.store.operations.directory import Unfinished
 from ringback.telemetry.events import ENDPOINT_DISABLED, TASK_FAILED
@@ -165,6 +166,10 @@ class Dispatcher:
             return Standing()
         left_us = 0 if lane.resting is None else max(lane.rest_ends - self._rests.now_us(), 0)
         return Standing(lane.limit, lane.resting, left_us)
+
+    def pending(self, org_id: str, most: int) -> list[Pending]:
+        """See `services.ports.Standings`."""
+        return pending_of(self._lanes.values(), org_id, self._clock.now_us(), self._rests.now_us(), most)
 
     def start(self, unfinished: Unfinished) -> None:
         """Begin, with what an earlier run left unfinished."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -98,6 +98,15 @@ class EventTypeImports:
     async def plan(self, who: Principal, wanted: list[EventTypeIn], *, replace_all: bool) -> Imported:
         """What an import would change; nothing is changed."""
         return await self._store.read(lambda tx: self._planned(tx, who, wanted, replace_all))
+
+    async def former(self, who: Principal, names: Sequence[str]) -> dict[str, EventType]:
+        """The event types of these names as they are now, archived ones too."""
+
+        def query(tx: Transaction) -> dict[str, EventType]:
+            found = (event_types.by_name(tx, who.org_id, name) for name in names)
+            return {event_type.name: event_type for event_type in found if event_type is not None}
+
+        return await self._store.read(query)
 
     async def carry_out(
         self,

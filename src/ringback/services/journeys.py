@@ -121,6 +121,21 @@ class Journeys:
 
         return await self._store.read(query)
 
+    async def tallies(self, who: Principal, found: Sequence[Message]) -> dict[str, Tally]:
+        """How these messages stand, by their ids; they may be of several applications. Raises NotFound."""
+        of: dict[str, list[str]] = {}
+        for message in found:
+            of.setdefault(message.app_id, []).append(message.id)
+
+        def query(tx: Transaction) -> dict[str, Tally]:
+            return {
+                message_id: tally
+                for app_id, message_ids in of.items()
+                for message_id, tally in journeys.tallies(tx, find(tx, who, app_id).id, message_ids).items()
+            }
+
+        return await self._store.read(query)
+
     def _of(self, tx: Transaction, who: Principal, app: str, reference: str, now_us: int) -> Journey:
         app_id = find(tx, who, app).id
         message = find_message(tx, app_id, reference, now_us, content=True)

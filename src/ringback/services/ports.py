@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -61,8 +62,35 @@ class Standing(msgspec.Struct, frozen=True):
     left_us: int = 0
 
 
+class Held(enum.StrEnum):
+    """What a delivery that is due waits for."""
+
+    APPLICATION_RATE = "application_rate"
+    # The endpoint is left alone for a time: its own rate, a Retry-After, or several attempts without any answer.
+    REST = "rest"
+    # As many attempts as this endpoint may get at once are on the wire.
+    LIMIT = "limit"
+    # All places on the wire are taken.
+    PLACE = "place"
+    TURN = "turn"
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """An endpoint with deliveries that are due and wait. `due_at` is when the first in memory was due, 0 = they lie in the database."""
+
+    endpoint_id: str
+    due_at: int
+    flying: int
+    standing: Standing
+    why: Held
+
+
 class Standings(Protocol):
     """Knows how the engine treats endpoints."""
+
+    def pending(self, org_id: str, most: int) -> list[Pending]:
+        """The endpoints of an organisation that wait, the longest first. Some may be another's, as memory does not know yet."""
+        ...
 
     def standing(self, endpoint_id: str) -> Standing:
         """How it treats this one, now. Never blocks."""

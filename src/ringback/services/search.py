@@ -84,6 +84,11 @@ class Search:
         self._clock = clock
         self._metrics = metrics
 
+    @property
+    def on(self) -> bool:
+        """Is there an index? Without one every search is refused, and messages are found by their ids alone."""
+        return self._index is not None
+
     async def search(self, who: Principal, text: str, *, app: str | None = None, limit: int = LIMIT, cursor: str | None = None) -> Found:
         """The newest messages in which all is that `text` asks for, in one application (id or uid) or in all that the caller may reach.
 

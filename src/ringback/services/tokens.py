@@ -169,6 +169,14 @@ class Tokens:
 
         return await self._store.read(query)
 
+    async def make(self, who: Principal, name: str, expires_at: int | None) -> tuple[Token, str]:
+        """A new org token of the caller's organisation, and its text, which nobody can ever read again."""
+        text = _PREFIXES[TokenKind.ORG] + self._random_text()
+        now_us = self._clock.now_us()
+        token = await self._store.write(lambda tx: self._insert(tx, who.org_id, TokenKind.ORG, None, text, name, now_us, expires_at))
+        log(TOKEN_MADE, token_id=token.id, organisation=who.org_id)
+        return token, text
+
     def grant(self, tx: Transaction, org_id: str, grant: Grant, *, name: str = "", expires_at: int | None = None) -> tuple[Token, str]:
         """A new token of an application, in the caller's transaction, and its text."""
         text = (_PREFIXES[TokenKind.APP] if grant.integration_id is None else _INTEGRATION_PREFIX) + self._random_text()

@@ -102,6 +102,20 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
+    @property
+    def count(self) -> int:
+        """How many values were counted."""
+        return sum(self._counts)
+
+    def below(self, share: float) -> float | None:
+        """The bound that this share of the values stays within; infinity beyond the last one, None without any value."""
+        wanted, seen = share * self.count, 0
+        for bound, count in zip((*self._bounds, float("inf")), self._counts, strict=True):
+            seen += count
+            if seen and seen >= wanted:
+                return bound
+        return None
+
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulated counts as Prometheus wants them, the last bucket `+Inf`."""
         bounds = [str(bound) for bound in self._bounds] + ["+Inf"]

@@ -164,7 +164,8 @@ class _Pages:
             Fact("Changed", "", moment=moment(application.updated_at, visit.now_us)),
         ]
         new = Action("New endpoint", f"{here}/endpoints/new", "primary", panel=False)
-        actions = (Action("Delete", f"{here}/delete", "danger"), Action("Edit", f"{here}/edit"), new)
+        portal = Action("End portal tokens", f"{here}/portal-tokens")
+        actions = (Action("Delete", f"{here}/delete", "danger"), portal, Action("Edit", f"{here}/edit"), new)
         empty = Empty("No endpoint yet", "Messages of this application are stored, and go nowhere until it has one.", action=new)
         span = DEFAULT_SPAN
         overview = await self._services.trends.overview(visit.who, app=application.id, since_us=visit.now_us - SPANS[span] * SECOND_US)

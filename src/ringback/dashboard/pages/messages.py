@@ -12,6 +12,7 @@ from ringback.clock import SECOND_US
 from ringback.dashboard.components import BASE, ROWS, Action, Badge, Choice, Empty, Head, Link, Pager, Tab, address, choices, pager
 from ringback.dashboard.desk import Services
 from ringback.dashboard.journeys import badges_of_tally
+from ringback.dashboard.searches import Chosen, SearchView, Written, help_lines, look_for
 from ringback.dashboard.visits import Moved, Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, moment
 from ringback.model.deliveries import AttemptStatus
@@ -33,6 +34,8 @@ _STATUS_OF: Final = {
     "delivered": AttemptStatus.SUCCESS,
     "cancelled": AttemptStatus.CANCELED,
 }
+# The search spells this one as the API does.
+_SEARCHED_AS: Final = {"cancelled": "canceled"}
 _STATUS_WORDS: Final = (("", "any status"), *((word, word) for word in _STATUS_OF))
 # Event types that the filter offers.
 _OFFERED: Final = 250
@@ -66,6 +69,9 @@ class ListView(msgspec.Struct, frozen=True):
     channel: str
     q: str
     filtered: bool
+    search_on: bool
+    help: Sequence[Written]
+    found: SearchView | None
 
 
 def row_of(message: Message, tally: Tally, now_us: int) -> MessageRow:
@@ -96,6 +102,17 @@ def command_of(url: str, app_id: str) -> str:
     )
 
 
+class _Chosen(msgspec.Struct, frozen=True):
+    """The filters of a list, and where in it the page begins."""
+
+    types: tuple[str, ...]
+    tag: str
+    channel: str
+    status: str
+    within: str
+    at: str
+
+
 class _Pages:
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -106,27 +123,24 @@ class _Pages:
         application = entry.application
         q, at, within, tag, channel, status = (visit.text(name) for name in ("q", "at", "within", "tag", "channel", "status"))
         types = visit.texts("type")
-        if q:
-            found = await services.finder.by_id(visit.who, q, application.id, visit.now_us)
-            if found is not None and found.kind in ("message", "attempt", "dead_letter"):
-                return Moved(f"{BASE}/apps/{found.app_id}/messages/{found.id if found.kind == 'message' else found.message_id}")
-        cursor = at.removeprefix("-")
-        known = ids.is_id(ids.MESSAGE, cursor)
-        walk_ask = Ask(ROWS, cursor if known else None, at.startswith("-"), visit.now_us + SECOND_US if within in _WITHIN else None)
-        ask = msgspec.structs.replace(walk_ask, after_us=visit.now_us - _WITHIN[within] * SECOND_US) if within in _WITHIN else walk_ask
-        page, tallies = await services.journeys.page(
-            visit.who, application.id, ask, MessageFilter(types, channel or None, tag or None), _STATUS_OF.get(status)
-        )
-        rows = [] if q else [row_of(message, tallies.get(message.id, Tally()), visit.now_us) for message in page.items]
-        first, last = (rows[0].id, rows[-1].id) if rows else (None, None)
+        named = await services.finder.by_id(visit.who, q, application.id, visit.now_us) if q else None
+        if named is not None and named.kind in ("message", "attempt", "dead_letter"):
+            return Moved(f"{BASE}/apps/{named.app_id}/messages/{named.id if named.kind == 'message' else named.message_id}")
+        chosen = _Chosen(types, tag, channel, status, within, at)
         path = f"/apps/{application.id}/messages"
+        found, rows, pages = None, list[MessageRow](), Pager(None, None)
+        if q:
+            looked = Chosen(q, types, tag, channel, _SEARCHED_AS.get(status, status), within if within in _WITHIN else "")
+            more = {"q": q, "type": types, "tag": tag, "channel": channel, "within": within, "status": status}
+            found = await look_for(services, visit, looked, application.id, path, **more)
+        else:
+            rows, pages = await self._listed(visit, application.id, path, chosen)
         filtered = bool(types or tag or channel or within or status or q)
-        pages = pager(page, first, last, at, path, type=types, tag=tag, channel=channel, within=within, status=status)
         view = ListView(
             address(path),
             rows,
-            Pager(None, None) if q else pages,
-            self._empty(application.id, q, filtered),
+            pages,
+            self._empty(application.id, filtered),
             tabs_of(application.id, "history"),
             await self._types(visit, types),
             choices(_WITHIN_WORDS, within),
@@ -135,16 +149,33 @@ class _Pages:
             channel,
             q,
             filtered,
+            services.search.on,
+            help_lines(),
+            found,
         )
         send = Action("Send message", f"{BASE}/apps/{application.id}/send")
         head = Head("Messages", trail=(Link(application.name, f"{BASE}/apps/{application.id}"),), actions=(send,))
-        return Shown("messages/list.html", view, head, app=application)
+        return Shown("messages/list.html", view, head, 422 if found is not None and found.problem else 200, app=application)
 
-    def _empty(self, app_id: str, q: str, filtered: bool) -> Empty:
-        if q:
-            return Empty(
-                "Nothing of that name", "No message of this application has that id or event id. Both are found whole, not by a part."
-            )
+    async def _listed(self, visit: Visit, app_id: str, path: str, chosen: _Chosen) -> tuple[list[MessageRow], Pager]:
+        within, at = chosen.within, chosen.at
+        cursor = at.removeprefix("-")
+        known = ids.is_id(ids.MESSAGE, cursor)
+        walk_ask = Ask(ROWS, cursor if known else None, at.startswith("-"), visit.now_us + SECOND_US if within in _WITHIN else None)
+        ask = msgspec.structs.replace(walk_ask, after_us=visit.now_us - _WITHIN[within] * SECOND_US) if within in _WITHIN else walk_ask
+        page, tallies = await self._services.journeys.page(
+            visit.who,
+            app_id,
+            ask,
+            MessageFilter(chosen.types, chosen.channel or None, chosen.tag or None),
+            _STATUS_OF.get(chosen.status),
+        )
+        rows = [row_of(message, tallies.get(message.id, Tally()), visit.now_us) for message in page.items]
+        first, last = (rows[0].id, rows[-1].id) if rows else (None, None)
+        query = {"type": chosen.types, "tag": chosen.tag, "channel": chosen.channel, "within": within, "status": chosen.status}
+        return rows, pager(page, first, last, at, path, **query)
+
+    def _empty(self, app_id: str, filtered: bool) -> Empty:
         if filtered:
             return Empty("No such message", "Nothing fits the filters; take some away.")
         return Empty("No message yet", "Send one, and it is here at once.", command_of(self._services.url(), app_id))

@@ -7,8 +7,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from ringback.dashboard.components import BASE, Head, Link
+from ringback.dashboard.components import BASE, Head, Link, address
 from ringback.dashboard.desk import Services
+from ringback.dashboard.pages.event_types import beginning, href_of
 from ringback.dashboard.rail import SECTIONS
 from ringback.dashboard.visits import Reply, Route, Section, Shown, Visit
 from ringback.dashboard.words import short_id
@@ -66,9 +67,18 @@ def results_of_sections(sections: Sequence[Section], typed: str, app_id: str | N
 
 def results_of_actions(typed: str, app_id: str | None) -> list[Result]:
     """What can be done from anywhere."""
-    actions = [("New application", f"{BASE}/apps/new", "applications")]
+    actions = [
+        ("New application", f"{BASE}/apps/new", "applications"),
+        ("New source", f"{BASE}/sources/new", "sources"),
+        ("New event type", f"{BASE}/new-event-type", "event_types"),
+        ("Import event types", f"{BASE}/import-event-types", "event_types"),
+        ("New token", f"{BASE}/tokens/new", "tokens"),
+        ("New operational endpoint", f"{BASE}/operational/new", "live"),
+        ("Check a signature", f"{BASE}/doctor", "quarantine"),
+    ]
     if app_id is not None:
         actions.append(("New endpoint", f"{BASE}/apps/{app_id}/endpoints/new", "endpoints"))
+        actions.append(("Send message", f"{BASE}/apps/{app_id}/send", "messages"))
     return [Result(name, "Action", href, icon) for name, href, icon in actions if typed and fits(name, typed)]
 
 
@@ -103,7 +113,15 @@ class _Pages:
         results += results_of_actions(typed, app_id)
         if typed:
             results += [result_of_found(found) for found in await self._services.finder.by_name(visit.who, typed, app_id, _EACH)]
+            results += await self._event_types(visit, typed)
+            if self._services.search.on:
+                results.append(Result(f"Search messages for “{typed}”", "Action", address("/search", q=typed), "search"))
         return FoundView(typed, results)
+
+    async def _event_types(self, visit: Visit, typed: str) -> list[Result]:
+        """Event types whose names begin so; archived ones too."""
+        page = await self._services.event_types.page(visit.who, beginning(Walk(_EACH, descending=False), typed), archived=True)
+        return [Result(one.name, "Event type", href_of(one.name), "event_types", mono=True) for one in page.items]
 
     async def palette(self, visit: Visit) -> Reply:
         return Shown("palette/results.html", await self._found(visit), Head("Search"))

@@ -236,6 +236,13 @@
     const every = $("[data-pick-all]", form);
     if (every) { every.checked = number === boxes.length; every.indeterminate = number > 0 && number < boxes.length; }
   });
+  // A file that is chosen goes into the field that it belongs to: it is sent like what was typed.
+  document.addEventListener("change", async (event) => {
+    const from = event.target;
+    if (!from.matches("input[type=file][data-into]") || !from.files.length) return;
+    document.getElementById(from.dataset.into).value = await from.files[0].text();
+    say("The file was read");
+  });
   document.addEventListener("input", (event) => { if (event.target.matches("[data-search]")) search(event.target); });
   // Filters apply as soon as something is chosen; the button stays for those without scripts.
   document.addEventListener("change", (event) => {

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ringback.model.applications import Capability, Token, TokenKind
+from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 
 _COLUMNS = (
@@ -77,6 +78,35 @@ def all_of(tx: Transaction, org_id: str | None) -> list[Token]:
     if org_id is None:
         return [_token(row) for row in tx.rows(f"SELECT {_COLUMNS} FROM token ORDER BY id")]
     return [_token(row) for row in tx.rows(f"SELECT {_COLUMNS} FROM token WHERE org_id = ? ORDER BY id", (org_id,))]
+
+
+def page(tx: Transaction, org_id: str, walk: Walk) -> list[Token]:
+    """The org tokens of an organisation that a walk reads, and one more, whatever their state."""
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM token WHERE org_id = ? AND kind = 'org' AND id > ? AND id < ? ORDER BY id {walk.direction} LIMIT ?",
+        (org_id, walk.above, walk.below, walk.fetch),
+    )
+    return [_token(row) for row in rows]
+
+
+def usable_of(tx: Transaction, org_id: str, now_us: int, most: int) -> int:
+    """How many org tokens of an organisation work, counted up to `most`."""
+    row = tx.row(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM token WHERE org_id = ? AND kind = 'org' AND revoked_at IS NULL "
+        "AND (expires_at IS NULL OR expires_at > ?) LIMIT ?) t",
+        (org_id, now_us, most),
+    )
+    return 0 if row is None else int(row[0])
+
+
+def portal_tokens_of(tx: Transaction, app_id: str, now_us: int, most: int) -> int:
+    """How many portal tokens of an application work, counted up to `most`."""
+    row = tx.row(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM token WHERE app_id = ? AND integration_id IS NULL AND auto_config_id IS NULL "
+        "AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) LIMIT ?) t",
+        (app_id, now_us, most),
+    )
+    return 0 if row is None else int(row[0])
 
 
 def revoke(tx: Transaction, token_id: str, now_us: int) -> None:
