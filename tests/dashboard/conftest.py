@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from benchmarks import server as servers
+from ringback.config.running import find
 from tests.acceptance.receiver import Receiver
 from tests.dashboard.equipment import Equipment, equip
 from tests.dashboard.scenery import Behaviour, Scene, furnish
@@ -26,6 +27,18 @@ if typing.TYPE_CHECKING:
 # Retries within a test's patience; a last wait that outlasts every test, so that something is always waiting.
 SETTINGS = {"retry_schedule": "200ms,300ms,1h", "overload_min_delay": "100ms", "request_timeout": "2s", "retry_after_max": "200ms"}
 BASE = "/dashboard"
+
+
+def operator(server: servers.Server) -> dict[str, str]:
+    """The header of whoever runs a server."""
+    running = find(str(server.database))
+    assert running is not None
+    return {"authorization": f"Bearer {running.token}"}
+
+
+def token_of(server: servers.Server, organisation: str) -> str:
+    """A new org token of an organisation, which is made when there is none of that name."""
+    return str(server.call("POST", "/operator/token", {"org": organisation}, operator(server))[1]["token"])
 
 
 @dataclasses.dataclass
@@ -56,16 +69,21 @@ class Shop:
         found: list[dict[str, typing.Any]] = self.server.call("GET", f"/app/acme/attempt/endpoint/{uid}?limit=250")[1]["data"]
         return found
 
+    def tokens(self) -> list[str]:
+        """The ids of all org tokens of its organisation, the oldest first."""
+        listed = self.server.call("GET", "/operator/token?org=default", None, operator(self.server))[1]
+        return [str(token["id"]) for token in listed if token["kind"] == "org"]
+
     def message_to(self, uid: str) -> str:
         """The id of a message that was attempted to an endpoint."""
         return str(self.attempts(uid)[-1]["msgId"])
 
 
-def open_shop(directory: Path, messages: int = 24, **settings: str) -> Iterator[Shop]:
-    """A shop in a directory of its own, closed afterwards."""
+def open_shop(directory: Path, messages: int = 24, name: str = "ringback.db", **settings: str) -> Iterator[Shop]:
+    """A shop in a directory of its own, closed afterwards. `name`: of its database."""
     behaviour = Behaviour()
     receiver = Receiver(behaviour)
-    server = servers.start(directory / "ringback.db", SETTINGS | settings, log=directory / "server.log")
+    server = servers.start(directory / name, SETTINGS | settings, log=directory / "server.log")
     try:
         scene = furnish(server, receiver.url, messages)
         shop = Shop(server, receiver, behaviour, scene, equip(server, receiver.url))
@@ -80,7 +98,8 @@ def open_shop(directory: Path, messages: int = 24, **settings: str) -> Iterator[
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """One shop for all tests that do not get in each other's way."""
-    yield from open_shop(tmp_path_factory.mktemp("shop"))
+    # Settings are strangers' text too.
+    yield from open_shop(tmp_path_factory.mktemp("shop"), name="<img src=x onerror=window.owned=1>.db")
 
 
 class Person:

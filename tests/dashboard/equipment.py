@@ -31,6 +31,22 @@ class Equipment:
     stripe: str
     stripe_url: str
     refused: str
+    event_type: str
+    operational: str
+
+
+# An event type with two schemas: the newest has no example, so that one is made from it.
+INVOICE: dict[str, typing.Any] = {
+    "1": {"type": "object", "examples": [{"invoice": "in_1"}]},
+    "2": {
+        "type": "object",
+        "properties": {
+            "invoice": {"type": "string", "examples": ["in_4711"]},
+            "total": {"type": "number", "minimum": 10},
+            "issuedAt": {"type": "string", "format": "date-time"},
+        },
+    },
+}
 
 
 def stripe_event(number: int, kind: str = "charge.succeeded") -> bytes:
@@ -81,4 +97,11 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     assert call_source(stripe["ingestUrl"], body, stripe_signature(body, "whsec_another")) == 401
     refused = quarantined(server, service, stripe["id"])[-1]["id"]
     wait_until(lambda: len(server.call("GET", f"/app/{yard}/dead-letter")[1]["data"]) == 3, what="dead letters")
-    return Equipment(yard, given_up, task, service, stripe["id"], stripe["ingestUrl"], refused)
+
+    issued = {"name": "invoice.issued", "description": "An invoice was sent to a customer", "groupName": "invoice", "schemas": INVOICE}
+    server.make("/event-type", issued)
+    wanted = {"url": f"{receiver_url}/operations", "description": "The people on call"}
+    told = server.make("/operational-webhook/endpoint", wanted)["id"]
+    gone = server.make(f"/app/{service}/endpoint", {"url": f"{receiver_url}/short-lived"})["id"]
+    server.call("DELETE", f"/app/{service}/endpoint/{gone}")
+    return Equipment(yard, given_up, task, service, stripe["id"], stripe["ingestUrl"], refused, issued["name"], told)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from benchmarks import server as servers
-from tests.dashboard.conftest import BASE, Person, Shop
+from tests.dashboard.conftest import BASE, Person, Shop, operator
 
 REFUSED = "That was not accepted"
 
@@ -144,23 +144,14 @@ def test_logging_out_everywhere_ends_the_sessions_of_others(tmp_path: Path) -> N
 def test_a_session_ends_with_the_token_it_was_opened_with(tmp_path: Path) -> None:
     server = servers.start(tmp_path / "ringback.db", {})
     try:
-        operator = {"authorization": f"Bearer {_operator_token(tmp_path / 'ringback.db')}"}
-        made = server.call("POST", "/operator/token", {"org": "default"}, operator)[1]
+        made = server.call("POST", "/operator/token", {"org": "default"}, operator(server))[1]
         person = Person(f"{server.url}{BASE}").log_in(made["token"])
         assert person.get("/audit").status_code == 200
-        server.call("DELETE", f"/operator/token/{made['id']}", None, operator)
+        server.call("DELETE", f"/operator/token/{made['id']}", None, operator(server))
         assert person.get("/audit").status_code == 303
         person.close()
     finally:
         server.stop()
-
-
-def _operator_token(database: Path) -> str:
-    from ringback.config.running import find
-
-    running = find(str(database))
-    assert running is not None
-    return running.token
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from ringback.dashboard.contents import routes_of
-from tests.dashboard.conftest import BASE, Person, Shop
+from tests.dashboard.conftest import BASE, Person, Shop, token_of
 from tests.dashboard.tour import tour
 from tests.waiting import wait_until
 
@@ -25,8 +25,8 @@ NO_PAGES = {
 }
 
 
-# An id in an address, of whatever belongs to one organisation.
-OURS = re.compile(r"(app|ep|msg|src|quar|qtask|key)_\w{10}")
+# An id or name in an address, of whatever belongs to one organisation.
+OURS = re.compile(r"(app|ep|msg|src|quar|qtask|key)_\w{10}|/event-types/\w")
 
 
 class Anything:
@@ -377,11 +377,7 @@ def test_the_look_is_remembered(person: Person) -> None:
 
 
 def test_an_organisation_sees_nothing_of_another(shop: Shop) -> None:
-    from tests.dashboard.test_entrance import _operator_token
-
-    operator = {"authorization": f"Bearer {_operator_token(shop.server.database)}"}
-    token = shop.server.call("POST", "/operator/token", {"org": "other"}, operator)[1]["token"]
-    other = Person(shop.url).log_in(token)
+    other = Person(shop.url).log_in(token_of(shop.server, "other"))
     try:
         assert "Nothing here yet" in other.get("/").text and "No application yet" in other.get("/apps").text
         for _, path, _ in tour(shop):

@@ -99,6 +99,38 @@ def more(shop: Shop) -> list[Stop]:
             ("forgotten for good",),
         ),
         ("/doctor", "/doctor", ("Signature doctor", "neither stored nor logged", "Standard Webhooks")),
+        *set_up(shop),
         ("/tasks", "/tasks", ("Usage of applications", "finished")),
         ("/tasks/{task_id}", f"/tasks/{made.task}", ("Usage of applications", "Finished after", "Acme Logistics")),
+    ]
+
+
+def set_up(shop: Shop) -> list[Stop]:
+    """The pages of the catalogue, of tokens, of operational webhooks, and of the server itself."""
+    made = shop.equipment
+    one, told = f"/event-types/{made.event_type}", f"/operational/{made.operational}"
+    token = shop.tokens()[0]
+    return [
+        ("/search", "/search?q=tag:shop paymentId", ("payment.captured", "Acme Logistics", "<mark>paymentId</mark>", "How to search")),
+        ("/event-types", "/event-types", ("invoice.issued", "An invoice was sent to a customer", "version 2, 1", "live")),
+        ("/event-types/{name}", one, ("Version 2", "Version 1", "Made up from the schema", "in_4711", "2026-01-31T12:00:00Z")),
+        ("/event-types/{name}/edit", f"{one}/edit", ("Edit invoice.issued", "There are: 2, 1", "An invoice was sent")),
+        ("/event-types/{name}/archive", f"{one}/archive", ("Archive invoice.issued?", "It can be restored")),
+        ("/new-event-type", "/new-event-type", ("New event type", "Feature flags", "Schema version")),
+        ("/import-event-types", "/import-event-types", ("OpenAPI document", "Show what would change")),
+        ("/operational", "/operational", ("/operations", "The people on call", "all but message.attempt.log")),
+        ("/operational/new", "/operational/new", ("message.attempt.exhausted", "it is a dead letter")),
+        ("/operational/{endpoint_id}", told, ("The people on call", "Last deliveries", "One secret signs", made.operational)),
+        ("/operational/{endpoint_id}/disable", f"{told}/disable", ("It is told nothing until it is enabled",)),
+        ("/operational/{endpoint_id}/delete", f"{told}/delete", ("It is told nothing more",)),
+        ("/tokens", "/tokens", ("from the settings", "works", "you", "Revoke")),
+        ("/tokens/new", "/tokens/new", ("New token", "for 90 days")),
+        (
+            "/tokens/{token_id}/revoke",
+            f"/tokens/{token}/revoke",
+            ("answered 401 at once", "you will be logged out"),
+        ),
+        ("/apps/{app_id}/portal-tokens", f"{shop.app()}/portal-tokens", ("End all portal tokens?", "Acme Logistics", "integrations")),
+        ("/queue", "/queue", ("Queue and process", "Commit, p99", "Loop lag", "Its log", "Index of searches", "Up for")),
+        ("/settings", "/settings", ("retry_schedule", "200ms,300ms,1h", "RINGBACK_RETRY_SCHEDULE", "set, never shown", "--listen")),
     ]

@@ -42,9 +42,9 @@ _EXAMPLES: Final = 5
 _SHOWN: Final = (("", "live"), ("all", "live and archived"))
 _VALIDATIONS: Final = {
     None: "as the server is set",
-    "off": "not compared",
-    "warn": "accepted all the same, and counted",
-    "reject": "refused",
+    "off": "payloads are not compared",
+    "warn": "what does not fit is counted",
+    "reject": "what does not fit is refused",
 }
 
 
@@ -158,7 +158,7 @@ def facts_of(event_type: EventType, now_us: int) -> list[Fact]:
     return [
         Fact("Name", event_type.name, copy=True, mono=True),
         Fact("Group", event_type.group_name or "none"),
-        Fact("Payloads that do not fit", _VALIDATIONS[event_type.payload_validation]),
+        Fact("Validation", _VALIDATIONS[event_type.payload_validation]),
         *([Fact("Feature flags", ", ".join(event_type.feature_flags))] if event_type.feature_flags else []),
         Fact("Created", "", moment=moment(event_type.created_at, now_us)),
         Fact("Changed", "", moment=moment(event_type.updated_at, now_us)),

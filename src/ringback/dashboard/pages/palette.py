@@ -41,10 +41,11 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class FoundView(msgspec.Struct, frozen=True):
-    """What was found for what was typed."""
+    """What was found for what was typed. `nothing`: no page, action or thing is called so."""
 
     typed: str
     results: Sequence[Result]
+    nothing: bool
 
 
 class SwitcherView(msgspec.Struct, frozen=True):
@@ -114,9 +115,10 @@ class _Pages:
         if typed:
             results += [result_of_found(found) for found in await self._services.finder.by_name(visit.who, typed, app_id, _EACH)]
             results += await self._event_types(visit, typed)
-            if self._services.search.on:
-                results.append(Result(f"Search messages for “{typed}”", "Action", address("/search", q=typed), "search"))
-        return FoundView(typed, results)
+        nothing = not results
+        if typed and self._services.search.on:
+            results.append(Result(f"Search messages for “{typed}”", "Action", address("/search", q=typed), "search"))
+        return FoundView(typed, results, nothing)
 
     async def _event_types(self, visit: Visit, typed: str) -> list[Result]:
         """Event types whose names begin so; archived ones too."""

@@ -215,8 +215,9 @@ class _Pages:
 def sentence_of(waiting: Sequence[Waiting], process: Process | None) -> str:
     """How it goes, in a sentence."""
     if not waiting:
-        rest = f" {counted(process.backlog, 'delivery', 'deliveries')} for later." if process is not None and process.backlog else ""
-        return f"Nothing that is due waits.{rest}"
+        backlog = 0 if process is None else process.backlog
+        later = f"; {counted(backlog, 'delivery has its', 'deliveries have their')} next attempt later" if backlog else ""
+        return f"Nothing that is due waits{later}."
     number = "100 or more endpoints have" if len(waiting) >= ENDPOINTS_MAX else counted(len(waiting), "endpoint has", "endpoints have")
     return f"{number} deliveries that are due and wait."
 

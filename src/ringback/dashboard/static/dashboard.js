@@ -38,6 +38,10 @@
   }
   setInterval(() => { if (!document.hidden) times(); }, 5000);
 
+  // Where one is stands in sight, in a rail that is longer than the screen.
+  const here = $(".rail nav [aria-current]");
+  if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
+
   // Copying.
   async function copy(button) {
     const source = button.dataset.copyFrom ? $(button.dataset.copyFrom) : null;
