@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 
 import httpx
 import pytest
 
 from tests.acceptance.receiver import Answer, Arrival
-from tests.dashboard.conftest import Desk, Shop
+from tests.dashboard.conftest import Desk, Person, Shop
 from tests.waiting import wait_until
 
 # Each would set `window.owned`, load something from elsewhere, or break out of the place where it stands.
@@ -56,7 +57,12 @@ def hostile(shop: Shop) -> dict[str, str]:
             "headers": {"x-text": CORPUS[2]},
         },
     )["id"]
-    shop.server.make("/event-type", {"name": "hostile.type", "description": EVERYTHING})
+    schema = {
+        "title": EVERYTHING,
+        "properties": {text: {"type": "string", "examples": [text]} for text in CORPUS},
+        "description": CORPUS[3],
+    }
+    shop.server.make("/event-type", {"name": "hostile.type", "description": EVERYTHING, "schemas": {CORPUS[4]: schema}})
     payload = {text: [text, {text: text}] for text in CORPUS} | {"all": EVERYTHING}
     sent = httpx.post(
         f"{shop.server.url}/api/v1/app/{app}/msg",
@@ -96,7 +102,65 @@ def hostile(shop: Shop) -> dict[str, str]:
         "search": f"/find?q={CORPUS[0]}",
         "filters": f"/apps/{app}/messages?tag={CORPUS[2]}&channel={CORPUS[1]}&type={CORPUS[3]}",
         "audit": f"/audit?object={CORPUS[2]}",
+        "found": f"/apps/{app}/messages?q=onerror window.owned",
+        "found everywhere": f"/search?q={CORPUS[0]}",
+        "not found": f"/search?q={CORPUS[1]} zebra",
+        "event types": f"/event-types?q=hostile&show={CORPUS[2]}",
+        "event type": "/event-types/hostile.type",
+        "raw schema": "/event-types/hostile.type?view=raw",
+        "event type form": "/event-types/hostile.type/edit",
+        "new event type": f"/new-event-type?name={CORPUS[3]}",
+        **_set_up(shop),
     }
+
+
+def _set_up(shop: Shop) -> dict[str, str]:
+    """Paths of pages with hostile names of tokens, descriptions of operational endpoints, and settings."""
+    person = Person(shop.url).log_in()
+    # As long as a name may be.
+    assert person.act("/tokens", name=(CORPUS[2] + CORPUS[1])[:100], expiry="").status_code == 200
+    token = re.findall(r'href="/dashboard(/tokens/key_\w+/revoke)"', person.get("/tokens").text)[0]
+    assert "&lt;img src=x onerror=" in person.get("/settings").text, "the path of the database is hostile too"
+    person.close()
+    told = shop.server.make("/operational-webhook/endpoint", {"url": "https://example.com/", "description": EVERYTHING, "disabled": True})
+    return {
+        "tokens": "/tokens",
+        "end of a token": token,
+        "operational": "/operational",
+        "operational endpoint": f"/operational/{told['id']}",
+        "settings": "/settings",
+        "some settings": f"/settings?q={CORPUS[1]}&which={CORPUS[0]}",
+        "queue": "/queue",
+    }
+
+
+@pytest.mark.parametrize("where", ["document", "query", "token", "event type"])
+def test_markup_in_what_is_refused_is_shown_and_does_nothing(shop: Shop, person: Person, where: str) -> None:
+    """Pages that answer 422 to what somebody else may have put into a link or a file."""
+    written = {
+        "document": lambda: person.act("/import-event-types", document=f"{EVERYTHING}: [", do="preview"),
+        "query": lambda: person.get("/search", params={"q": f"evil:{CORPUS[1]}"}),
+        "token": lambda: person.act("/tokens", name=EVERYTHING, expiry=CORPUS[0]),
+        "event type": lambda: person.act("/event-types", name=EVERYTHING, description=EVERYTHING, version=CORPUS[4], schema=EVERYTHING),
+    }
+    answer = written[where]()
+    assert answer.status_code == 422
+    for text in (CORPUS[0], "<img src=x", "<svg onload", "<iframe", "<base href=https", "<form action=https"):
+        assert text not in answer.text
+    assert "&lt;img src=x" in answer.text
+
+
+def test_a_preview_of_a_hostile_document_does_nothing(shop: Shop, desk: Desk) -> None:
+    schema = {"title": EVERYTHING, "type": "object"}
+    content = {"application/json": {"schema": schema}}
+    hook = {"post": {"description": EVERYTHING, "requestBody": {"content": content}}}
+    page = desk.go("/import-event-types")
+    page.locator("#f-document").fill(json.dumps({"openapi": "3.1.0", "webhooks": {"hostile.import": hook}}))
+    page.get_by_role("button", name="Show what would change").click()
+    page.wait_for_selector("#preview")
+    assert CORPUS[0] in page.locator("tbody").inner_text()
+    assert page.evaluate("window.owned") is None
+    assert page.evaluate("document.querySelectorAll('main iframe, main img, main script, main svg[onload], main base').length") == 0
 
 
 def test_markup_of_strangers_is_shown_and_does_nothing(shop: Shop, desk: Desk, hostile: dict[str, str]) -> None:

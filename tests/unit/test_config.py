@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringback.config import Settings, SettingsError, load_settings, values
+from ringback.config.in_force import settings_in_force
 from ringback.config.settings import declared_settings
 from ringback.config.values import HostPort
+from ringback.model.settings import Origin
 from ringback.policy.proxies import ProxyAddress
 
 
@@ -216,3 +218,38 @@ def test_every_default_is_written_as_its_kind_allows() -> None:
     for declared in declared_settings():
         field = next(field for field in dataclasses.fields(Settings) if field.name == declared.name)
         assert field.default == (declared.kind.parse(declared.default) if declared.default or field.default is not None else None)
+
+
+def test_what_is_in_force_says_where_it_was_written_and_keeps_secrets(tmp_path: Path) -> None:
+    file = tmp_path / "ringback.toml"
+    file.write_text("uvloop = false\nmax_in_flight = 100\n")
+    environ = {"SVIX_WORKER_REQUEST_TIMEOUT": "5", "RINGBACK_JWT_SECRET": "not-to-be-seen", "RINGBACK_MAX_IN_FLIGHT": "200"}
+    settings = load_settings({"listen_address": "127.0.0.1:3"}, environ, str(file), defaults={"log_level": "debug"})
+    found = {one.name: one for one in settings_in_force(settings)}
+    assert list(found) == [declared.name for declared in declared_settings()]
+
+    def told(name: str) -> tuple[str, Origin, str]:
+        return found[name].value, found[name].origin, found[name].where.replace(str(tmp_path), "")
+
+    assert told("uvloop") == ("false", Origin.FILE, "/ringback.toml line 1: uvloop")
+    assert told("max_in_flight") == ("200", Origin.ENVIRONMENT, "RINGBACK_MAX_IN_FLIGHT")
+    assert told("request_timeout") == ("5", Origin.ENVIRONMENT, "SVIX_WORKER_REQUEST_TIMEOUT")
+    assert told("listen_address") == ("127.0.0.1:3", Origin.FLAG, "--listen")
+    assert told("log_level") == ("debug", Origin.PROGRAM, "default of log_level")
+    assert told("drain_timeout") == ("8s", Origin.DEFAULT, "")
+    assert told("jwt_secret") == ("", Origin.ENVIRONMENT, "RINGBACK_JWT_SECRET") and found["jwt_secret"].given
+    assert not found["main_secret"].given and "not-to-be-seen" not in str(found) + repr(settings)
+
+
+def test_what_a_command_changed_is_told_as_it_is() -> None:
+    settings = load_settings({"whitelist_subnets": "10.0.0.0/8"}, {}, None)
+    changed = dataclasses.replace(
+        settings,
+        whitelist_subnets=(*settings.whitelist_subnets, ipaddress.ip_network("127.0.0.1/32")),
+        token=values.Secret("made-by-the-command"),
+        retry_after_max=timedelta(minutes=2),
+    )
+    found = {one.name: one for one in settings_in_force(changed)}
+    assert (found["whitelist_subnets"].value, found["whitelist_subnets"].origin) == ("10.0.0.0/8,127.0.0.1/32", Origin.PROGRAM)
+    assert (found["retry_after_max"].value, found["retry_after_max"].origin) == ("120s", Origin.PROGRAM)
+    assert found["token"].given and found["token"].origin is Origin.PROGRAM and found["token"].value == ""

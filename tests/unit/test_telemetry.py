@@ -163,3 +163,13 @@ def test_a_loop_that_is_held_shows_as_lag() -> None:
 
     asyncio.run(scenario())
     assert 0.1 < metrics.loop_lag_s < 5
+
+
+def test_a_histogram_tells_what_a_share_of_its_values_stays_within() -> None:
+    histogram = prometheus.Histogram((1.0, 2.0, 4.0))
+    assert histogram.below(0.5) is None and histogram.count == 0
+    for value in (0.5, 1.5, 1.5, 3.0):
+        histogram.observe(value)
+    assert (histogram.below(0.25), histogram.below(0.5), histogram.below(0.99)) == (1.0, 2.0, 4.0)
+    histogram.observe(100.0)
+    assert histogram.below(0.99) == float("inf") and histogram.count == 5

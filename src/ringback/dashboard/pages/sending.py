@@ -16,7 +16,9 @@ from ringback.errors import InvalidField, Refused
 from ringback.model.event_types import EventType
 from ringback.policy import validation
 from ringback.policy.examples import PING, PING_PAYLOAD, example_of
+from ringback.policy.json_schemas import newest
 from ringback.policy.paging import Walk
+from ringback.policy.samples import sample_of
 from ringback.services.directory import Entry
 
 _SECTION: Final = "endpoints"
@@ -64,13 +66,14 @@ def _depth(value: Any) -> int:
 
 
 def example(event_type: EventType | None) -> str:
-    """What the form begins with: the example of a type, else something that is at least an object."""
+    """What the form begins with: the example of a type, else what its schema describes, else something that is at least an object."""
     if event_type is None:
         return PING_PAYLOAD.decode()
     try:
         found = example_of(event_type.name, event_type.schemas, 0)
     except Refused:
-        return '{\n  "test": true\n}'
+        made = sample_of(newest(event_type.schemas or {}))
+        found = msgspec.json.encode(made if made and isinstance(made, dict) else {"test": True})
     return msgspec.json.format(found, indent=2).decode()
 
 

@@ -94,7 +94,7 @@ def why_words(pending: Pending) -> str:
         return f"left alone for {left}: it asked for that, or gave no answer several times"
     return {
         Held.APPLICATION_RATE: "the rate of its application is used up",
-        Held.LIMIT: f"{counted(standing.limit or 0, 'attempt')} at once are all that it may get now",
+        Held.LIMIT: f"it may get {count(standing.limit or 0)} at once now, and these are on the wire",
         Held.PLACE: "all places on the wire are taken",
     }.get(pending.why, "its turn is about to come")
 
