@@ -15,7 +15,7 @@ import tempfile
 import time
 import typing
 
-from benchmarks import certificates, lists, machine, scenes, tools
+from benchmarks import certificates, dashboard, lists, machine, scenes, tools
 from benchmarks.targets import ROWS, Row, Samples
 
 # Rounds and seconds per measurement: five interleaved runs give a median that one hiccup cannot move. The short form shows the order of
@@ -29,6 +29,8 @@ def main() -> None:
     if sys.argv[1:2] == ["lists"]:
         # A table of its own: a hundred rows of one kind.
         lists.main(sys.argv[2:])
+    if sys.argv[1:2] == ["dashboard"]:
+        dashboard.main(sys.argv[2:])
     arguments = _arguments()
     chosen = [row for row in ROWS if not arguments.rows or row.name in arguments.rows or row.scene in arguments.rows]
     form = QUICK if arguments.quick else FULL

@@ -61,19 +61,11 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse_args(arguments)
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(chosen.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="ringback-lists-")))
-        sink = stack.enter_context(contextlib.closing(_silent()))
-        database = directory / "ringback.db"
-        if not database.exists():
-            directory.mkdir(parents=True, exist_ok=True)
-            _say(f"filling {database} with {chosen.messages:,} messages ...")
-            filled = filling.fill(database, chosen.messages, f"http://127.0.0.1:{sink.getsockname()[1]}")
-            counts = f"{filled.messages:,} messages, {filled.attempts:,} attempts, {filled.live:,} live, {filled.dead:,} dead"
-            _say(f"  {counts}: {filled.seconds:.0f} s")
-            _add_wide(database)
+        database = history(directory, chosen.messages, stack)
         running = server.start(database)
         stack.callback(running.stop)
-        indexing_s = _wait_indexed(running)
-        described = machine.describe(directory) | {"history": _size(database), "start": f"{running.start_s:.1f} s"}
+        indexing_s = wait_indexed(running)
+        described = machine.describe(directory) | {"history": size_of(database), "start": f"{running.start_s:.1f} s"}
         described["index"] = f"{pathlib.Path(f'{database}.search').stat().st_size >> 20:,} MiB, {indexing_s:.0f} s until all was indexed"
         rows = [call for call in calls(database) if not chosen.only or call.name.startswith(tuple(chosen.only))]
         found = {call.name: measured(running, call, chosen.calls) for call in rows}
@@ -86,11 +78,25 @@ def main(arguments: list[str]) -> None:
     sys.exit(1 if missed else 0)
 
 
+def history(directory: pathlib.Path, messages: int, stack: contextlib.ExitStack) -> pathlib.Path:
+    """The database in a directory, filled when there is none; what is left to be attempted hangs for as long as the stack is open."""
+    sink = stack.enter_context(contextlib.closing(_silent()))
+    database = directory / "ringback.db"
+    if not database.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        _say(f"filling {database} with {messages:,} messages ...")
+        filled = filling.fill(database, messages, f"http://127.0.0.1:{sink.getsockname()[1]}")
+        counts = f"{filled.messages:,} messages, {filled.attempts:,} attempts, {filled.live:,} live, {filled.dead:,} dead"
+        _say(f"  {counts}: {filled.seconds:.0f} s")
+        _add_wide(database)
+    return database
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _wait_indexed(running: server.Server) -> float:
+def wait_indexed(running: server.Server) -> float:
     """Wait until all messages can be searched; seconds that it took."""
     began = time.monotonic()
     while (answer := running.call("GET", "/search?q=tag:none"))[0] != 200 or answer[1]["lag"]:
@@ -236,7 +242,8 @@ def _print(rows: list[Call], found: dict[str, list[float]]) -> int:
     return verdicts[False]
 
 
-def _size(database: pathlib.Path) -> str:
+def size_of(database: pathlib.Path) -> str:
+    """How much is in a history, in words."""
     with contextlib.closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
         tables = ("message", "attempt", "delivery")
         counts = {table: next(iter(connection.execute(f"SELECT COUNT(*) FROM {table}")))[0] for table in tables}
