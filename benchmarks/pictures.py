@@ -126,6 +126,29 @@ class Camera:
         context.close()
 
 
+ORDER: dict[str, typing.Any] = {
+    "title": "A customer placed an order",
+    "type": "object",
+    "required": ["orderId", "total"],
+    "properties": {
+        "orderId": {"type": "string", "examples": ["ord_00008241"]},
+        "total": {"type": "number", "minimum": 1},
+        "currency": {"enum": ["EUR", "USD", "JPY"]},
+        "placedAt": {"type": "string", "format": "date-time"},
+        "customer": {"type": "object", "properties": {"email": {"type": "string", "format": "email"}}},
+    },
+}
+
+
+def equip(server: servers.Server, receiver_url: str) -> None:
+    """What the catalogue and the queue show: a schema, and endpoints that get less than is sent to them."""
+    server.call("PATCH", "/event-type/order.created", {"schemas": {"1": ORDER}, "groupName": "order", "payloadValidation": "warn"})
+    for uid, rate in (("zoe-mueller", 1), ("tokyo-store", 2)):
+        server.make(f"/app/{uid}/endpoint", {"url": f"{receiver_url}/{uid}/slow", "description": "Takes little", "throttleRate": rate})
+    for number in range(18_000, 18_060):
+        send(server, ("zoe-mueller", "tokyo-store")[number % 2], number)
+
+
 def photograph(server: servers.Server, scene: Scene, wanted: list[str]) -> None:
     """Take all pictures, or those that are wanted."""
     from playwright.sync_api import sync_playwright
@@ -157,6 +180,12 @@ def photograph(server: servers.Server, scene: Scene, wanted: list[str]) -> None:
         ("endpoint-dark", f"{app}/endpoints/{scene.endpoints['billing']}", "dark", None),
         ("palette-dark", app, "dark", typed),
         ("live-light", f"{app}/messages/live", "light", busy),
+        ("search-light", f"{app}/messages?q=EUR+-ticket", "light", None),
+        ("event-type-light", "/event-types/order.created", "light", None),
+        ("event-type-dark", "/event-types/order.created", "dark", None),
+        ("queue-light", "/queue", "light", None),
+        ("queue-phone", "/queue", "phone", None),
+        ("settings-dark", "/settings?which=set", "dark", None),
     ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
@@ -187,6 +216,7 @@ def main(wanted: list[str]) -> None:
             for number in range(19_000, 19_040):
                 send(server, "acme", number)
             time.sleep(9)
+            equip(server, receiver.url)
             photograph(server, scene, wanted)
         finally:
             server.stop()

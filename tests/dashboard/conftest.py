@@ -179,8 +179,10 @@ class Chromium:
     def open(self) -> Browser:
         """The browser. Fails with what to do when there is none."""
         if self._browser is None:
-            from playwright.sync_api import sync_playwright
+            from playwright.sync_api import expect, sync_playwright
 
+            # As patient as everything else that waits: five seconds pass on a machine that has much else to do.
+            expect.set_options(timeout=DEADLINE_S * 1000)
             path = chromium()
             playwright = self._stack.enter_context(sync_playwright())
             self._browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

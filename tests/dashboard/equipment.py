@@ -97,6 +97,7 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     assert call_source(stripe["ingestUrl"], body, stripe_signature(body, "whsec_another")) == 401
     refused = quarantined(server, service, stripe["id"])[-1]["id"]
     wait_until(lambda: len(server.call("GET", f"/app/{yard}/dead-letter")[1]["data"]) == 3, what="dead letters")
+    wait_until(lambda: server.call("GET", f"/background-task/{task}")[1]["status"] == "finished", what="the task ends")
 
     issued = {"name": "invoice.issued", "description": "An invoice was sent to a customer", "groupName": "invoice", "schemas": INVOICE}
     server.make("/event-type", issued)
@@ -104,4 +105,5 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     told = server.make("/operational-webhook/endpoint", wanted)["id"]
     gone = server.make(f"/app/{service}/endpoint", {"url": f"{receiver_url}/short-lived"})["id"]
     server.call("DELETE", f"/app/{service}/endpoint/{gone}")
+    wait_until(lambda: server.call("GET", "/search?q=tag:none")[1].get("lag") == 0, what="all messages are indexed")
     return Equipment(yard, given_up, task, service, stripe["id"], stripe["ingestUrl"], refused, issued["name"], told)
