@@ -145,8 +145,6 @@ def equip(server: servers.Server, receiver_url: str) -> None:
     server.call("PATCH", "/event-type/order.created", {"schemas": {"1": ORDER}, "groupName": "order", "payloadValidation": "warn"})
     for uid, rate in (("zoe-mueller", 1), ("tokyo-store", 2)):
         server.make(f"/app/{uid}/endpoint", {"url": f"{receiver_url}/{uid}/slow", "description": "Takes little", "throttleRate": rate})
-    for number in range(18_000, 18_060):
-        send(server, ("zoe-mueller", "tokyo-store")[number % 2], number)
 
 
 def photograph(server: servers.Server, scene: Scene, wanted: list[str]) -> None:
@@ -168,6 +166,11 @@ def photograph(server: servers.Server, scene: Scene, wanted: list[str]) -> None:
             send(server, "acme", number)
         page.locator("[data-rows] tr").nth(16).wait_for()
 
+    def crowded(page: typing.Any) -> None:
+        for number in range(18_000, 18_040):
+            send(server, ("zoe-mueller", "tokyo-store")[number % 2], number)
+        page.reload()
+
     pictures: list[tuple[str, str, str, typing.Callable[[typing.Any], None] | None]] = [
         ("overview-light", "/", "light", None),
         ("overview-dark", "/", "dark", None),
@@ -183,8 +186,8 @@ def photograph(server: servers.Server, scene: Scene, wanted: list[str]) -> None:
         ("search-light", f"{app}/messages?q=EUR+-ticket", "light", None),
         ("event-type-light", "/event-types/order.created", "light", None),
         ("event-type-dark", "/event-types/order.created", "dark", None),
-        ("queue-light", "/queue", "light", None),
-        ("queue-phone", "/queue", "phone", None),
+        ("queue-light", "/queue", "light", crowded),
+        ("queue-phone", "/queue", "phone", crowded),
         ("settings-dark", "/settings?which=set", "dark", None),
     ]
     with sync_playwright() as playwright:

@@ -179,7 +179,7 @@ async def look_for(
         return msgspec.structs.replace(nothing, problem=f"{error}.")
     messages = [hit.message for hit in found.hits]
     tallies = await services.journeys.tallies(visit.who, messages)
-    names = await _names(services, visit, messages) if app_id is None else {}
+    names = await services.naming.applications(visit.who, {message.app_id for message in messages}) if app_id is None else {}
     rows = [row_of(hit, tallies.get(hit.message.id, Tally()), names.get(hit.message.app_id, ""), visit.now_us) for hit in found.hits]
     older = None if found.done else address(path, **query, more=found.cursor)
     return SearchView(
@@ -190,11 +190,3 @@ async def look_for(
         behind_words(found, visit.now_us),
         app_id is None,
     )
-
-
-async def _names(services: Services, visit: Visit, messages: Sequence[Message]) -> dict[str, str]:
-    """The names of the applications that messages are of."""
-    names = {}
-    for app_id in {message.app_id for message in messages}:
-        names[app_id] = (await services.directory.find(visit.who.org_id, app_id)).application.name
-    return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Sequence
 from typing import Final
@@ -10,7 +11,7 @@ import msgspec
 
 from ringback import ids
 from ringback.clock import Clock
-from ringback.errors import Refused
+from ringback.errors import NotFound, Refused
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import AttemptStatus
 from ringback.model.endpoints import Endpoint
@@ -122,17 +123,17 @@ class Journeys:
         return await self._store.read(query)
 
     async def tallies(self, who: Principal, found: Sequence[Message]) -> dict[str, Tally]:
-        """How these messages stand, by their ids; they may be of several applications. Raises NotFound."""
+        """How these messages stand, by their ids; of whatever applications. Those of one that was deleted by now are left out."""
         of: dict[str, list[str]] = {}
         for message in found:
             of.setdefault(message.app_id, []).append(message.id)
 
         def query(tx: Transaction) -> dict[str, Tally]:
-            return {
-                message_id: tally
-                for app_id, message_ids in of.items()
-                for message_id, tally in journeys.tallies(tx, find(tx, who, app_id).id, message_ids).items()
-            }
+            standing: dict[str, Tally] = {}
+            for app_id, message_ids in of.items():
+                with contextlib.suppress(NotFound):
+                    standing |= journeys.tallies(tx, find(tx, who, app_id).id, message_ids)
+            return standing
 
         return await self._store.read(query)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -100,6 +101,8 @@ def href_of(entry: AuditEntry) -> str | None:
     for prefix, noun in ((SOURCE, "sources"), (ids.TASK, "tasks")):
         if entry.object.startswith(prefix):
             return f"{BASE}/{noun}/{entry.object}"
+    if entry.action.startswith("event_type.") and not entry.action.endswith(".imported"):
+        return f"{BASE}/event-types/{quote(entry.object, safe='')}"
     if entry.app_id is None:
         return None
     app = f"{BASE}/apps/{entry.app_id}"
