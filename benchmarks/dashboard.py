@@ -24,7 +24,8 @@ from benchmarks import lists, machine, server
 
 # Compressed, with styles, scripts and pictures: a second on a slow phone. Thousands of bytes.
 WEIGHT_KB = 150.0
-# What a person does not notice, milliseconds: of the overview, the page that everybody begins with.
+# What a person does not notice, milliseconds of the server's processor: of the overview, the page that everybody begins with. Not of the
+# clock, which on a busy machine tells how busy it is.
 OVERVIEW_MS = 30.0
 # Calls for each page: enough for a 99th percentile that is not the worst call alone.
 CALLS = 100
@@ -34,11 +35,12 @@ WARM_UP = 3
 
 @dataclasses.dataclass(frozen=True)
 class Stop:
-    """One page, and what its median may be."""
+    """One page, what it may take of the processor, and whether it needs the index of searches."""
 
     name: str
     path: str
     goal_ms: float | None = None
+    search: bool = False
 
 
 @dataclasses.dataclass
@@ -64,19 +66,22 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--messages", type=int, default=lists.MESSAGES, help="size of the history")
     parser.add_argument("--calls", type=int, default=CALLS, help="calls for each page")
     parser.add_argument("--keep", metavar="DIRECTORY", help="keep the history there, or use the one that is there")
+    parser.add_argument("--without-search", action="store_true", help="without an index, which takes minutes to make; nor its pages")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     parser.add_argument("only", nargs="*", help="pages whose names begin so; without any, all")
     chosen = parser.parse_args(arguments)
     with contextlib.ExitStack() as stack:
         directory = pathlib.Path(chosen.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="ringback-dashboard-")))
         database = lists.history(directory, chosen.messages, stack)
-        running = server.start(database)
+        running = server.start(database, {"search": "false"} if chosen.without_search else {})
         stack.callback(running.stop)
-        lists.wait_indexed(running)
+        if not chosen.without_search:
+            lists.wait_indexed(running)
         described = machine.describe(directory) | {"history": lists.size_of(database)}
         client = stack.enter_context(httpx.Client(base_url=f"{running.url}/dashboard", trust_env=False, timeout=60))
         _log_in(client, running)
-        stops = [stop for stop in stops_of(running) if not chosen.only or stop.name.startswith(tuple(chosen.only))]
+        stops = [stop for stop in stops_of(running) if not (stop.search and chosen.without_search)]
+        stops = [stop for stop in stops if not chosen.only or stop.name.startswith(tuple(chosen.only))]
         seen = {stop.name: measured(client, running, stop, chosen.calls) for stop in stops}
     for name, text in described.items():
         print(f"{name:<12}  {text}")
@@ -111,9 +116,9 @@ def stops_of(running: server.Server) -> list[Stop]:
         Stop("attempts", f"{here}/endpoints/{endpoint}/attempts?status=failed"),
         Stop("messages", f"{here}/messages"),
         Stop("messages, failed", f"{here}/messages?status=failed"),
-        Stop("messages, rare word", f"{here}/messages?q=ord_123456"),
-        Stop("messages, common word", f"{here}/messages?q=customer"),
-        Stop("search, common word", "/search?q=customer"),
+        Stop("messages, rare word", f"{here}/messages?q=ord_123456", search=True),
+        Stop("messages, common word", f"{here}/messages?q=customer", search=True),
+        Stop("search, common word", "/search?q=customer", search=True),
         Stop("message", f"{here}/messages/{message}"),
         Stop("message, dead", f"/apps/{dead['appId']}/messages/{dead['msgId']}"),
         Stop("live", f"{here}/messages/live"),
@@ -160,11 +165,11 @@ def _print(stops: list[Stop], seen: dict[str, Seen]) -> int:
     missed = 0
     for stop in stops:
         row = seen[stop.name].figures()
-        met = row["weight_kb"] <= WEIGHT_KB and (stop.goal_ms is None or row["p50_ms"] <= stop.goal_ms)
+        met = row["weight_kb"] <= WEIGHT_KB and (stop.goal_ms is None or row["cpu_ms"] <= stop.goal_ms)
         missed += not met
         times = f"{row['p50_ms']:>6.1f} ms  {row['p99_ms']:>6.1f} ms  {row['cpu_ms']:>6.1f} ms"
         weights = f"{row['page_kb']:>5.1f} kB  {row['weight_kb']:>5.1f} kB"
-        goal = "" if stop.goal_ms is None else f"  goal: p50 {stop.goal_ms:.0f} ms"
+        goal = "" if stop.goal_ms is None else f"  goal: CPU {stop.goal_ms:.0f} ms"
         print(f"{stop.name:<{width}}  {times}  {weights}{goal}{'' if met else '  NOT MET'}")
     print(f"\ngoal of all: {WEIGHT_KB:.0f} kB with all that a page loads; {len(stops) - missed} of {len(stops)} pages within their goals")
     return missed

@@ -7,6 +7,7 @@ starts again with the time of now, and a browser looks at it.
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import pathlib
 import random
@@ -166,8 +167,10 @@ def photograph(server: servers.Server, scene: Scene, wanted: list[str]) -> None:
             send(server, "acme", number)
         page.locator("[data-rows] tr").nth(16).wait_for()
 
+    numbers = itertools.count(18_000)
+
     def crowded(page: typing.Any) -> None:
-        for number in range(18_000, 18_040):
+        for number in itertools.islice(numbers, 40):
             send(server, ("zoe-mueller", "tokyo-store")[number % 2], number)
         page.reload()
 

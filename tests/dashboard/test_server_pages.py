@@ -181,7 +181,7 @@ def test_operational_endpoints_and_settings_in_the_browser(shop: Shop, desk: Des
 
 def test_an_endpoint_that_hangs_is_told_by_its_places(tmp_path: Path) -> None:
     receiver = Receiver(lambda arrival: Answer(0))
-    server = servers.start(tmp_path / "ringback.db", {})
+    server = servers.start(tmp_path / "ringback.db", {"drain_timeout": "0s"})
     try:
         app = server.make("/app", {"name": "Hanging"})["id"]
         server.make(f"/app/{app}/endpoint", {"url": f"{receiver.url}/hangs"})

@@ -46,21 +46,35 @@ class Tally(msgspec.Struct, frozen=True):
 
 def live(tx: Transaction, message: Message, endpoint_ids: Sequence[str]) -> list[Live]:
     """The unfinished deliveries of a message to these endpoints."""
-    rows = tx.rows("SELECT endpoint_id, due_at, trigger FROM delivery WHERE message_id = ? AND state = 'retrying'", (message.id,))
-    found = [Live(endpoint_id, due_at, trigger == 1, False) for endpoint_id, due_at, trigger in rows if endpoint_id in endpoint_ids]
+    found: list[Live] = []
     first_due_at = message.created_at if message.deliver_at is None else message.deliver_at
     for endpoint_id in endpoint_ids:
-        # A waiting row is found by its whole key, since its due time is that of the acceptance; others have an index by message.
-        row = tx.row(
-            "SELECT due_at FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0 AND state = 'waiting'",
-            (endpoint_id, first_due_at, message.id),
-        ) or tx.row(
-            "SELECT due_at FROM delivery WHERE endpoint_id = ? AND message_id = ? AND deferred = 1 AND trigger = 0 AND state = 'waiting'",
+        rows = tx.rows(
+            "SELECT due_at, trigger FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying'",
             (endpoint_id, message.id),
         )
-        if row is not None:
-            found.append(Live(endpoint_id, row[0], False, True))
+        found += [Live(endpoint_id, due_at, trigger == 1, False) for due_at, trigger in rows]
+        # A waiting row is found by its whole key, since its due time is that of the acceptance; others have an index.
+        dues = [due_at for due_at in (first_due_at, *_deferred(tx, endpoint_id, message.id)) if _waits(tx, endpoint_id, due_at, message.id)]
+        found += [Live(endpoint_id, due_at, False, True) for due_at in dues[:1]]
     return found
+
+
+def _deferred(tx: Transaction, endpoint_id: str, message_id: str) -> list[int]:
+    """When scheduled attempts out of the order of messages are due. What its index does not hold must not be asked, or it is not used."""
+    rows = tx.rows(
+        "SELECT due_at, trigger FROM delivery WHERE endpoint_id = ? AND message_id = ? AND deferred = 1", (endpoint_id, message_id)
+    )
+    return [due_at for due_at, trigger in rows if trigger == 0]
+
+
+def _waits(tx: Transaction, endpoint_id: str, due_at: int, message_id: str) -> bool:
+    """Does a first attempt wait until then?"""
+    row = tx.row(
+        "SELECT 1 FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0 AND state = 'waiting'",
+        (endpoint_id, due_at, message_id),
+    )
+    return row is not None
 
 
 def letters(tx: Transaction, message_id: str, endpoint_ids: Sequence[str]) -> list[Letter]:
@@ -138,12 +152,22 @@ def tallies(tx: Transaction, app_id: str, message_ids: Sequence[str]) -> dict[st
         f"WHERE e.app_id = ? AND a.message_id IN {marks} GROUP BY a.endpoint_id, a.message_id",
         (app_id, *message_ids),
     )
-    retrying = set(
-        tx.rows(f"SELECT message_id, endpoint_id FROM delivery WHERE message_id IN {marks} AND state = 'retrying'", tuple(message_ids))
-    )
+    retrying = _retrying(tx, list({row[1] for row in rows if row[2] != 0}), message_ids)
     counts: dict[str, list[int]] = {}
     for message_id, endpoint_id, best, worst in rows:
         # 0 success, 2 fail, 4 cancelled: one success is enough, and a retry ahead is more than a failure behind.
         place = 0 if best == 0 else 1 if (message_id, endpoint_id) in retrying else 3 if best == worst == 4 else 2
         counts.setdefault(message_id, [0, 0, 0, 0])[place] += 1
     return {message_id: Tally(*places) for message_id, places in counts.items()}
+
+
+def _retrying(tx: Transaction, endpoint_ids: Sequence[str], message_ids: Sequence[str]) -> set[tuple[str, str]]:
+    """Which of these messages wait for another attempt to which of these endpoints."""
+    if not endpoint_ids:
+        return set()
+    rows = tx.rows(
+        f"SELECT message_id, endpoint_id FROM delivery WHERE endpoint_id IN {one_of(endpoint_ids)} AND message_id IN {one_of(message_ids)} "
+        "AND state = 'retrying'",
+        (*endpoint_ids, *message_ids),
+    )
+    return {(row[0], row[1]) for row in rows}
