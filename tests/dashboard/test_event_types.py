@@ -62,7 +62,9 @@ def test_an_event_type_is_made_changed_archived_and_restored(shop: Shop, person:
     assert "shipment.sent" in person.get("/event-types?q=ship&show=all").text
     assert "was restored" in person.act("/event-types/shipment.sent/restore").text
     assert stored(shop, "shipment.sent")["archived"] is False
-    log = plain(person.get("/audit?object=shipment.sent"))
+    audit = person.get("/audit?object=shipment.sent")
+    assert 'href="/dashboard/event-types/shipment.sent"' in audit.text
+    log = plain(audit)
     for what in ("created", "changed", "archived", "restored"):
         assert f"{what} an event type" in log
 
