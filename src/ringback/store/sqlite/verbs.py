@@ -141,11 +141,12 @@ def _claim_names(tx: SqliteTransaction, keys: dict[bytes, str], acceptance: Acce
 
 def _message_row(m: Message) -> tuple[Any, ...]:
     row = astuple(m)
-    if m.channels is None and m.tags is None and m.origin is None:
-        return row
-    # Both lists stand side by side.
-    lists = (_json(m.channels), _json(m.tags))
-    return (*row[:_LISTS_AT], *lists, *row[_LISTS_AT + 2 : _ORIGIN_AT], _json(m.origin), *row[_ORIGIN_AT + 1 :])
+    if m.origin is not None:
+        row = (*row[:_ORIGIN_AT], _json(m.origin), *row[_ORIGIN_AT + 1 :])
+    if m.channels is not None or m.tags is not None:
+        # Both stand side by side.
+        row = (*row[:_LISTS_AT], _json(m.channels), _json(m.tags), *row[_LISTS_AT + 2 :])
+    return row
 
 
 def _json(value: object) -> str | None:
