@@ -16,7 +16,7 @@ from benchmarks import server
 from tests.acceptance.news import News
 from tests.acceptance.receiver import FAILED, OK, Receiver
 from tests.acceptance.sdk_surface import client
-from tests.api.live import Live, arrived, error, opened
+from tests.api.live import Live, arrived, error, opened, problems
 from tests.waiting import wait_until
 
 ROOT: typing.Final = pathlib.Path(__file__).parent.parent.parent
@@ -97,7 +97,13 @@ ROWS: typing.Final[list[tuple[str, list[str]]]] = [
             "tests/api/test_conventions.py::test_a_fault_of_ours_is_logged_and_not_described",
         ],
     ),
-    ("15. an upsert of an unknown uid drops the uid", [f"{HERE}::test_an_upsert_of_an_unknown_uid_makes_one_thing_however_often"]),
+    (
+        "15. an upsert of an unknown uid drops the uid",
+        [
+            f"{HERE}::test_an_upsert_of_an_unknown_uid_makes_one_thing_however_often",
+            f"{HERE}::test_an_upsert_of_what_nothing_can_be_called_makes_nothing",
+        ],
+    ),
     ("16. a retry goes to endpoints that succeeded", [f"{HERE}::test_a_retry_goes_to_the_endpoint_that_failed_alone"]),
     (
         "17. what was on its way to a disabled or deleted endpoint stays so",
@@ -230,6 +236,26 @@ def test_an_upsert_of_an_unknown_uid_makes_one_thing_however_often(live: Live, n
     assert (first.json()["uid"], second.json()["id"]) == (uid, first.json()["id"])
     assert [item["id"] for item in live.get(f"{path}?limit=250").json()["data"]].count(first.json()["id"]) == 1
     assert live.get(f"{path}/{uid}").json()["id"] == first.json()["id"]
+
+
+@pytest.mark.parametrize("noun", UPSERTS)
+def test_an_upsert_of_what_nothing_can_be_called_makes_nothing(live: Live, noun: str) -> None:
+    template, body = UPSERTS[noun]
+    source = live.made("/ingest/api/v1/source", {"name": "any", "type": "generic-webhook"})["id"] if "{source}" in template else ""
+    path = template.format(app=live.app(), source=source)
+    before = live.get(f"{path}?limit=250").json()["data"]
+    prefix = live.put(f"{path}/{live.name('uid')}", body).json()["id"].partition("_")[0]
+    for name in ("a%20b", f"{prefix}_short", "x" * 257):
+        ((where, _),) = problems(live.put(f"{path}/{name}", body))
+        assert where[0] == "path"
+    # What is shaped like an id is made under an id of its own; and a name in the body is a name.
+    for name, more in ((f"{prefix}_{'1' * (22 if prefix == 'src' else 27)}", {}), ("a%20b", {"uid": live.name("uid")})):
+        if noun == "connector" and more:
+            continue
+        made = live.put(f"{path}/{name}", {**body, **more})
+        assert made.status_code in (200, 201), made.text
+        assert (made.json()["uid"], made.json()["id"] == name) == (more.get("uid"), False)
+    assert len(live.get(f"{path}?limit=250").json()["data"]) - len(before) == (2 if noun == "connector" else 3)
 
 
 def test_a_retry_goes_to_the_endpoint_that_failed_alone(live: Live, receiver: Receiver, hooks: typing.Callable[[str], str]) -> None:

@@ -248,7 +248,7 @@ class Sources:
             try:
                 former = self.find(tx, who, app_ref, ref)
             except NotFound:
-                given = wanted.uid if wanted.uid is not None or uid_rule(ref) else ref
+                given = validation.uid_in_path(ref, uid_rule, PREFIX, "source_id") if wanted.uid is None else wanted.uid
                 return Created(self._insert(tx, who, app_ref, msgspec.structs.replace(wanted, uid=given)), True)
             named = ref if wanted.uid is None and ref == former.uid else wanted.uid
             return Created(self._replace(tx, former, msgspec.structs.replace(wanted, uid=named)), False)
