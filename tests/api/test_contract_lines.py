@@ -31,8 +31,8 @@ EXPIRE: typing.Final = "/auth/app/a/expire-all"
 _NOW: typing.Final = datetime.datetime.now(datetime.UTC)
 # Names of headers that nobody may set.
 FORBIDDEN: typing.Final = (
-    "user-agent keep-alive proxy-authenticate proxy-authorization te trailers transfer-encoding upgrade age cache-control clear- "
-    "site-data expires pragma warning content-length content-type content-encoding content-language content-location x-amz-a "
+    "user-agent keep-alive proxy-authenticate proxy-authorization te trailers transfer-encoding upgrade age cache-control "
+    "clear-site-data expires pragma warning content-length content-type content-encoding content-language content-location x-amz-a "
     "x-amzn-a x-google-a x-goog-a x-gfe-a x-azure-a x-fd-a x-svix-a svix-a webhook-id webhook-timestamp webhook-signature host "
     "connection"
 )
