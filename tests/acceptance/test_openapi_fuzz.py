@@ -85,7 +85,9 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[World]:
     receiver = Receiver()
     for live in opened(tmp_path_factory.mktemp("specification"), SETTINGS):
-        yield World(Everything(live, receiver))
+        made = World(Everything(live, receiver))
+        yield made
+        made.session.close()
     receiver.close()
 
 
