@@ -18,6 +18,8 @@ ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercas
 LENGTH: Final = 27
 # Seconds of the id count from here (13 May 2014), so that 4 bytes last until 2150.
 EPOCH_S: Final = 1_400_000_000
+# The last second that 4 bytes hold.
+_LAST_S: Final = (1 << 32) - 1
 # Bits of chance below the 40 bits of time.
 RANDOM_BITS: Final = 120
 _RANDOM_MASK: Final = (1 << RANDOM_BITS) - 1
@@ -66,7 +68,8 @@ def encode(value: int) -> str:
 
 def _time_bits(at_us: int) -> int:
     seconds, us = divmod(at_us, 1_000_000)
-    return (max(seconds - EPOCH_S, 0) << 8) | (us // _SLOT_US)
+    # Clients ask about times that no id can tell: before the first one, or after the last.
+    return (min(max(seconds - EPOCH_S, 0), _LAST_S) << 8) | (us // _SLOT_US)
 
 
 class IdMaker:

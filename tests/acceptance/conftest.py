@@ -10,7 +10,7 @@ import pytest
 from benchmarks import server
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.sdk_surface import Sdk
-from tests.acceptance.serving import QUICK_RETRIES, Serve
+from tests.acceptance.serving import QUICK_RETRIES, Serve, Shared
 
 
 @pytest.fixture
@@ -25,6 +25,20 @@ def receiver() -> typing.Iterator[Receiver]:
     opened = Receiver()
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def _shared(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[Shared]:
+    servers = Shared(tmp_path_factory.mktemp("shared"))
+    yield servers
+    servers.end()
+
+
+@pytest.fixture
+def shared(_shared: Shared, receiver: Receiver) -> typing.Iterator[Shared]:
+    """Servers that this test shares with others, and leaves as it found them, while its receiver still listens."""
+    yield _shared
+    _shared.give_back()
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,14 @@ import typing
 
 from benchmarks.server import Server
 from tests.acceptance.receiver import FAILED, OK, Answer, Receiver
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Serve, Shared
 from tests.waiting import wait_until
 
 
 class Undeliverable:
     """An application whose endpoint fails for good, with dead letters of two event types."""
 
-    def __init__(self, serve: Serve, receiver: Receiver) -> None:
+    def __init__(self, serve: Serve | Shared, receiver: Receiver) -> None:
         receiver.decide = lambda arrival: Answer(503) if b"ticket" in arrival.body else FAILED
         self.receiver = receiver
         self.server: Server = serve(settings={"retry_schedule": "50ms"})
@@ -41,8 +41,8 @@ class Undeliverable:
         return self.server.call("POST", f"/app/{self.app_id}/dead-letter/{verb}", selection)
 
 
-def test_they_are_listed_with_their_cause_and_by_every_filter(serve: Serve, receiver: Receiver) -> None:
-    world = Undeliverable(serve, receiver)
+def test_they_are_listed_with_their_cause_and_by_every_filter(shared: Shared, receiver: Receiver) -> None:
+    world = Undeliverable(shared, receiver)
     letters = world.letters()
     assert {letter["msgId"] for letter in letters} == world.orders | world.tickets
     assert [letter["id"] for letter in letters] == sorted((letter["id"] for letter in letters), reverse=True)
@@ -55,8 +55,8 @@ def test_they_are_listed_with_their_cause_and_by_every_filter(serve: Serve, rece
     assert {letter["msgId"] for letter in world.letters(whose="org")} == world.orders | world.tickets
 
 
-def test_a_dry_run_counts_and_changes_nothing(serve: Serve, receiver: Receiver) -> None:
-    world = Undeliverable(serve, receiver)
+def test_a_dry_run_counts_and_changes_nothing(shared: Shared, receiver: Receiver) -> None:
+    world = Undeliverable(shared, receiver)
     arrived = len(receiver.arrivals)
     status, counted = world.act("replay", eventTypes=["order.paid"], dryRun=True)
     assert (status, counted["count"]) == (200, 3)
@@ -64,8 +64,8 @@ def test_a_dry_run_counts_and_changes_nothing(serve: Serve, receiver: Receiver) 
     assert len(receiver.arrivals) == arrived
 
 
-def test_replayed_ones_are_attempted_again_and_leave_the_list_when_they_arrive(serve: Serve, receiver: Receiver) -> None:
-    world = Undeliverable(serve, receiver)
+def test_replayed_ones_are_attempted_again_and_leave_the_list_when_they_arrive(shared: Shared, receiver: Receiver) -> None:
+    world = Undeliverable(shared, receiver)
     receiver.decide = lambda arrival: OK
     status, done = world.act("replay", eventTypes=["order.paid"])
     assert (status, done["count"]) == (202, 3)
@@ -73,16 +73,16 @@ def test_replayed_ones_are_attempted_again_and_leave_the_list_when_they_arrive(s
     wait_until(lambda: {letter["msgId"] for letter in world.letters()} == world.tickets, what="the delivered ones leave the list")
 
 
-def test_a_replay_that_fails_is_a_dead_letter_again(serve: Serve, receiver: Receiver) -> None:
-    world = Undeliverable(serve, receiver)
+def test_a_replay_that_fails_is_a_dead_letter_again(shared: Shared, receiver: Receiver) -> None:
+    world = Undeliverable(shared, receiver)
     arrived = len(receiver.arrivals)
     world.act("replay", eventTypes=["ticket.opened"])
     wait_until(lambda: len(receiver.arrivals) > arrived, what="the replay is attempted")
     wait_until(lambda: len(world.letters()) == 5, what="the failed replays are listed again")
 
 
-def test_discarded_ones_are_gone_for_good(serve: Serve, receiver: Receiver) -> None:
-    world = Undeliverable(serve, receiver)
+def test_discarded_ones_are_gone_for_good(shared: Shared, receiver: Receiver) -> None:
+    world = Undeliverable(shared, receiver)
     chosen = [letter["id"] for letter in world.letters("event_types=ticket.opened")]
     status, done = world.act("discard", ids=chosen)
     assert (status, done["count"]) == (202, 2)

@@ -38,7 +38,7 @@ from svix.models import (
 from benchmarks.server import Server
 from tests.acceptance.news import News
 from tests.acceptance.receiver import FAILED, OK, Answer, Receiver
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Serve, Shared
 from tests.acceptance.watching import stays_true
 from tests.waiting import wait_until
 
@@ -83,8 +83,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(serve: Serve, receiver: Receiver) -> Shop:
-    return Shop(serve(settings=QUICK), receiver)
+def shop(shared: Shared, receiver: Receiver) -> Shop:
+    return Shop(shared(QUICK), receiver)
 
 
 def last(attempt: typing.Any) -> dict[str, typing.Any]:
@@ -166,8 +166,8 @@ def test_a_delivery_that_succeeds_before_is_no_news(shop: Shop) -> None:
     assert shop.news.types() == ["endpoint.created", "endpoint.updated"]
 
 
-def test_where_the_fourth_attempt_is_the_last_it_is_told_as_such_alone(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings={"retry_schedule": "20ms,20ms,20ms"}), receiver)
+def test_where_the_fourth_attempt_is_the_last_it_is_told_as_such_alone(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared({"retry_schedule": "20ms,20ms,20ms"}), receiver)
     shop.answers(lambda number: FAILED if number < 5 else OK)
     message_id = shop.send()
     shop.news.told("message.attempt.exhausted")
@@ -178,8 +178,8 @@ def test_where_the_fourth_attempt_is_the_last_it_is_told_as_such_alone(serve: Se
     assert shop.news.types() == ["endpoint.created", "message.attempt.exhausted", "endpoint.deleted"]
 
 
-def test_a_success_by_hand_while_the_schedule_goes_on_has_recovered_once(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings={"retry_schedule": "20ms,20ms,20ms,1h"}), receiver)
+def test_a_success_by_hand_while_the_schedule_goes_on_has_recovered_once(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared({"retry_schedule": "20ms,20ms,20ms,1h"}), receiver)
     shop.answers(lambda number: FAILED if number < 6 else OK)
     message_id = shop.send()
     shop.news.told("message.attempt.failing")
@@ -227,8 +227,8 @@ def test_an_endpoint_that_asks_for_it_is_disabled_also_by_a_success(shop: Shop) 
     assert shop.news.types() == ["endpoint.created", "endpoint.disabled"]
 
 
-def test_a_message_that_its_receiver_aborts_is_exhausted_by_schedule_and_by_hand(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings={"retry_schedule": "1h"}), receiver)
+def test_a_message_that_its_receiver_aborts_is_exhausted_by_schedule_and_by_hand(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared({"retry_schedule": "1h"}), receiver)
     abort = Answer(500, headers=(("webhook-delivery", "abort-message"),))
     shop.answers(lambda number: FAILED if number == 2 else abort)
     shop.attempted(shop.send("at-once"), 1)
@@ -271,8 +271,8 @@ def test_the_end_of_a_background_task_is_told_with_its_result(shop: Shop) -> Non
     }
 
 
-def test_endpoints_of_an_ingest_source_are_told_by_their_source(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings=QUICK), receiver)
+def test_endpoints_of_an_ingest_source_are_told_by_their_source(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared(QUICK), receiver)
     ingest = shop.svix.ingest
     source = ingest.source.create(IngestSourceIn.model_validate({"name": "anybody", "type": "generic-webhook"}))
     refs = source.id, ingest.endpoint.create(source.id, IngestEndpointIn(url=f"{receiver.url}/hooks", uid="in")).id
@@ -310,8 +310,8 @@ def _post(url: str) -> None:
         assert answer.status == 200
 
 
-def test_attempts_are_told_one_by_one_to_those_who_ask_for_them_by_name(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings=QUICK), receiver)
+def test_attempts_are_told_one_by_one_to_those_who_ask_for_them_by_name(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared(QUICK), receiver)
     shop.answers(lambda number: FAILED if number == 2 else OK)
     shop.attempted(shop.send(), 1)
     log = News(shop.svix, receiver, path="/log", events=["message.attempt.log"])
@@ -367,8 +367,8 @@ def test_the_log_of_attempts_begins_anew_for_who_comes_back(serve: Serve, receiv
     assert [item["msgEventId"] for item in again.told("message.attempt.log")[0]] == ["last"]
 
 
-def test_only_the_events_that_an_endpoint_names_reach_it(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings=QUICK), receiver, ["endpoint.deleted"])
+def test_only_the_events_that_an_endpoint_names_reach_it(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared(QUICK), receiver, ["endpoint.deleted"])
     every = News(shop.svix, receiver, path="/every")
     shop.svix.endpoint.patch(shop.app.id, shop.endpoint.id, EndpointPatch(description="x"))
     shop.svix.endpoint.delete(shop.app.id, shop.endpoint.id)
@@ -378,8 +378,8 @@ def test_only_the_events_that_an_endpoint_names_reach_it(serve: Serve, receiver:
     assert every.types() == ["endpoint.updated", "endpoint.deleted"]
 
 
-def test_an_operational_endpoint_that_fails_holds_up_nobody_and_is_no_news(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings=QUICK), receiver)
+def test_an_operational_endpoint_that_fails_holds_up_nobody_and_is_no_news(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared(QUICK), receiver)
     down = News(shop.svix, receiver, path="/down")
     receiver.decide = lambda arrival: FAILED if arrival.path == "/down" else OK
     shop.svix.endpoint.patch(shop.app.id, shop.endpoint.id, EndpointPatch(description="x"))
@@ -408,8 +408,8 @@ def test_an_organisation_without_operational_endpoints_stores_nothing(serve: Ser
         assert connection.execute("SELECT COUNT(*) FROM application").fetchone() == (1,)
 
 
-def test_the_sdk_manages_operational_endpoints(serve: Serve, receiver: Receiver) -> None:
-    server = serve()
+def test_the_sdk_manages_operational_endpoints(shared: Shared, receiver: Receiver) -> None:
+    server = shared()
     svix = Svix(server.token, SvixOptions(server_url=server.url))
     assert svix.operational_webhook.endpoint.list().data == []
     made = svix.operational_webhook.endpoint.create(

@@ -27,7 +27,7 @@ from svix.models import (
 
 from benchmarks.server import Server
 from tests.acceptance.receiver import FAILED, OK, Answer, Arrival, Receiver
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Shared
 from tests.waiting import wait_until
 
 # What is sent: order of keys, blanks, number spelling and non-ASCII text must reach the receiver unchanged in meaning.
@@ -74,8 +74,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(serve: Serve, receiver: Receiver) -> Shop:
-    return Shop(serve(), receiver)
+def shop(shared: Shared, receiver: Receiver) -> Shop:
+    return Shop(shared(), receiver)
 
 
 def test_a_message_arrives_signed_so_that_both_official_packages_verify_it(shop: Shop) -> None:
@@ -112,8 +112,8 @@ def test_the_attempt_is_listed_with_what_the_endpoint_answered(shop: Shop) -> No
     assert (destination.id, destination.status) == (shop.endpoint.id, MessageStatus.SUCCESS)
 
 
-def test_a_failing_endpoint_is_tried_again_on_schedule_until_it_succeeds(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings={"retry_schedule": "300ms,700ms,5m"}), receiver)
+def test_a_failing_endpoint_is_tried_again_on_schedule_until_it_succeeds(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared({"retry_schedule": "300ms,700ms,5m"}), receiver)
     answers = iter([FAILED, Answer(503), OK])
     receiver.decide = lambda arrival: next(answers)
     message_id = shop.send()
@@ -129,8 +129,8 @@ def test_a_failing_endpoint_is_tried_again_on_schedule_until_it_succeeds(serve: 
     assert [attempt.status for attempt in attempts] == [MessageStatus.FAIL, MessageStatus.FAIL, MessageStatus.SUCCESS]
 
 
-def test_a_resend_by_hand_is_one_attempt_beside_the_schedule(serve: Serve, receiver: Receiver) -> None:
-    shop = Shop(serve(settings={"retry_schedule": "5m"}), receiver)
+def test_a_resend_by_hand_is_one_attempt_beside_the_schedule(shared: Shared, receiver: Receiver) -> None:
+    shop = Shop(shared({"retry_schedule": "5m"}), receiver)
     receiver.decide = lambda arrival: FAILED
     message_id = shop.send()
     shop.arrived(1)

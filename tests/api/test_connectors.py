@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -8,6 +8,7 @@ from ringback.api import connectors
 from ringback.api.app import Settings, build
 from ringback.clock import SystemClock
 from ringback.ids import IdMaker
+from ringback.model.connectors import ConnectorKind
 from ringback.services.connectors import Connectors
 from ringback.services.tokens import DEFAULT_ORG_ID, Grant
 
@@ -85,10 +86,10 @@ def test_every_wrong_field_of_a_connector_is_named(offer: Any) -> None:
         (["body", "transformation"], "Expected `str` of length >= 10"),
         (["body", "name"], "the field is missing; it is required"),
         (["body", "logo"], "a logo is a URL that begins with https://, http:// or data:image/"),
-        (["body", "kind"], "Invalid enum value 'Fax'"),
+        (["body", "kind"], f"'Fax' is not one of {', '.join(sorted(get_args(ConnectorKind)))}"),
         (["body", "allowedEventTypes"], "the list is empty; give at least one, or null for no condition"),
         (["body", "uid"], "'trtmpl_x' begins with 'trtmpl_', as the ids made by the server do; choose another uid"),
-        (["body", "productType"], "Invalid enum value 'Poll'"),
+        (["body", "productType"], "'Poll' is not one of Dispatch, Stream"),
     ]
     long = offer.post("/connector", {"name": "a", "transformation": "x" * 51_201})
     assert long.json()["detail"] == [{"loc": ["body", "transformation"], "msg": "Expected `str` of length <= 51200", "type": "value_error"}]

@@ -195,7 +195,7 @@ def test_what_is_no_environment_is_refused(here: Any) -> None:
     assert [(problem["loc"], problem["msg"]) for problem in response.json()["detail"]] == [
         (["body", "eventTypes"], "Expected `array | null`, got `object`"),
         (["body", "settings"], "Expected `object | null`, got `array`"),
-        (["body", "connectors", "[0]"], "Object missing required field `transformation`"),
+        (["body", "connectors", "[0]", "transformation"], "the field is missing; it is required"),
     ]
 
 

@@ -117,19 +117,6 @@ def test_the_operators_token_is_no_token_of_the_api(server: tuple[Command, str])
     assert answer.status_code == 401
 
 
-def test_a_second_server_on_the_same_file_is_refused_in_words(server: tuple[Command, str], tmp_path: Path) -> None:
-    done = ringback(tmp_path, "serve", "--listen", "127.0.0.1:0")
-    assert done.returncode == 2
-    assert "in use by another ringback server" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_port_that_is_taken_is_one_clear_message(server: tuple[Command, str], tmp_path: Path) -> None:
-    _, url = server
-    done = ringback(tmp_path, "serve", "--listen", url.removeprefix("http://"), "--database", "other.db")
-    assert done.returncode in (1, 2)
-    assert url.removeprefix("http://") in done.stderr and "Traceback" not in done.stderr
-
-
 def test_the_demo_delivers_retries_and_verifies_until_it_is_stopped(tmp_path: Path) -> None:
     command = Command(tmp_path, "serve", "--demo", "--listen", "127.0.0.1:0")
 

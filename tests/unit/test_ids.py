@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ringback import ids
+from ringback.clock import to_us
 from ringback.ids import ALPHABET, IdMaker
 
 NOW_US = 1_700_000_000_123_456
@@ -60,6 +63,13 @@ def test_the_bounds_of_an_instant_hold_its_ids_and_no_others(at_us):
     assert ids.created_us(made) == ids.created_us(start) == ids.created_us(end) == slot_us
     later = IdMaker().make("e_", slot_us + 4_000) if at_us + 4_000 < (ids.EPOCH_S + (1 << 32)) * 1_000_000 else "f"
     assert later > end
+
+
+@given(st.datetimes(timezones=st.just(datetime.UTC)))
+def test_the_bounds_of_any_instant_of_the_calendar_are_ids(at):
+    for bound in (ids.start_id("e_", to_us(at)), ids.end_id("e_", to_us(at))):
+        assert ids.is_id("e_", bound)
+        assert ids.decode(bound) >> 160 == 0
 
 
 @given(st.integers(0, (1 << 160) - 1))

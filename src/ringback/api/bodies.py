@@ -28,6 +28,11 @@ MAX_DEPTH: Final = 64
 MALFORMED: Final = "value_error.jsondecode"
 BROKEN_RULE: Final = "value_error"
 
+# How the decoder says that a field is missing inside another one, and how we do; and how it says that a value is no choice.
+_MISSING: Final = re.compile("Object missing required field `(.*)`")
+_IS_MISSING: Final = "the field is missing; it is required"
+_NO_CHOICE: Final = "Invalid enum value "
+
 # The byte that every object begins with.
 _OPENING: Final = ord("{")
 # Of all 256 bytes, those that say nothing about nesting: deleted, so that what is left can be counted.
@@ -126,7 +131,7 @@ class Body(Generic[T]):
         for field in self._fields:
             named = [name for name in self._names[field.encode_name] if name in members]
             if not named and field.required:
-                problems.append(FieldProblem((*at, field.encode_name), "the field is missing; it is required", MALFORMED))
+                problems.append(FieldProblem((*at, field.encode_name), _IS_MISSING, MALFORMED))
             # From the last to the first: the first wins, and the others must be right all the same.
             for name in reversed(named):
                 try:
@@ -154,7 +159,7 @@ class Body(Generic[T]):
                     return msgspec.convert(self.inner_lists[field.encode_name]._many_within(items, (*at, name)), field.type)
             return msgspec.json.decode(content, type=field.type)
         except ValueError as error:
-            raise InvalidField(_explained(name, content, str(error), at)) from None
+            raise InvalidField(_explained(name, content, str(error), at, field.type)) from None
 
     def _one_within(self, content: bytes, at: Location) -> T:
         """What stands inside another body, which is the one to look at its rules. Raises InvalidField."""
@@ -240,7 +245,7 @@ def _repeated(raw: bytes, members: Mapping[str, msgspec.Raw], names: tuple[str, 
     return problems
 
 
-def _explained(wire: str, content: bytes, text: str, at: Location) -> FieldProblem:
+def _explained(wire: str, content: bytes, text: str, at: Location, kind_of_field: Any) -> FieldProblem:
     match = _AT.search(text)
     where: list[str] = []
     if match is not None:
@@ -250,8 +255,28 @@ def _explained(wire: str, content: bytes, text: str, at: Location) -> FieldProbl
                 where += _wrong_key(content, text)
                 break
             where.append(name or index)
+    missing = _MISSING.fullmatch(text)
+    if missing is not None:
+        return FieldProblem((*at, wire, *where, missing[1]), _IS_MISSING, MALFORMED)
+    if text.startswith(_NO_CHOICE):
+        choices = _choices(msgspec.inspect.type_info(kind_of_field))
+        if choices:
+            text = f"{text.removeprefix(_NO_CHOICE)} is not one of {', '.join(map(str, choices))}"
     kind = MALFORMED if ", got " in text or "malformed" in text else BROKEN_RULE
     return FieldProblem((*at, wire, *where), text, kind)
+
+
+def _choices(kind: msgspec.inspect.Type) -> Sequence[object]:
+    """The values of which one must be chosen, in a field that is a choice, or a list of choices, or null."""
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return kind.values
+    if isinstance(kind, msgspec.inspect.EnumType):
+        return [choice.value for choice in kind.cls]
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return next(filter(None, map(_choices, kind.types)), ())
+    if isinstance(kind, msgspec.inspect.CollectionType):
+        return _choices(kind.item_type)
+    return ()
 
 
 def _wrong_key(content: bytes, text: str) -> list[str]:

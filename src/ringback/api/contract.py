@@ -1,6 +1,6 @@
 """Which operations does the contract have? Those that are not built yet answer 501, so that nobody takes them for a typing error.
 
-Generated once from the contract's list of operations; a line is a path and its methods.
+Generated once from the list of operations that the official SDKs call; a line is a path and its methods.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ _TABLE: Final = """
 /api/v1/app/{app_id}/attempt/msg/{msg_id} GET
 /api/v1/app/{app_id}/autoconfig POST
 /api/v1/app/{app_id}/autoconfig/{autoconfig_id} DELETE
+/api/v1/app/{app_id}/autoconfig/{autoconfig_id}/destination PUT
 /api/v1/app/{app_id}/autoconfig/{autoconfig_id}/rotate POST
 /api/v1/app/{app_id}/destination GET POST
 /api/v1/app/{app_id}/destination/{destination_id} GET PUT PATCH DELETE

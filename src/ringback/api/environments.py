@@ -10,13 +10,13 @@ import msgspec
 from ringback.api import connectors, event_types
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
-from ringback.api.connectors import ConnectorOut
+from ringback.api.connectors import CONNECTOR_IN, ConnectorOut
 from ringback.api.event_types import EVENT_TYPE_IN, EventTypeOut
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp
 from ringback.clock import Clock, rfc3339
 from ringback.services.environments import Environment, EnvironmentIn, Environments
 
-ENVIRONMENT_IN: Final = Body(EnvironmentIn, inner_lists={"eventTypes": EVENT_TYPE_IN})
+ENVIRONMENT_IN: Final = Body(EnvironmentIn, inner_lists={"eventTypes": EVENT_TYPE_IN, "connectors": CONNECTOR_IN})
 
 
 class EnvironmentOut(msgspec.Struct, frozen=True, rename="camel"):

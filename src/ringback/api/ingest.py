@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -22,7 +22,7 @@ from ringback.model.endpoints import Endpoint
 from ringback.model.sources import Source
 from ringback.policy import validation
 from ringback.policy.sources import GENERIC, OPTIONAL_SECRET
-from ringback.policy.validation import Name, Rate, Rule, Url
+from ringback.policy.validation import Name, Problem, Rate, Rule, Url
 from ringback.services.endpoints import UID, Created, EndpointHeadersIn, EndpointIn, Endpoints, EndpointSecretRotateIn, EndpointUpsertIn
 from ringback.services.portal import AppPortalAccessIn, Portal, SourcePortalAccessIn
 from ringback.services.sources import SourceIn, Sources, uid_rule
@@ -36,6 +36,10 @@ _ENDPOINT: Final = _ENDPOINTS + "/{endpoint_id}"
 # All types of the contract but those that nobody could tell how to verify, and the one that is no provider at all: checkbook, cron, merge,
 # nango, openclaw, orum-io, panda-doc, port-io, rutter, vgs.
 _TYPES: Final = sorted((GENERIC, *INGEST_TYPES))
+
+
+def _built(value: str) -> Sequence[Problem]:
+    return () if value in _TYPES else [((), f"sources of type {value!r} are not built; use one of {', '.join(_TYPES)}")]
 
 
 class ConfigIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -57,7 +61,12 @@ class IngestSourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     uid: str | None = None
     metadata: dict[str, str] | None = None
 
-    RULES: ClassVar[Mapping[str, Rule]] = {"name": validation.text, "uid": uid_rule, "metadata": validation.metadata}
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "name": validation.text,
+        "type": _built,
+        "uid": uid_rule,
+        "metadata": validation.metadata,
+    }
 
 
 class IngestSourceOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -149,9 +158,6 @@ _OWNERS: Final = (
 def wanted_source(given: IngestSourceIn) -> SourceIn:
     """The source that a request describes. Raises InvalidField."""
     config = given.config or ConfigIn()
-    if given.type not in _TYPES:
-        text = f"sources of type {given.type!r} are not built; use one of {', '.join(_TYPES)}"
-        raise InvalidField(FieldProblem(("body", "type"), text))
     secret = config.public_key if given.type == "telnyx" else config.client_id if given.type == "adobe-sign" else config.secret
     if secret is None and given.type not in OPTIONAL_SECRET and given.type != GENERIC:
         field = {"telnyx": "publicKey", "adobe-sign": "clientId"}.get(given.type, "secret")

@@ -102,7 +102,7 @@ def routes(tokens: Tokens, operator_token: str) -> list[Operation]:
             access=Access.OPEN,
             query=(org,),
             answers={200: listed},
-            refusals=(401,),
+            refusals=(401, 404),
         ),
         Operation(
             method="DELETE",

@@ -78,6 +78,13 @@ def known_types() -> list[str]:
     return sorted({CUSTOM, GENERIC, *catalogue.PROVIDERS, *INGEST_TYPES})
 
 
+def source_type(value: str) -> Sequence[Problem]:
+    """The rule for types of sources."""
+    if is_known(value):
+        return ()
+    return [((), f"{value!r} is no type of source that is known here; `ringback providers` lists them, `custom` takes any scheme")]
+
+
 def is_known(source_type: str) -> bool:
     """Is this a type that a source may have?"""
     return source_type in (CUSTOM, GENERIC) or provider_of(source_type) is not None

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
+from ringback.errors import FieldProblem, InvalidField
 from ringback.policy.urls import MAX_URL_CHARS, normalise_url
 from ringback.signing.secret import parse_secret
 
@@ -39,6 +40,8 @@ MAX_RATE = 65_535
 _NAME_PATTERN = r"[A-Za-z0-9\-_.]+"
 _CHANNEL_PATTERN = r"[A-Za-z0-9\-_.:+]+"
 _TAG_PATTERN = r"[A-Za-z0-9\-_./\\#]+"
+# What follows the prefix of an id: 27 digits of most kinds, 21 or 22 of some.
+_BEHIND_PREFIX = re.compile(r"[A-Za-z0-9]{21,27}")
 _NAME = re.compile(_NAME_PATTERN)
 _CHANNEL = re.compile(_CHANNEL_PATTERN)
 _TAG = re.compile(_TAG_PATTERN)
@@ -111,6 +114,19 @@ def uid(own_prefix: str) -> Rule:
         return name(value)
 
     return check
+
+
+def uid_in_path(ref: str, rule: Rule, prefix: str, parameter: str) -> str | None:
+    """The uid that replacing something unknown gives it: how it is called in the path, or None for an id, which the server makes itself.
+
+    Raises InvalidField for what is neither: nothing could be called so, and each repetition of the request would make another one.
+    """
+    problems = rule(ref)
+    if not problems:
+        return ref
+    if ref.startswith(prefix) and _BEHIND_PREFIX.fullmatch(ref, len(prefix)) is not None:
+        return None
+    raise InvalidField(*(FieldProblem(("path", parameter), message) for _, message in problems))
 
 
 def name(value: str) -> Sequence[Problem]:

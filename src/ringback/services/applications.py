@@ -120,7 +120,7 @@ class Applications:
         def operation(tx: Transaction) -> Created:
             former = applications.by_ref(tx, who.org_id, ref)
             if former is None:
-                uid = wanted.uid if wanted.uid is not None or UID(ref) else ref
+                uid = validation.uid_in_path(ref, UID, ids.APPLICATION, "app_id") if wanted.uid is None else wanted.uid
                 return Created(self._insert(tx, who, wanted, uid), True)
             changed = msgspec.structs.replace(
                 former,

@@ -134,7 +134,8 @@ class Connectors:
         def operation(tx: Transaction) -> Created:
             former = connectors.by_ref(tx, who.org_id, ref)
             if former is None:
-                return Created(self._insert(tx, who.org_id, wanted, None if UID(ref) else ref, None), True)
+                uid = validation.uid_in_path(ref, UID, ids.CONNECTOR, "connector_id")
+                return Created(self._insert(tx, who.org_id, wanted, uid, None), True)
             return Created(self._stored(tx, former, msgspec.structs.asdict(wanted)), False)
 
         return await self._store.write(operation)

@@ -201,7 +201,7 @@ class Endpoints:
             application = applications.find(tx, who, app_ref)
             former = endpoints.by_ref(tx, self._vault, application.id, ref)
             if former is None:
-                uid = wanted.uid if wanted.uid is not None or UID(ref) else ref
+                uid = validation.uid_in_path(ref, UID, ids.ENDPOINT, "endpoint_id") if wanted.uid is None else wanted.uid
                 new = EndpointIn(**msgspec.structs.asdict(wanted))
                 return Created(self._insert(tx, who, application.id, new, uid), True)
             changes = msgspec.structs.asdict(wanted)

@@ -138,6 +138,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     RULES: ClassVar[Mapping[str, Rule]] = {
         "name": validation.text,
+        "type": rules_of.source_type,
         "uid": uid_rule,
         "route": rules_of.route,
         "metadata": validation.metadata,
@@ -247,7 +248,7 @@ class Sources:
             try:
                 former = self.find(tx, who, app_ref, ref)
             except NotFound:
-                given = wanted.uid if wanted.uid is not None or uid_rule(ref) else ref
+                given = validation.uid_in_path(ref, uid_rule, PREFIX, "source_id") if wanted.uid is None else wanted.uid
                 return Created(self._insert(tx, who, app_ref, msgspec.structs.replace(wanted, uid=given)), True)
             named = ref if wanted.uid is None and ref == former.uid else wanted.uid
             return Created(self._replace(tx, former, msgspec.structs.replace(wanted, uid=named)), False)
@@ -391,9 +392,6 @@ class Sources:
             raise Conflict(f"The route /{source.route} belongs to another source of this server; choose another one")
 
     def _check(self, source: Source) -> None:
-        if not rules_of.is_known(source.type):
-            text = f"{source.type!r} is no type of source that is known here; `ringback providers` lists them, `custom` takes any scheme"
-            raise InvalidField(FieldProblem(("body", "type"), text))
         found = rules_of.contradictions(source.type, source.route, source.verification, source.rules, self._clock.now_us())
         if found:
             raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in found))

@@ -99,9 +99,9 @@ def generate_secret(kind: SecretKind, draw: Callable[[int], bytes]) -> str:
 
 
 def shown(text: str) -> str:
-    """What the owner of a stored secret may see: an HMAC secret as it is, of an ed25519 pair the public half alone."""
+    """What the owner of a stored secret may see: an HMAC secret with its prefix, of an ed25519 pair the public half alone."""
     key = parse_secret(text)
-    return PUBLIC_PREFIX + b64encode(key.public).decode() if isinstance(key, Ed25519Key) else text
+    return PUBLIC_PREFIX + b64encode(key.public).decode() if isinstance(key, Ed25519Key) else HMAC_PREFIX + text.removeprefix(HMAC_PREFIX)
 
 
 def public_half(seed: bytes) -> bytes:

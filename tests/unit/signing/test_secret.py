@@ -54,6 +54,7 @@ def test_an_ed25519_secret_is_accepted_under_both_prefixes() -> None:
 def test_an_hmac_secret_is_shown_as_it_is_and_of_an_ed25519_pair_only_the_public_half() -> None:
     secret = generate_secret("hmac256", lambda n: b"k" * n)
     assert shown(secret) == secret == "whsec_" + b64encode(b"k" * 24).decode()
+    assert shown(secret.removeprefix("whsec_")) == secret
     key = parse_secret(PAIR)
     assert isinstance(key, Ed25519Key)
     assert parse_public_key(shown(PAIR)).public == key.public
