@@ -19,6 +19,7 @@ from ringback.model.sources import Source
 from ringback.policy.addresses import parse_networks
 from ringback.policy.paging import Walk
 from ringback.services.applications import ApplicationIn, Applications
+from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory
 from ringback.services.endpoints import Endpoints
 from ringback.services.gateway import SourceDirectory
@@ -145,7 +146,10 @@ class Running:
         self.outcomes = Outcomes(self.store)
         self.intake = Intake(self.store, clock, make_id, Hands(), self.metrics)
         self.published = Published()
-        self.receiver = Receiver(self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes)
+        self.comparing = Comparing(clock)
+        self.receiver = Receiver(
+            self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes, self.comparing
+        )
         self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
         self.endpoints = Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes)
@@ -245,6 +249,7 @@ class Running:
         return list(self.run(self.quarantine.page(WHO, self.app_id, source.id, NEWEST, None)).items)
 
     def close(self) -> None:
+        self.run(self.comparing.close())
         self.run(self.store.close())
 
 

@@ -58,6 +58,7 @@ from ringback.services.attention import Attention
 from ringback.services.audit import Audit
 from ringback.services.auto_configs import AutoConfigs
 from ringback.services.bins import Bins
+from ringback.services.comparing import Comparing
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.doctor import Doctor
@@ -131,6 +132,7 @@ class Doors:
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         self._received = ReceivedEvents(store, vault, clock, self._sources)
         self._keys = FetchedKeys(self.fetching, clock)
+        self.comparing = Comparing(clock)
         self._receiver = self._make_receiver()
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
         idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
@@ -193,7 +195,17 @@ class Doors:
     def _make_receiver(self) -> Receiver:
         parts = self._parts
         requeue = Requeue(parts.store, parts.clock, parts.dispatcher)
-        return Receiver(parts.intake, parts.directory, self._quarantine, self._sources, self._keys, parts.clock, parts.outcomes, requeue)
+        return Receiver(
+            parts.intake,
+            parts.directory,
+            self._quarantine,
+            self._sources,
+            self._keys,
+            parts.clock,
+            parts.outcomes,
+            self.comparing,
+            requeue,
+        )
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""

@@ -102,6 +102,7 @@ class Server:
         await parts.transport.close()
         await self._doors.fetching.close()
         await self._doors.payloads.close()
+        await self._doors.comparing.close()
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
         return 0
 

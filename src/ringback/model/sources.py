@@ -12,11 +12,13 @@ from ringback.signing.scheme import Signed
 from ringback.signing.standard_scheme import StandardScheme
 from ringback.signing.tokens import Token
 
-# Words in `Message.origin.flags`: nothing was verified; another body came under the same name; the schema does not fit; it came out of
-# quarantine; an old secret matched. The last begins the reason for which a source that only observes would have refused.
+# Words in `Message.origin.flags`: nothing was verified; another body came under the same name; the schema does not fit, or could not be
+# compared in time; it came out of quarantine; an old secret matched. The last begins the reason for which a source that only observes
+# would have refused.
 UNVERIFIED: Final = "unverified"
 CONFLICT: Final = "conflict"
 SCHEMA: Final = "schema"
+SCHEMA_UNKNOWN: Final = "schema_unknown"
 RELEASED: Final = "released"
 OLD_SECRET: Final = "old_secret"
 WOULD_REFUSE: Final = "would_refuse:"

@@ -8,7 +8,7 @@ from typing import Final
 
 from ringback.model.sources import CannedAnswer, OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
-from ringback.policy.json_instances import compile_schema
+from ringback.policy.json_instances import QuickLook
 from ringback.policy.validation import Problem, is_sensitive, url
 from ringback.signing.handshake import GRANTED_RATE, HANDSHAKES, Knowledge
 from ringback.signing.jwt import Jwt
@@ -292,7 +292,7 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         problems.append((("deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))
     if rules.schema is not None:
         try:
-            compile_schema(rules.schema)
+            QuickLook(rules.schema)
         except ValueError as error:
             problems.append((("schema",), str(error)))
     if rules.answer is not None:

@@ -15,7 +15,7 @@ from ringback.errors import RingbackError
 from ringback.model.sources import NO_ACTIVITY, Activity, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
-from ringback.policy.json_instances import Validate, compile_schema
+from ringback.policy.json_instances import QuickLook
 from ringback.policy.sources_arrival import Bucket, unmapped
 from ringback.policy.sources_events import EventReader
 from ringback.policy.sources_silence import habit, silence
@@ -78,13 +78,13 @@ class Ready:
         "refused",
         "reply",
         "rotating",
+        "schema",
         "source",
         "stale",
         "told_at",
         "told_silent",
         "unsure",
         "valid_until",
-        "validate",
         "verifier",
         "window_us",
     )  # fmt: skip
@@ -101,7 +101,7 @@ class Ready:
         self.plain = "POST" in source.rules.methods and not (source.rules.rate or source.rules.allowed_ips or source.rules.required_headers)
         self.dropped = rules_of.dropped_headers(source)
         self.needs_url = rules_of.needs_url(source)
-        self.validate: Validate | None = None if source.rules.schema is None else compile_schema(source.rules.schema)
+        self.schema = None if source.rules.schema is None else QuickLook(source.rules.schema)
         # Does any of its secrets end? Else no old one can match.
         self.rotating = any(secret.expires_at is not None for secret in source.verification.secrets)
         # The content type that came last, as it came and as it is stored: most requests of a source have the same.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from ringback.clock import SECOND_US
-from ringback.errors import VerificationError
+from ringback.errors import Unavailable, VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin
-from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE
+from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
@@ -49,9 +50,10 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
-    """Believed: these are its events."""
+    """Believed: these are its events. `doubtful` are payloads that must be compared with the source's schema first."""
 
     events: list[NewMessage]
+    doubtful: tuple[bytes, ...] = ()
 
 
 Decision: TypeAlias = Refusal | Asked | Ignored | Taken
@@ -109,17 +111,32 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
         events = [event for event in events if event.original in rules.event_types]
         if not events:
             return Ignored()
-    if ready.validate is not None:
-        problem = next((found for event in events if (found := ready.validate(event.payload)) is not None), None)
-        if problem is not None:
-            if rules.schema_mode != "observe" and RELEASED not in flags:
-                return Refusal(reasons.SCHEMA_MISMATCH, problem, 422 if rules.schema_mode == "reject" else 200)
-            flags = (*flags, SCHEMA)
+    doubtful = () if ready.schema is None else ready.schema.doubtful([event.payload for event in events])
     headers = passed_on(request.headers, ready.dropped)
     kind = _content_type(ready, request)
     if len(events) == 1 and events[0].payload is plain.body:
-        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)])
-    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events])
+        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)], doubtful)
+    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events], doubtful)
+
+
+def compared(ready: Ready, taken: Taken, problem: str | None, *, known: bool) -> Decision:
+    """What becomes of events whose payloads were compared with the schema: `problem` says what does not fit, or, not `known`, why nobody knows.
+
+    Raises Unavailable where that must be known.
+    """
+    mode = ready.source.rules.schema_mode
+    if problem is None:
+        return Taken(taken.events)
+    if mode == "observe" or any(event.origin is not None and RELEASED in event.origin.flags for event in taken.events):
+        return Taken([_flagged(event, SCHEMA if known else SCHEMA_UNKNOWN) for event in taken.events])
+    if mode == "reject" and not known:
+        raise Unavailable(problem)
+    return Refusal(reasons.SCHEMA_MISMATCH, problem, 422 if mode == "reject" else 200)
+
+
+def _flagged(event: NewMessage, flag: str) -> NewMessage:
+    origin = event.origin
+    return event if origin is None else replace(event, origin=replace(origin, flags=(*origin.flags, flag)))
 
 
 def _message(

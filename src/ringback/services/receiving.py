@@ -13,10 +13,11 @@ from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
 from ringback.model.messages import Message
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT, CannedAnswer
+from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
-from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, judge, released
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, compared, judge, released
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
 from ringback.services.sources import Sources
@@ -78,6 +79,7 @@ class Receiver:
         keys: Keys,
         clock: Clock,
         outcomes: Outcomes,
+        comparing: Comparing,
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
     ) -> None:
         self._intake = intake
@@ -87,6 +89,7 @@ class Receiver:
         self._keys = keys
         self._clock = clock
         self._outcomes = outcomes
+        self._comparing = comparing
         self._requeue = requeue
 
     async def answer(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
@@ -108,7 +111,7 @@ class Receiver:
 
     async def receive(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
         """Answer one request. Raises Unavailable when it could not be kept: the provider shall send it again."""
-        decision = await self._decide(ready, request)
+        decision = await self._compared(ready, await self._decide(ready, request))
         if isinstance(decision, Taken):
             return await self._take(ready, decision.events)
         if isinstance(decision, Refusal):
@@ -125,6 +128,15 @@ class Receiver:
             except KeyUnavailable as missing:
                 await self._keys.fetch(missing.ref)
         return judge(ready, request, self._clock.now_us(), self._keys)
+
+    async def _compared(self, ready: Ready, decision: Decision) -> Decision:
+        if not isinstance(decision, Taken) or not decision.doubtful or ready.schema is None:
+            return decision
+        try:
+            problem = await self._comparing.problem(ready.schema.text, decision.doubtful)
+        except Unavailable as unknown:
+            return compared(ready, decision, str(unknown), known=False)
+        return compared(ready, decision, problem, known=True)
 
     async def release(self, ready: Ready, item: Quarantined, *, believe: bool) -> Refusal | list[str]:
         """Let a request out of quarantine, verified as of when it came, or believed as it is: the ids of its messages, or why not.
@@ -146,7 +158,8 @@ class Receiver:
         request = InboundRequest(Headers(captured.headers, lowered=True), captured.body, captured.method.encode("latin-1"), captured.url)
         for left in range(_MAX_FETCHES, -1, -1):
             try:
-                return released(ready, request, self._clock.now_us(), self._keys, item.received_at, believe=believe)
+                decision = released(ready, request, self._clock.now_us(), self._keys, item.received_at, believe=believe)
+                return await self._compared(ready, decision)
             except KeyUnavailable as missing:
                 if not left:
                     raise
@@ -265,7 +278,7 @@ class Receiver:
             decision = judge(ready, request, self._clock.now_us(), self._keys)
         except KeyUnavailable:
             return None
-        return decision.events[0] if type(decision) is Taken and len(decision.events) == 1 else None
+        return decision.events[0] if type(decision) is Taken and len(decision.events) == 1 and not decision.doubtful else None
 
     def entry(self, ready: Ready) -> Entry | None:
         """The application behind a source, if it is remembered."""
