@@ -40,6 +40,7 @@ from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
 from ringback.api.trail import Trail
 from ringback.app.parts import Parts, microseconds, proxy_of
+from ringback.clock import Clock
 from ringback.config import Settings
 from ringback.dashboard.door import DashboardDoor
 from ringback.delivery.http import ResponseLimits
@@ -93,8 +94,8 @@ from ringback.telemetry.prometheus import Exposition
 
 # A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
 _FETCH_S: Final = 5.0
-# The largest key set that is known (Microsoft's) has some 30 kB.
-_KEYS_MAX_BYTES: Final = 256 * 1024
+# The largest key set that is known (Microsoft's) has some 30 kB, GitHub's lists of addresses some hundreds.
+_PUBLISHED_MAX_BYTES: Final = 1024 * 1024
 # Seconds of the drain that are kept for telling senders and listeners of the relay that it is over, and for what comes after the doors.
 _LAST_WORDS_S: Final = 3.0
 
@@ -112,20 +113,25 @@ def _is_loopback(host: str) -> bool:
     return literal.is_loopback if literal is not None else host == "localhost"
 
 
+def _fetching(settings: Settings, clock: Clock) -> HttpTransport:
+    """What fetches what providers publish: keys, certificates, lists of addresses."""
+    return HttpTransport(
+        policy=AddressPolicy(settings.whitelist_subnets),
+        settings=HttpSettings(
+            request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_PUBLISHED_MAX_BYTES, body_time_s=_FETCH_S)
+        ),
+        clock=clock,
+        proxy=proxy_of(settings),
+    )
+
+
 class Doors:
     """All doors of one server. `operator_token` opens the operator's routes, `ready` says whether requests are wanted."""
 
     def __init__(self, parts: Parts, operator_token: str, ready: Callable[[], bool]) -> None:
         self._parts = parts
         settings, store, clock, make_id, vault = parts.settings, parts.store, parts.clock, parts.ids, parts.vault
-        self.fetching = HttpTransport(
-            policy=AddressPolicy(settings.whitelist_subnets),
-            settings=HttpSettings(
-                request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_KEYS_MAX_BYTES, body_time_s=_FETCH_S)
-            ),
-            clock=clock,
-            proxy=proxy_of(settings),
-        )
+        self.fetching = _fetching(settings, clock)
         self.urls = sources_api.Urls(settings.public_url)
         self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)

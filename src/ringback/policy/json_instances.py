@@ -67,7 +67,7 @@ class QuickLook:
 
 
 def compile_draft7(schema: Any) -> Fit:
-    """What checks bodies against a schema that is of draft 7 unless it says otherwise. Raises ValueError for one that cannot be compiled."""
+    """What checks bodies against a schema, of draft 7 unless it says otherwise. Raises ValueError for one that cannot be compiled."""
     validator = _validator(schema, draft7=not (isinstance(schema, dict) and "$schema" in schema))
     return lambda body: _misfits(validator, body)
 

@@ -120,9 +120,9 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
 
 
 def compared(ready: Ready, taken: Taken, problem: str | None, *, known: bool) -> Decision:
-    """What becomes of events whose payloads were compared with the schema: `problem` says what does not fit, or, not `known`, why nobody knows.
+    """What becomes of events whose payloads were compared with the schema. Raises Unavailable where that must be known and is not.
 
-    Raises Unavailable where that must be known.
+    `problem` says what does not fit, or, where that is not `known`, why nobody could tell.
     """
     mode = ready.source.rules.schema_mode
     if problem is None:
