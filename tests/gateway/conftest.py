@@ -18,6 +18,7 @@ from ringback.model.quarantine import Quarantined
 from ringback.model.sources import Source
 from ringback.policy.addresses import parse_networks
 from ringback.policy.paging import Walk
+from ringback.services.address_lists import AddressLists
 from ringback.services.applications import ApplicationIn, Applications
 from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory
@@ -102,6 +103,10 @@ class Published:
         if ref.url not in self.bodies:
             raise KeyUnavailable(ref)
 
+    async def document(self, url: str) -> bytes | None:
+        self.fetched.append(url)
+        return self.bodies.get(url)
+
     async def visit(self, url: str) -> bool:
         self.visited.append(url)
         return self.answers
@@ -154,6 +159,7 @@ class Running:
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
         self.endpoints = Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes)
         self.app_id = (await self.applications.create(WHO, ApplicationIn(name="a"))).application.id
+        self.lists = AddressLists(self.published, clock)
         self.gateway = Gateway(
             self.receiver,
             self.known,
@@ -161,6 +167,8 @@ class Running:
             clock,
             self._behind,
             Place(parse_networks("10.0.0.0/8"), BASE),
+            self.lists,
+            self.metrics.source_ack_seconds,
         )
 
     async def _behind(self, scope: Any, receive: Any, send: Any) -> None:

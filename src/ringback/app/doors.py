@@ -50,9 +50,11 @@ from ringback.gateway.app import Gateway, Place
 from ringback.gateway.bins import BinDoor
 from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
+from ringback.gateway.proxied import proxied_class
 from ringback.gateway.switch import switching_class
 from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
+from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
@@ -173,15 +175,16 @@ class Doors:
                 *self._operations(operator_token),
             ],
         )
-        place = Place(settings.trusted_proxies, settings.public_url)
+        place = Place(settings.trusted_proxies, settings.public_url, forwarded=settings.forwarded_header == "forwarded")
         self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
-        gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place)
+        self.lists, acknowledged = AddressLists(self._keys, clock), parts.metrics.source_ack_seconds
+        gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, acknowledged)
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
         self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
         self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
-        self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
+        self.inbound = Inbound(self._receiver, self.source_directory, reader, place, acknowledged)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
 
     def listening(self, url: str) -> None:
@@ -216,7 +219,9 @@ class Doors:
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""
         door = inbound_class(protocol_class(self.doorway), self.inbound)
-        return switching_class(door, self.relay.timing) if bins_open(self._parts.settings) else door
+        settings = self._parts.settings
+        spoken = switching_class(door, self.relay.timing) if bins_open(settings) else door
+        return proxied_class(spoken, settings.trusted_proxies) if settings.proxy_protocol else spoken
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
         parts = self._parts

@@ -130,7 +130,7 @@ class Server:
             "leases": self._tidy(),
             "attempt log": self._attempt_log(),
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run(),
-            "sources": Upkeep(self._doors.source_directory).run(),
+            "sources": Upkeep(self._doors.source_directory, self._doors.lists).run(),
             "bins": BinUpkeep(self._doors.bins).run(),
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run(),
             **({} if parts.index is None else {"search": self._indexer(parts.index).run()}),

@@ -154,6 +154,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"body_memory_max ({settings.body_memory_max} bytes) is below max_body_bytes ({settings.max_body_bytes}): "
             "no body of the allowed size could be read. Raise the one or lower the other."
         )
+    if settings.proxy_protocol and not settings.trusted_proxies:
+        yield "proxy_protocol is on, and trusted_proxies names nobody who may send such a header. Name the proxies, or switch it off."
     if settings.endpoint_concurrency > settings.max_in_flight:
         yield (
             f"endpoint_concurrency ({settings.endpoint_concurrency}) is above max_in_flight ({settings.max_in_flight}): "

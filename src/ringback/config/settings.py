@@ -73,6 +73,18 @@ class Settings:
         values.subnets(),
         "Proxies whose `X-Forwarded-*` headers are believed: on where requests come from, and under which name and scheme they came.",
     )
+    forwarded_header: str = setting(
+        "x-forwarded",
+        values.choice("x-forwarded", "forwarded"),
+        "Which headers those proxies write about the requests of providers: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` "
+        "(RFC 7239). The other kind is never believed: a proxy passes on what it does not write itself.",
+    )
+    proxy_protocol: bool = setting(
+        "false",
+        values.flag(),
+        "Connections of those proxies begin with a PROXY header (version 1 or 2), which says who called them; without one they are closed. "
+        "Other connections have none.",
+    )
     database_url: str = setting(
         "sqlite:///ringback.db",
         values.database(),

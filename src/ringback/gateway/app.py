@@ -13,9 +13,19 @@ from typing import Final, Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ringback.clock import Clock
-from ringback.model.quarantine import METHOD_NOT_ALLOWED, RATE_LIMITED, TOO_LARGE_BODY, TOO_SLOW_BODY
-from ringback.policy.addresses import Network
-from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address
+from ringback.errors import Unavailable
+from ringback.model.quarantine import (
+    CLIENT_CERTIFICATE,
+    HEADER_REQUIRED,
+    METHOD_NOT_ALLOWED,
+    RATE_LIMITED,
+    TOO_LARGE_BODY,
+    TOO_SLOW_BODY,
+)
+from ringback.policy.addresses import Address, Network
+from ringback.policy.forwarded import hops
+from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address, unproven
+from ringback.services.address_lists import AddressLists
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
 from ringback.services.judging import Refusal
 from ringback.services.receiving import TOO_LARGE, TOO_SLOW, UNKNOWN, Header, Receiver, Reply
@@ -23,6 +33,7 @@ from ringback.signing.handshake import answer_handshake
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import IP_DENIED
+from ringback.telemetry.prometheus import Histogram
 
 # As for all other requests: a body of the default limit takes 17 s at 1 Mbit/s.
 BODY_TIMEOUT_S: Final = 30.0
@@ -62,6 +73,8 @@ class Gateway:
         clock: Clock,
         behind: ASGIApp,
         place: Place,
+        lists: AddressLists,
+        acknowledged: Histogram,
     ) -> None:
         self._receiver = receiver
         self._sources = sources
@@ -69,6 +82,8 @@ class Gateway:
         self._clock = clock
         self._behind = behind
         self._place = place
+        self._lists = lists
+        self._acknowledged = acknowledged
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,12 +91,15 @@ class Gateway:
         if scope["type"] != "http" or not is_ours(path):
             await self._behind(scope, receive, send)
             return
+        began_s = self._clock.monotonic_s()
         try:
             reply = await self._reply(scope, path, receive)
         except _ClientGone:
             return
         except Exception as error:
             reply = self._receiver.failure(error)
+        if reply.status < 300:
+            self._acknowledged.observe(self._clock.monotonic_s() - began_s)
         await _send(send, reply, without_body=scope["method"] == "HEAD")
 
     async def _reply(self, scope: Scope, path: bytes, receive: Receive) -> Reply:
@@ -93,9 +111,9 @@ class Gateway:
         peer = scope["client"][0] if scope.get("client") else ""
         url = self._place.url(str(scope["scheme"]).encode(), path, scope["query_string"], dict(headers.fields), peer, ready)
         request = InboundRequest(headers, b"", method, url)
-        address = remote_address(peer, headers.all(b"x-forwarded-for"), self._place.trusted)
+        address = self._place.sender(peer, headers)
         remote = peer if address is None or str(address) == peer else f"{address} by way of {peer}"
-        early = self._early(ready, request, is_allowed(address, ready.allowed))
+        early = self._early(ready, request, peer) or await self._unwelcome(ready, address)
         if isinstance(early, Reply):
             return early
         taken = 0
@@ -117,7 +135,23 @@ class Gateway:
         finally:
             self._memory.give_back(taken)
 
-    def _early(self, ready: Ready, request: InboundRequest, allowed: bool) -> Reply | Refusal | None:
+    async def _unwelcome(self, ready: Ready, address: Address | None) -> Refusal | None:
+        """Does it come from elsewhere than its source allows? Raises Unavailable when that cannot be told."""
+        rules = ready.source.rules
+        if not rules.allowed_ips_from:
+            allowed = is_allowed(address, ready.allowed)
+        elif ready.allowed and is_allowed(address, ready.allowed):
+            allowed = True
+        else:
+            try:
+                allowed = is_allowed(address, await self._lists.networks(rules.allowed_ips_from))
+            except Unavailable:
+                if rules.allowed_ips_unknown != "allow":
+                    raise
+                allowed = True
+        return None if allowed else Refusal(IP_DENIED, "the address that sent this is not in the source's list", 403)
+
+    def _early(self, ready: Ready, request: InboundRequest, peer: str) -> Reply | Refusal | None:
         """What can be said before the body is read; a Refusal is kept with its body."""
         rules = ready.source.rules
         if request.method.decode("latin-1") not in rules.methods and not self._asks(ready, request):
@@ -129,12 +163,16 @@ class Gateway:
             ready.rejected(RATE_LIMITED)
             retry = (b"retry-after", str(math.ceil(wait_s)).encode())
             return Reply(429, (_JSON, retry), b'{"code":"rate_limited","detail":"Too many requests"}')
-        if not allowed:
-            return Refusal(IP_DENIED, "the address that sent this is not in the source's list", 403)
+        if rules.client_certificate:
+            name = unproven(request.headers.fields, rules.client_certificate)
+            if name is not None or not is_trusted(peer, self._place.trusted):
+                text = f"the header {name} is not there once, with the wanted value" if name else "no trusted proxy sent this"
+                return Refusal(CLIENT_CERTIFICATE, text, 403)
         if rules.required_headers:
             name = missing_header(dict(request.headers.fields), rules.required_headers)
             if name is not None:
-                return Refusal("header_required", f"the header {name} is missing, or has another value than the source asks for")
+                text = f"the header {name} is missing, or has another value than the source asks for"
+                return Refusal(HEADER_REQUIRED, text, 415 if name.lower() == "content-type" else 401)
         return None
 
     @staticmethod
@@ -169,11 +207,24 @@ class Gateway:
 
 
 class Place:
-    """Where this server stands: its public URL, and the proxies in front of it whose word counts."""
+    """Where this server stands: its public URL, and the proxies in front of it whose word counts.
 
-    def __init__(self, trusted: Sequence[Network] = (), public_url: str | None = None) -> None:
+    They say it in the header Forwarded (`forwarded`), or in those that begin with X-Forwarded; never in both, for what a proxy does not
+    write itself it passes on from strangers.
+    """
+
+    def __init__(self, trusted: Sequence[Network] = (), public_url: str | None = None, *, forwarded: bool = False) -> None:
         self.trusted = tuple(trusted)
+        self._forwarded = forwarded
         self._public_url = None if public_url is None else public_url.rstrip("/").encode()
+
+    def sender(self, peer: str, headers: Headers) -> Address | None:
+        """Who sent the request, as far as trusted proxies say."""
+        if self._forwarded:
+            # A node that is no address, or would be two of them, is nobody.
+            said = [hop.by if b"," not in hop.by else b"unknown" for hop in hops(headers.all(b"forwarded"))]
+            return remote_address(peer, said, self.trusted)
+        return remote_address(peer, headers.all(b"x-forwarded-for"), self.trusted)
 
     def url(self, scheme: bytes, path: bytes, query: bytes, named: Mapping[bytes, bytes], peer: str, ready: Ready) -> bytes:
         """The URL that the sender called, as far as anybody here knows it."""
@@ -184,8 +235,13 @@ class Place:
             return self._public_url + path + rest
         host = named.get(b"host", b"")
         if self.trusted and is_trusted(peer, self.trusted):
-            scheme = named.get(b"x-forwarded-proto", scheme).split(b",")[-1].strip()
-            host = named.get(b"x-forwarded-host", host).split(b",")[-1].strip()
+            if self._forwarded:
+                said = hops([named.get(b"forwarded", b"")])
+                if said:
+                    scheme, host = said[-1].proto or scheme, said[-1].host or host
+            else:
+                scheme = named.get(b"x-forwarded-proto", scheme).split(b",")[-1].strip()
+                host = named.get(b"x-forwarded-host", host).split(b",")[-1].strip()
         return scheme + b"://" + host + path + rest
 
 

@@ -20,6 +20,7 @@ from ringback.services.gateway import Ready, SourceDirectory, is_ours
 from ringback.services.receiving import OK, TOO_SLOW, Receiver, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
+from ringback.telemetry.prometheus import Histogram
 
 # Headers that change how a request is read or answered, or where it comes from: such requests are answered the ordinary way.
 _COLD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"content-encoding", b"x-forwarded-for", b"forwarded"))
@@ -49,6 +50,7 @@ class Inbound(msgspec.Struct, frozen=True):
     sources: SourceDirectory
     memory: Memory
     place: Place
+    acknowledged: Histogram
 
 
 class _NoEvent:
@@ -74,6 +76,7 @@ class InboundCycle:
     running = False
     answered = False
     size = 0
+    began_s = 0.0
 
     def __init__(self, door: InboundDoor, ready: Ready, headers: Headers, keep_alive: bool) -> None:
         self.door = door
@@ -176,7 +179,8 @@ class InboundDoor(HttpToolsProtocol):
             if hot is not None:
                 self._in_head = False
                 self._in_body = True
-                self.deadline = self.loop.time() + BODY_TIMEOUT_S
+                hot.began_s = now_s = self.loop.time()
+                self.deadline = now_s + BODY_TIMEOUT_S
                 self._hot = self.cycle = hot
                 return
         super().on_headers_complete()
@@ -248,6 +252,8 @@ class InboundDoor(HttpToolsProtocol):
             self.transport.write(_OK_LINE + self._dated[1] + _OK_REST)
         else:
             self.transport.write(self._written(cycle, reply))
+        if reply.status < 300:
+            self.inbound.acknowledged.observe(self.loop.time() - cycle.began_s)
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()

@@ -16,6 +16,7 @@ from ringback.model.sources import NO_ACTIVITY, Activity, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import QuickLook
+from ringback.policy.sources_answers import Answerer, needs_answerer
 from ringback.policy.sources_arrival import Bucket, unmapped
 from ringback.policy.sources_events import EventReader
 from ringback.policy.sources_silence import habit, silence
@@ -29,6 +30,8 @@ from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import SOURCE_OUTCOMES, Metrics
 
+# How long a payload is kept unless its source says otherwise (contract, 3.4).
+_LIFE_US: Final = 90 * 86_400 * SECOND_US
 # Paths remembered: some 10 kB each with the source behind them.
 _REMEMBERED: Final = 5_000
 # Later than every token's end.
@@ -51,6 +54,10 @@ def is_ours(path: bytes) -> bool:
     return path.startswith((b"/webhooks/", b"/hooks/")) or (path.startswith(b"/ingest/") and b"/in/" in path)
 
 
+def _nobody(value: float) -> None:
+    """Hears it, and does nothing."""
+
+
 class Ready:
     """A source with all that a request needs made beforehand.
 
@@ -60,6 +67,7 @@ class Ready:
     __slots__ = (
         "allowed",
         "answer",
+        "answerer",
         "bucket",
         "counts",
         "dropped",
@@ -70,15 +78,18 @@ class Ready:
         "knowledge",
         "last_at",
         "learned_at",
+        "life_us",
         "longest_us",
         "needs_url",
         "old_secret_at",
         "plain",
+        "prompt",
         "reasons",
         "refused",
         "reply",
         "rotating",
         "schema",
+        "skewed",
         "source",
         "stale",
         "told_at",
@@ -91,14 +102,17 @@ class Ready:
 
     def __init__(self, source: Source, now_us: int, activity: Activity = NO_ACTIVITY) -> None:
         self.source = source
-        self.events = EventReader(rules_of.provider_of(source.type), source.rules, f"{source.type}.webhook")
+        row, sender = rules_of.provider_of(source.type), source.verification.secret_by
+        self.events = EventReader(row, source.rules, f"{source.type}.webhook", sender)
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source, now_us)
         self.allowed: tuple[Network, ...] = tuple(map(unmapped, parse_networks(",".join(source.rules.allowed_ips))))
         self.bucket = None if source.rules.rate is None else Bucket(source.rules.rate)
         # Nothing has to be looked at before the body is read.
-        self.plain = "POST" in source.rules.methods and not (source.rules.rate or source.rules.allowed_ips or source.rules.required_headers)
+        rules = source.rules
+        checked = rules.rate or rules.allowed_ips or rules.allowed_ips_from or rules.required_headers or rules.client_certificate
+        self.plain = "POST" in rules.methods and not checked
         self.dropped = rules_of.dropped_headers(source)
         self.needs_url = rules_of.needs_url(source)
         self.schema = None if source.rules.schema is None else QuickLook(source.rules.schema)
@@ -111,6 +125,12 @@ class Ready:
         self.stale = False
         self.unsure = False
         self.answer = rules_of.answer_of(source)
+        self.answerer: Answerer | None = None
+        if self.answer is not None and needs_answerer(self.answer):
+            self.answerer = Answerer(self.answer, rules_of.own_secret(source.verification, now_us))
+        # What it answers follows from the source alone, and is known once the event is durable.
+        self.prompt = self.answerer is None and rules.processed_by is None
+        self.life_us = _LIFE_US if rules.retention_s is None else rules.retention_s * SECOND_US
         # `services.receiving` makes it of the answer.
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
@@ -124,6 +144,8 @@ class Ready:
         self.old_secret_at: int | None = None
         self.told_at = 0
         self.told_silent = False
+        # Hears how far the signed time of a believed request is from ours, seconds.
+        self.skewed: Callable[[float], None] = _nobody
 
     def heard(self, now_us: int) -> None:
         """An event came; what it says of the source's habit is worked out for many events together (`learn`)."""
@@ -217,6 +239,7 @@ class SourceDirectory:
             except ValueError:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
+            ready.skewed = self._metrics.clock_skew_seconds.observe
             self._by_id[source.id] = ready
         ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:

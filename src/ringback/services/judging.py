@@ -22,8 +22,6 @@ from ringback.signing.verdict import Verdict
 from ringback.store.base import EventClaim
 from ringback.store.operations.deduplication import digest, key_of
 
-# How long a payload is kept (contract, 3.4).
-_LIFE_US: Final = 90 * 86_400 * SECOND_US
 _UNSOLICITED: Final = (
     "a secret was offered, but the source has one; if the provider made a new webhook, let the source wait for its handshake again"
 )
@@ -68,8 +66,11 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -
             return Asked(answer)
     verdict = None
     if ready.verifier is not None:
+        now_s = now_us / SECOND_US
         try:
-            verdict = ready.verifier.verify(request, now_s=now_us / SECOND_US, key_source=keys)
+            verdict = ready.verifier.verify(request, now_s=now_s, key_source=keys)
+            if verdict.signed_at_s is not None:
+                ready.skewed(now_s - verdict.signed_at_s)
         except VerificationError as error:
             if ready.source.verification.verify == "observe":
                 return _taken(ready, request, None, now_us, (WOULD_REFUSE + error.reason,))
@@ -99,14 +100,14 @@ def released(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource
 
 def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_us: int, flags: tuple[str, ...]) -> Decision:
     rules = ready.source.rules
-    plain = _plain(request)
-    if isinstance(plain, Refusal):
-        return plain
+    unpacked = plain(request)
+    if isinstance(unpacked, Refusal):
+        return unpacked
     if verdict is None:
         flags = (*flags, UNVERIFIED)
     elif ready.matched(verdict.key_index, now_us):
         flags = (*flags, OLD_SECRET)
-    events = ready.events.read(plain)
+    events = ready.events.read(unpacked)
     if rules.event_types is not None:
         events = [event for event in events if event.original in rules.event_types]
         if not events:
@@ -114,7 +115,7 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
     doubtful = () if ready.schema is None else ready.schema.doubtful([event.payload for event in events])
     headers = passed_on(request.headers, ready.dropped)
     kind = _content_type(ready, request)
-    if len(events) == 1 and events[0].payload is plain.body:
+    if len(events) == 1 and events[0].payload is unpacked.body:
         return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)], doubtful)
     return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events], doubtful)
 
@@ -143,12 +144,14 @@ def _message(
     ready: Ready, event: Event, payload: bytes, kind: str, headers: bytes, verdict: Verdict | None, flags: tuple[str, ...]
 ) -> NewMessage:
     source_id, identity = ready.source.id, event.identity
-    claim = None if identity is None else EventClaim(source_id, key_of(identity), digest(payload), ready.window_us)
+    claim = None
+    if identity is not None:
+        claim = EventClaim(source_id, key_of(identity), digest(payload if event.stable is None else event.stable), ready.window_us)
     origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags)
-    return NewMessage(event.name, payload, _LIFE_US, None, None, None, None, kind, True, origin, headers, claim)
+    return NewMessage(event.name, payload, ready.life_us, None, None, None, None, kind, True, origin, headers, claim)
 
 
-def _plain(request: InboundRequest) -> InboundRequest | Refusal:
+def plain(request: InboundRequest) -> InboundRequest | Refusal:
     """The request with its body unpacked, to look for ids in; what is stored and delivered are the bytes as they came."""
     if b"content-encoding" not in request.headers:
         return request

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ringback.clock import Clock
+from ringback.clock import SECOND_US, Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
 from ringback.model.messages import Message
 from ringback.model.quarantine import CapturedRequest, Quarantined
@@ -17,7 +17,7 @@ from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
-from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, compared, judge, released
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, compared, judge, plain, released
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
 from ringback.services.sources import Sources
@@ -113,12 +113,12 @@ class Receiver:
         """Answer one request. Raises Unavailable when it could not be kept: the provider shall send it again."""
         decision = await self._compared(ready, await self._decide(ready, request))
         if isinstance(decision, Taken):
-            return await self._take(ready, decision.events)
+            return await self._take(ready, decision.events, request)
         if isinstance(decision, Refusal):
             return await self.refuse(ready, decision, request, remote)
         if isinstance(decision, Ignored):
             ready.counts[3] += 1
-            return canned(ready)
+            return self._acknowledged(ready, request)
         return await self._answer(ready, decision)
 
     async def _decide(self, ready: Ready, request: InboundRequest) -> Decision:
@@ -179,7 +179,7 @@ class Receiver:
                 if acknowledged:
                     raise
         if acknowledged:
-            return canned(ready)
+            return self._acknowledged(ready, request)
         return DENIED if refusal.status == 401 else Reply(refusal.status)
 
     async def _answer(self, ready: Ready, asked: Asked) -> Reply:
@@ -192,17 +192,29 @@ class Receiver:
         headers = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)
         return Reply(answer.status, headers, answer.body)
 
-    async def _take(self, ready: Ready, events: list[NewMessage]) -> Reply:
+    def _acknowledged(self, ready: Ready, request: InboundRequest) -> Reply:
+        """What a request that was taken is answered, where no endpoint says."""
+        if ready.answerer is None:
+            return canned(ready)
+        unpacked = plain(request)
+        made = ready.answerer.make(request if isinstance(unpacked, Refusal) else unpacked, self._clock.now_us() / SECOND_US)
+        headers = tuple((name.lower().encode(), value.encode()) for name, value in made.headers)
+        return _framed(made.status, made.content_type, headers, made.body)
+
+    async def _take(self, ready: Ready, events: list[NewMessage], request: InboundRequest) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
         ids = await self.store(ready, events)
         if ready.source.rules.processed_by is not None:
-            return await self._processed(ready, events, ids)
-        return canned(ready)
+            spoken = await self._processed(ready, events, ids)
+            if spoken is not None:
+                return spoken
+        return self._acknowledged(ready, request)
 
-    async def _processed(self, ready: Ready, events: list[NewMessage], ids: list[str]) -> Reply:
+    async def _processed(self, ready: Ready, events: list[NewMessage], ids: list[str]) -> Reply | None:
         """The answer of the endpoint that the source waits for, once it has taken all of these messages.
 
-        Raises Unavailable when it has not in time: they are durable, so that the provider's retry is a duplicate that joins the run.
+        None where the source's own counts. Raises Unavailable when it has not in time: they are durable, so that the provider's retry is a
+        duplicate that joins the run.
         """
         rules = ready.source.rules
         entry = await self._directory.find_by_id(ready.source.app_id)
@@ -218,7 +230,7 @@ class Receiver:
                 if spoken is None:
                     raise Unavailable("the endpoint has not taken the event in time")
         if spoken is None or spoken.status == 0 or rules.answer is not None:
-            return canned(ready)
+            return None
         return Reply(spoken.status, spoken.headers, spoken.body)
 
     async def store(self, ready: Ready, events: list[NewMessage]) -> list[str]:
@@ -272,7 +284,7 @@ class Receiver:
 
     def decided(self, ready: Ready, request: InboundRequest) -> NewMessage | None:
         """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""
-        if ready.source.rules.processed_by is not None:
+        if not ready.prompt:
             return None
         try:
             decision = judge(ready, request, self._clock.now_us(), self._keys)
@@ -329,8 +341,12 @@ def canned(ready: Ready) -> Reply:
 
 def _made(answer: CannedAnswer) -> Reply:
     more = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers.items())
-    if answer.status in _WITHOUT_BODY:
+    return _framed(answer.status, answer.content_type, more, answer.body.encode())
+
+
+def _framed(status: int, content_type: str, more: tuple[Header, ...], body: bytes) -> Reply:
+    if status in _WITHOUT_BODY:
         # A body after such a head would be read as the next answer.
-        return Reply(answer.status, more)
-    headers: tuple[Header, ...] = ((b"content-type", answer.content_type.encode()),) if answer.content_type else ()
-    return Reply(answer.status, headers + more, answer.body.encode())
+        return Reply(status, more)
+    headers: tuple[Header, ...] = ((b"content-type", content_type.encode()),) if content_type else ()
+    return Reply(status, headers + more, body)
