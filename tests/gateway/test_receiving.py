@@ -11,6 +11,7 @@ import pytest
 
 from ringback.errors import Conflict, InvalidField, Refused
 from ringback.services.sources import SecretRotateIn, SourceIn
+from ringback.store.operations.retention import expire_payloads
 from tests.gateway.conftest import WHO, Running, path_of
 from tests.gateway.signing import NOW_S, SECRET, event, signed
 
@@ -274,6 +275,26 @@ def test_a_schema_observes_quarantines_or_rejects(running: Running, mode: str, s
 def test_a_schema_that_refers_outside_or_cannot_be_compiled_is_refused(running: Running, schema: object) -> None:
     with pytest.raises(InvalidField):
         running.made(schema=schema)
+
+
+def test_payloads_are_kept_for_as_long_as_the_source_says(running: Running) -> None:
+    source, other = running.made(retentionHours=2), running.made()
+    assert running.ask(path_of(source), event(1), signed(event(1))).status == 200
+    assert running.ask(path_of(other), event(2), signed(event(2))).status == 200
+    for at_s, left in ((NOW_S + 2 * HOUR_S - 1, [event(1), event(2)]), (NOW_S + 2 * HOUR_S, [None, event(2)])):
+        now_us = at_s * 1_000_000
+        running.run(running.store.write(lambda tx, now_us=now_us: expire_payloads(tx, now_us, 100)))
+        assert [message.payload for message in running.messages()] == left
+
+
+def test_the_providers_clock_and_our_answer_are_measured(running: Running) -> None:
+    path = path_of(running.made())
+    for number, skew_s in enumerate((-90, 0, 3)):
+        assert running.ask(path, event(number), signed(event(number), at_s=NOW_S - skew_s)).status == 200
+    assert running.ask(path, event(9), signed(event(9), at_s=NOW_S - 1_000)).status == 401
+    skews = dict(running.metrics.clock_skew_seconds.buckets())
+    assert (skews["-60.0"], skews["0.0"], skews["5.0"], skews["+Inf"]) == (1, 2, 3, 3)
+    assert dict(running.metrics.source_ack_seconds.buckets())["+Inf"] == 3, "a refusal acknowledges nothing"
 
 
 def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running: Running) -> None:

@@ -30,7 +30,7 @@ def first_text(places: Sequence[str], request: InboundRequest, item: object = No
 
 def _value(kind: str, argument: str, request: InboundRequest, item: object) -> bytes | None:
     if kind == "header":
-        return request.headers.one(argument.encode())
+        return request.headers.one(argument.lower().encode())
     if kind == "form":
         return next((value for name, value in form_fields(request.body) if name == argument.encode()), None)
     if kind == "json":
