@@ -39,6 +39,7 @@ from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
 from ringback.api.trail import Trail
+from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds, proxy_of
 from ringback.clock import Clock
 from ringback.config import Settings
@@ -192,6 +193,10 @@ class Doors:
         self.urls.listening(url)
         if bins_open(self._parts.settings):
             self._services.applications.own_bins = own_hosts(self._parts.settings.public_url, url)
+
+    async def declare(self) -> None:
+        """Have the sources of the settings be there. Raises OperatorError."""
+        await declare(self._parts.settings.sources, self._sources, self._services.applications)
 
     async def learn_bins(self) -> None:
         """Have lists of applications know this server's bins."""

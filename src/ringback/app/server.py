@@ -78,6 +78,7 @@ class Server:
             loop.add_signal_handler(number, self._stop, number.name)
         for newest in await parts.store.read(directory_operations.newest_ids):
             parts.ids.after(newest)
+        await self._doors.declare()
         await parts.operational.start(parts.store, parts.dispatcher)
         tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
         await self._doors.payloads.load()

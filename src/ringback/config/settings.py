@@ -124,6 +124,14 @@ class Settings:
         "Request bins at `/in/…` with their viewer, and the relay that `svix listen` speaks to. Anybody may write to them without a token. "
         "`auto` = only where this server listens on loopback and has no `public_url` but a loopback one; otherwise set it to `true`.",
     )
+    sources: tuple[dict[str, Any], ...] = setting(
+        "",
+        values.tables(),
+        "Sources of webhooks that are made, or changed, at the start: the fields of the API, each with its `uid`, and `app`, the uid of "
+        "the application (made when it is not there; left out, the source is one of the ingest API). A text that is `${NAME}` is taken "
+        "from that variable of the environment. Such sources are changed here and not through the API; one that is taken out stays, and "
+        "is the API's from then on.",
+    )
     metrics_access: str = setting(
         "local",
         values.choice("local", "token", "open"),

@@ -162,15 +162,13 @@ class Sources:
 
     async def undeclare(self, named: frozenset[str]) -> list[Source]:
         """Sources that a file declared once, and that are not among these ids any more, belong to the API again: they stay as they are."""
-
-        def operation(tx: Transaction) -> list[Source]:
-            found, after = list[Source](), ""
-            while listed := sources.live(tx, self._vault, after, _SLICE):
-                after = listed[-1].id
-                found += [source for source in listed if source.declared_in and source.id not in named]
-            return [self._stored(tx, msgspec.structs.replace(source, declared_in=""), None) for source in found]
-
-        return [self._told(source) for source in await self._store.write(operation)]
+        found, after = list[Source](), ""
+        while listed := await self._store.read(lambda tx, at=after: sources.live(tx, self._vault, at, _SLICE)):  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            after = listed[-1].id
+            found += [msgspec.structs.replace(source, declared_in="") for source in listed if source.declared_in and source.id not in named]
+        for source in found:
+            await self._store.write(lambda tx, it=source: self._stored(tx, it, None))  # type: ignore[misc]  # as above
+        return [self._told(source) for source in found]
 
     async def delete(self, who: Principal, app_ref: str | None, ref: str) -> None:
         """Delete a source; its URL is unknown at once. An ingest source's application goes with it. Raises NotFound."""
