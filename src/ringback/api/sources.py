@@ -14,6 +14,7 @@ from ringback.clock import SECOND_US, rfc3339
 from ringback.model.sources import NO_ACTIVITY, Activity, CannedAnswer, Source
 from ringback.policy import sources as rules_of
 from ringback.services.sources import PREFIX, SecretRotateIn, SourceIn, Sources
+from ringback.signing.scheme import Signed
 
 SOURCE_IN = Body(SourceIn)
 ROTATE_IN = Body(SecretRotateIn)
@@ -229,6 +230,10 @@ def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | 
         found.append("nothing is verified: whoever knows the URL can send events")
     if source.verification.verify == "observe":
         found.append("nothing is refused: what the signature would have refused is taken in, and says so in its flags")
+    if rules_of.proves_no_sender(source.type, source.verification):
+        found.append("the scheme proves that the body arrived whole, and nothing of who sent it: whoever knows the URL can send events")
+    if isinstance(source.verification.scheme, Signed) and not source.verification.scheme.covers_body:
+        found.append("the signature covers nothing of the body: whoever has seen one can send any other with it")
     old = [secret.expires_at for secret in source.verification.secrets if secret.expires_at is not None]
     if activity.old_secret_at is not None and any(end > activity.old_secret_at for end in old):
         found.append(f"the provider still signed with an old secret at {rfc3339(activity.old_secret_at)}; it ends at {rfc3339(max(old))}")

@@ -14,6 +14,7 @@ from ringback.policy.sources_answers import needs_answerer
 from ringback.policy.sources_answers import problems as answer_problems
 from ringback.policy.validation import Problem, is_sensitive, url
 from ringback.signing.handshake import GRANTED_RATE, HANDSHAKES, Knowledge
+from ringback.signing.http_signatures import ContentDigest
 from ringback.signing.jwt import Jwt
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
@@ -108,6 +109,9 @@ def make_verifier(source_type: str, verification: Verification, now_us: int) -> 
     schemes = schemes_of(source_type, verification)
     if any(isinstance(scheme, Unsigned) for scheme in schemes):
         raise ValueError(f"requests of {source_type} prove nothing; set verify to none if you accept that")
+    untimed = next((scheme.unproven for scheme in schemes if isinstance(scheme, Signed) and scheme.unproven), None)
+    if untimed is not None:
+        raise ValueError(untimed)
     if verification.scheme is not None:
         return by_sender(verification, now_us, lambda some: prepare_scheme(schemes[0], some, tolerance_s=verification.tolerance_s))
     row = provider_of(source_type)
@@ -309,6 +313,8 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
     if route_name is not None and verification.verify != "signature":
         text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
         problems.append((("route",), text))
+    elif route_name is not None and proves_no_sender(source_type, verification):
+        problems.append((("route",), "the scheme proves nothing of the sender, so that the source has the unguessable URL alone"))
     elif route_name is not None and verification.awaiting_secret:
         text = "whoever calls first could give the source its secret; add the route once the provider has sent it"
         problems.append((("route",), text))
@@ -333,6 +339,15 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         problems += [(("answer", *where), text) for where, text in answer_problems(rules.answer, own_secret(verification, now_us))]
     problems += sender_problems(verification)
     return problems
+
+
+def proves_no_sender(source_type: str, verification: Verification) -> bool:
+    """Can anybody make a request that is believed, without a secret?"""
+    try:
+        schemes = schemes_of(source_type, verification)
+    except ValueError:
+        return False
+    return any(isinstance(scheme, ContentDigest) for scheme in schemes)
 
 
 def sender_problems(verification: Verification) -> list[Problem]:

@@ -67,6 +67,23 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
             return bool(_each(request.headers, tuple(header.encode() for header in self.headers)))
         return any(header.encode() in request.headers for header in self.headers)
 
+    @property
+    def unproven(self) -> str | None:
+        """Why its time proves nothing, if it does not: it stands outside of what is signed."""
+        kind, _, place = self.timestamp.partition(":")
+        if (
+            kind not in ("header", "item")
+            or "{timestamp}" in self.content
+            or (kind == "header" and f"{{header:{place.lower()}}}" in self.content.lower())
+        ):
+            return None
+        return "the time is not signed, so that anybody could change it; content must have {timestamp}"
+
+    @property
+    def covers_body(self) -> bool:
+        """Is the body, or a hash of it, among what is signed?"""
+        return any(field in self.content for field in ("{body}", "{body_sha256}", "{body_crc32}", "{form}"))
+
     def _has_size(self, value: bytes) -> bool:
         prefix, size = self.prefix.encode(), _HEX_DIGITS[self.algorithm]
         return any(len(item.strip().removeprefix(prefix)) == size for item in _items(value, b","))
