@@ -19,6 +19,8 @@ UNVERIFIED: Final = "unverified"
 CONFLICT: Final = "conflict"
 SCHEMA: Final = "schema"
 SCHEMA_UNKNOWN: Final = "schema_unknown"
+# The body says that it is text, and is no UTF-8.
+NOT_UTF8: Final = "not_utf8"
 RELEASED: Final = "released"
 OLD_SECRET: Final = "old_secret"
 WOULD_REFUSE: Final = "would_refuse:"

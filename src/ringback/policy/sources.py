@@ -11,7 +11,7 @@ from ringback.model.sources import CannedAnswer, OwnScheme, Rules, Source, Sourc
 from ringback.policy.addresses import parse_networks
 from ringback.policy.json_instances import QuickLook
 from ringback.policy.sources_answers import needs_answerer
-from ringback.policy.sources_answers import problems as answer_problems
+from ringback.policy.sources_answers import problems as made_answer_problems
 from ringback.policy.validation import Problem, is_sensitive, url
 from ringback.signing.handshake import GRANTED_RATE, HANDSHAKES, Knowledge
 from ringback.signing.http_signatures import ContentDigest
@@ -330,15 +330,19 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         except ValueError as error:
             problems.append((("schema",), str(error)))
     if rules.answer is not None:
-        if not 200 <= rules.answer.status <= 299:
-            problems.append((("answer", "status"), f"{rules.answer.status} is no success; the provider would send the event again"))
-        problems += [(("answer", "headers", *where), text) for where, text in answer_headers(rules.answer.headers)]
-        if rules.answer.signature is not None:
-            wrong = answer_headers({rules.answer.signature.header: ""})
-            problems += [(("answer", "signature", "header"), text) for _, text in wrong]
-        problems += [(("answer", *where), text) for where, text in answer_problems(rules.answer, own_secret(verification, now_us))]
+        problems += [(("answer", *where), text) for where, text in _answer_problems(rules.answer, own_secret(verification, now_us))]
     problems += sender_problems(verification)
     return problems
+
+
+def _answer_problems(answer: CannedAnswer, secret: str) -> list[Problem]:
+    problems: list[Problem] = []
+    if not 200 <= answer.status <= 299:
+        problems.append((("status",), f"{answer.status} is no success; the provider would send the event again"))
+    problems += [(("headers", *where), text) for where, text in answer_headers(answer.headers)]
+    if answer.signature is not None:
+        problems += [(("signature", "header"), text) for _, text in answer_headers({answer.signature.header: ""})]
+    return problems + made_answer_problems(answer, secret)
 
 
 def proves_no_sender(source_type: str, verification: Verification) -> bool:

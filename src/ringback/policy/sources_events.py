@@ -12,7 +12,7 @@ import msgspec
 
 from ringback.errors import VerificationError
 from ringback.model.sources import Rules
-from ringback.signing.documents import form_fields, parse_json
+from ringback.signing.documents import form_fields, parse_json, without_mark
 from ringback.signing.headers import Headers
 from ringback.signing.places import first_text
 from ringback.signing.provider import Provider
@@ -204,7 +204,7 @@ def _children(row: Provider | None, body: bytes) -> list[bytes]:
             name = path.removeprefix("form:").encode()
             body = next((value for field, value in form_fields(body) if field == name), b"")
             path = "[]"
-        found = _slices(msgspec.Raw(body), path)
+        found = _slices(msgspec.Raw(without_mark(body)), path)
     except (ValueError, RecursionError, VerificationError):
         return []
     return found if len(found) <= MAX_CHILDREN else []

@@ -201,6 +201,8 @@ class SourceDirectory:
         self._by_path: dict[bytes, tuple[Ready, int]] = {}
         self._by_id: dict[str, Ready] = {}
         self._changes = 0
+        # Sources that are kept in memory.
+        self.remembered_max = _REMEMBERED
 
     def known(self, path: bytes) -> Ready | None:
         """The source that is called at a path, if it is remembered. Never blocks."""
@@ -263,6 +265,7 @@ class SourceDirectory:
 
     async def note(self) -> None:
         """Write down what came since the last time. To be called every few seconds."""
+        self._let_go()
         told = [(ready, more) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
         if not told:
             return
@@ -287,6 +290,17 @@ class SourceDirectory:
             ready.reasons.clear()
         metrics.source_requests = dict(requests)
         metrics.source_rejections = dict(rejections)
+
+    def _let_go(self) -> None:
+        """Remember no more sources than there is memory for: those that were quiet for longest go, once they are written down."""
+        over = len(self._by_id) - self.remembered_max
+        if over <= 0:
+            return
+        quiet = [ready for ready in self._by_id.values() if not any(ready.counts)]
+        for ready in sorted(quiet, key=lambda ready: ready.last_at or 0)[:over]:
+            ready.stale = True
+            del self._by_id[ready.source.id]
+        self._by_path = {path: found for path, found in self._by_path.items() if not found[0].stale}
 
     async def forget(self) -> int:
         """Forget some of what is past its time: events past their window, requests in quarantine, deleted sources. 0 = nothing is left."""

@@ -11,7 +11,7 @@ from ringback.clock import SECOND_US
 from ringback.errors import Unavailable, VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin
-from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE
+from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
@@ -115,6 +115,8 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
     doubtful = () if ready.schema is None else ready.schema.doubtful([event.payload for event in events])
     headers = passed_on(request.headers, ready.dropped)
     kind = _content_type(ready, request)
+    if not unpacked.body.isascii() and _is_garbled(unpacked.body, kind):
+        flags = (*flags, NOT_UTF8)
     if len(events) == 1 and events[0].payload is unpacked.body:
         return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)], doubtful)
     return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events], doubtful)
@@ -164,6 +166,17 @@ def plain(request: InboundRequest) -> InboundRequest | Refusal:
         return Refusal(reasons.UNREADABLE_CODING, str(error), 415)
     except (ValueError, VerificationError) as error:
         return Refusal(reasons.UNREADABLE_CODING, str(error), 400)
+
+
+def _is_garbled(body: bytes, kind: str) -> bool:
+    """Does the body claim to be text of UTF-8, and is none?"""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        name, _, rest = kind.lower().partition(";")
+        textual = name.startswith("text/") or name.endswith(("json", "xml", "x-www-form-urlencoded"))
+        return textual and ("charset" not in rest or "utf-8" in rest or "utf8" in rest)
+    return False
 
 
 def _content_type(ready: Ready, request: InboundRequest) -> str:

@@ -25,6 +25,8 @@ from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
+from ringback.store.base import EventClaim
+from ringback.store.operations.deduplication import digest
 from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT
 from ringback.telemetry.log import log
 
@@ -146,7 +148,7 @@ class Receiver:
         decision = await self.would_release(ready, item, believe=believe)
         if isinstance(decision, Refusal):
             return decision
-        ids = await self.store(ready, decision.events) if isinstance(decision, Taken) else []
+        ids = await self.store(ready, _once(ready, item, decision.events)) if isinstance(decision, Taken) else []
         await self._quarantine.forget(ready.source.id, item.id)
         return ids
 
@@ -295,6 +297,18 @@ class Receiver:
     def entry(self, ready: Ready) -> Entry | None:
         """The application behind a source, if it is remembered."""
         return self._directory.known_by_id(ready.source.app_id)
+
+
+def _once(ready: Ready, item: Quarantined, events: list[NewMessage]) -> list[NewMessage]:
+    """The events of a request in quarantine; those without a name get that of the request, so that it is never let out twice."""
+
+    def named(event: NewMessage, index: int) -> NewMessage:
+        if event.event is not None:
+            return event
+        claim = EventClaim(ready.source.id, b"q%b %d" % (item.id.encode(), index), digest(event.payload), ready.window_us)
+        return msgspec.structs.replace(event, event=claim)
+
+    return [named(event, index) for index, event in enumerate(events)]
 
 
 class Pending:

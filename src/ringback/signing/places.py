@@ -21,7 +21,8 @@ def first_text(places: Sequence[str], request: InboundRequest, item: object = No
         kind, _, argument = place.partition(":")
         try:
             value = _value(kind, argument, request, item)
-        except VerificationError:
+        except (VerificationError, RecursionError):
+            # A path of a thousand steps is possible, and so is a document that has them.
             continue
         if value and len(value) <= _MAX_BYTES:
             return value.decode("utf-8", "replace")
