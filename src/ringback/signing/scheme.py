@@ -40,7 +40,8 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
     `prefix`), `list` (several, comma-separated, `prefix` optional), `each` (every one of `headers` holds one; a name that ends in `*`
     stands for all that begin so) or `pairs` (`key=value` items between `separator`, the signatures under `signature_key`).
     `timestamp`: "" (none), `item:KEY` (of the pairs), `header:NAME` or `json:PATH`; its `unit` is s, ms, s_or_ms, ns, iso or http.
-    `sized`: a header is of this scheme only when a signature in it has as many hex digits as the hash.
+    `sized`: a header is of this scheme only when a signature in it has as many hex digits as the hash. `groups` separates several values of
+    the header, each with a time and signatures of its own, any of which may be the right one.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
     secret_encoding: str = "utf8"
     id_header: str = ""
     sized: bool = False
+    groups: str = ""
 
     def applies(self, request: InboundRequest) -> bool:
         """Is one of its signature headers there, and of its size where that tells it from others?"""
@@ -90,7 +92,7 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
 
     def prepare(self, secrets: Sequence[Secret], tolerance_s: float | None) -> Verifier:
         """Check and absorb the secrets. Raises ValueError when one cannot be used."""
-        return SignedVerifier(self, secrets, tolerance_s)
+        return (GroupedVerifier if self.groups else SignedVerifier)(self, secrets, tolerance_s)
 
 
 class SignedVerifier:
@@ -146,6 +148,40 @@ class SignedVerifier:
     def _message_id(self, headers: Headers) -> str | None:
         value = headers.one(self._id_header)
         return None if value is None else value.decode("latin-1")
+
+
+class GroupedVerifier(SignedVerifier):
+    """A `Signed` scheme whose header holds several values: each is judged as if it had come alone."""
+
+    __slots__ = ("_names", "_separator")
+
+    def __init__(self, scheme: Signed, secrets: Sequence[Secret], tolerance_s: float | None) -> None:
+        super().__init__(scheme, secrets, tolerance_s)
+        self._names = tuple(header.encode() for header in scheme.headers)
+        self._separator = scheme.groups.encode()
+
+    def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
+        """Believe the request or raise VerificationError: what the last value was refused for."""
+        refusal = VerificationError(MALFORMED_HEADER, "the signature header is empty")
+        for alone in self._alone(request):
+            try:
+                return super().verify(alone, now_s=now_s, key_source=key_source)
+            except VerificationError as wrong:
+                refusal = wrong
+        raise refusal
+
+    def signed(self, request: InboundRequest) -> bytes:
+        """The bytes that the signature in the first value must cover. Raises VerificationError."""
+        return super().signed(next(iter(self._alone(request)), request))
+
+    def _alone(self, request: InboundRequest) -> list[InboundRequest]:
+        groups = [group for group in _items(_first(request.headers, self._names), self._separator) if group.strip()]
+        fields = [Headers(_with(request.headers, self._names, group)) for group in groups]
+        return [InboundRequest(headers, request.body, request.method, request.url) for headers in fields]
+
+
+def _with(headers: Headers, names: tuple[bytes, ...], value: bytes) -> list[tuple[bytes, bytes]]:
+    return [(name, value if name.lower() in names else content) for name, content in headers]
 
 
 def _key(scheme: Signed, index: int, secret: Secret) -> tuple[int, bytes, Check]:
