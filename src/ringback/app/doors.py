@@ -161,8 +161,7 @@ class Doors:
             microseconds(settings.idempotency_ttl.total_seconds()),
         )
         reader = BodyReader(settings.max_body_bytes, settings.body_memory_max)
-        wait_s = settings.idempotency_wait.total_seconds()
-        exposition = Exposition(parts.metrics)
+        wait_s, exposition = settings.idempotency_wait.total_seconds(), Exposition(parts.metrics)
         api = build(
             self._services,
             reader,
