@@ -168,7 +168,7 @@ class Running:
             self._behind,
             Place(parse_networks("10.0.0.0/8"), BASE),
             self.lists,
-            self.metrics.source_ack_seconds,
+            self.metrics,
         )
 
     async def _behind(self, scope: Any, receive: Any, send: Any) -> None:

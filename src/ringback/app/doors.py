@@ -178,13 +178,13 @@ class Doors:
         place = Place(settings.trusted_proxies, settings.public_url, forwarded=settings.forwarded_header == "forwarded")
         self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
-        self.lists, acknowledged = AddressLists(self._keys, clock), parts.metrics.source_ack_seconds
-        gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, acknowledged)
+        self.lists = AddressLists(self._keys, clock)
+        gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, parts.metrics)
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
         self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
         self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
-        self.inbound = Inbound(self._receiver, self.source_directory, reader, place, acknowledged)
+        self.inbound = Inbound(self._receiver, self.source_directory, reader, place, parts.metrics)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
 
     def listening(self, url: str) -> None:

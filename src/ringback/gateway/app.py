@@ -33,7 +33,7 @@ from ringback.signing.handshake import answer_handshake
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import IP_DENIED
-from ringback.telemetry.prometheus import Histogram
+from ringback.telemetry.prometheus import Metrics
 
 # As for all other requests: a body of the default limit takes 17 s at 1 Mbit/s.
 BODY_TIMEOUT_S: Final = 30.0
@@ -74,7 +74,7 @@ class Gateway:
         behind: ASGIApp,
         place: Place,
         lists: AddressLists,
-        acknowledged: Histogram,
+        metrics: Metrics,
     ) -> None:
         self._receiver = receiver
         self._sources = sources
@@ -83,7 +83,7 @@ class Gateway:
         self._behind = behind
         self._place = place
         self._lists = lists
-        self._acknowledged = acknowledged
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -99,7 +99,7 @@ class Gateway:
         except Exception as error:
             reply = self._receiver.failure(error)
         if reply.status < 300:
-            self._acknowledged.observe(self._clock.monotonic_s() - began_s)
+            self._metrics.source_ack_seconds.observe(self._clock.monotonic_s() - began_s)
         await _send(send, reply, without_body=scope["method"] == "HEAD")
 
     async def _reply(self, scope: Scope, path: bytes, receive: Receive) -> Reply:

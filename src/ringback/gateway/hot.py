@@ -20,7 +20,7 @@ from ringback.services.gateway import Ready, SourceDirectory, is_ours
 from ringback.services.receiving import OK, TOO_SLOW, Receiver, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.telemetry.prometheus import Histogram
+from ringback.telemetry.prometheus import Metrics
 
 # Headers that change how a request is read or answered, or where it comes from: such requests are answered the ordinary way.
 _COLD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"content-encoding", b"x-forwarded-for", b"forwarded"))
@@ -50,7 +50,7 @@ class Inbound(msgspec.Struct, frozen=True):
     sources: SourceDirectory
     memory: Memory
     place: Place
-    acknowledged: Histogram
+    metrics: Metrics
 
 
 class _NoEvent:
@@ -253,7 +253,7 @@ class InboundDoor(HttpToolsProtocol):
         else:
             self.transport.write(self._written(cycle, reply))
         if reply.status < 300:
-            self.inbound.acknowledged.observe(self.loop.time() - cycle.began_s)
+            self.inbound.metrics.source_ack_seconds.observe(self.loop.time() - cycle.began_s)
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()

@@ -54,10 +54,6 @@ def is_ours(path: bytes) -> bool:
     return path.startswith((b"/webhooks/", b"/hooks/")) or (path.startswith(b"/ingest/") and b"/in/" in path)
 
 
-def _nobody(value: float) -> None:
-    """Hears it, and does nothing."""
-
-
 class Ready:
     """A source with all that a request needs made beforehand.
 
@@ -80,6 +76,7 @@ class Ready:
         "learned_at",
         "life_us",
         "longest_us",
+        "metrics",
         "needs_url",
         "old_secret_at",
         "plain",
@@ -89,7 +86,6 @@ class Ready:
         "reply",
         "rotating",
         "schema",
-        "skewed",
         "source",
         "stale",
         "told_at",
@@ -144,8 +140,8 @@ class Ready:
         self.old_secret_at: int | None = None
         self.told_at = 0
         self.told_silent = False
-        # Hears how far the signed time of a believed request is from ours, seconds.
-        self.skewed: Callable[[float], None] = _nobody
+        # Where it is counted how far signed times are from ours; nowhere for what is only tried out.
+        self.metrics: Metrics | None = None
 
     def heard(self, now_us: int) -> None:
         """An event came; what it says of the source's habit is worked out for many events together (`learn`)."""
@@ -241,7 +237,7 @@ class SourceDirectory:
             except ValueError:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
-            ready.skewed = self._metrics.clock_skew_seconds.observe
+            ready.metrics = self._metrics
             self._by_id[source.id] = ready
         ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:

@@ -69,8 +69,8 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -
         now_s = now_us / SECOND_US
         try:
             verdict = ready.verifier.verify(request, now_s=now_s, key_source=keys)
-            if verdict.signed_at_s is not None:
-                ready.skewed(now_s - verdict.signed_at_s)
+            if verdict.signed_at_s is not None and (metrics := ready.metrics) is not None:
+                metrics.clock_skew_seconds.observe(now_s - verdict.signed_at_s)
         except VerificationError as error:
             if ready.source.verification.verify == "observe":
                 return _taken(ready, request, None, now_us, (WOULD_REFUSE + error.reason,))
