@@ -70,7 +70,7 @@ def test_duplicates_and_unwanted_events_are_answered_alike(running: Running) -> 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[" * 3_000, b"{}", b'{"id":{"a":[]}}', b'{"id":"' + b"x" * 10_000 + b'"}'])
 def test_no_bytes_of_a_sender_are_our_failure(running: Running, body: bytes) -> None:
-    signature = {"header": "X-S", "content": "{{json:id}}{{secret}}"}
+    signature = {"header": "X-S", "content": "{{json:id}}{{secret}}", "secret": "own"}
     answer = {"template": True, "body": "{{json:id}}{{form:a}}{{query:b}}", "signature": signature}
     source = running.made(type="generic-webhook", answer=answer)
     assert running.ask(path_of(source), body, query=b"b=%ff&b=1").status == 200
@@ -120,6 +120,12 @@ def test_an_answer_that_cannot_be_made_is_refused(running: Running, answer: dict
         running.made(answer=answer)
 
 
+def test_a_source_that_only_observes_does_not_sign_for_strangers_with_its_own_secret(running: Running) -> None:
+    with pytest.raises(InvalidField, match="strangers|whoever"):
+        running.made(verify="observe", answer={"signature": {"header": "X-S"}})
+    assert running.made(verify="observe", answer={"signature": {"header": "X-S", "secret": "other"}})
+
+
 def test_a_source_without_secret_signs_no_answers(running: Running) -> None:
     with pytest.raises(InvalidField, match="without a secret"):
-        running.made(type="generic-webhook", secrets=[], answer={"signature": {"header": "X-S"}})
+        running.made(type="custom", scheme={"type": "token", "places": ["bearer"]}, secrets=[], answer={"signature": {"header": "X-S"}})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ringback.errors import InvalidField
 from ringback.gateway.app import Place
-from ringback.policy.address_lists import read_networks
-from ringback.policy.addresses import parse_networks
+from ringback.policy.address_lists import Networks, read_networks
+from ringback.policy.addresses import Address, Network, parse_networks
 from ringback.policy.forwarded import Hop, hops
 from ringback.services.gateway import Ready
 from ringback.signing.headers import Headers
@@ -17,6 +21,11 @@ from tests.gateway.signing import NOW_S, event, signed
 LIST = "https://api.github.com/meta#hooks"
 WHERE = "https://api.github.com/meta"
 TRUSTED = parse_networks("10.0.0.0/8, fd00::/8")
+
+
+def _networks(address: Address) -> st.SearchStrategy[Network]:
+    lengths = st.integers(address.max_prefixlen - 6, address.max_prefixlen)
+    return lengths.map(lambda length: ip_network((address, length), strict=False))
 
 
 # -- lists that providers publish
@@ -100,6 +109,16 @@ def test_what_is_no_list_is_refused(body: bytes, path: str) -> None:
 def test_a_list_of_everybody_there_is_is_refused() -> None:
     with pytest.raises(ValueError, match="more than"):
         read_networks(b"\n".join(b"10.%d.%d.0/24" % (high, low) for high in range(60) for low in range(250)), "")
+
+
+@given(
+    st.lists(
+        st.ip_addresses(network="10.0.0.0/28").flatmap(_networks) | st.ip_addresses(network="fd00::/125").flatmap(_networks), max_size=6
+    ),
+    st.ip_addresses(network="10.0.0.0/27") | st.ip_addresses(network="fd00::/124"),
+)
+def test_an_address_is_found_among_many_networks_as_in_each_of_them(networks: list[Network], address: Address) -> None:
+    assert (address in Networks(networks)) is any(address in network for network in networks)
 
 
 # -- the header Forwarded

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.api.fuzz_client import Answer, read_answers
-from tests.gateway.door import ORDINARY, SIGNERS, Door, opened, stripe
+from tests.gateway.door import ORDINARY, SECRET, SIGNERS, Door, opened, stripe
 from tests.waiting import wait_until
 
 # Requests tried: each goes out twice, a few milliseconds together.
@@ -43,6 +43,12 @@ SOURCES: dict[str, tuple[str, dict[str, typing.Any]]] = {
     "twilio": ("twilio", {}),
     "open": ("generic-webhook", {}),
     "off": ("stripe", {"disabled": True}),
+    "templated": ("stripe", {"answer": {"template": True, "body": '{"id":"{{json:id}}"}', "headers": {"X-E": "{{json:type}}"}}}),
+    "signed answer": ("github", {"answer": {"signature": {"header": "X-Signature", "content": "{{body}}{{json:x}}"}}}),
+    "stable": ("stripe", {"deduplication": {"without": ["x"]}}),
+    "senders": ("stripe", {"secretBy": "json:x", "secrets": [{"text": SECRET, "sender": "1"}]}),
+    "certified": ("stripe", {"clientCertificate": {"accept-encoding": "gzip"}}),
+    "refers": ("stripe", {"schema": {"$ref": "#/definitions/a", "definitions": {"a": {"required": ["must"]}}}, "schemaMode": "reject"}),
     "sendgrid": ("custom", {"verify": "none", "handshakes": ["ms-graph", "monday"], "secrets": []}),
     "fetches": ("paypal", {"secrets": ["WH-1"]}),
 }

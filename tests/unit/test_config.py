@@ -216,3 +216,20 @@ def test_every_default_is_written_as_its_kind_allows() -> None:
     for declared in declared_settings():
         field = next(field for field in dataclasses.fields(Settings) if field.name == declared.name)
         assert field.default == (declared.kind.parse(declared.default) if declared.default or field.default is not None else None)
+
+
+def test_sources_are_tables_of_the_file_or_json_of_the_variable_and_never_shown(file: Path) -> None:
+    file.write_text('[[sources]]\nuid = "a"\nsecrets = ["${NEEDLE}", "plain ${NEEDLE}"]\n[sources.answer]\nstatus = 202\n')
+    settings = load_settings({}, {"NEEDLE": "needle"}, str(file))
+    assert settings.sources == ({"uid": "a", "secrets": ["needle", "plain ${NEEDLE}"], "answer": {"status": 202}},)
+    assert "needle" not in repr(settings)
+    assert load_settings({}, {"RINGBACK_SOURCES": '[{"uid":"b"}]'}, str(file)).sources == ({"uid": "b"},)
+    (problem,) = problems_of(file=file)
+    assert problem == "sources names the variable NEEDLE, which is not set. Set it, or write the value itself."
+    (problem,) = problems_of(environ={"RINGBACK_SOURCES": '{"secrets":["needle"]}'})
+    assert problem.startswith("RINGBACK_SOURCES = **** is no list of tables.") and "needle" not in problem
+
+
+def test_proxy_headers_need_proxies_that_may_send_them() -> None:
+    assert "trusted_proxies" in problems_of(environ={"RINGBACK_PROXY_PROTOCOL": "on"})[0]
+    assert load_settings({}, {"RINGBACK_PROXY_PROTOCOL": "on", "RINGBACK_TRUSTED_PROXIES": "10.0.0.1"}, None).proxy_protocol is True

@@ -49,13 +49,13 @@ def setting(
     """Declare a setting that always has a value. `translated` are other names whose values are written differently."""
     aliases = translated if translated is not None else {alias: _same} if alias else {}
     metadata = {"kind": kind, "default": default, "meaning": meaning, "aliases": aliases}
-    return dataclasses.field(default=kind.parse(default), metadata=metadata)
+    return dataclasses.field(default=kind.parse(default), metadata=metadata, repr=not kind.secret)
 
 
 def optional(kind: Kind[T], meaning: str) -> T | None:
     """Declare a setting that may be left out (None)."""
     metadata = {"kind": kind, "default": "", "meaning": meaning, "aliases": {}}
-    return cast("T | None", dataclasses.field(default=None, metadata=metadata))
+    return cast("T | None", dataclasses.field(default=None, metadata=metadata, repr=not kind.secret))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
-from ringback.policy.addresses import Network
+from ringback.policy.addresses import Address, Network
 from ringback.policy.sources_arrival import unmapped
 from ringback.signing.documents import find
 
-# GitHub's longest list has some five thousand; each is looked at for each request.
+# GitHub's longest list has some five thousand.
 _MOST: Final = 10_000
 # The longest way to write a network has 49 characters.
 _MAX_CHARS: Final = 64
+
+
+class Networks:
+    """Many networks, in which an address is found by as many looks as they have lengths."""
+
+    __slots__ = ("_by_length", "_size")
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        by_length: dict[tuple[int, int], set[int]] = {}
+        for network in networks:
+            host_bits = network.max_prefixlen - network.prefixlen
+            by_length.setdefault((network.version, host_bits), set()).add(int(network.network_address) >> host_bits)
+        self._by_length = tuple((version, bits, numbers) for (version, bits), numbers in by_length.items())
+        self._size = len(networks)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __contains__(self, address: object) -> bool:
+        if not isinstance(address, Address):
+            return False
+        number, kind = int(address), address.version
+        return any(version == kind and number >> bits in numbers for version, bits, numbers in self._by_length)
 
 
 def read_networks(body: bytes, path: str) -> tuple[Network, ...]:

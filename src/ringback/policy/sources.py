@@ -331,6 +331,13 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
             problems.append((("schema",), str(error)))
     if rules.answer is not None:
         problems += [(("answer", *where), text) for where, text in _answer_problems(rules.answer, own_secret(verification, now_us))]
+        signature = rules.answer.signature
+        if signature is not None and not signature.secret and verification.verify != "signature":
+            # What strangers have signed so, they could send as an event once signatures count.
+            text = (
+                "whoever calls is answered here, and would have texts signed with the source's own secret; give the signature another one"
+            )
+            problems.append((("answer", "signature", "secret"), text))
     problems += sender_problems(verification)
     return problems
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
 from ringback.policy.addresses import Address, Network
@@ -49,7 +49,7 @@ def unmapped(network: Network) -> Network:
     return network
 
 
-def is_allowed(address: Address | None, allowed: Sequence[Network]) -> bool:
+def is_allowed(address: Address | None, allowed: Sequence[Container[Address]]) -> bool:
     """Is the address in one of the networks? Without networks everybody is."""
     return not allowed or (address is not None and _inside(address, allowed))
 
@@ -97,7 +97,7 @@ def _read(text: str) -> Address | None:
     return address
 
 
-def _inside(address: Address, networks: Sequence[Network]) -> bool:
+def _inside(address: Address, networks: Sequence[Container[Address]]) -> bool:
     return any(address in network for network in networks)
 
 

@@ -9,8 +9,7 @@ import msgspec
 
 from ringback.clock import Clock
 from ringback.errors import Unavailable
-from ringback.policy.address_lists import read_networks
-from ringback.policy.addresses import Network
+from ringback.policy.address_lists import Networks, read_networks
 from ringback.telemetry.events import ADDRESSES_UNREAD
 from ringback.telemetry.log import log
 
@@ -35,7 +34,7 @@ class Documents(Protocol):
 class _List(msgspec.Struct):
     """One list: its networks (None: it could never be read), and when it is to be read again, and was used last (monotonic)."""
 
-    networks: tuple[Network, ...] | None = None
+    networks: Networks | None = None
     again_s: float = 0.0
     used_s: float = 0.0
 
@@ -49,9 +48,9 @@ class AddressLists:
         self._lists: dict[str, _List] = {}
         self._running: dict[str, asyncio.Future[None]] = {}
 
-    async def networks(self, urls: tuple[str, ...]) -> list[Network]:
+    async def networks(self, urls: tuple[str, ...]) -> list[Networks]:
         """The networks of all these lists, as they were read last. Raises Unavailable when one of them could never be read."""
-        found: list[Network] = []
+        found: list[Networks] = []
         for url in urls:
             known = self._lists.get(url)
             if known is None or known.networks is None:
@@ -59,7 +58,7 @@ class AddressLists:
             if known.networks is None:
                 raise Unavailable("the list of addresses that may send could not be read")
             known.used_s = self._clock.monotonic_s()
-            found += known.networks
+            found.append(known.networks)
         return found
 
     async def refresh(self) -> None:
@@ -92,8 +91,13 @@ class AddressLists:
             if body is None:
                 raise ValueError("it could not be fetched")
             # Some thousand networks take some milliseconds to read.
-            known.networks = await asyncio.to_thread(read_networks, body, path)
+            known.networks = await asyncio.to_thread(_read, body, path)
             known.again_s = self._clock.monotonic_s() + _FRESH_S
         except ValueError as error:
             known.again_s = self._clock.monotonic_s() + _FAILED_S
-            log(ADDRESSES_UNREAD, url=url, error=str(error), kept=0 if known.networks is None else len(known.networks))
+            # A query may hold a credential of the owner.
+            log(ADDRESSES_UNREAD, url=where.partition("?")[0], error=str(error), kept=0 if known.networks is None else len(known.networks))
+
+
+def _read(body: bytes, path: str) -> Networks:
+    return Networks(read_networks(body, path))
