@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 # Requests tried: each goes out twice, a few milliseconds together.
 EXAMPLES = 400
 # All that may be answered to requests with an exact frame, whatever is in them.
-STATUSES = {200, 201, 202, 204, 205, 400, 401, 404, 405, 413, 415, 422}
+STATUSES = {200, 201, 202, 204, 205, 400, 401, 403, 404, 405, 413, 415, 422}
 # Larger bodies than this are refused by one of the sources below.
 SMALL = 300
 

@@ -335,7 +335,7 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         if signature is not None and not signature.secret and verification.verify != "signature":
             # What strangers have signed so, they could send as an event once signatures count.
             text = (
-                "whoever calls is answered here, and would have texts signed with the source's own secret; give the signature another one"
+                "whoever calls would have texts signed with the source's own secret; give the signature another one"
             )
             problems.append((("answer", "signature", "secret"), text))
     problems += sender_problems(verification)
