@@ -334,9 +334,7 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         signature = rules.answer.signature
         if signature is not None and not signature.secret and verification.verify != "signature":
             # What strangers have signed so, they could send as an event once signatures count.
-            text = (
-                "whoever calls would have texts signed with the source's own secret; give the signature another one"
-            )
+            text = "whoever calls would have texts signed with the source's own secret; give the signature another one"
             problems.append((("answer", "signature", "secret"), text))
     problems += sender_problems(verification)
     return problems
