@@ -74,6 +74,16 @@ def test_the_digits_of_a_token_cannot_be_moved_into_the_time(running: Running) -
     assert [sent(f"{NOW_S}7", "7token"), sent(f"{NOW_S}77", "token"), sent(str(NOW_S)[:-1], "077token")] == [401, 401, 401]
 
 
+@pytest.mark.parametrize("moved", [0, 1, 3])
+def test_the_digits_of_a_time_cannot_be_moved_into_the_body(running: Running, moved: int) -> None:
+    path, body = path_of(running.made(type="airwallex")), b'{"id":"1","name":"paid"}'
+    at = str(NOW_S * 1_000)
+    signature = hmac.new(b"whsec_test", at.encode() + body, hashlib.sha256).hexdigest()
+    split = len(at) - moved
+    answer = running.ask(path, at[split:].encode() + body, {"x-timestamp": at[:split], "x-signature": signature})
+    assert answer.status == (401 if moved else 200)
+
+
 # -- handshakes that sign what they are asked to
 
 

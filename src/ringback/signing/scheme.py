@@ -28,6 +28,11 @@ MAX_ITEMS: Final = 16
 # Twice the bytes of each hash.
 _HEX_DIGITS: Final = {"hmac-sha1": 40, "hmac-sha256": 64, "hmac-sha384": 96, "hmac-sha512": 128}
 
+# A time that touches another field in what is signed: some of its digits could be moved into that field, so it must have all of them: from
+# 2001 to 2286 these many in each unit.
+_TOUCHING: Final = re.compile(r"\}\{timestamp\}|\{timestamp\}\{")
+_WHOLE_TIMES: Final = {"s": (10,), "ms": (13,), "s_or_ms": (10, 13), "ns": (19,)}
+
 # Where a time is written: nowhere, in an item of the signature header, in a header of its own, or in the JSON body.
 TimePlace: TypeAlias = str
 _Find: TypeAlias = Callable[[Headers], tuple[list[bytes], bytes]]
@@ -289,18 +294,21 @@ def _usual_pairs(time_key: bytes | None, separator: bytes, wanted: bytes) -> Cal
 def _time_reader(scheme: Signed) -> Callable[[InboundRequest], bytes] | None:
     kind, _, place = scheme.timestamp.partition(":")
     if kind == "header":
-        return _header_time_reader(place.lower().encode())
+        touching = _TOUCHING.search(scheme.content) is not None
+        return _header_time_reader(place.lower().encode(), _WHOLE_TIMES.get(scheme.unit, ()) if touching else ())
     if kind == "json":
         return lambda request: _json_time(request.body, place)
     return None
 
 
-def _header_time_reader(name: bytes) -> Callable[[InboundRequest], bytes]:
+def _header_time_reader(name: bytes, digits: Sequence[int]) -> Callable[[InboundRequest], bytes]:
     def read_time(request: InboundRequest) -> bytes:
         value = request.headers.need(name)
         # Where nothing stands between time and body, an empty time would let the digits be moved into the body, and the age go unchecked.
         if not value:
             raise VerificationError(MALFORMED_HEADER, f"header {name.decode()} is empty")
+        if digits and not (value.isdigit() and len(value) in digits):
+            raise VerificationError(SIGNATURE_MISMATCH, f"header {name.decode()} is no time in all of its digits, as it was signed")
         return value
 
     return read_time
