@@ -1,4 +1,4 @@
-"""Providers behind a proxy that says in a PROXY header who called it."""
+"""Providers behind a proxy that says in a PROXY header, or in the header Forwarded, who called it."""
 
 from __future__ import annotations
 
@@ -91,3 +91,17 @@ def test_a_stranger_cannot_send_the_header(server: Server) -> None:
     forged = b"PROXY TCP4 203.0.113.7 198.51.100.2 4711 443\r\n" + request(path, "connection: close")
     assert statuses(said(server, [forged], caller="127.0.0.1")) == [400]
     assert statuses(said(server, [request(path, "connection: close")], caller="127.0.0.1")) == [403]
+
+
+def test_a_proxy_that_writes_forwarded_is_believed_in_nothing_else(serve: Serve) -> None:
+    server = serve(settings={"forwarded_header": "forwarded", "trusted_proxies": f"{PROXY}/32"})
+    path = source(server)
+    for fields, caller, status in (
+        (["forwarded: for=203.0.113.7"], PROXY, 200),
+        (["forwarded: for=203.0.113.7, for=192.0.2.1"], PROXY, 403),
+        (["x-forwarded-for: 203.0.113.7"], PROXY, 403),
+        (["forwarded: for=192.0.2.1", "x-forwarded-for: 203.0.113.7"], PROXY, 403),
+        (["forwarded: for=203.0.113.7"], "127.0.0.1", 403),
+    ):
+        sent = request(path, *fields, "connection: close", body=b'{"id":"evt_%d","type":"a"}' % len(fields))
+        assert statuses(said(server, [sent], caller=caller)) == [status], (fields, caller)

@@ -12,7 +12,7 @@ from ringback.errors import InvalidField
 from ringback.gateway.app import Place
 from ringback.policy.address_lists import Networks, read_networks
 from ringback.policy.addresses import Address, Network, parse_networks
-from ringback.policy.forwarded import Hop, hops
+from ringback.policy.forwarded import Hop, hops, rewritten
 from ringback.services.gateway import Ready
 from ringback.signing.headers import Headers
 from tests.gateway.conftest import Running, path_of
@@ -145,32 +145,40 @@ def test_what_proxies_say_is_read_and_what_cannot_be_read_counts_for_nothing(val
     assert hops(values) == found
 
 
-def sender(place: Place, peer: str, **named: str) -> str:
-    headers = Headers([(name.replace("_", "-").encode(), value.encode()) for name, value in named.items()], lowered=True)
+def sender(place: Place, peer: str, *fields: tuple[str, str]) -> str:
+    headers = Headers(rewritten([(name.encode(), value.encode()) for name, value in fields]), lowered=True)
     return str(place.sender(peer, headers))
 
 
 def test_only_the_header_that_proxies_write_is_believed() -> None:
-    said = {"x_forwarded_for": "192.0.2.1", "forwarded": "for=198.51.100.2"}
-    assert sender(Place(TRUSTED), "10.0.0.1", **said) == "192.0.2.1"
-    assert sender(Place(TRUSTED, forwarded=True), "10.0.0.1", **said) == "198.51.100.2"
-    assert sender(Place(TRUSTED, forwarded=True), "203.0.113.9", **said) == "203.0.113.9", "a stranger says nothing"
-    assert sender(Place(TRUSTED, forwarded=True), "10.0.0.1", x_forwarded_for="192.0.2.1") == "10.0.0.1"
+    said = [("x-forwarded-for", "192.0.2.1"), ("forwarded", "for=198.51.100.2")]
+    assert sender(Place(TRUSTED), "10.0.0.1", *said) == "198.51.100.2"
+    assert sender(Place(TRUSTED), "203.0.113.9", *said) == "203.0.113.9", "a stranger says nothing"
+    assert sender(Place(TRUSTED), "10.0.0.1", said[0]) == "10.0.0.1"
+    assert rewritten([(b"x-forwarded-host", b"evil"), (b"x-forwarded-proto", b"https"), (b"accept", b"a")]) == [(b"accept", b"a")]
 
 
 def test_the_nearest_address_that_is_no_proxy_sent_it() -> None:
-    place = Place(TRUSTED, forwarded=True)
-    assert sender(place, "10.0.0.1", forwarded='for=1.2.3.4, for="[2001:db8::7]:9", for=10.0.0.2') == "2001:db8::7"
-    assert sender(place, "10.0.0.1", forwarded="for=1.2.3.4, for=unknown") == "10.0.0.1"
-    assert sender(place, "10.0.0.1", forwarded='for="1.2.3.4,5.6.7.8"') == "10.0.0.1"
+    place = Place(TRUSTED)
+    assert sender(place, "10.0.0.1", ("forwarded", 'for=1.2.3.4, for="[2001:db8::7]:9", for=10.0.0.2')) == "2001:db8::7"
+    assert sender(place, "10.0.0.1", ("forwarded", "for=1.2.3.4"), ("forwarded", "for=192.0.2.7")) == "192.0.2.7"
+    assert sender(place, "10.0.0.1", ("forwarded", "for=1.2.3.4, for=unknown")) == "10.0.0.1"
+    assert sender(place, "10.0.0.1", ("forwarded", 'for="1.2.3.4,5.6.7.8"')) == "10.0.0.1"
+    assert sender(place, "10.0.0.1", ("forwarded", "proto=https")) == "10.0.0.1"
 
 
 def test_the_nearest_proxy_says_how_it_was_called(running: Running) -> None:
     ready = Ready(running.made(), running.clock.now_us())
-    named = {b"host": b"internal", b"x-forwarded-host": b"evil.example", b"forwarded": b"host=old;proto=ftp, host=h.example;proto=https"}
-    place = Place(TRUSTED, forwarded=True)
-    assert place.url(b"http", b"/hooks/x", b"a=1", named, "10.0.0.1", ready) == b"https://h.example/hooks/x?a=1"
-    assert place.url(b"http", b"/hooks/x", b"a=1", named, "203.0.113.9", ready) == b"http://internal/hooks/x?a=1"
+    fields = [
+        (b"host", b"internal"),
+        (b"x-forwarded-host", b"evil.example"),
+        (b"forwarded", b"host=old;proto=ftp, host=h.example;proto=https"),
+    ]
+    named = dict(rewritten(fields))
+    assert Place(TRUSTED).url(b"http", b"/hooks/x", b"a=1", named, "10.0.0.1", ready) == b"https://h.example/hooks/x?a=1"
+    assert Place(TRUSTED).url(b"http", b"/hooks/x", b"a=1", named, "203.0.113.9", ready) == b"http://internal/hooks/x?a=1"
+    odd = dict(rewritten([(b"host", b"internal"), (b"forwarded", b'host="a,b";proto="x,y"')]))
+    assert Place(TRUSTED).url(b"http", b"/", b"", odd, "10.0.0.1", ready) == b"http://internal/"
 
 
 # -- clients' certificates

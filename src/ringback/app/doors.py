@@ -51,7 +51,7 @@ from ringback.gateway.app import Gateway, Place
 from ringback.gateway.bins import BinDoor
 from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
-from ringback.gateway.proxied import proxied_class
+from ringback.gateway.proxied import forwarded_class, proxied_class
 from ringback.gateway.switch import switching_class
 from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
@@ -175,7 +175,7 @@ class Doors:
                 *self._operations(operator_token),
             ],
         )
-        place = Place(settings.trusted_proxies, settings.public_url, forwarded=settings.forwarded_header == "forwarded")
+        place = Place(settings.trusted_proxies, settings.public_url)
         self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
         self.lists = AddressLists(self._keys, clock)
@@ -224,7 +224,9 @@ class Doors:
         """What speaks on each connection: the hot doors, and websockets for the relay."""
         door = inbound_class(protocol_class(self.doorway), self.inbound)
         settings = self._parts.settings
-        spoken = switching_class(door, self.relay.timing) if bins_open(settings) else door
+        spoken: type[asyncio.Protocol] = switching_class(door, self.relay.timing) if bins_open(settings) else door
+        if settings.forwarded_header == "forwarded":
+            spoken = forwarded_class(spoken)
         return proxied_class(spoken, settings.trusted_proxies) if settings.proxy_protocol else spoken
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:

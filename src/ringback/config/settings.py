@@ -76,8 +76,8 @@ class Settings:
     forwarded_header: str = setting(
         "x-forwarded",
         values.choice("x-forwarded", "forwarded"),
-        "Which headers those proxies write about the requests of providers: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` "
-        "(RFC 7239). The other kind is never believed: a proxy passes on what it does not write itself.",
+        "Which headers those proxies write: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` (RFC 7239). The other kind is never "
+        "believed: a proxy passes on what it does not write itself.",
     )
     proxy_protocol: bool = setting(
         "false",

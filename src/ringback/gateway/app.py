@@ -23,7 +23,6 @@ from ringback.model.quarantine import (
     TOO_SLOW_BODY,
 )
 from ringback.policy.addresses import Address, Network
-from ringback.policy.forwarded import hops
 from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address, unproven
 from ringback.services.address_lists import AddressLists
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
@@ -207,23 +206,14 @@ class Gateway:
 
 
 class Place:
-    """Where this server stands: its public URL, and the proxies in front of it whose word counts.
+    """Where this server stands: its public URL, and the proxies in front of it whose word counts."""
 
-    They say it in the header Forwarded (`forwarded`), or in those that begin with X-Forwarded; never in both, for what a proxy does not
-    write itself it passes on from strangers.
-    """
-
-    def __init__(self, trusted: Sequence[Network] = (), public_url: str | None = None, *, forwarded: bool = False) -> None:
+    def __init__(self, trusted: Sequence[Network] = (), public_url: str | None = None) -> None:
         self.trusted = tuple(trusted)
-        self._forwarded = forwarded
         self._public_url = None if public_url is None else public_url.rstrip("/").encode()
 
     def sender(self, peer: str, headers: Headers) -> Address | None:
         """Who sent the request, as far as trusted proxies say."""
-        if self._forwarded:
-            # A node that is no address, or would be two of them, is nobody.
-            said = [hop.by if b"," not in hop.by else b"unknown" for hop in hops(headers.all(b"forwarded"))]
-            return remote_address(peer, said, self.trusted)
         return remote_address(peer, headers.all(b"x-forwarded-for"), self.trusted)
 
     def url(self, scheme: bytes, path: bytes, query: bytes, named: Mapping[bytes, bytes], peer: str, ready: Ready) -> bytes:
@@ -235,13 +225,8 @@ class Place:
             return self._public_url + path + rest
         host = named.get(b"host", b"")
         if self.trusted and is_trusted(peer, self.trusted):
-            if self._forwarded:
-                said = hops([named.get(b"forwarded", b"")])
-                if said:
-                    scheme, host = said[-1].proto or scheme, said[-1].host or host
-            else:
-                scheme = named.get(b"x-forwarded-proto", scheme).split(b",")[-1].strip()
-                host = named.get(b"x-forwarded-host", host).split(b",")[-1].strip()
+            scheme = named.get(b"x-forwarded-proto", scheme).split(b",")[-1].strip()
+            host = named.get(b"x-forwarded-host", host).split(b",")[-1].strip()
         return scheme + b"://" + host + path + rest
 
 

@@ -1,6 +1,6 @@
-"""Who called the proxy that calls us? Connections of trusted proxies begin with a PROXY header, where the operator says so.
+"""Who called the proxy that calls us? It says so in a PROXY header before all else, or in the header Forwarded of each request.
 
-Laid over all other protocols of a connection, whose names it uses; without the setting it is not there at all.
+Each is laid over all other protocols of a connection, whose names it uses, and only where the operator says so; else it is not there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ringback.policy.addresses import Network
+from ringback.policy.forwarded import rewritten
 from ringback.policy.proxy_protocol import read_header
 from ringback.policy.sources_arrival import is_trusted
 
@@ -48,6 +49,20 @@ class ProxiedDoor(HttpToolsProtocol):
             self.client = found.client
         if rest:
             super().data_received(rest)
+
+
+class ForwardedDoor(HttpToolsProtocol):
+    """One connection whose proxies write Forwarded: every door behind it reads of the other headers only what that one says."""
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self.headers = rewritten(self.headers)
+        super().on_headers_complete()
+
+
+def forwarded_class(door: type[asyncio.Protocol]) -> type[asyncio.Protocol]:
+    """The protocol of one server behind proxies that write Forwarded."""
+    return type("Forwarded", (ForwardedDoor, door), {})
 
 
 def proxied_class(door: type[asyncio.Protocol], trusted: Sequence[Network]) -> type[asyncio.Protocol]:

@@ -14,6 +14,10 @@ _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 _MAX_HOPS: Final = 32
 
 
+# What a proxy that writes Forwarded does not write: strangers may.
+_OTHERS: Final = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"))
+
+
 class Hop(msgspec.Struct, frozen=True):
     """One proxy's word: who called it, with which scheme, under which name; empty where it does not say."""
 
@@ -51,3 +55,15 @@ def hops(values: Sequence[bytes]) -> list[Hop]:
                 break
         # Anything else is met by the next turn, which starts anew.
     return [Hop(hop.get(b"for", b""), hop.get(b"proto", b""), hop.get(b"host", b"")) for hop in found[-_MAX_HOPS:]]
+
+
+def rewritten(fields: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Fields of a request (names in lower case) in which X-Forwarded-For, -Proto and -Host say what Forwarded says, and nothing else."""
+    kept = [field for field in fields if field[0] not in _OTHERS]
+    said = hops([value for name, value in fields if name == b"forwarded"])
+    if said:
+        # A node that would be two of them is nobody.
+        kept.append((b"x-forwarded-for", b", ".join(b"unknown" if b"," in hop.by or not hop.by else hop.by for hop in said)))
+        nearest = (b"x-forwarded-proto", said[-1].proto), (b"x-forwarded-host", said[-1].host)
+        kept += [(name, value) for name, value in nearest if value and b"," not in value]
+    return kept
