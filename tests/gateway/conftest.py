@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any
 
@@ -92,8 +93,11 @@ class Published:
         self.fetched: list[str] = []
         self.visited: list[str] = []
         self.answers = True
+        # The threads that asked for a key.
+        self.asked_by: set[int] = set()
 
     def key(self, ref: KeyRef) -> bytes:
+        self.asked_by.add(threading.get_ident())
         if ref.url not in self.fetched or ref.url not in self.bodies:
             raise KeyUnavailable(ref)
         return self.bodies[ref.url]

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 import typing
 
 import msgspec
@@ -60,6 +61,20 @@ def test_a_message_of_our_topic_is_believed(running: Running) -> None:
     fields = {"Message": "m", "MessageId": "1", "Timestamp": "2023-11-14T22:13:20.000Z", "TopicArn": MINE, "Type": "Notification"}
     signature = amazon.signature("".join(f"{name}\n{value}\n" for name, value in fields.items()))
     assert running.ask(path, sns(fields, signature)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("blanks", "coding", "on_the_loop"), [(0, {}, True), (1_100_000, {}, False), (0, {"content-encoding": "gzip"}, False)]
+)
+def test_large_and_packed_bodies_are_judged_beside_the_loop(
+    running: Running, blanks: int, coding: dict[str, str], on_the_loop: bool
+) -> None:
+    amazon, path = Amazon(running), path_of(running.made(type="aws-sns", secrets=[MINE]))
+    fields = {"Message": "m", "MessageId": "1", "Timestamp": "2023-11-14T22:13:20.000Z", "TopicArn": MINE, "Type": "Notification"}
+    body = sns(fields, amazon.signature("".join(f"{name}\n{value}\n" for name, value in fields.items()))) + b" " * blanks
+    status = running.ask(path, body, coding).status
+    assert (status == 200) is not bool(coding)
+    assert (running.published.asked_by == {threading.get_ident()}) is on_the_loop
 
 
 def test_the_digits_of_a_token_cannot_be_moved_into_the_time(running: Running) -> None:

@@ -17,7 +17,7 @@ from ringback.model.messages import Message
 from ringback.model.quarantine import TOO_SLOW_BODY
 from ringback.services.directory import Entry
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
-from ringback.services.receiving import OK, TOO_SLOW, Receiver, Reply, canned, unavailable
+from ringback.services.receiving import LARGE_BYTES, OK, TOO_SLOW, Receiver, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.telemetry.prometheus import Metrics
@@ -92,7 +92,7 @@ class InboundCycle:
         receiver = door.inbound.receiver
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         entry = self.entry = receiver.entry(ready)
-        if entry is not None and not ready.stale:
+        if entry is not None and not ready.stale and self.size <= LARGE_BYTES:
             request = InboundRequest(self.headers, body, b"POST", door.public_url(ready) if ready.needs_url else b"")
             event = receiver.decided(ready, request)
             if event is not None:

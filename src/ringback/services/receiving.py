@@ -36,6 +36,8 @@ _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
 # Answers that have no body (RFC 9110, 15.3.5 and 15.3.6).
 _WITHOUT_BODY: Final = (204, 205)
+# A larger body takes more than some milliseconds to hash and to read.
+LARGE_BYTES: Final = 1024 * 1024
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
 
@@ -126,10 +128,17 @@ class Receiver:
     async def _decide(self, ready: Ready, request: InboundRequest) -> Decision:
         for _ in range(_MAX_FETCHES):
             try:
-                return judge(ready, request, self._clock.now_us(), self._keys)
+                return await self._judged(ready, request)
             except KeyUnavailable as missing:
                 await self._keys.fetch(missing.ref)
-        return judge(ready, request, self._clock.now_us(), self._keys)
+        return await self._judged(ready, request)
+
+    async def _judged(self, ready: Ready, request: InboundRequest) -> Decision:
+        now_us = self._clock.now_us()
+        if len(request.body) > LARGE_BYTES or b"content-encoding" in request.headers:
+            # Hashing, unpacking and reading it may take a tenth of a second; others go on meanwhile.
+            return await asyncio.to_thread(judge, ready, request, now_us, self._keys)
+        return judge(ready, request, now_us, self._keys)
 
     async def _compared(self, ready: Ready, decision: Decision) -> Decision:
         if not isinstance(decision, Taken) or not decision.doubtful or ready.schema is None:
