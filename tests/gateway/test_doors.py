@@ -237,3 +237,25 @@ def twins(door: Door, path: str, body: bytes) -> list[int]:
     for thread in threads:
         thread.join()
     return statuses
+
+
+@pytest.mark.parametrize("way", [[], [ORDINARY]], ids=["hot", "ordinary"])
+@pytest.mark.parametrize("change", ["deleted", "rotated", "disabled"])
+def test_a_change_counts_for_requests_whose_body_is_still_on_its_way(door: Door, change: str, way: list[tuple[str, str]]) -> None:
+    made = door.source("stripe")
+    body = b'{"id":"evt_1","type":"late"}'
+    assert door.send(made["path"], b"", []).status == 401
+    request = door.request(made["path"], body, [*stripe(body), *way])
+    where = f"/app/{door.app_id}/source/{made['id']}"
+    with door.target.connect() as connection:
+        connection.sendall(request[:-1])
+        # Whatever is read first: the answer of this call comes before the last byte of the other request.
+        if change == "deleted":
+            assert door.server.call("DELETE", where)[0] == 204
+        elif change == "rotated":
+            assert door.server.call("POST", f"{where}/secret/rotate", {"secret": "other", "gracePeriodSeconds": 0})[0] == 200
+        else:
+            assert door.server.call("PUT", where, {"name": "s", "type": "stripe", "disabled": True})[0] == 200
+        connection.sendall(request[-1:])
+        talk = read_answers(connection, 1, 20.0)
+    assert talk.answers[-1].status == (401 if change == "rotated" else 404)

@@ -122,6 +122,11 @@ class Gateway:
                 taken = await self._read(ready.source.rules.max_body_bytes, headers, receive, chunks)
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             request = InboundRequest(headers, body, method, request.url)
+            now = ready if not ready.stale else await self._sources.find(path)
+            if now is None:
+                return UNKNOWN
+            # It was changed while the body arrived: a secret that was taken away counts no more.
+            ready = now
             if early is not None:
                 return await self._receiver.refuse(ready, early, request, remote)
             return await self._receiver.answer(ready, request, remote)

@@ -17,7 +17,7 @@ from ringback.model.messages import Message
 from ringback.model.quarantine import TOO_SLOW_BODY
 from ringback.services.directory import Entry
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
-from ringback.services.receiving import LARGE_BYTES, OK, TOO_SLOW, Receiver, Reply, canned, unavailable
+from ringback.services.receiving import LARGE_BYTES, OK, TOO_SLOW, UNKNOWN, Receiver, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.telemetry.prometheus import Metrics
@@ -101,11 +101,18 @@ class InboundCycle:
                 except RingbackError as error:
                     self.refused(error)
                 return
-        door.loop.create_task(self._receive(InboundRequest(self.headers, body, b"POST", door.public_url(ready))))
+        path = door.url.partition(b"?")[0]
+        door.loop.create_task(self._receive(InboundRequest(self.headers, body, b"POST", door.public_url(ready)), path))
 
-    async def _receive(self, request: InboundRequest) -> None:
+    async def _receive(self, request: InboundRequest, path: bytes) -> None:
         """What is no plain event goes through the receiver as the ordinary route does."""
-        self._answer(await self.door.inbound.receiver.answer(self.ready, request, self.door.peer))
+        inbound = self.door.inbound
+        try:
+            ready = self.ready if not self.ready.stale else await inbound.sources.find(path)
+        except RingbackError as error:
+            self.refused(error)
+            return
+        self._answer(UNKNOWN if ready is None else await inbound.receiver.answer(ready, request, self.door.peer))
 
     def accepted(self, message: Message) -> None:
         """The event is durable."""
