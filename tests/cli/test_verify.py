@@ -111,3 +111,21 @@ def test_the_catalogue_is_listed() -> None:
 def test_the_page_of_the_documentation_is_the_catalogue() -> None:
     page = (ROOT / "docs/reference/providers.md").read_text()
     assert ringback("providers", "--markdown").stdout == page, "run: ringback providers --markdown > docs/reference/providers.md"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--body-file", "/nowhere/body"], "/nowhere/body cannot be read: No such file or directory"),
+        (["--body-file", "/"], "/ cannot be read: Is a directory"),
+        (["--now", "soon"], "'soon' is no number of seconds"),
+        (["--now", "nan"], "'nan' is no number of seconds"),
+        (["--tolerance=-1"], "'-1' is below 0"),
+    ],
+)
+def test_a_wrong_word_is_told_in_words(words: list[str], said: str, tmp_path: Path) -> None:
+    body = tmp_path / "body"
+    body.write_bytes(b"")
+    done = ringback("verify", "--provider", "github", "--secret", "s", "--body-file", str(body), *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import Awaitable, Iterator, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from ringback.model.quarantine import Quarantined
 from ringback.model.sources import Source
 from ringback.policy.addresses import parse_networks
 from ringback.policy.paging import Walk
+from ringback.services.address_lists import AddressLists
 from ringback.services.applications import ApplicationIn, Applications
+from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory
 from ringback.services.endpoints import Endpoints
 from ringback.services.gateway import SourceDirectory
@@ -90,8 +93,11 @@ class Published:
         self.fetched: list[str] = []
         self.visited: list[str] = []
         self.answers = True
+        # The threads that asked for a key.
+        self.asked_by: set[int] = set()
 
     def key(self, ref: KeyRef) -> bytes:
+        self.asked_by.add(threading.get_ident())
         if ref.url not in self.fetched or ref.url not in self.bodies:
             raise KeyUnavailable(ref)
         return self.bodies[ref.url]
@@ -100,6 +106,10 @@ class Published:
         self.fetched.append(ref.url)
         if ref.url not in self.bodies:
             raise KeyUnavailable(ref)
+
+    async def document(self, url: str) -> bytes | None:
+        self.fetched.append(url)
+        return self.bodies.get(url)
 
     async def visit(self, url: str) -> bool:
         self.visited.append(url)
@@ -145,11 +155,15 @@ class Running:
         self.outcomes = Outcomes(self.store)
         self.intake = Intake(self.store, clock, make_id, Hands(), self.metrics)
         self.published = Published()
-        self.receiver = Receiver(self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes)
+        self.comparing = Comparing(clock)
+        self.receiver = Receiver(
+            self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes, self.comparing
+        )
         self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
         self.endpoints = Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes)
         self.app_id = (await self.applications.create(WHO, ApplicationIn(name="a"))).application.id
+        self.lists = AddressLists(self.published, clock)
         self.gateway = Gateway(
             self.receiver,
             self.known,
@@ -157,6 +171,8 @@ class Running:
             clock,
             self._behind,
             Place(parse_networks("10.0.0.0/8"), BASE),
+            self.lists,
+            self.metrics,
         )
 
     async def _behind(self, scope: Any, receive: Any, send: Any) -> None:
@@ -245,6 +261,7 @@ class Running:
         return list(self.run(self.quarantine.page(WHO, self.app_id, source.id, NEWEST, None)).items)
 
     def close(self) -> None:
+        self.run(self.comparing.close())
         self.run(self.store.close())
 
 

@@ -58,16 +58,28 @@ def test_a_source_is_made_read_listed_changed_and_deleted(door: Door) -> None:
         "schema": {"type": "object"},
         "schemaMode": "quarantine",
         "rateLimit": 100,
-        "answer": {"status": 202, "body": "[accepted]", "contentType": "text/plain", "headers": {"X-A": "b"}},
-        "deduplication": {"by": ["json:id", "header:x-a"], "windowS": 300_000, "onFailed": "ignore"},
+        "answer": {
+            "status": 202,
+            "body": "[accepted]",
+            "contentType": "text/plain",
+            "headers": {"X-A": "b"},
+            "template": False,
+            "signature": None,
+        },
+        "deduplication": {"by": ["json:id", "header:x-a"], "windowS": 300_000, "onFailed": "ignore", "without": ["sent_at"]},
         "silenceS": 3_600,
+        "allowedIpsFrom": ["https://api.github.com/meta#hooks"],
+        "allowedIpsUnknown": "allow",
+        "clientCertificate": {"X-Client-Verify": "SUCCESS"},
+        "retentionHours": 48,
     }
     status, made = call(door, "POST", "", wanted)
     assert status == 201
     for name, value in wanted.items():
         if name != "secrets":
             assert made[name] == value, name
-    assert made["secrets"] == [{"encoding": None, "expiresAt": None}, {"encoding": None, "expiresAt": "2099-01-01T00:00:00.000000Z"}]
+    old = {"encoding": None, "expiresAt": "2099-01-01T00:00:00.000000Z", "sender": None}
+    assert made["secrets"] == [{"encoding": None, "expiresAt": None, "sender": None}, old]
     assert made["ingestUrl"].startswith(f"{door.server.url}/ingest/api/v1/source/{made['id']}/in/")
     assert made["routeUrl"] == f"{door.server.url}/webhooks/payments"
     for reference in ("payments", made["id"]):

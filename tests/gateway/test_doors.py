@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.api.fuzz_client import Answer, read_answers
-from tests.gateway.door import ORDINARY, SIGNERS, Door, opened, stripe
+from tests.gateway.door import ORDINARY, SECRET, SIGNERS, Door, opened, stripe
 from tests.waiting import wait_until
 
 # Requests tried: each goes out twice, a few milliseconds together.
 EXAMPLES = 400
 # All that may be answered to requests with an exact frame, whatever is in them.
-STATUSES = {200, 201, 202, 204, 205, 400, 401, 404, 405, 413, 415, 422}
+STATUSES = {200, 201, 202, 204, 205, 400, 401, 403, 404, 405, 413, 415, 422}
 # Larger bodies than this are refused by one of the sources below.
 SMALL = 300
 
@@ -43,6 +43,12 @@ SOURCES: dict[str, tuple[str, dict[str, typing.Any]]] = {
     "twilio": ("twilio", {}),
     "open": ("generic-webhook", {}),
     "off": ("stripe", {"disabled": True}),
+    "templated": ("stripe", {"answer": {"template": True, "body": '{"id":"{{json:id}}"}', "headers": {"X-E": "{{json:type}}"}}}),
+    "signed answer": ("github", {"answer": {"signature": {"header": "X-Signature", "content": "{{body}}{{json:x}}"}}}),
+    "stable": ("stripe", {"deduplication": {"without": ["x"]}}),
+    "senders": ("stripe", {"secretBy": "json:x", "secrets": [{"text": SECRET, "sender": "1"}]}),
+    "certified": ("stripe", {"clientCertificate": {"accept-encoding": "gzip"}}),
+    "refers": ("stripe", {"schema": {"$ref": "#/definitions/a", "definitions": {"a": {"required": ["must"]}}}, "schemaMode": "reject"}),
     "sendgrid": ("custom", {"verify": "none", "handshakes": ["ms-graph", "monday"], "secrets": []}),
     "fetches": ("paypal", {"secrets": ["WH-1"]}),
 }
@@ -201,18 +207,25 @@ def test_a_source_that_was_just_made_or_changed_answers_alike_at_once(door: Door
         assert door.send(made["path"], body, [*stripe(body, secret="new"), *extra]).status == 404
 
 
-@pytest.mark.parametrize("number", range(5))
-def test_fifty_twins_at_once_through_both_doors_are_one_event(door: Door, number: int) -> None:
-    made = door.source("stripe")
-    body = b'{"id":"evt_%d","type":"twins"}' % number
+def test_fifty_twins_at_once_through_both_doors_are_one_event(door: Door) -> None:
+    rounds = [door.source("stripe") for _ in range(5)]
+    for number, made in enumerate(rounds):
+        assert twins(door, made["path"], b'{"id":"evt_%d","type":"twins"}' % number) == [200] * 50
+        assert len(door.events(made["id"])) == 1
+    for made in rounds:
+        wait_until(lambda made=made: door.activity(made["id"])["duplicates"] == 49, what="the twins are counted")
+
+
+def twins(door: Door, path: str, body: bytes) -> list[int]:
+    """What fifty equal requests, sent at once, are answered."""
     headers = stripe(body)
     # From here on it is known in memory.
-    assert door.send(made["path"], b"", []).status == 401
+    assert door.send(path, b"", []).status == 401
     start = threading.Barrier(50)
     statuses: list[int] = []
 
     def send(extra: list[tuple[str, str]]) -> None:
-        request = door.request(made["path"], body, [*headers, *extra])
+        request = door.request(path, body, [*headers, *extra])
         with door.target.connect() as connection:
             start.wait()
             connection.sendall(request)
@@ -223,6 +236,26 @@ def test_fifty_twins_at_once_through_both_doors_are_one_event(door: Door, number
         thread.start()
     for thread in threads:
         thread.join()
-    assert statuses == [200] * 50
-    assert len(door.events(made["id"])) == 1
-    wait_until(lambda: door.activity(made["id"])["duplicates"] == 49, what="the twins are counted")
+    return statuses
+
+
+@pytest.mark.parametrize("way", [[], [ORDINARY]], ids=["hot", "ordinary"])
+@pytest.mark.parametrize("change", ["deleted", "rotated", "disabled"])
+def test_a_change_counts_for_requests_whose_body_is_still_on_its_way(door: Door, change: str, way: list[tuple[str, str]]) -> None:
+    made = door.source("stripe")
+    body = b'{"id":"evt_1","type":"late"}'
+    assert door.send(made["path"], b"", []).status == 401
+    request = door.request(made["path"], body, [*stripe(body), *way])
+    where = f"/app/{door.app_id}/source/{made['id']}"
+    with door.target.connect() as connection:
+        connection.sendall(request[:-1])
+        # Whatever is read first: the answer of this call comes before the last byte of the other request.
+        if change == "deleted":
+            assert door.server.call("DELETE", where)[0] == 204
+        elif change == "rotated":
+            assert door.server.call("POST", f"{where}/secret/rotate", {"secret": "other", "gracePeriodSeconds": 0})[0] == 200
+        else:
+            assert door.server.call("PUT", where, {"name": "s", "type": "stripe", "disabled": True})[0] == 200
+        connection.sendall(request[-1:])
+        talk = read_answers(connection, 1, 20.0)
+    assert talk.answers[-1].status == (401 if change == "rotated" else 404)

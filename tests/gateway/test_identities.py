@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import Running, path_of
+from tests.gateway.signing import signed
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 # (type, requests as headers and body, how many events they are); the last request repeats the first one, as a retry does.
@@ -82,3 +83,47 @@ def test_what_the_provider_calls_different_is_different_and_a_retry_is_not(
     origins: list[Any] = [message.origin for message in running.messages()]
     assert len(origins) == events
     assert all("conflict" not in origin.flags for origin in origins)
+
+
+def test_names_of_headers_are_found_in_any_case(running: Running) -> None:
+    source = running.made(
+        verify="none", secrets=[], type="custom", deduplication={"by": ["header:X-Event-Id"]}, eventTypeAt=["header:X-Type"]
+    )
+    for body in (b"1", b"1"):
+        assert running.ask(path_of(source), body, {"x-EVENT-id": "7", "X-type": "made"}).status == 200
+    assert [(message.event_type, message.origin and message.origin.event_id) for message in running.messages()] == [("made", "7")]
+
+
+VOLATILE = {"by": ["body"], "without": ["sent_at", "meta.attempt", "items[].seen", "items[].tags[].n"]}
+
+
+def test_fields_that_change_with_each_sending_do_not_count(running: Running) -> None:
+    source = running.made(verify="none", secrets=[], type="custom", deduplication=VOLATILE)
+    bodies = [
+        b'{"a":1,"sent_at":1,"meta":{"attempt":1,"k":2},"items":[{"id":1,"seen":1,"tags":[{"n":1,"t":2}]}]}',
+        b'{"meta":{"k":2,"attempt":2},"sent_at":"x", "a":1,"items":[{"seen":null,"tags":[{"t":2,"n":5}],"id":1}]}',
+        b'{"a":2,"sent_at":1,"meta":{"attempt":1,"k":2},"items":[{"id":1,"seen":1,"tags":[{"n":1,"t":2}]}]}',
+    ]
+    for body in bodies:
+        assert running.ask(path_of(source), body).status == 200
+    assert [message.payload for message in running.messages()] == [bodies[0], bodies[2]], "the bytes are kept as they came first"
+
+
+def test_a_retry_with_another_time_in_it_is_a_duplicate_and_no_conflict(running: Running) -> None:
+    source = running.made(deduplication={"without": ["created"]})
+    for created in (b"1", b"2", b"3"):
+        body = b'{"id":"evt_1","type":"a","created":%b}' % created
+        assert running.ask(path_of(source), body, signed(body)).status == 200
+    other = b'{"id":"evt_1","type":"b","created":4}'
+    assert running.ask(path_of(source), other, signed(other)).status == 200
+    assert [message.origin and message.origin.flags for message in running.messages()] == [(), ("conflict",)]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\xff", b"[1]", b"7", b"[" * 3_000, b'{"sent_at":1', b'{"n":' + b"1" * 300 + b"}", b'{"meta":[1],"items":{}}']
+)
+def test_bodies_without_such_fields_are_told_apart_by_all_their_bytes(running: Running, body: bytes) -> None:
+    source = running.made(verify="none", secrets=[], type="custom", deduplication=VOLATILE)
+    for sent in (body, body, body + b" x"):
+        assert running.ask(path_of(source), sent).status == 200
+    assert [message.payload for message in running.messages()] == [body, body + b" x"]

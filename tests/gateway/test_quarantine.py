@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from ringback.errors import Refused
+from ringback.services.gateway import Ready
 from ringback.services.releasing import Chosen
 from tests.gateway.conftest import WHO, Running, path_of
 from tests.gateway.signing import NOW_S, event, signed
@@ -95,6 +98,51 @@ def test_what_is_acknowledged_into_quarantine_is_kept_whole_and_never_sampled(ru
     large = event(31) + b" " * 4_500_000
     assert running.ask(path_of(source), large, signed(large)).status == 200
     assert running.quarantined(source)[0].request.body == large
+
+
+def test_what_was_acknowledged_is_pushed_out_by_nobody(running: Running) -> None:
+    source = running.made(schema={"type": "array"}, schemaMode="quarantine")
+    for number in range(3):
+        assert running.ask(path_of(source), event(number), signed(event(number))).status == 200
+    for number in range(3, 1_010):
+        running.clock.set(NOW_S + number)
+        assert running.ask(path_of(source), event(number), {}).status == 401
+    kept = running.run(running.store.read(lambda tx: tx.rows("SELECT reason, COUNT(*) FROM quarantine GROUP BY 1 ORDER BY 1")))
+    assert kept == [("missing_header", 997), ("schema_mismatch", 3)]
+
+
+def test_a_quarantine_full_of_what_was_acknowledged_acknowledges_no_more(running: Running) -> None:
+    source = running.made(schema={"type": "array"}, schemaMode="quarantine", maxBodyBytes=5_000_000)
+    statuses = []
+    for number in range(9):
+        body = event(number) + b" " * 4_000_000
+        statuses.append(running.ask(path_of(source), body, signed(body)).status)
+    assert statuses == [200] * 8 + [503]
+    assert running.ask(path_of(source), event(10), {}).status == 401, "others are refused as ever"
+    assert [item.reason for item in running.quarantined(source)] == ["missing_header", *["schema_mismatch"] * 8]
+
+
+def test_where_all_that_does_not_fit_is_refused_the_newest_is_kept(running: Running) -> None:
+    source = running.made(schema={"type": "array"}, schemaMode="reject", maxBodyBytes=5_000_000)
+    for number in range(10):
+        body = event(number) + b" " * 4_000_000
+        assert running.ask(path_of(source), body, signed(body)).status == 422
+    assert (running.quarantined(source)[0].request.body or b"").startswith(event(9))
+
+
+def test_a_request_without_a_name_is_let_out_once_though_two_people_do_it(running: Running) -> None:
+    source = running.made(type="custom", scheme={"type": "token", "places": ["header:x-key"]}, secrets=["k"])
+    assert running.ask(path_of(source), b"no name", {"x-key": "wrong"}).status == 401
+    (item,) = running.quarantined(source)
+
+    async def let_out_twice() -> list[list[str]]:
+        ready = Ready(source, running.clock.now_us())
+        released = await asyncio.gather(*[running.receiver.release(ready, item, believe=True) for _ in range(2)])
+        return [ids for ids in released if isinstance(ids, list)]
+
+    first, second = running.run(let_out_twice())
+    assert first == second
+    assert len(running.messages()) == 1
 
 
 def test_the_likely_cause_of_a_mismatch_is_named(running: Running) -> None:

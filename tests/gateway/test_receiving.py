@@ -11,6 +11,7 @@ import pytest
 
 from ringback.errors import Conflict, InvalidField, Refused
 from ringback.services.sources import SecretRotateIn, SourceIn
+from ringback.store.operations.retention import expire_payloads
 from tests.gateway.conftest import WHO, Running, path_of
 from tests.gateway.signing import NOW_S, SECRET, event, signed
 
@@ -274,6 +275,72 @@ def test_a_schema_observes_quarantines_or_rejects(running: Running, mode: str, s
 def test_a_schema_that_refers_outside_or_cannot_be_compiled_is_refused(running: Running, schema: object) -> None:
     with pytest.raises(InvalidField):
         running.made(schema=schema)
+
+
+def test_payloads_are_kept_for_as_long_as_the_source_says(running: Running) -> None:
+    source, other = running.made(retentionHours=2), running.made()
+    assert running.ask(path_of(source), event(1), signed(event(1))).status == 200
+    assert running.ask(path_of(other), event(2), signed(event(2))).status == 200
+    for at_s, left in ((NOW_S + 2 * HOUR_S - 1, [event(1), event(2)]), (NOW_S + 2 * HOUR_S, [None, event(2)])):
+        now_us = at_s * 1_000_000
+        running.run(running.store.write(lambda tx, now_us=now_us: expire_payloads(tx, now_us, 100)))
+        assert [message.payload for message in running.messages()] == left
+
+
+def test_the_providers_clock_and_our_answer_are_measured(running: Running) -> None:
+    path = path_of(running.made())
+    for number, skew_s in enumerate((-90, 0, 3)):
+        assert running.ask(path, event(number), signed(event(number), at_s=NOW_S - skew_s)).status == 200
+    assert running.ask(path, event(9), signed(event(9), at_s=NOW_S - 1_000)).status == 401
+    skews = dict(running.metrics.clock_skew_seconds.buckets())
+    assert (skews["-60.0"], skews["0.0"], skews["5.0"], skews["+Inf"]) == (1, 2, 3, 3)
+    assert dict(running.metrics.source_ack_seconds.buckets())["+Inf"] == 3, "a refusal acknowledges nothing"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "flags"),
+    [
+        (b"\xef\xbb\xbf" + event(), "application/json", ()),
+        (b'{"id":"evt_1","type":"charge.succeeded","text":"caf\xc3\xa9"}', "application/json", ()),
+        (b'{"id":"evt_1","type":"charge.succeeded","text":"caf\xe9"}', "application/json", ("not_utf8",)),
+        (b'{"id":"evt_1","type":"charge.succeeded","text":"caf\xe9"}', "text/plain; charset=UTF-8", ("not_utf8",)),
+        (b'{"id":"evt_1","type":"charge.succeeded","text":"caf\xe9"}', "application/json; charset=iso-8859-1", ()),
+        (b'{"id":"evt_1","type":"charge.succeeded","text":"caf\xe9"}', "application/octet-stream", ()),
+    ],
+)
+def test_byte_order_marks_and_odd_bytes_are_kept_and_flagged(running: Running, body: bytes, kind: str, flags: tuple[str, ...]) -> None:
+    source = running.made()
+    for _ in range(2):
+        assert running.ask(path_of(source), body, {**signed(body), "content-type": kind}).status == 200
+    (message,) = running.messages()
+    assert message.payload == body
+    assert message.origin is not None and message.origin.flags == flags
+
+
+def test_a_batch_behind_a_byte_order_mark_is_split(running: Running) -> None:
+    source = running.made(type="sendgrid", verify="none", secrets=[])
+    body = b'\xef\xbb\xbf[{"sg_event_id":"1","event":"open"},{"sg_event_id":"2","event":"click"}]'
+    assert running.ask(path_of(source), body).status == 200
+    assert [message.event_type for message in running.messages()] == ["open", "click"]
+
+
+def test_paths_of_a_thousand_steps_are_no_failure_of_ours(running: Running) -> None:
+    path = "json:" + ".".join("a" * 1_500)
+    source = running.made(verify="none", secrets=[], type="custom", deduplication={"by": [path]}, eventTypeAt=[path])
+    assert running.ask(path_of(source), b'{"a":' * 900 + b"1" + b"}" * 900).status == 200
+
+
+def test_sources_in_memory_are_bounded(running: Running) -> None:
+    sources = [running.made() for _ in range(5)]
+    for number, source in enumerate(sources):
+        running.clock.set(NOW_S + number)
+        assert running.ask(path_of(source), event(number), signed(event(number), at_s=NOW_S)).status == 200
+    running.run(running.known.note())
+    running.known.remembered_max = 2
+    running.run(running.known.note())
+    assert [running.known.known(path_of(source).encode()) is not None for source in sources] == [False, False, False, True, True]
+    assert running.ask(path_of(sources[0]), event(9), signed(event(9), at_s=NOW_S)).status == 200
+    assert running.run(running.sources.activity(sources[0].id)).accepted == 1, "what was counted is written down"
 
 
 def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running: Running) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pathlib
 import socket
 import typing
 
@@ -27,9 +26,9 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[Door]:
     yield from opened(tmp_path_factory.mktemp("slow"))
 
 
-@pytest.fixture
-def small(tmp_path: pathlib.Path) -> typing.Iterator[Door]:
-    running = server.start(tmp_path / "ringback.db", {"log_level": "error", "body_memory_max": f"{MEMORY_MIB}MiB"})
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[Door]:
+    running = server.start(tmp_path_factory.mktemp("small") / "ringback.db", {"log_level": "error", "body_memory_max": f"{MEMORY_MIB}MiB"})
     try:
         yield Door(Target(running))
     finally:

@@ -253,3 +253,20 @@ def test_what_a_command_changed_is_told_as_it_is() -> None:
     assert (found["whitelist_subnets"].value, found["whitelist_subnets"].origin) == ("10.0.0.0/8,127.0.0.1/32", Origin.PROGRAM)
     assert (found["retry_after_max"].value, found["retry_after_max"].origin) == ("120s", Origin.PROGRAM)
     assert found["token"].given and found["token"].origin is Origin.PROGRAM and found["token"].value == ""
+
+
+def test_sources_are_tables_of_the_file_or_json_of_the_variable_and_never_shown(file: Path) -> None:
+    file.write_text('[[sources]]\nuid = "a"\nsecrets = ["${NEEDLE}", "plain ${NEEDLE}"]\n[sources.answer]\nstatus = 202\n')
+    settings = load_settings({}, {"NEEDLE": "needle"}, str(file))
+    assert settings.sources == ({"uid": "a", "secrets": ["needle", "plain ${NEEDLE}"], "answer": {"status": 202}},)
+    assert "needle" not in repr(settings)
+    assert load_settings({}, {"RINGBACK_SOURCES": '[{"uid":"b"}]'}, str(file)).sources == ({"uid": "b"},)
+    (problem,) = problems_of(file=file)
+    assert problem == "sources names the variable NEEDLE, which is not set. Set it, or write the value itself."
+    (problem,) = problems_of(environ={"RINGBACK_SOURCES": '{"secrets":["needle"]}'})
+    assert problem.startswith("RINGBACK_SOURCES = **** is no list of tables.") and "needle" not in problem
+
+
+def test_proxy_headers_need_proxies_that_may_send_them() -> None:
+    assert "trusted_proxies" in problems_of(environ={"RINGBACK_PROXY_PROTOCOL": "on"})[0]
+    assert load_settings({}, {"RINGBACK_PROXY_PROTOCOL": "on", "RINGBACK_TRUSTED_PROXIES": "10.0.0.1"}, None).proxy_protocol is True

@@ -14,6 +14,7 @@ from ringback.clock import SECOND_US, rfc3339
 from ringback.model.sources import NO_ACTIVITY, Activity, CannedAnswer, Source
 from ringback.policy import sources as rules_of
 from ringback.services.sources import PREFIX, SecretRotateIn, SourceIn, Sources
+from ringback.signing.scheme import Signed
 
 SOURCE_IN = Body(SourceIn)
 ROTATE_IN = Body(SecretRotateIn)
@@ -23,10 +24,11 @@ _ONE = _LIST + "/{source_id}"
 
 
 class SecretOut(msgspec.Struct, frozen=True, rename="camel"):
-    """A secret of a source, without its text: how it is read, when it ends."""
+    """A secret of a source, without its text: how it is read, when it ends, whose it is where several senders share the URL."""
 
     encoding: str | None
     expires_at: Timestamp | None
+    sender: str | None
 
 
 class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -82,6 +84,12 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     processed_by: str | None
     deadline_s: float
     silence_s: int | None
+    secret_by: str
+    allowed_ips_from: tuple[str, ...]
+    allowed_ips_unknown: str
+    client_certificate: dict[str, str]
+    retention_hours: int | None
+    declared_in: str | None
     warnings: list[str]
     created_at: Timestamp
     updated_at: Timestamp
@@ -159,7 +167,7 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "route_url": urls.route(source),
         "verify": v.verify,
         "scheme": _camel(v.scheme),
-        "secrets": [SecretOut(s.encoding, None if s.expires_at is None else rfc3339(s.expires_at)) for s in v.secrets],
+        "secrets": [SecretOut(s.encoding, None if s.expires_at is None else rfc3339(s.expires_at), s.sender) for s in v.secrets],
         "awaiting_handshake": v.awaiting_secret,
         "tolerance_s": v.tolerance_s,
         "public_url": v.url,
@@ -176,11 +184,22 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "schema_mode": r.schema_mode,
         "rate_limit": r.rate,
         "answer": None if r.answer is None else _answer(r.answer),
-        "deduplication": {"by": r.deduplication.by, "windowS": r.deduplication.window_s, "onFailed": r.deduplication.on_failed},
+        "deduplication": {
+            "by": r.deduplication.by,
+            "windowS": r.deduplication.window_s,
+            "onFailed": r.deduplication.on_failed,
+            "without": r.deduplication.without,
+        },
         "split_batches": r.split,
         "processed_by": r.processed_by,
         "deadline_s": r.deadline_s,
         "silence_s": r.silence_s,
+        "secret_by": v.secret_by,
+        "allowed_ips_from": r.allowed_ips_from,
+        "allowed_ips_unknown": r.allowed_ips_unknown,
+        "client_certificate": r.client_certificate,
+        "retention_hours": None if r.retention_s is None else r.retention_s // 3_600,
+        "declared_in": source.declared_in or None,
         "warnings": warnings(source),
         "created_at": rfc3339(source.created_at),
         "updated_at": rfc3339(source.updated_at),
@@ -188,7 +207,20 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
 
 
 def _answer(given: CannedAnswer) -> dict[str, Any]:
-    return {"status": given.status, "body": given.body, "contentType": given.content_type, "headers": given.headers}
+    signature = given.signature
+    signed: dict[str, Any] | None = None
+    if signature is not None:
+        signed = msgspec.structs.asdict(signature)
+        # Never shown; only whether it has one of its own.
+        signed["ownSecret"] = bool(signed.pop("secret"))
+    return {
+        "status": given.status,
+        "body": given.body,
+        "contentType": given.content_type,
+        "headers": given.headers,
+        "template": given.template,
+        "signature": signed,
+    }
 
 
 def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | None = None) -> list[str]:
@@ -198,6 +230,10 @@ def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | 
         found.append("nothing is verified: whoever knows the URL can send events")
     if source.verification.verify == "observe":
         found.append("nothing is refused: what the signature would have refused is taken in, and says so in its flags")
+    if rules_of.proves_no_sender(source.type, source.verification):
+        found.append("the scheme proves that the body arrived whole, and nothing of who sent it: whoever knows the URL can send events")
+    if isinstance(source.verification.scheme, Signed) and not source.verification.scheme.covers_body:
+        found.append("the signature covers nothing of the body: whoever has seen one can send any other with it")
     old = [secret.expires_at for secret in source.verification.secrets if secret.expires_at is not None]
     if activity.old_secret_at is not None and any(end > activity.old_secret_at for end in old):
         found.append(f"the provider still signed with an old secret at {rfc3339(activity.old_secret_at)}; it ends at {rfc3339(max(old))}")

@@ -40,7 +40,9 @@ from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
 from ringback.api.trail import Trail
+from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds, proxy_of
+from ringback.clock import Clock
 from ringback.config import Settings
 from ringback.config.in_force import settings_in_force
 from ringback.dashboard.door import DashboardDoor
@@ -51,15 +53,18 @@ from ringback.gateway.app import Gateway, Place
 from ringback.gateway.bins import BinDoor
 from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
+from ringback.gateway.proxied import forwarded_class, proxied_class
 from ringback.gateway.switch import switching_class
 from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
+from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
 from ringback.services.audit import Audit
 from ringback.services.auto_configs import AutoConfigs
 from ringback.services.bins import Bins
+from ringback.services.comparing import Comparing
 from ringback.services.connectors import Connectors
 from ringback.services.dead_letters import DeadLetters
 from ringback.services.doctor import Doctor
@@ -97,8 +102,8 @@ from ringback.telemetry.usage import usage
 
 # A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
 _FETCH_S: Final = 5.0
-# The largest key set that is known (Microsoft's) has some 30 kB.
-_KEYS_MAX_BYTES: Final = 256 * 1024
+# The largest key set that is known (Microsoft's) has some 30 kB, GitHub's lists of addresses some hundreds.
+_PUBLISHED_MAX_BYTES: Final = 1024 * 1024
 # Seconds of the drain that are kept for telling senders and listeners of the relay that it is over, and for what comes after the doors.
 _LAST_WORDS_S: Final = 3.0
 
@@ -116,26 +121,32 @@ def _is_loopback(host: str) -> bool:
     return literal.is_loopback if literal is not None else host == "localhost"
 
 
+def _fetching(settings: Settings, clock: Clock) -> HttpTransport:
+    """What fetches what providers publish: keys, certificates, lists of addresses."""
+    return HttpTransport(
+        policy=AddressPolicy(settings.whitelist_subnets),
+        settings=HttpSettings(
+            request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_PUBLISHED_MAX_BYTES, body_time_s=_FETCH_S)
+        ),
+        clock=clock,
+        proxy=proxy_of(settings),
+    )
+
+
 class Doors:
     """All doors of one server. `operator_token` opens the operator's routes, `ready` says whether requests are wanted."""
 
     def __init__(self, parts: Parts, operator_token: str, ready: Callable[[], bool]) -> None:
         self._parts = parts
         settings, store, clock, make_id, vault = parts.settings, parts.store, parts.clock, parts.ids, parts.vault
-        self.fetching = HttpTransport(
-            policy=AddressPolicy(settings.whitelist_subnets),
-            settings=HttpSettings(
-                request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_KEYS_MAX_BYTES, body_time_s=_FETCH_S)
-            ),
-            clock=clock,
-            proxy=proxy_of(settings),
-        )
+        self.fetching = _fetching(settings, clock)
         self.urls = sources_api.Urls(settings.public_url)
         self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         self._received = ReceivedEvents(store, vault, clock, self._sources)
         self._keys = FetchedKeys(self.fetching, clock)
+        self.comparing = Comparing(clock)
         self._receiver = self._make_receiver()
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
         kept_us = microseconds(settings.idempotency_ttl.total_seconds())
@@ -165,12 +176,13 @@ class Doors:
         place = Place(settings.trusted_proxies, settings.public_url)
         self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
-        gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place)
+        self.lists = AddressLists(self._keys, clock)
+        gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, parts.metrics)
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
         self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
         self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
-        self.inbound = Inbound(self._receiver, self.source_directory, reader, place)
+        self.inbound = Inbound(self._receiver, self.source_directory, reader, place, parts.metrics)
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
 
     def listening(self, url: str) -> None:
@@ -178,6 +190,10 @@ class Doors:
         self.urls.listening(url)
         if bins_open(self._parts.settings):
             self._services.applications.own_bins = own_hosts(self._parts.settings.public_url, url)
+
+    async def declare(self) -> None:
+        """Have the sources of the settings be there. Raises OperatorError."""
+        await declare(self._parts.settings.sources, self._sources, self._services.applications)
 
     async def learn_bins(self) -> None:
         """Have lists of applications know this server's bins."""
@@ -190,12 +206,26 @@ class Doors:
     def _make_receiver(self) -> Receiver:
         parts = self._parts
         requeue = Requeue(parts.store, parts.clock, parts.dispatcher)
-        return Receiver(parts.intake, parts.directory, self._quarantine, self._sources, self._keys, parts.clock, parts.outcomes, requeue)
+        return Receiver(
+            parts.intake,
+            parts.directory,
+            self._quarantine,
+            self._sources,
+            self._keys,
+            parts.clock,
+            parts.outcomes,
+            self.comparing,
+            requeue,
+        )
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""
         door = inbound_class(protocol_class(self.doorway), self.inbound)
-        return switching_class(door, self.relay.timing) if bins_open(self._parts.settings) else door
+        settings = self._parts.settings
+        spoken: type[asyncio.Protocol] = switching_class(door, self.relay.timing) if bins_open(settings) else door
+        if settings.forwarded_header == "forwarded":
+            spoken = forwarded_class(spoken)
+        return proxied_class(spoken, settings.trusted_proxies) if settings.proxy_protocol else spoken
 
     def _make_services(self, idempotency: Idempotency, ready: Callable[[], bool]) -> Services:
         parts = self._parts

@@ -78,6 +78,7 @@ class Server:
             loop.add_signal_handler(number, self._stop, number.name)
         for newest in await parts.store.read(directory_operations.newest_ids):
             parts.ids.after(newest)
+        await self._doors.declare()
         await parts.operational.start(parts.store, parts.dispatcher)
         tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
         await self._doors.payloads.load()
@@ -102,6 +103,7 @@ class Server:
         await parts.transport.close()
         await self._doors.fetching.close()
         await self._doors.payloads.close()
+        await self._doors.comparing.close()
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
         return 0
 
@@ -129,7 +131,7 @@ class Server:
             "leases": self._tidy(),
             "attempt log": self._attempt_log(),
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run(),
-            "sources": Upkeep(self._doors.source_directory).run(),
+            "sources": Upkeep(self._doors.source_directory, self._doors.lists).run(),
             "bins": BinUpkeep(self._doors.bins).run(),
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run(),
             **({} if parts.index is None else {"search": self._indexer(parts.index).run()}),

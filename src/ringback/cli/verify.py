@@ -56,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
     secrets = [Secret(text, args.secret_encoding) for text in args.secret]
     try:
         verifier, request = _prepare(args, secrets, args.tolerance), _request(args)
-    except (ValueError, OSError) as wrong:
+    except OSError as wrong:
+        print(f"ringback verify: {args.body_file} cannot be read: {wrong.strerror}; name the file with the body", file=sys.stderr)
+        return MISUSED
+    except ValueError as wrong:
         print(f"ringback verify: {wrong}", file=sys.stderr)
         return MISUSED
     now_s = SystemClock().now_us() / SECOND_US if args.now is None else args.now
@@ -87,16 +90,19 @@ def _encodings_help() -> str:
 
 
 def _number(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds; write 1700000000 or 300")
     return value
 
 
 def _tolerance(text: str) -> float:
     value = _number(text)
     if value < 0:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is below 0; write how many seconds old or early it may be")
     return value
 
 

@@ -24,6 +24,9 @@ _REFERENCE_SERVER = "SVIX_"
 _CONFIG_VARIABLE = "RINGBACK_CONFIG"
 # Ours but no settings: the test suite's own switches, and what Kubernetes sets in every pod beside a service called `ringback`.
 _NOT_SETTINGS = re.compile(r"RINGBACK_(TEST_.*|SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_\d+_.*)")
+# The one setting whose value is tables, and what stands in it for a variable of the environment.
+_SOURCES = "sources"
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # How the settings that have a flag are called on the command line.
 FLAGS: Mapping[str, str] = {"listen_address": "--listen", "database_url": "--database"}
 
@@ -63,6 +66,8 @@ def load_settings(
     given += _from_environment(environ, known, problems)
     given += [_Given(name, text, FLAGS.get(name, name), Origin.FLAG) for name, text in overrides.items()]
     chosen = _parse(known, given, problems)
+    if _SOURCES in chosen:
+        chosen[_SOURCES] = _filled(chosen[_SOURCES], environ, problems)
     if problems:
         raise SettingsError(*problems)
     settings = Settings(**chosen, written=_written(known, given))
@@ -124,10 +129,31 @@ def _from_file(path: str, known: tuple[Declared, ...], problems: list[str]) -> I
         source = f"{path}{_line_of(key, text)}: {key}"
         if key not in names:
             problems.append(f"{source} is not a setting.{_did_you_mean(key, names)}")
-        elif (written := _as_text(value)) is None:
+        elif (written := _tables(value) if key == _SOURCES else _as_text(value)) is None:
             problems.append(f"{source} is a {type(value).__name__}; write a string, a number, true or false, or a list of these.")
         else:
             yield _Given(key, written, source, Origin.FILE)
+
+
+def _tables(value: object) -> str | None:
+    """Tables as the JSON that their variable would hold."""
+    if isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode() if isinstance(value, list) and all(isinstance(item, dict) for item in value) else None
+
+
+def _filled(value: Any, environ: Mapping[str, str], problems: list[str]) -> Any:
+    """A value with what stands as `${NAME}` in it taken from the environment."""
+    if isinstance(value, dict):
+        return {key: _filled(item, environ, problems) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_filled(item, environ, problems) for item in value)
+    match = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    if not environ.get(match[1]):
+        problems.append(f"{_SOURCES} names the variable {match[1]}, which is not set. Set it, or write the value itself.")
+    return environ.get(match[1], "")
 
 
 def _line_of(key: str, text: str) -> str:
@@ -176,6 +202,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
             f"body_memory_max ({settings.body_memory_max} bytes) is below max_body_bytes ({settings.max_body_bytes}): "
             "no body of the allowed size could be read. Raise the one or lower the other."
         )
+    if settings.proxy_protocol and not settings.trusted_proxies:
+        yield "proxy_protocol is on, and trusted_proxies names nobody who may send such a header. Name the proxies, or switch it off."
     if settings.endpoint_concurrency > settings.max_in_flight:
         yield (
             f"endpoint_concurrency ({settings.endpoint_concurrency}) is above max_in_flight ({settings.max_in_flight}): "

@@ -59,13 +59,13 @@ def setting(
     """Declare a setting that always has a value. `translated` are other names whose values are written differently."""
     aliases = translated if translated is not None else {alias: _same} if alias else {}
     metadata = {"kind": kind, "default": default, "meaning": meaning, "aliases": aliases}
-    return dataclasses.field(default=kind.parse(default), metadata=metadata)
+    return dataclasses.field(default=kind.parse(default), metadata=metadata, repr=not kind.secret)
 
 
 def optional(kind: Kind[T], meaning: str) -> T | None:
     """Declare a setting that may be left out (None)."""
     metadata = {"kind": kind, "default": "", "meaning": meaning, "aliases": {}}
-    return cast("T | None", dataclasses.field(default=None, metadata=metadata))
+    return cast("T | None", dataclasses.field(default=None, metadata=metadata, repr=not kind.secret))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,18 @@ class Settings:
         "",
         values.subnets(),
         "Proxies whose `X-Forwarded-*` headers are believed: on where requests come from, and under which name and scheme they came.",
+    )
+    forwarded_header: str = setting(
+        "x-forwarded",
+        values.choice("x-forwarded", "forwarded"),
+        "Which headers those proxies write: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` (RFC 7239). The other kind is never "
+        "believed: a proxy passes on what it does not write itself.",
+    )
+    proxy_protocol: bool = setting(
+        "false",
+        values.flag(),
+        "Connections of those proxies begin with a PROXY header (version 1 or 2), which says who called them; without one they are closed. "
+        "Other connections have none.",
     )
     database_url: str = setting(
         "sqlite:///ringback.db",
@@ -121,6 +133,14 @@ class Settings:
         values.choice("auto", "true", "false"),
         "Request bins at `/in/…` with their viewer, and the relay that `svix listen` speaks to. Anybody may write to them without a token. "
         "`auto` = only where this server listens on loopback and has no `public_url` but a loopback one; otherwise set it to `true`.",
+    )
+    sources: tuple[dict[str, Any], ...] = setting(
+        "",
+        values.tables(),
+        "Sources of webhooks that are made, or changed, at the start: the fields of the API, each with its `uid`, and `app`, the uid of "
+        "the application (made when it is not there; left out, the source is one of the ingest API). A text that is `${NAME}` is taken "
+        "from that variable of the environment. Such sources are changed here and not through the API; one that is taken out stays, and "
+        "is the API's from then on.",
     )
     metrics_access: str = setting(
         "local",

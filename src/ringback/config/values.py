@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -244,6 +244,20 @@ def _wait(each: Kind[timedelta], item: str) -> timedelta:
         return each.parse(item)
     except ValueError as problem:
         raise ValueError(f"holds {item!r}, which {problem}") from None
+
+
+def tables() -> Kind[tuple[dict[str, Any], ...]]:
+    """A list of tables, which is JSON as a text; secret, since there may be secrets in it."""
+
+    def parse(text: str) -> tuple[dict[str, Any], ...]:
+        if not text:
+            return ()
+        try:
+            return msgspec.json.decode(text, type=tuple[dict[str, Any], ...])
+        except (ValueError, RecursionError):
+            raise ValueError("is no list of tables") from None
+
+    return Kind("list of tables", "tables [[sources]] in the file, or a JSON array of objects in the variable", parse, secret=True)
 
 
 def secret(least: int) -> Kind[Secret]:

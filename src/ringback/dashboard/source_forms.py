@@ -206,12 +206,29 @@ def wanted_of(source: Source) -> dict[str, Any]:
         "rateLimit": r.rate,
         "answer": None
         if answer is None
-        else {"status": answer.status, "body": answer.body, "contentType": answer.content_type, "headers": answer.headers},
-        "deduplication": {"by": deduplication.by, "windowS": deduplication.window_s, "onFailed": deduplication.on_failed},
+        else {
+            "status": answer.status,
+            "body": answer.body,
+            "contentType": answer.content_type,
+            "headers": answer.headers,
+            "template": answer.template,
+            "signature": None if answer.signature is None else msgspec.structs.asdict(answer.signature),
+        },
+        "deduplication": {
+            "by": deduplication.by,
+            "windowS": deduplication.window_s,
+            "onFailed": deduplication.on_failed,
+            "without": deduplication.without,
+        },
         "splitBatches": r.split,
         "processedBy": r.processed_by,
         "deadlineS": r.deadline_s,
         "silenceS": r.silence_s,
+        "secretBy": v.secret_by,
+        "allowedIpsFrom": r.allowed_ips_from,
+        "allowedIpsUnknown": r.allowed_ips_unknown,
+        "clientCertificate": r.client_certificate,
+        "retentionHours": None if r.retention_s is None else r.retention_s // 3_600,
     }
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ringback.clock import SECOND_US
 from ringback.dashboard.components import Badge, Kind
 from ringback.dashboard.words import count, counted, duration, relative, utc
-from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE, Source
+from ringback.model.sources import CONFLICT, NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE, Source
 from ringback.policy.sources import active
 from ringback.services.source_views import Seen
 
@@ -23,6 +23,8 @@ _FLAGS: Final[Mapping[str, str]] = {
     UNVERIFIED: "not verified",
     CONFLICT: "same id, another body",
     SCHEMA: "does not fit the schema",
+    SCHEMA_UNKNOWN: "schema not compared in time",
+    NOT_UTF8: "no UTF-8",
     RELEASED: "released",
     OLD_SECRET: "old secret",
 }
@@ -38,6 +40,8 @@ _REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "missing_body_hash": ("body not signed", "The signature holds, but covers no hash of the body."),
     "ip_denied": ("address not allowed", "It came from an address that is not among those allowed."),
     "duplicate": ("replayed", "The same signed request came before."),
+    "client_certificate": ("no client certificate", "No trusted proxy says that it saw the client certificate that is asked for."),
+    "unknown_sender": ("unknown sender", "The sender that it names has no secret here."),
     "header_required": ("header missing", "A header that this source asks for was not there, or was something else."),
     "schema_mismatch": ("does not fit the schema", "The body is no instance of the source's schema."),
     "unreadable_coding": ("unreadable coding", "The body is compressed in a way that cannot be read."),

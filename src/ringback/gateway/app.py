@@ -13,9 +13,18 @@ from typing import Final, Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ringback.clock import Clock
-from ringback.model.quarantine import METHOD_NOT_ALLOWED, RATE_LIMITED, TOO_LARGE_BODY, TOO_SLOW_BODY
-from ringback.policy.addresses import Network
-from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address
+from ringback.errors import Unavailable
+from ringback.model.quarantine import (
+    CLIENT_CERTIFICATE,
+    HEADER_REQUIRED,
+    METHOD_NOT_ALLOWED,
+    RATE_LIMITED,
+    TOO_LARGE_BODY,
+    TOO_SLOW_BODY,
+)
+from ringback.policy.addresses import Address, Network
+from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address, unproven
+from ringback.services.address_lists import AddressLists
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
 from ringback.services.judging import Refusal
 from ringback.services.receiving import TOO_LARGE, TOO_SLOW, UNKNOWN, Header, Receiver, Reply
@@ -23,6 +32,7 @@ from ringback.signing.handshake import answer_handshake
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import IP_DENIED
+from ringback.telemetry.prometheus import Metrics
 
 # As for all other requests: a body of the default limit takes 17 s at 1 Mbit/s.
 BODY_TIMEOUT_S: Final = 30.0
@@ -62,6 +72,8 @@ class Gateway:
         clock: Clock,
         behind: ASGIApp,
         place: Place,
+        lists: AddressLists,
+        metrics: Metrics,
     ) -> None:
         self._receiver = receiver
         self._sources = sources
@@ -69,6 +81,8 @@ class Gateway:
         self._clock = clock
         self._behind = behind
         self._place = place
+        self._lists = lists
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -76,12 +90,15 @@ class Gateway:
         if scope["type"] != "http" or not is_ours(path):
             await self._behind(scope, receive, send)
             return
+        began_s = self._clock.monotonic_s()
         try:
             reply = await self._reply(scope, path, receive)
         except _ClientGone:
             return
         except Exception as error:
             reply = self._receiver.failure(error)
+        if reply.status < 300:
+            self._metrics.source_ack_seconds.observe(self._clock.monotonic_s() - began_s)
         await _send(send, reply, without_body=scope["method"] == "HEAD")
 
     async def _reply(self, scope: Scope, path: bytes, receive: Receive) -> Reply:
@@ -93,9 +110,9 @@ class Gateway:
         peer = scope["client"][0] if scope.get("client") else ""
         url = self._place.url(str(scope["scheme"]).encode(), path, scope["query_string"], dict(headers.fields), peer, ready)
         request = InboundRequest(headers, b"", method, url)
-        address = remote_address(peer, headers.all(b"x-forwarded-for"), self._place.trusted)
+        address = self._place.sender(peer, headers)
         remote = peer if address is None or str(address) == peer else f"{address} by way of {peer}"
-        early = self._early(ready, request, is_allowed(address, ready.allowed))
+        early = self._early(ready, request, peer) or await self._unwelcome(ready, address)
         if isinstance(early, Reply):
             return early
         taken = 0
@@ -105,6 +122,11 @@ class Gateway:
                 taken = await self._read(ready.source.rules.max_body_bytes, headers, receive, chunks)
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             request = InboundRequest(headers, body, method, request.url)
+            now = ready if not ready.stale else await self._sources.find(path)
+            if now is None:
+                return UNKNOWN
+            # It was changed while the body arrived: a secret that was taken away counts no more.
+            ready = now
             if early is not None:
                 return await self._receiver.refuse(ready, early, request, remote)
             return await self._receiver.answer(ready, request, remote)
@@ -117,7 +139,23 @@ class Gateway:
         finally:
             self._memory.give_back(taken)
 
-    def _early(self, ready: Ready, request: InboundRequest, allowed: bool) -> Reply | Refusal | None:
+    async def _unwelcome(self, ready: Ready, address: Address | None) -> Refusal | None:
+        """Does it come from elsewhere than its source allows? Raises Unavailable when that cannot be told."""
+        rules = ready.source.rules
+        if not rules.allowed_ips_from:
+            allowed = is_allowed(address, ready.allowed)
+        elif ready.allowed and is_allowed(address, ready.allowed):
+            allowed = True
+        else:
+            try:
+                allowed = is_allowed(address, await self._lists.networks(rules.allowed_ips_from))
+            except Unavailable:
+                if rules.allowed_ips_unknown != "allow":
+                    raise
+                allowed = True
+        return None if allowed else Refusal(IP_DENIED, "the address that sent this is not in the source's list", 403)
+
+    def _early(self, ready: Ready, request: InboundRequest, peer: str) -> Reply | Refusal | None:
         """What can be said before the body is read; a Refusal is kept with its body."""
         rules = ready.source.rules
         if request.method.decode("latin-1") not in rules.methods and not self._asks(ready, request):
@@ -129,12 +167,16 @@ class Gateway:
             ready.rejected(RATE_LIMITED)
             retry = (b"retry-after", str(math.ceil(wait_s)).encode())
             return Reply(429, (_JSON, retry), b'{"code":"rate_limited","detail":"Too many requests"}')
-        if not allowed:
-            return Refusal(IP_DENIED, "the address that sent this is not in the source's list", 403)
+        if rules.client_certificate:
+            name = unproven(request.headers.fields, rules.client_certificate)
+            if name is not None or not is_trusted(peer, self._place.trusted):
+                text = f"the header {name} is not there once, with the wanted value" if name else "no trusted proxy sent this"
+                return Refusal(CLIENT_CERTIFICATE, text, 403)
         if rules.required_headers:
             name = missing_header(dict(request.headers.fields), rules.required_headers)
             if name is not None:
-                return Refusal("header_required", f"the header {name} is missing, or has another value than the source asks for")
+                text = f"the header {name} is missing, or has another value than the source asks for"
+                return Refusal(HEADER_REQUIRED, text, 415 if name.lower() == "content-type" else 401)
         return None
 
     @staticmethod
@@ -174,6 +216,10 @@ class Place:
     def __init__(self, trusted: Sequence[Network] = (), public_url: str | None = None) -> None:
         self.trusted = tuple(trusted)
         self._public_url = None if public_url is None else public_url.rstrip("/").encode()
+
+    def sender(self, peer: str, headers: Headers) -> Address | None:
+        """Who sent the request, as far as trusted proxies say."""
+        return remote_address(peer, headers.all(b"x-forwarded-for"), self.trusted)
 
     def url(self, scheme: bytes, path: bytes, query: bytes, named: Mapping[bytes, bytes], peer: str, ready: Ready) -> bytes:
         """The URL that the sender called, as far as anybody here knows it."""

@@ -17,9 +17,10 @@ from ringback.model.messages import Message
 from ringback.model.quarantine import TOO_SLOW_BODY
 from ringback.services.directory import Entry
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
-from ringback.services.receiving import OK, TOO_SLOW, Receiver, Reply, canned, unavailable
+from ringback.services.receiving import LARGE_BYTES, OK, TOO_SLOW, UNKNOWN, Receiver, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
+from ringback.telemetry.prometheus import Metrics
 
 # Headers that change how a request is read or answered, or where it comes from: such requests are answered the ordinary way.
 _COLD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"content-encoding", b"x-forwarded-for", b"forwarded"))
@@ -49,6 +50,7 @@ class Inbound(msgspec.Struct, frozen=True):
     sources: SourceDirectory
     memory: Memory
     place: Place
+    metrics: Metrics
 
 
 class _NoEvent:
@@ -74,6 +76,7 @@ class InboundCycle:
     running = False
     answered = False
     size = 0
+    began_s = 0.0
 
     def __init__(self, door: InboundDoor, ready: Ready, headers: Headers, keep_alive: bool) -> None:
         self.door = door
@@ -89,7 +92,7 @@ class InboundCycle:
         receiver = door.inbound.receiver
         body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
         entry = self.entry = receiver.entry(ready)
-        if entry is not None and not ready.stale:
+        if entry is not None and not ready.stale and self.size <= LARGE_BYTES:
             request = InboundRequest(self.headers, body, b"POST", door.public_url(ready) if ready.needs_url else b"")
             event = receiver.decided(ready, request)
             if event is not None:
@@ -98,11 +101,18 @@ class InboundCycle:
                 except RingbackError as error:
                     self.refused(error)
                 return
-        door.loop.create_task(self._receive(InboundRequest(self.headers, body, b"POST", door.public_url(ready))))
+        path = door.url.partition(b"?")[0]
+        door.loop.create_task(self._receive(InboundRequest(self.headers, body, b"POST", door.public_url(ready)), path))
 
-    async def _receive(self, request: InboundRequest) -> None:
+    async def _receive(self, request: InboundRequest, path: bytes) -> None:
         """What is no plain event goes through the receiver as the ordinary route does."""
-        self._answer(await self.door.inbound.receiver.answer(self.ready, request, self.door.peer))
+        inbound = self.door.inbound
+        try:
+            ready = self.ready if not self.ready.stale else await inbound.sources.find(path)
+        except RingbackError as error:
+            self.refused(error)
+            return
+        self._answer(UNKNOWN if ready is None else await inbound.receiver.answer(ready, request, self.door.peer))
 
     def accepted(self, message: Message) -> None:
         """The event is durable."""
@@ -176,7 +186,8 @@ class InboundDoor(HttpToolsProtocol):
             if hot is not None:
                 self._in_head = False
                 self._in_body = True
-                self.deadline = self.loop.time() + BODY_TIMEOUT_S
+                hot.began_s = now_s = self.loop.time()
+                self.deadline = now_s + BODY_TIMEOUT_S
                 self._hot = self.cycle = hot
                 return
         super().on_headers_complete()
@@ -248,6 +259,8 @@ class InboundDoor(HttpToolsProtocol):
             self.transport.write(_OK_LINE + self._dated[1] + _OK_REST)
         else:
             self.transport.write(self._written(cycle, reply))
+        if reply.status < 300:
+            self.inbound.metrics.source_ack_seconds.observe(self.loop.time() - cycle.began_s)
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()

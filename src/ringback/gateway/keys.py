@@ -75,6 +75,10 @@ class FetchedKeys:
         self._forget_some(self._kept)
         self._kept[ref.url] = _Kept(body, now_s)
 
+    async def document(self, url: str) -> bytes | None:
+        """The document at a URL, over TLS; None when it cannot be had."""
+        return await self._get(url) if url.startswith("https://") else None
+
     async def visit(self, url: str) -> bool:
         """GET a URL; was it answered 2xx?"""
         return await self._get(url) is not None

@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from ringback.errors import RingbackError
+from ringback.services.address_lists import AddressLists
 from ringback.services.gateway import SourceDirectory
 
 # Counts that a crash may lose: a few seconds of them, and no events.
@@ -19,8 +20,9 @@ _PAUSE_S: Final = 0.02
 class Upkeep:
     """Looks after sources for ever."""
 
-    def __init__(self, sources: SourceDirectory) -> None:
+    def __init__(self, sources: SourceDirectory, lists: AddressLists) -> None:
         self._sources = sources
+        self._lists = lists
 
     async def run(self) -> None:
         """Until cancelled. A store that fails is tried again."""
@@ -32,6 +34,7 @@ class Upkeep:
                 await self._sources.note()
                 if turn % _SWEEP_EVERY == 0:
                     await self._sources.silent()
+                    await self._lists.refresh()
                     while await self._sources.forget():
                         await asyncio.sleep(_PAUSE_S)
             except RingbackError:

@@ -8,6 +8,8 @@ import msgspec
 
 # Reasons besides those of `signing.verdict`: a required header is not there; the body is no instance of the source's schema.
 HEADER_REQUIRED: Final = "header_required"
+# What a trusted proxy says of the client's certificate is not there, or not what the source asks for.
+CLIENT_CERTIFICATE: Final = "client_certificate"
 SCHEMA_MISMATCH: Final = "schema_mismatch"
 # The body has a coding that it does not keep to.
 UNREADABLE_CODING: Final = "unreadable_coding"

@@ -12,11 +12,15 @@ from ringback.signing.scheme import Signed
 from ringback.signing.standard_scheme import StandardScheme
 from ringback.signing.tokens import Token
 
-# Words in `Message.origin.flags`: nothing was verified; another body came under the same name; the schema does not fit; it came out of
-# quarantine; an old secret matched. The last begins the reason for which a source that only observes would have refused.
+# Words in `Message.origin.flags`: nothing was verified; another body came under the same name; the schema does not fit, or could not be
+# compared in time; it came out of quarantine; an old secret matched. The last begins the reason for which a source that only observes
+# would have refused.
 UNVERIFIED: Final = "unverified"
 CONFLICT: Final = "conflict"
 SCHEMA: Final = "schema"
+SCHEMA_UNKNOWN: Final = "schema_unknown"
+# The body says that it is text, and is no UTF-8.
+NOT_UTF8: Final = "not_utf8"
 RELEASED: Final = "released"
 OLD_SECRET: Final = "old_secret"
 WOULD_REFUSE: Final = "would_refuse:"
@@ -33,11 +37,15 @@ DEFAULT_DEADLINE_S: Final = 2.5
 
 
 class SourceSecret(msgspec.Struct, frozen=True):
-    """One secret as the provider shows it; `encoding` overrides how it is read. `expires_at` is None for those that stay (microseconds)."""
+    """One secret as the provider shows it; `encoding` overrides how it is read. `expires_at` is None for those that stay (microseconds).
+
+    `sender` is whose it is, where several senders share the URL.
+    """
 
     text: str
     encoding: str | None = None
     expires_at: int | None = None
+    sender: str | None = None
 
 
 class SourceToken(msgspec.Struct, frozen=True):
@@ -53,7 +61,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     `scheme` names one scheme of the catalogue or is one; None: those of the source's type. `verify` = none believes everybody, observe too,
     but notes on each event what it would have refused. `url` is the public URL as it was registered at the provider, where it is signed.
-    `handshakes` are answered besides those of the provider; the rest is what they need (`signing.handshake.Knowledge`).
+    `handshakes` are answered besides those of the provider; the rest is what they need (`signing.handshake.Knowledge`). `secret_by` is the
+    place where a request names its sender, if each has secrets of its own.
     """
 
     verify: Literal["signature", "observe", "none"] = "signature"
@@ -67,27 +76,46 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     allowed_origins: tuple[str, ...] = ()
     handshakes: tuple[str, ...] = ()
     awaiting_secret: bool = False
+    secret_by: str = ""
+
+
+class AnswerSignature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How an answer is signed (`signing.answer_signature`): in which header, and over what. An empty `secret` means the source's own."""
+
+    header: str
+    algorithm: str = "hmac-sha256"
+    encoding: str = "hex"
+    content: str = "{{body}}"
+    prefix: str = ""
+    secret: str = ""
 
 
 class CannedAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a believed request is answered; `content_type` may be empty with an empty body. `headers` come besides."""
+    """What a believed request is answered; `content_type` may be empty with an empty body. `headers` come besides.
+
+    With `template` the fields of `policy.sources_answers` in body and headers are filled in from the request.
+    """
 
     status: int = 200
     body: str = "{}"
     content_type: str = "application/json"
     headers: dict[str, str] = {}
+    template: bool = False
+    signature: AnswerSignature | None = None
 
 
 class Deduplication(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When are two requests one event?
 
     `by` are places whose texts together name an event (`header:NAME`, `json:PATH`, `form:NAME`, or `body` for a hash of the whole body);
-    None: the provider's own event id; empty: never. `on_failed`: what a duplicate does when the first one has a dead letter.
+    None: the provider's own event id; empty: never. `on_failed`: what a duplicate does when the first one has a dead letter. `without` are
+    paths in a JSON body that do not count when bodies are compared, or hashed: what changes with each time that an event is sent.
     """
 
     by: tuple[str, ...] | None = None
     window_s: int = DEFAULT_WINDOW_S
     on_failed: Literal["ignore", "requeue"] = "requeue"
+    without: tuple[str, ...] = ()
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -97,6 +125,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     second. `event_types` are the provider's own names; others are acknowledged and dropped. `event_type_at` are places of the name, tried
     in order, where the provider's own are not meant. `split` makes an event of each item of a batch. `silence_s`: a notice is due after so
     long without an event; None: after several times the usual gap. `processed_by` names the endpoint whose answer is waited for.
+
+    `allowed_ips_from` are URLs of lists of addresses, which come besides `allowed_ips`; while one of them could never be read, the rule
+    `allowed_ips_unknown` holds. `client_certificate` are headers, as `required_headers`, that only a trusted proxy may set. `retention_s`
+    is how long payloads are kept; None: as long as others.
     """
 
     methods: tuple[str, ...] = ("POST",)
@@ -114,13 +146,18 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     processed_by: str | None = None
     deadline_s: float = DEFAULT_DEADLINE_S
     silence_s: int | None = None
+    allowed_ips_from: tuple[str, ...] = ()
+    allowed_ips_unknown: Literal["refuse", "allow"] = "refuse"
+    client_certificate: dict[str, str] = {}
+    retention_s: int | None = None
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One source. It delivers to the endpoints of `app_id`, which for an `ingest` source is an application of its own, hidden.
 
     `type` is a provider of the catalogue or a type of the ingest API; `route` is `webhooks/NAME` or `hooks/NAME`. `tokens` has the current
-    one first, then old ones that may still work. Times are microseconds since 1970.
+    one first, then old ones that may still work. `declared_in` is the file of settings that it stands in, "" for those made by the API.
+    Times are microseconds since 1970.
     """
 
     id: str
@@ -138,6 +175,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     tokens: tuple[SourceToken, ...]
     created_at: int
     updated_at: int
+    declared_in: str = ""
 
 
 class Activity(msgspec.Struct, frozen=True):

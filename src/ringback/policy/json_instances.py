@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
-# Checks hold the event loop: a body of this size takes up to four milliseconds. A larger one fits no schema, or whoever wanted to get
-# around a schema would only have to add blanks.
+# A larger body fits no schema, or whoever wanted to get around a schema would only have to add blanks.
 MAX_CHECKED_BYTES: Final = 1024 * 1024
+# Bytes of the schema times bytes of the body: every rule may look at every value, and so much looking takes up to a millisecond.
+_QUICK: Final = 4 * 1024 * 1024
+# With references a schema of some lines can ask for more work than anybody has time for, and counted repetitions (`a{900}`) make a short
+# pattern a large machine.
+_ENDLESS: Final = re.compile(rb'"\$(?:ref|dynamicRef|recursiveRef)"|\{\d')
 # A compiled pattern of so many bytes is a schema that was meant to hurt.
 _MAX_PATTERN_BYTES: Final = 1 << 20
 
 # Problems told of one body: more help nobody, and each costs as much as the first.
 MAX_MISFITS: Final = 20
-
-# Gives the first problem as a sentence, None when the body fits.
-Validate: TypeAlias = Callable[[bytes], "str | None"]
 
 
 class Misfit(msgspec.Struct, frozen=True):
@@ -40,15 +42,39 @@ def _refuse(uri: str) -> Any:
     raise ValueError(f"{uri}: a schema may not refer to anything outside itself")
 
 
-def compile_schema(schema: Any) -> Validate:
-    """What checks bodies against a schema. Raises ValueError for one that cannot be compiled."""
-    validator = _validator(schema)
-    return lambda body: _problem(validator, body)
+class QuickLook:
+    """Says at once of most bodies that they fit; of the others nothing, since it may take longer than the event loop has."""
+
+    __slots__ = ("_is_valid", "_most_bytes", "text")
+
+    def __init__(self, schema: Any) -> None:
+        """Raises ValueError for a schema that cannot be compiled."""
+        self.text = msgspec.json.encode(schema)
+        self._is_valid = _validator(schema).is_valid
+        self._most_bytes = 0 if _ENDLESS.search(self.text) else _QUICK // len(self.text)
+
+    def doubtful(self, payloads: Sequence[bytes]) -> tuple[bytes, ...]:
+        """Those that do not surely fit."""
+        if sum(map(len, payloads)) > self._most_bytes:
+            return tuple(payloads)
+        return tuple(payload for payload in payloads if not self._surely_fits(payload))
+
+    def _surely_fits(self, payload: bytes) -> bool:
+        try:
+            return bool(self._is_valid(msgspec.json.decode(payload)))
+        except (ValueError, RecursionError):
+            return False
 
 
 def compile_draft7(schema: Any) -> Fit:
-    """What checks bodies against a schema that is of draft 7 unless it says otherwise. Raises ValueError as `compile_schema` does."""
+    """What checks bodies against a schema, of draft 7 unless it says otherwise. Raises ValueError for one that cannot be compiled."""
     validator = _validator(schema, draft7=not (isinstance(schema, dict) and "$schema" in schema))
+    return lambda body: _misfits(validator, body)
+
+
+def compile_newest(schema: Any) -> Fit:
+    """As `compile_draft7`, for a schema that is of the newest draft unless it says otherwise."""
+    validator = _validator(schema)
     return lambda body: _misfits(validator, body)
 
 
@@ -81,18 +107,3 @@ def _misfit(found: Any) -> Misfit:
 
 def _rule(found: Any) -> str:
     return "/".join(str(step) for step in found.schema_path) or "of the schema"
-
-
-def _problem(validator: Any, body: bytes) -> str | None:
-    if len(body) > MAX_CHECKED_BYTES:
-        return f"the body has {len(body)} bytes; at most {MAX_CHECKED_BYTES} can be checked against a schema"
-    try:
-        document = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        return "the body is not JSON"
-    found = next(iter(validator.iter_errors(document)), None)
-    if found is None:
-        return None
-    where = "/".join(str(step) for step in found.instance_path)
-    # The library's own sentence repeats the value, which may be anything.
-    return f"at /{where}: the value breaks the rule {_rule(found)}"

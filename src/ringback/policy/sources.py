@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ringback.model.sources import CannedAnswer, OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
-from ringback.policy.json_instances import compile_schema
+from ringback.policy.json_instances import QuickLook
+from ringback.policy.sources_answers import needs_answerer
+from ringback.policy.sources_answers import problems as made_answer_problems
 from ringback.policy.validation import Problem, is_sensitive, url
 from ringback.signing.handshake import GRANTED_RATE, HANDSHAKES, Knowledge
+from ringback.signing.http_signatures import ContentDigest
 from ringback.signing.jwt import Jwt
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.ingest import INGEST_TYPES
 from ringback.signing.request import Scheme, Secret, Verifier
 from ringback.signing.scheme import Signed
+from ringback.signing.senders import BySender
 from ringback.signing.standard_scheme import StandardScheme
 from ringback.signing.tokens import Token, Unsigned
 from ringback.signing.verify import prepare_provider, prepare_scheme
@@ -32,6 +37,8 @@ MAX_BODY_BYTES: Final = 25 * 1024 * 1024
 MIN_WINDOW_S: Final = 75 * 3_600
 # A month; each event costs some 100 bytes for as long.
 MAX_WINDOW_S: Final = 31 * 86_400
+# Each secret may cost a signature check for each request.
+MAX_SECRETS: Final = 10
 # Later than every secret's end.
 _NEVER_US: Final = 1 << 62
 _METHODS: Final = frozenset({"POST", "PUT", "PATCH", "GET", "DELETE"})
@@ -109,14 +116,29 @@ def make_verifier(source_type: str, verification: Verification, now_us: int) -> 
     schemes = schemes_of(source_type, verification)
     if any(isinstance(scheme, Unsigned) for scheme in schemes):
         raise ValueError(f"requests of {source_type} prove nothing; set verify to none if you accept that")
+    untimed = next((scheme.unproven for scheme in schemes if isinstance(scheme, Signed) and scheme.unproven), None)
+    if untimed is not None:
+        raise ValueError(untimed)
     if verification.scheme is not None:
-        return prepare_scheme(schemes[0], secrets, tolerance_s=verification.tolerance_s)
+        return by_sender(verification, now_us, lambda some: prepare_scheme(schemes[0], some, tolerance_s=verification.tolerance_s))
     row = provider_of(source_type)
     if row is None:
         raise ValueError("a source of this type needs a scheme, or verify none")
     if not secrets and verification.awaiting_secret:
         return Unsigned(name=source_type, why="the provider has not sent its secret yet").prepare((), None)
-    return prepare_provider(row, secrets, tolerance_s=verification.tolerance_s)
+    return by_sender(verification, now_us, lambda some: prepare_provider(row, some, tolerance_s=verification.tolerance_s))
+
+
+def by_sender(verification: Verification, now_us: int, prepare: Callable[[Sequence[Secret]], Verifier]) -> Verifier:
+    """What `prepare` makes of the active secrets; of those of each sender, where several share the URL. Raises ValueError."""
+    secrets = active(verification.secrets, now_us)
+    if not verification.secret_by:
+        if any(secret.sender is not None for secret in secrets):
+            raise ValueError("a secret has a sender; set secretBy to the place where requests name theirs")
+        return prepare([Secret(secret.text, secret.encoding) for secret in secrets])
+    if not secrets or not all(secret.sender for secret in secrets):
+        raise ValueError("with secretBy, each secret needs its sender")
+    return BySender(verification.secret_by, [(s.sender or "", Secret(s.text, s.encoding)) for s in secrets], prepare)
 
 
 def schemes_of(source_type: str, verification: Verification) -> tuple[Scheme, ...]:
@@ -150,7 +172,7 @@ def handshakes_of(source: Source) -> tuple[str, ...]:
 def needs_url(source: Source) -> bool:
     """Might its requests be judged by the URL that was called? False only where that is certain."""
     verification = source.verification
-    if handshakes_of(source) or verification.awaiting_secret:
+    if handshakes_of(source) or verification.awaiting_secret or needs_answerer(answer_of(source)):
         return True
     return verification.verify != "none" and not all(_ignores_url(scheme) for scheme in schemes_of(source.type, verification))
 
@@ -238,6 +260,16 @@ def networks(values: Sequence[str]) -> Sequence[Problem]:
     return problems
 
 
+def address_lists(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for URLs of lists of addresses; what stands behind `#` is a path in the list."""
+    problems: list[Problem] = []
+    for index, value in enumerate(values):
+        plain = value.partition("#")[0]
+        unsafe = [] if plain.startswith("https://") else [((), f"{value!r} is no https:// URL; lists are fetched from nowhere else")]
+        problems += [((f"[{index}]",), text) for _, text in (*url(plain), *unsafe)]
+    return problems
+
+
 def handshakes(values: Sequence[str]) -> Sequence[Problem]:
     """The rule for names of handshakes."""
     return [((), f"{value!r} is no handshake; use some of {', '.join(HANDSHAKES)}") for value in values if value not in HANDSHAKES]
@@ -288,6 +320,8 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
     if route_name is not None and verification.verify != "signature":
         text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
         problems.append((("route",), text))
+    elif route_name is not None and proves_no_sender(source_type, verification):
+        problems.append((("route",), "the scheme proves nothing of the sender, so that the source has the unguessable URL alone"))
     elif route_name is not None and verification.awaiting_secret:
         text = "whoever calls first could give the source its secret; add the route once the provider has sent it"
         problems.append((("route",), text))
@@ -299,11 +333,51 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
         problems.append((("deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))
     if rules.schema is not None:
         try:
-            compile_schema(rules.schema)
+            QuickLook(rules.schema)
         except ValueError as error:
             problems.append((("schema",), str(error)))
     if rules.answer is not None:
-        if not 200 <= rules.answer.status <= 299:
-            problems.append((("answer", "status"), f"{rules.answer.status} is no success; the provider would send the event again"))
-        problems += [(("answer", "headers", *where), text) for where, text in answer_headers(rules.answer.headers)]
+        problems += [(("answer", *where), text) for where, text in _answer_problems(rules.answer, own_secret(verification, now_us))]
+        signature = rules.answer.signature
+        if signature is not None and not signature.secret and verification.verify != "signature":
+            # What strangers have signed so, they could send as an event once signatures count.
+            text = "whoever calls would have texts signed with the source's own secret; give the signature another one"
+            problems.append((("answer", "signature", "secret"), text))
+    problems += sender_problems(verification)
     return problems
+
+
+def _answer_problems(answer: CannedAnswer, secret: str) -> list[Problem]:
+    problems: list[Problem] = []
+    if not 200 <= answer.status <= 299:
+        problems.append((("status",), f"{answer.status} is no success; the provider would send the event again"))
+    problems += [(("headers", *where), text) for where, text in answer_headers(answer.headers)]
+    if answer.signature is not None:
+        problems += [(("signature", "header"), text) for _, text in answer_headers({answer.signature.header: ""})]
+    return problems + made_answer_problems(answer, secret)
+
+
+def proves_no_sender(source_type: str, verification: Verification) -> bool:
+    """Can anybody make a request that is believed, without a secret?"""
+    try:
+        schemes = schemes_of(source_type, verification)
+    except ValueError:
+        return False
+    return any(isinstance(scheme, ContentDigest) for scheme in schemes)
+
+
+def sender_problems(verification: Verification) -> list[Problem]:
+    """What is wrong with how a source tells its senders apart."""
+    problems: list[Problem] = []
+    if verification.secret_by and (_PLACE.fullmatch(verification.secret_by) is None or verification.secret_by == "body"):
+        text = f"{verification.secret_by!r} is no place that names a sender; use header:NAME, json:PATH or form:NAME"
+        problems.append((("secretBy",), text))
+    most = Counter(secret.sender for secret in verification.secrets)
+    crowded = [sender for sender, count in most.items() if count > MAX_SECRETS]
+    problems += [(("secrets",), f"{sender or 'a source'} has more than {MAX_SECRETS} secrets") for sender in crowded]
+    return problems
+
+
+def own_secret(verification: Verification, now_us: int) -> str:
+    """The secret that the source signs with, where it must: the first one that holds."""
+    return next((secret.text for secret in active(verification.secrets, now_us)), "")

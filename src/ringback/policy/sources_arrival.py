@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
 from ringback.policy.addresses import Address, Network
@@ -49,7 +49,7 @@ def unmapped(network: Network) -> Network:
     return network
 
 
-def is_allowed(address: Address | None, allowed: Sequence[Network]) -> bool:
+def is_allowed(address: Address | None, allowed: Sequence[Container[Address]]) -> bool:
     """Is the address in one of the networks? Without networks everybody is."""
     return not allowed or (address is not None and _inside(address, allowed))
 
@@ -60,10 +60,26 @@ def missing_header(headers: Mapping[bytes, bytes], required: Mapping[str, str]) 
         value = headers.get(name.lower().encode())
         if value is None:
             return name
-        text = value.decode("latin-1")
-        if not (text.startswith(wanted[:-1]) if wanted.endswith("*") else text == wanted):
+        if not _is_wanted(value, wanted):
             return name
     return None
+
+
+def unproven(fields: Sequence[tuple[bytes, bytes]], wanted: Mapping[str, str]) -> str | None:
+    """The first of these headers that is not there exactly once with its wanted value; None when all are.
+
+    A proxy that adds its own header beside one that a stranger sent leaves two.
+    """
+    for name, value in wanted.items():
+        found = [content for field, content in fields if field == name.lower().encode()]
+        if len(found) != 1 or not _is_wanted(found[0], value):
+            return name
+    return None
+
+
+def _is_wanted(value: bytes, wanted: str) -> bool:
+    text = value.decode("latin-1")
+    return text.startswith(wanted[:-1]) if wanted.endswith("*") else text == wanted
 
 
 def _read(text: str) -> Address | None:
@@ -81,7 +97,7 @@ def _read(text: str) -> Address | None:
     return address
 
 
-def _inside(address: Address, networks: Sequence[Network]) -> bool:
+def _inside(address: Address, networks: Sequence[Container[Address]]) -> bool:
     return any(address in network for network in networks)
 
 

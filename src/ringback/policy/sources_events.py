@@ -12,7 +12,7 @@ import msgspec
 
 from ringback.errors import VerificationError
 from ringback.model.sources import Rules
-from ringback.signing.documents import form_fields, parse_json
+from ringback.signing.documents import form_fields, parse_json, without_mark
 from ringback.signing.headers import Headers
 from ringback.signing.places import first_text
 from ringback.signing.provider import Provider
@@ -41,12 +41,16 @@ _NO_DOCUMENT: Final = object()
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One thing that happened: the name we use, the provider's own, the texts that identify it (None: nothing does), and its bytes."""
+    """One thing that happened: the name we use, the provider's own, the texts that identify it (None: nothing does), and its bytes.
+
+    `stable` is what of the bytes stays when it is sent again, None where that is all.
+    """
 
     name: str
     original: str | None
     identity: str | None
     payload: bytes
+    stable: bytes | None = None
 
 
 class BombError(ValueError):
@@ -76,9 +80,10 @@ def inflated(body: bytes, coding: bytes) -> bytes:
 class EventReader:
     """Reads the events of the requests of one source; made once for it. Never raises for what strangers send."""
 
-    __slots__ = ("_batch", "_by", "_fallback", "_ids", "_in_json", "_mapped", "_named", "_row", "_types", "_with")
+    __slots__ = ("_batch", "_by", "_fallback", "_ids", "_in_json", "_mapped", "_named", "_row", "_sender", "_types", "_with", "_without")
 
-    def __init__(self, row: Provider | None, rules: Rules, fallback: str) -> None:
+    def __init__(self, row: Provider | None, rules: Rules, fallback: str, sender: str = "") -> None:
+        """`sender` is the place where a request names its sender, if several share the source: ids are theirs, not the source's."""
         self._row = row
         self._batch = row is not None and bool(row.batch) and rules.split
         self._ids = row.event_id if row is not None else ()
@@ -87,7 +92,10 @@ class EventReader:
         self._by = rules.deduplication.by
         self._in_json = any(place.startswith("json:") for place in (*self._ids, *self._with, *self._types, *(self._by or ())))
         self._fallback = fallback
-        self._named = None if self._batch or self._with or self._by is not None else _short_reader(self._ids, self._types)
+        self._sender = sender
+        self._without = tuple(path.split(".") for path in rules.deduplication.without)
+        odd = self._batch or self._with or self._by is not None or sender or self._without
+        self._named = None if odd else _short_reader(self._ids, self._types)
         # The names that were mapped last: a source has some dozens.
         self._mapped: dict[str, str] = {}
 
@@ -110,7 +118,11 @@ class EventReader:
 
     def _event(self, request: InboundRequest, payload: bytes, document: object) -> Event:
         original = first_text(self._types, request, document)
-        return Event(self._map(original), original, self._identity(request, payload, document), payload)
+        stable = _stable(payload, self._without) if self._without else None
+        identity = self._identity(request, payload if stable is None else stable, document)
+        if self._sender and identity is not None:
+            identity = f"{first_text((self._sender,), request)}\x00{identity}"
+        return Event(self._map(original), original, identity, payload, stable)
 
     def _identity(self, request: InboundRequest, payload: bytes, document: object) -> str | None:
         if self._by is None:
@@ -148,6 +160,32 @@ def _document(body: bytes) -> object:
         return _NO_DOCUMENT
 
 
+def _stable(payload: bytes, without: Sequence[Sequence[str]]) -> bytes:
+    """The JSON of a payload without the values at some paths, written in one way; the payload itself where that cannot be done."""
+    try:
+        document = msgspec.json.decode(payload)
+        for path in without:
+            _drop(document, path)
+        return msgspec.json.encode(document, order="sorted")
+    except (ValueError, OverflowError, RecursionError):
+        return payload
+
+
+def _drop(value: object, path: Sequence[str]) -> None:
+    name, rest = path[0], path[1:]
+    bare = name.removesuffix("[]")
+    if bare:
+        if not isinstance(value, dict) or bare not in value:
+            return
+        if not rest and name == bare:
+            del value[bare]
+            return
+        value = value[bare]
+    for item in [value] if name == bare else value if isinstance(value, list) else []:
+        if rest:
+            _drop(item, rest)
+
+
 def _digest(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
 
@@ -166,7 +204,7 @@ def _children(row: Provider | None, body: bytes) -> list[bytes]:
             name = path.removeprefix("form:").encode()
             body = next((value for field, value in form_fields(body) if field == name), b"")
             path = "[]"
-        found = _slices(msgspec.Raw(body), path)
+        found = _slices(msgspec.Raw(without_mark(body)), path)
     except (ValueError, RecursionError, VerificationError):
         return []
     return found if len(found) <= MAX_CHILDREN else []

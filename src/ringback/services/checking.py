@@ -17,7 +17,7 @@ from typing import IO, Final, TypeAlias
 import msgspec
 
 from ringback.errors import Unavailable
-from ringback.policy.json_instances import Fit, Misfit, compile_draft7
+from ringback.policy.json_instances import Fit, Misfit, compile_draft7, compile_newest
 
 # A start takes 0.2 s, and ten times as long on a machine under load.
 _START_S: Final = 10.0
@@ -29,7 +29,8 @@ _IDLE_S: Final = 60.0
 _COMPILED: Final = 64
 _READY: Final = b"ready"
 _Pipes: TypeAlias = tuple[asyncio.StreamWriter, asyncio.StreamReader]
-_HEAD: Final = struct.Struct("!II")
+# Is the schema of draft 7 unless it says otherwise; the sizes of schema and body.
+_HEAD: Final = struct.Struct("!?II")
 _SIZE: Final = struct.Struct("!I")
 
 
@@ -48,15 +49,18 @@ class Checker:
         self._lock = asyncio.Lock()
         self._idle: asyncio.TimerHandle | None = None
 
-    async def compare(self, schema: bytes, body: bytes) -> Compared:
-        """Compare a body with a schema, both JSON. Raises Unavailable when there is no answer in time."""
+    async def compare(self, schema: bytes, body: bytes, *, draft7: bool = True) -> Compared:
+        """Compare a body with a schema, both JSON. Raises Unavailable when there is no answer in time.
+
+        A schema that names no draft is of draft 7, or else of the newest one.
+        """
         async with self._lock:
             if self._idle is not None:
                 self._idle.cancel()
             try:
                 process = await self._started()
                 async with asyncio.timeout(_PATIENCE_S):
-                    answer = await _asked(process, _HEAD.pack(len(schema), len(body)) + schema + body)
+                    answer = await _asked(process, _HEAD.pack(draft7, len(schema), len(body)) + schema + body)
             except (TimeoutError, OSError, asyncio.IncompleteReadError):
                 await self._end()
                 raise Unavailable("the payload could not be compared with the schema of its event type in time; try again") from None
@@ -109,25 +113,25 @@ async def _asked(pipes: _Pipes, question: bytes) -> bytes:
     return await pipes[1].readexactly(size)
 
 
-def _questions(pipe: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _questions(pipe: IO[bytes]) -> Iterator[tuple[bool, bytes, bytes]]:
     while len(head := pipe.read(_HEAD.size)) == _HEAD.size:
-        schema_size, body_size = _HEAD.unpack(head)
-        yield pipe.read(schema_size), pipe.read(body_size)
+        draft7, schema_size, body_size = _HEAD.unpack(head)
+        yield draft7, pipe.read(schema_size), pipe.read(body_size)
 
 
 def answers(pipe: IO[bytes], say: Callable[[bytes], None]) -> None:
     """Answer the questions that come through a pipe, until it ends."""
-    compiled: dict[bytes, Fit | str] = {}
-    for schema, body in _questions(pipe):
-        fit = compiled.get(schema)
+    compiled: dict[tuple[bool, bytes], Fit | str] = {}
+    for draft7, schema, body in _questions(pipe):
+        fit = compiled.get((draft7, schema))
         if fit is None:
             if len(compiled) >= _COMPILED:
                 compiled.clear()
             try:
-                fit = compile_draft7(msgspec.json.decode(schema))
+                fit = (compile_draft7 if draft7 else compile_newest)(msgspec.json.decode(schema))
             except ValueError as error:
                 fit = str(error)
-            compiled[schema] = fit
+            compiled[draft7, schema] = fit
         compared = Compared(unusable=fit) if isinstance(fit, str) else Compared(fit(body))
         answer = msgspec.msgpack.encode(compared)
         say(_SIZE.pack(len(answer)) + answer)

@@ -15,7 +15,8 @@ from ringback.errors import RingbackError
 from ringback.model.sources import NO_ACTIVITY, Activity, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
-from ringback.policy.json_instances import Validate, compile_schema
+from ringback.policy.json_instances import QuickLook
+from ringback.policy.sources_answers import Answerer, needs_answerer
 from ringback.policy.sources_arrival import Bucket, unmapped
 from ringback.policy.sources_events import EventReader
 from ringback.policy.sources_silence import habit, silence
@@ -29,6 +30,8 @@ from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import SOURCE_OUTCOMES, Metrics
 
+# How long a payload is kept unless its source says otherwise (contract, 3.4).
+_LIFE_US: Final = 90 * 86_400 * SECOND_US
 # Paths remembered: some 10 kB each with the source behind them.
 _REMEMBERED: Final = 5_000
 # Later than every token's end.
@@ -60,6 +63,7 @@ class Ready:
     __slots__ = (
         "allowed",
         "answer",
+        "answerer",
         "bucket",
         "counts",
         "dropped",
@@ -70,38 +74,44 @@ class Ready:
         "knowledge",
         "last_at",
         "learned_at",
+        "life_us",
         "longest_us",
+        "metrics",
         "needs_url",
         "old_secret_at",
         "plain",
+        "prompt",
         "reasons",
         "refused",
         "reply",
         "rotating",
+        "schema",
         "source",
         "stale",
         "told_at",
         "told_silent",
         "unsure",
         "valid_until",
-        "validate",
         "verifier",
         "window_us",
     )  # fmt: skip
 
     def __init__(self, source: Source, now_us: int, activity: Activity = NO_ACTIVITY) -> None:
         self.source = source
-        self.events = EventReader(rules_of.provider_of(source.type), source.rules, f"{source.type}.webhook")
+        row, sender = rules_of.provider_of(source.type), source.verification.secret_by
+        self.events = EventReader(row, source.rules, f"{source.type}.webhook", sender)
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source, now_us)
         self.allowed: tuple[Network, ...] = tuple(map(unmapped, parse_networks(",".join(source.rules.allowed_ips))))
         self.bucket = None if source.rules.rate is None else Bucket(source.rules.rate)
         # Nothing has to be looked at before the body is read.
-        self.plain = "POST" in source.rules.methods and not (source.rules.rate or source.rules.allowed_ips or source.rules.required_headers)
+        rules = source.rules
+        checked = rules.rate or rules.allowed_ips or rules.allowed_ips_from or rules.required_headers or rules.client_certificate
+        self.plain = "POST" in rules.methods and not checked
         self.dropped = rules_of.dropped_headers(source)
         self.needs_url = rules_of.needs_url(source)
-        self.validate: Validate | None = None if source.rules.schema is None else compile_schema(source.rules.schema)
+        self.schema = None if source.rules.schema is None else QuickLook(source.rules.schema)
         # Does any of its secrets end? Else no old one can match.
         self.rotating = any(secret.expires_at is not None for secret in source.verification.secrets)
         # The content type that came last, as it came and as it is stored: most requests of a source have the same.
@@ -111,6 +121,12 @@ class Ready:
         self.stale = False
         self.unsure = False
         self.answer = rules_of.answer_of(source)
+        self.answerer: Answerer | None = None
+        if self.answer is not None and needs_answerer(self.answer):
+            self.answerer = Answerer(self.answer, rules_of.own_secret(source.verification, now_us))
+        # What it answers follows from the source alone, and is known once the event is durable.
+        self.prompt = self.answerer is None and rules.processed_by is None
+        self.life_us = _LIFE_US if rules.retention_s is None else rules.retention_s * SECOND_US
         # `services.receiving` makes it of the answer.
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
@@ -124,6 +140,8 @@ class Ready:
         self.old_secret_at: int | None = None
         self.told_at = 0
         self.told_silent = False
+        # Where it is counted how far signed times are from ours; nowhere for what is only tried out.
+        self.metrics: Metrics | None = None
 
     def heard(self, now_us: int) -> None:
         """An event came; what it says of the source's habit is worked out for many events together (`learn`)."""
@@ -179,6 +197,8 @@ class SourceDirectory:
         self._by_path: dict[bytes, tuple[Ready, int]] = {}
         self._by_id: dict[str, Ready] = {}
         self._changes = 0
+        # Sources that are kept in memory.
+        self.remembered_max = _REMEMBERED
 
     def known(self, path: bytes) -> Ready | None:
         """The source that is called at a path, if it is remembered. Never blocks."""
@@ -217,6 +237,7 @@ class SourceDirectory:
             except ValueError:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
+            ready.metrics = self._metrics
             self._by_id[source.id] = ready
         ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:
@@ -240,6 +261,7 @@ class SourceDirectory:
 
     async def note(self) -> None:
         """Write down what came since the last time. To be called every few seconds."""
+        self._let_go()
         told = [(ready, more) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
         if not told:
             return
@@ -264,6 +286,17 @@ class SourceDirectory:
             ready.reasons.clear()
         metrics.source_requests = dict(requests)
         metrics.source_rejections = dict(rejections)
+
+    def _let_go(self) -> None:
+        """Remember no more sources than there is memory for: those that were quiet for longest go, once they are written down."""
+        over = len(self._by_id) - self.remembered_max
+        if over <= 0:
+            return
+        quiet = [ready for ready in self._by_id.values() if not any(ready.counts)]
+        for ready in sorted(quiet, key=lambda ready: ready.last_at or 0)[:over]:
+            ready.stale = True
+            del self._by_id[ready.source.id]
+        self._by_path = {path: found for path, found in self._by_path.items() if not found[0].stale}
 
     async def forget(self) -> int:
         """Forget some of what is past its time: events past their window, requests in quarantine, deleted sources. 0 = nothing is left."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from ringback.clock import SECOND_US
-from ringback.errors import VerificationError
+from ringback.errors import Unavailable, VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin
-from ringback.model.sources import OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE
+from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
@@ -21,8 +22,6 @@ from ringback.signing.verdict import Verdict
 from ringback.store.base import EventClaim
 from ringback.store.operations.deduplication import digest, key_of
 
-# How long a payload is kept (contract, 3.4).
-_LIFE_US: Final = 90 * 86_400 * SECOND_US
 _UNSOLICITED: Final = (
     "a secret was offered, but the source has one; if the provider made a new webhook, let the source wait for its handshake again"
 )
@@ -49,9 +48,10 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
-    """Believed: these are its events."""
+    """Believed: these are its events. `doubtful` are payloads that must be compared with the source's schema first."""
 
     events: list[NewMessage]
+    doubtful: tuple[bytes, ...] = ()
 
 
 Decision: TypeAlias = Refusal | Asked | Ignored | Taken
@@ -66,8 +66,11 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -
             return Asked(answer)
     verdict = None
     if ready.verifier is not None:
+        now_s = now_us / SECOND_US
         try:
-            verdict = ready.verifier.verify(request, now_s=now_us / SECOND_US, key_source=keys)
+            verdict = ready.verifier.verify(request, now_s=now_s, key_source=keys)
+            if verdict.signed_at_s is not None and (metrics := ready.metrics) is not None:
+                metrics.clock_skew_seconds.observe(now_s - verdict.signed_at_s)
         except VerificationError as error:
             if ready.source.verification.verify == "observe":
                 return _taken(ready, request, None, now_us, (WOULD_REFUSE + error.reason,))
@@ -97,41 +100,60 @@ def released(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource
 
 def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_us: int, flags: tuple[str, ...]) -> Decision:
     rules = ready.source.rules
-    plain = _plain(request)
-    if isinstance(plain, Refusal):
-        return plain
+    unpacked = plain(request)
+    if isinstance(unpacked, Refusal):
+        return unpacked
     if verdict is None:
         flags = (*flags, UNVERIFIED)
     elif ready.matched(verdict.key_index, now_us):
         flags = (*flags, OLD_SECRET)
-    events = ready.events.read(plain)
+    events = ready.events.read(unpacked)
     if rules.event_types is not None:
         events = [event for event in events if event.original in rules.event_types]
         if not events:
             return Ignored()
-    if ready.validate is not None:
-        problem = next((found for event in events if (found := ready.validate(event.payload)) is not None), None)
-        if problem is not None:
-            if rules.schema_mode != "observe" and RELEASED not in flags:
-                return Refusal(reasons.SCHEMA_MISMATCH, problem, 422 if rules.schema_mode == "reject" else 200)
-            flags = (*flags, SCHEMA)
+    doubtful = () if ready.schema is None else ready.schema.doubtful([event.payload for event in events])
     headers = passed_on(request.headers, ready.dropped)
     kind = _content_type(ready, request)
-    if len(events) == 1 and events[0].payload is plain.body:
-        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)])
-    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events])
+    if not unpacked.body.isascii() and _is_garbled(unpacked.body, kind):
+        flags = (*flags, NOT_UTF8)
+    if len(events) == 1 and events[0].payload is unpacked.body:
+        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)], doubtful)
+    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events], doubtful)
+
+
+def compared(ready: Ready, taken: Taken, problem: str | None, *, known: bool) -> Decision:
+    """What becomes of events whose payloads were compared with the schema. Raises Unavailable where that must be known and is not.
+
+    `problem` says what does not fit, or, where that is not `known`, why nobody could tell.
+    """
+    mode = ready.source.rules.schema_mode
+    if problem is None:
+        return Taken(taken.events)
+    if mode == "observe" or any(event.origin is not None and RELEASED in event.origin.flags for event in taken.events):
+        return Taken([_flagged(event, SCHEMA if known else SCHEMA_UNKNOWN) for event in taken.events])
+    if mode == "reject" and not known:
+        raise Unavailable(problem)
+    return Refusal(reasons.SCHEMA_MISMATCH, problem, 422 if mode == "reject" else 200)
+
+
+def _flagged(event: NewMessage, flag: str) -> NewMessage:
+    origin = event.origin
+    return event if origin is None else replace(event, origin=replace(origin, flags=(*origin.flags, flag)))
 
 
 def _message(
     ready: Ready, event: Event, payload: bytes, kind: str, headers: bytes, verdict: Verdict | None, flags: tuple[str, ...]
 ) -> NewMessage:
     source_id, identity = ready.source.id, event.identity
-    claim = None if identity is None else EventClaim(source_id, key_of(identity), digest(payload), ready.window_us)
+    claim = None
+    if identity is not None:
+        claim = EventClaim(source_id, key_of(identity), digest(payload if event.stable is None else event.stable), ready.window_us)
     origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags)
-    return NewMessage(event.name, payload, _LIFE_US, None, None, None, None, kind, True, origin, headers, claim)
+    return NewMessage(event.name, payload, ready.life_us, None, None, None, None, kind, True, origin, headers, claim)
 
 
-def _plain(request: InboundRequest) -> InboundRequest | Refusal:
+def plain(request: InboundRequest) -> InboundRequest | Refusal:
     """The request with its body unpacked, to look for ids in; what is stored and delivered are the bytes as they came."""
     if b"content-encoding" not in request.headers:
         return request
@@ -144,6 +166,17 @@ def _plain(request: InboundRequest) -> InboundRequest | Refusal:
         return Refusal(reasons.UNREADABLE_CODING, str(error), 415)
     except (ValueError, VerificationError) as error:
         return Refusal(reasons.UNREADABLE_CODING, str(error), 400)
+
+
+def _is_garbled(body: bytes, kind: str) -> bool:
+    """Does the body claim to be text of UTF-8, and is none?"""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        name, _, rest = kind.lower().partition(";")
+        textual = name.startswith("text/") or name.endswith(("json", "xml", "x-www-form-urlencoded"))
+        return textual and ("charset" not in rest or "utf-8" in rest or "utf8" in rest)
+    return False
 
 
 def _content_type(ready: Ready, request: InboundRequest) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from ringback.clock import Clock
-from ringback.errors import NotFound
+from ringback.errors import NotFound, Unavailable
 from ringback.ids import IdMaker, start_id
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.policy.paging import Page, Walk, cut
@@ -40,17 +40,21 @@ class Quarantine:
         self._sources = sources
 
     async def keep(self, source_id: str, reason: str, detail: str, request: CapturedRequest, *, whole: bool = False) -> None:
-        """Keep a request, without a large body unless `whole` says that its sender believes it taken. Raises StoreFailure."""
+        """Keep a request, without a large body unless `whole` says that its sender is to believe it taken.
+
+        Raises StoreFailure, and for such a one Unavailable when there is no room.
+        """
         size = len(request.body or b"")
         if size > MAX_BODY_BYTES and not whole:
             request = msgspec.structs.replace(request, body=None)
 
-        def operation(tx: Transaction) -> None:
+        def operation(tx: Transaction) -> bool:
             now_us = self._clock.now_us()
             item = Quarantined(self._ids.make(PREFIX, now_us), source_id, now_us, reason, detail, size, request)
-            quarantine.insert(tx, self._vault, item, MAX_ROWS, MAX_BYTES)
+            return quarantine.insert(tx, self._vault, item, MAX_ROWS, MAX_BYTES, acknowledged=whole)
 
-        await self._store.write(operation)
+        if not await self._store.write(operation) and whole:
+            raise Unavailable("the quarantine is full of requests that were taken; release or drop some")
 
     async def get(self, who: Principal, app_ref: str | None, source_ref: str, item_id: str) -> Quarantined:
         """One request. Raises NotFound."""

@@ -8,15 +8,16 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ringback.clock import Clock
+from ringback.clock import SECOND_US, Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
 from ringback.model.messages import Message
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT, CannedAnswer
+from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
-from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, judge, released
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, compared, judge, plain, released
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
 from ringback.services.sources import Sources
@@ -24,6 +25,8 @@ from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
+from ringback.store.base import EventClaim
+from ringback.store.operations.deduplication import digest
 from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT
 from ringback.telemetry.log import log
 
@@ -33,6 +36,8 @@ _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
 # Answers that have no body (RFC 9110, 15.3.5 and 15.3.6).
 _WITHOUT_BODY: Final = (204, 205)
+# A larger body takes more than some milliseconds to hash and to read.
+LARGE_BYTES: Final = 1024 * 1024
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
 
@@ -78,6 +83,7 @@ class Receiver:
         keys: Keys,
         clock: Clock,
         outcomes: Outcomes,
+        comparing: Comparing,
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
     ) -> None:
         self._intake = intake
@@ -87,6 +93,7 @@ class Receiver:
         self._keys = keys
         self._clock = clock
         self._outcomes = outcomes
+        self._comparing = comparing
         self._requeue = requeue
 
     async def answer(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
@@ -108,23 +115,39 @@ class Receiver:
 
     async def receive(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
         """Answer one request. Raises Unavailable when it could not be kept: the provider shall send it again."""
-        decision = await self._decide(ready, request)
+        decision = await self._compared(ready, await self._decide(ready, request))
         if isinstance(decision, Taken):
-            return await self._take(ready, decision.events)
+            return await self._take(ready, decision.events, request)
         if isinstance(decision, Refusal):
             return await self.refuse(ready, decision, request, remote)
         if isinstance(decision, Ignored):
             ready.counts[3] += 1
-            return canned(ready)
+            return self._acknowledged(ready, request)
         return await self._answer(ready, decision)
 
     async def _decide(self, ready: Ready, request: InboundRequest) -> Decision:
         for _ in range(_MAX_FETCHES):
             try:
-                return judge(ready, request, self._clock.now_us(), self._keys)
+                return await self._judged(ready, request)
             except KeyUnavailable as missing:
                 await self._keys.fetch(missing.ref)
-        return judge(ready, request, self._clock.now_us(), self._keys)
+        return await self._judged(ready, request)
+
+    async def _judged(self, ready: Ready, request: InboundRequest) -> Decision:
+        now_us = self._clock.now_us()
+        if len(request.body) > LARGE_BYTES or b"content-encoding" in request.headers:
+            # Hashing, unpacking and reading it may take a tenth of a second; others go on meanwhile.
+            return await asyncio.to_thread(judge, ready, request, now_us, self._keys)
+        return judge(ready, request, now_us, self._keys)
+
+    async def _compared(self, ready: Ready, decision: Decision) -> Decision:
+        if not isinstance(decision, Taken) or not decision.doubtful or ready.schema is None:
+            return decision
+        try:
+            problem = await self._comparing.problem(ready.schema.text, decision.doubtful)
+        except Unavailable as unknown:
+            return compared(ready, decision, str(unknown), known=False)
+        return compared(ready, decision, problem, known=True)
 
     async def release(self, ready: Ready, item: Quarantined, *, believe: bool) -> Refusal | list[str]:
         """Let a request out of quarantine, verified as of when it came, or believed as it is: the ids of its messages, or why not.
@@ -134,7 +157,7 @@ class Receiver:
         decision = await self.would_release(ready, item, believe=believe)
         if isinstance(decision, Refusal):
             return decision
-        ids = await self.store(ready, decision.events) if isinstance(decision, Taken) else []
+        ids = await self.store(ready, _once(ready, item, decision.events)) if isinstance(decision, Taken) else []
         await self._quarantine.forget(ready.source.id, item.id)
         return ids
 
@@ -146,7 +169,8 @@ class Receiver:
         request = InboundRequest(Headers(captured.headers, lowered=True), captured.body, captured.method.encode("latin-1"), captured.url)
         for left in range(_MAX_FETCHES, -1, -1):
             try:
-                return released(ready, request, self._clock.now_us(), self._keys, item.received_at, believe=believe)
+                decision = released(ready, request, self._clock.now_us(), self._keys, item.received_at, believe=believe)
+                return await self._compared(ready, decision)
             except KeyUnavailable as missing:
                 if not left:
                     raise
@@ -166,7 +190,7 @@ class Receiver:
                 if acknowledged:
                     raise
         if acknowledged:
-            return canned(ready)
+            return self._acknowledged(ready, request)
         return DENIED if refusal.status == 401 else Reply(refusal.status)
 
     async def _answer(self, ready: Ready, asked: Asked) -> Reply:
@@ -179,17 +203,29 @@ class Receiver:
         headers = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)
         return Reply(answer.status, headers, answer.body)
 
-    async def _take(self, ready: Ready, events: list[NewMessage]) -> Reply:
+    def _acknowledged(self, ready: Ready, request: InboundRequest) -> Reply:
+        """What a request that was taken is answered, where no endpoint says."""
+        if ready.answerer is None:
+            return canned(ready)
+        unpacked = plain(request)
+        made = ready.answerer.make(request if isinstance(unpacked, Refusal) else unpacked, self._clock.now_us() / SECOND_US)
+        headers = tuple((name.lower().encode(), value.encode()) for name, value in made.headers)
+        return _framed(made.status, made.content_type, headers, made.body)
+
+    async def _take(self, ready: Ready, events: list[NewMessage], request: InboundRequest) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
         ids = await self.store(ready, events)
         if ready.source.rules.processed_by is not None:
-            return await self._processed(ready, events, ids)
-        return canned(ready)
+            spoken = await self._processed(ready, events, ids)
+            if spoken is not None:
+                return spoken
+        return self._acknowledged(ready, request)
 
-    async def _processed(self, ready: Ready, events: list[NewMessage], ids: list[str]) -> Reply:
+    async def _processed(self, ready: Ready, events: list[NewMessage], ids: list[str]) -> Reply | None:
         """The answer of the endpoint that the source waits for, once it has taken all of these messages.
 
-        Raises Unavailable when it has not in time: they are durable, so that the provider's retry is a duplicate that joins the run.
+        None where the source's own counts. Raises Unavailable when it has not in time: they are durable, so that the provider's retry is a
+        duplicate that joins the run.
         """
         rules = ready.source.rules
         entry = await self._directory.find_by_id(ready.source.app_id)
@@ -205,7 +241,7 @@ class Receiver:
                 if spoken is None:
                     raise Unavailable("the endpoint has not taken the event in time")
         if spoken is None or spoken.status == 0 or rules.answer is not None:
-            return canned(ready)
+            return None
         return Reply(spoken.status, spoken.headers, spoken.body)
 
     async def store(self, ready: Ready, events: list[NewMessage]) -> list[str]:
@@ -259,17 +295,29 @@ class Receiver:
 
     def decided(self, ready: Ready, request: InboundRequest) -> NewMessage | None:
         """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""
-        if ready.source.rules.processed_by is not None:
+        if not ready.prompt:
             return None
         try:
             decision = judge(ready, request, self._clock.now_us(), self._keys)
         except KeyUnavailable:
             return None
-        return decision.events[0] if type(decision) is Taken and len(decision.events) == 1 else None
+        return decision.events[0] if type(decision) is Taken and len(decision.events) == 1 and not decision.doubtful else None
 
     def entry(self, ready: Ready) -> Entry | None:
         """The application behind a source, if it is remembered."""
         return self._directory.known_by_id(ready.source.app_id)
+
+
+def _once(ready: Ready, item: Quarantined, events: list[NewMessage]) -> list[NewMessage]:
+    """The events of a request in quarantine; those without a name get that of the request, so that it is never let out twice."""
+
+    def named(event: NewMessage, index: int) -> NewMessage:
+        if event.event is not None:
+            return event
+        claim = EventClaim(ready.source.id, b"q%b %d" % (item.id.encode(), index), digest(event.payload), ready.window_us)
+        return msgspec.structs.replace(event, event=claim)
+
+    return [named(event, index) for index, event in enumerate(events)]
 
 
 class Pending:
@@ -316,8 +364,12 @@ def canned(ready: Ready) -> Reply:
 
 def _made(answer: CannedAnswer) -> Reply:
     more = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers.items())
-    if answer.status in _WITHOUT_BODY:
+    return _framed(answer.status, answer.content_type, more, answer.body.encode())
+
+
+def _framed(status: int, content_type: str, more: tuple[Header, ...], body: bytes) -> Reply:
+    if status in _WITHOUT_BODY:
         # A body after such a head would be read as the next answer.
-        return Reply(answer.status, more)
-    headers: tuple[Header, ...] = ((b"content-type", answer.content_type.encode()),) if answer.content_type else ()
-    return Reply(answer.status, headers + more, answer.body.encode())
+        return Reply(status, more)
+    headers: tuple[Header, ...] = ((b"content-type", content_type.encode()),) if content_type else ()
+    return Reply(status, headers + more, body)

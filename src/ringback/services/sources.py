@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from ringback import ids
-from ringback.clock import SECOND_US, Clock, to_us
+from ringback.clock import SECOND_US, Clock
 from ringback.errors import Conflict, FieldProblem, InvalidField, NotFound, Refused
 from ringback.ids import ALPHABET, IdMaker
 from ringback.model.applications import Application
 from ringback.model.sources import (
-    DEFAULT_BODY_BYTES,
-    DEFAULT_DEADLINE_S,
-    DEFAULT_WINDOW_S,
     Activity,
-    CannedAnswer,
-    Deduplication,
-    OwnScheme,
-    Rules,
     Source,
     SourceSecret,
     SourceToken,
-    Verification,
 )
 from ringback.policy import sources as rules_of
 from ringback.policy import validation
-from ringback.policy.json_schemas import schema as schema_rule
 from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.sources_silence import silence
-from ringback.policy.validation import Instant, Problem, Rule
 from ringback.services import applications
+from ringback.services.source_wishes import PREFIX as PREFIX
+from ringback.services.source_wishes import SecretRotateIn as SecretRotateIn
+from ringback.services.source_wishes import SourceIn as SourceIn
+from ringback.services.source_wishes import rules_for, verification_of
+from ringback.services.source_wishes import uid_rule as uid_rule
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import applications as application_operations
 from ringback.store.operations import sources
 from ringback.store.operations.endpoints import Sealer
 
-PREFIX: Final = "src_"
 # 22 base62 digits hold 131 bits (contract, 1.1); an id keeps its 40 bits of time and 90 of chance, and so its order.
 _ID_DIGITS: Final = 22
 _ID_DROPPED_BITS: Final = 30
@@ -50,114 +42,8 @@ _TOKEN_CHARS: Final = 24
 # The contract's grace of the URL's former tokens, and how many rotations may fall into it.
 TOKEN_GRACE_S: Final = 48 * 3_600
 _MAX_ROTATIONS: Final = 3
-# A day, as for endpoints; providers' own overlaps are between an hour and a week.
-DEFAULT_GRACE_S: Final = 86_400
-MAX_GRACE_S: Final = 31 * 86_400
-# Each secret may cost a signature check for each request.
-MAX_SECRETS: Final = 10
-# Longest wait for an endpoint's own answer, seconds: no provider waits longer than 30 s.
-_MAX_DEADLINE_S: Final = 25.0
-_UID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
-_HUMP: Final = re.compile(r"[A-Z]")
-
-# The contract's bound (5.2).
-SourceName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-# Secrets, URLs and places: what common servers accept in a single header.
-_Short = Annotated[str, msgspec.Meta(max_length=4_096)]
-# The longest name of an encoding has 24 letters.
-_Encoding = Annotated[str, msgspec.Meta(max_length=40)]
-
-
-def uid_rule(value: str) -> Sequence[Problem]:
-    """The rule for uids of sources."""
-    if value.startswith(PREFIX) or _UID.fullmatch(value) is None:
-        return [((), f"{value!r} is no uid of a source; use 1 to 60 letters, digits, '-' and '_', not beginning with {PREFIX}")]
-    return ()
-
-
-class SecretIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A secret with what is unusual about it: how it is read, when it ends."""
-
-    text: _Short
-    encoding: _Encoding | None = None
-    expires_at: Instant | None = None
-
-
-class AnswerIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a believed request is answered."""
-
-    status: int = 200
-    body: Annotated[str, msgspec.Meta(max_length=65_536)] = "{}"
-    content_type: Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[ -~]*$")] = "application/json"
-    headers: Annotated[dict[str, _Short], msgspec.Meta(max_length=20)] = {}
-
-
-class DeduplicationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """When two requests are one event; see `model.sources.Deduplication`."""
-
-    by: tuple[_Short, ...] | None = None
-    window_s: int = DEFAULT_WINDOW_S
-    on_failed: Literal["ignore", "requeue"] = "requeue"
-
-
-class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A whole source, as it should be. Left out, `secrets` of an existing source stay."""
-
-    name: SourceName
-    type: Annotated[str, msgspec.Meta(min_length=1, max_length=60, extra_json_schema={"enum": rules_of.known_types()})]
-    uid: str | None = None
-    route: str | None = None
-    disabled: bool = False
-    metadata: dict[str, str] | None = None
-    verify: Literal["signature", "observe", "none"] = "signature"
-    scheme: str | dict[str, Any] | None = None
-    secrets: Annotated[tuple[_Short | SecretIn, ...], msgspec.Meta(max_length=MAX_SECRETS)] | UnsetType = UNSET
-    tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] | None = None
-    public_url: _Short | None = None
-    verify_token: _Short = ""
-    public_key: _Short = ""
-    topics: tuple[_Short, ...] = ()
-    allowed_origins: tuple[_Short, ...] = ()
-    handshakes: tuple[str, ...] = ()
-    await_handshake: bool = False
-    methods: tuple[str, ...] = ("POST",)
-    allowed_ips: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=1_000)] = ()
-    required_headers: Annotated[dict[str, str], msgspec.Meta(max_length=20)] = {}
-    max_body_bytes: int = DEFAULT_BODY_BYTES
-    event_types: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=1_000)] | None = None
-    event_type_at: tuple[_Short, ...] = ()
-    schema: Any = None
-    schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
-    rate_limit: Annotated[int, msgspec.Meta(ge=1, le=validation.MAX_RATE)] | None = None
-    answer: AnswerIn | None = None
-    deduplication: DeduplicationIn = DeduplicationIn()
-    split_batches: bool = True
-    processed_by: str | None = None
-    deadline_s: Annotated[float, msgspec.Meta(gt=0, le=_MAX_DEADLINE_S)] = DEFAULT_DEADLINE_S
-    silence_s: Annotated[int, msgspec.Meta(ge=60)] | None = None
-
-    RULES: ClassVar[Mapping[str, Rule]] = {
-        "name": validation.text,
-        "type": rules_of.source_type,
-        "uid": uid_rule,
-        "route": rules_of.route,
-        "metadata": validation.metadata,
-        "methods": rules_of.methods,
-        "allowed_ips": rules_of.networks,
-        "public_url": rules_of.public_url,
-        "required_headers": rules_of.required_headers,
-        "event_type_at": rules_of.places,
-        "handshakes": rules_of.handshakes,
-        "schema": schema_rule,
-    }
-
-
-class SecretRotateIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The next secret, and how many seconds the former ones are believed on."""
-
-    secret: Annotated[str, msgspec.Meta(min_length=1, max_length=4_096)]
-    encoding: _Encoding | None = None
-    grace_period_seconds: Annotated[int, msgspec.Meta(ge=0, le=MAX_GRACE_S)] = DEFAULT_GRACE_S
+# Sources opened in one step: some tenths of a millisecond.
+_SLICE: Final = 50
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -250,6 +136,7 @@ class Sources:
             except NotFound:
                 given = validation.uid_in_path(ref, uid_rule, PREFIX, "source_id") if wanted.uid is None else wanted.uid
                 return Created(self._insert(tx, who, app_ref, msgspec.structs.replace(wanted, uid=given)), True)
+            _check_undeclared(former)
             named = ref if wanted.uid is None and ref == former.uid else wanted.uid
             return Created(self._replace(tx, former, msgspec.structs.replace(wanted, uid=named)), False)
 
@@ -257,12 +144,40 @@ class Sources:
         self._told(created.source)
         return created
 
+    async def declare(self, who: Principal, app_ref: str | None, wanted: SourceIn, file: str) -> Source:
+        """Make or replace the source of this uid as a file says; from then on it changes there alone. Raises as `upsert` does."""
+
+        def operation(tx: Transaction) -> Source:
+            try:
+                former = self.find(tx, who, app_ref, wanted.uid or "")
+            except NotFound:
+                former = self._insert(tx, who, app_ref, wanted)
+            source = msgspec.structs.replace(self._replaced(former, wanted), declared_in=file)
+            if source == former:
+                return former
+            self._check_names(tx, source)
+            self._check(source)
+            return self._stored(tx, source, None)
+
+        return self._told(await self._store.write(operation))
+
+    async def undeclare(self, named: frozenset[str]) -> list[Source]:
+        """Sources that a file declared once, and that are not among these ids any more, belong to the API again: they stay as they are."""
+        found, after = list[Source](), ""
+        while listed := await self._store.read(lambda tx, at=after: sources.live(tx, self._vault, at, _SLICE)):  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            after = listed[-1].id
+            found += [msgspec.structs.replace(source, declared_in="") for source in listed if source.declared_in and source.id not in named]
+        for source in found:
+            await self._store.write(lambda tx, it=source: self._stored(tx, it, None))  # type: ignore[misc]  # as above
+        return [self._told(source) for source in found]
+
     async def delete(self, who: Principal, app_ref: str | None, ref: str) -> None:
         """Delete a source; its URL is unknown at once. An ingest source's application goes with it. Raises NotFound."""
         now_us = self._clock.now_us()
 
         def operation(tx: Transaction) -> Source:
             source = self.find(tx, who, app_ref, ref)
+            _check_undeclared(source)
             sources.delete(tx, source.id, now_us)
             if source.ingest:
                 application_operations.delete(tx, source.app_id, now_us)
@@ -288,14 +203,18 @@ class Sources:
 
         def operation(tx: Transaction) -> Source:
             former = self.find(tx, who, app_ref, ref)
+            _check_undeclared(former)
             now_us = self._clock.now_us()
             end_us = now_us + wanted.grace_period_seconds * SECOND_US
+            believed = rules_of.active(former.verification.secrets, now_us)
+            others = [secret for secret in believed if secret.sender != wanted.sender]
             old = [
                 msgspec.structs.replace(secret, expires_at=min(end_us, secret.expires_at or end_us))
-                for secret in rules_of.active(former.verification.secrets, now_us)
-                if secret.text != wanted.secret and wanted.grace_period_seconds
+                for secret in believed
+                if secret.sender == wanted.sender and secret.text != wanted.secret and wanted.grace_period_seconds
             ]
-            secrets = (SourceSecret(wanted.secret, wanted.encoding), *old[: MAX_SECRETS - 1])
+            new = SourceSecret(wanted.secret, wanted.encoding, sender=wanted.sender)
+            secrets = (new, *old[: rules_of.MAX_SECRETS - 1], *others)
             verification = msgspec.structs.replace(former.verification, secrets=secrets, awaiting_secret=False)
             source = msgspec.structs.replace(former, verification=verification)
             self._check(source)
@@ -351,8 +270,8 @@ class Sources:
             route=wanted.route,
             disabled=wanted.disabled,
             metadata=wanted.metadata or {},
-            verification=_verification(wanted, ()),
-            rules=_rules(wanted),
+            verification=verification_of(wanted, ()),
+            rules=rules_for(wanted),
             tokens=(SourceToken(self._token(), now_us),),
             created_at=now_us,
             updated_at=now_us,
@@ -363,7 +282,14 @@ class Sources:
         return source
 
     def _replace(self, tx: Transaction, former: Source, wanted: SourceIn) -> Source:
-        source = msgspec.structs.replace(
+        source = self._replaced(former, wanted)
+        self._check_names(tx, source)
+        self._check(source)
+        return self._stored(tx, source, None)
+
+    @staticmethod
+    def _replaced(former: Source, wanted: SourceIn) -> Source:
+        return msgspec.structs.replace(
             former,
             uid=wanted.uid,
             name=wanted.name,
@@ -371,12 +297,9 @@ class Sources:
             route=wanted.route,
             disabled=wanted.disabled,
             metadata=wanted.metadata or {},
-            verification=_verification(wanted, former.verification.secrets),
-            rules=_rules(wanted),
+            verification=verification_of(wanted, former.verification.secrets),
+            rules=rules_for(wanted),
         )
-        self._check_names(tx, source)
-        self._check(source)
-        return self._stored(tx, source, None)
 
     def _stored(self, tx: Transaction, source: Source, also: Also | None) -> Source:
         source = msgspec.structs.replace(source, updated_at=max(self._clock.now_us(), source.updated_at + 1))
@@ -424,6 +347,11 @@ class Sources:
         return "".join(digits)
 
 
+def _check_undeclared(source: Source) -> None:
+    if source.declared_in:
+        raise Conflict(f"The source is declared in {source.declared_in}; change it there, and start the server again")
+
+
 def rotated(tokens: tuple[SourceToken, ...], text: str, now_us: int) -> tuple[SourceToken, ...]:
     """The tokens after a rotation, the current one first. Raises Refused after too many."""
     since_us = now_us - TOKEN_GRACE_S * SECOND_US
@@ -433,59 +361,3 @@ def rotated(tokens: tuple[SourceToken, ...], text: str, now_us: int) -> tuple[So
         raise Refused("limit_reached", f"the URL was rotated {_MAX_ROTATIONS} times within 48 h; wait until a former one has ended")
     former = msgspec.structs.replace(tokens[0], expires_at=now_us + TOKEN_GRACE_S * SECOND_US)
     return (SourceToken(text, now_us), former, *kept)
-
-
-def _verification(wanted: SourceIn, former: tuple[SourceSecret, ...]) -> Verification:
-    secrets = former if isinstance(wanted.secrets, UnsetType) else tuple(_secret(given) for given in wanted.secrets)
-    return Verification(
-        verify="none" if wanted.type == rules_of.GENERIC else wanted.verify,
-        scheme=_scheme(wanted.scheme),
-        secrets=secrets,
-        tolerance_s=wanted.tolerance_s,
-        url=wanted.public_url,
-        verify_token=wanted.verify_token,
-        public_key=wanted.public_key,
-        topics=wanted.topics,
-        allowed_origins=wanted.allowed_origins,
-        handshakes=wanted.handshakes,
-        awaiting_secret=wanted.await_handshake and not secrets,
-    )
-
-
-def _secret(given: str | SecretIn) -> SourceSecret:
-    if isinstance(given, str):
-        return SourceSecret(given)
-    return SourceSecret(given.text, given.encoding, None if given.expires_at is None else to_us(given.expires_at))
-
-
-def _scheme(given: str | dict[str, Any] | None) -> str | OwnScheme | None:
-    """A scheme as the template engine knows it. Raises InvalidField."""
-    if given is None or isinstance(given, str):
-        return given
-    fields = {_HUMP.sub(lambda match: "_" + match[0].lower(), name): value for name, value in given.items()}
-    try:
-        scheme: OwnScheme = msgspec.convert({"name": rules_of.CUSTOM, **fields}, OwnScheme)
-    except (ValueError, TypeError) as error:
-        raise InvalidField(FieldProblem(("body", "scheme"), f"this is no scheme: {error}")) from None
-    return scheme
-
-
-def _rules(wanted: SourceIn) -> Rules:
-    answer, deduplication = wanted.answer, wanted.deduplication
-    return Rules(
-        methods=wanted.methods,
-        allowed_ips=wanted.allowed_ips,
-        required_headers=wanted.required_headers,
-        max_body_bytes=wanted.max_body_bytes,
-        event_types=wanted.event_types,
-        event_type_at=wanted.event_type_at,
-        schema=wanted.schema,
-        schema_mode=wanted.schema_mode,
-        rate=wanted.rate_limit,
-        answer=None if answer is None else CannedAnswer(answer.status, answer.body, answer.content_type, answer.headers),
-        deduplication=Deduplication(by=deduplication.by, window_s=deduplication.window_s, on_failed=deduplication.on_failed),
-        split=wanted.split_batches,
-        processed_by=wanted.processed_by,
-        deadline_s=wanted.deadline_s,
-        silence_s=wanted.silence_s,
-    )

@@ -15,6 +15,7 @@ from ringback.signing.verdict import MALFORMED_HEADER
 # Twilio sends some 40 fields; more than this in one form is an attempt to make us sort.
 MAX_FORM_FIELDS: Final = 1_000
 
+_MARK: Final = b"\xef\xbb\xbf"
 # Fields of a form between marks, and their escapes as quoted-printable has them.
 _MARKED: Final = bytes.maketrans(b"+&=%", b" \0\1=")
 _NO_SIGNS: Final = bytes(byte for byte in range(256) if byte not in b"&=%")
@@ -25,7 +26,17 @@ def parse_json(body: bytes) -> object:
     try:
         return msgspec.json.decode(body)
     except (ValueError, RecursionError):
+        pass
+    try:
+        # Some senders begin with a byte order mark (RFC 8259, 8.1: it may be ignored).
+        return msgspec.json.decode(without_mark(body))
+    except (ValueError, RecursionError):
         raise VerificationError(MALFORMED_HEADER, "the body is not JSON, where the scheme keeps its signature in JSON") from None
+
+
+def without_mark(body: bytes) -> bytes:
+    """The text behind a byte order mark of UTF-8."""
+    return body.removeprefix(_MARK)
 
 
 def find(document: object, path: str) -> Iterator[object]:

@@ -19,7 +19,7 @@ def keys_of_set(text: bytes, key_id: str) -> tuple[CheckingKey, ...]:
         document = msgspec.json.decode(text)
         entries = document["keys"] if isinstance(document, dict) and "keys" in document else [document]
         keys = tuple(_key(entry) for entry in entries if isinstance(entry, dict) and entry.get("kid") == key_id)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         keys = ()
     if not keys:
         raise VerificationError(SIGNATURE_MISMATCH, f"the key set has no usable key {key_id!r}")
@@ -37,12 +37,18 @@ def _key(entry: Mapping[str, Any]) -> CheckingKey:
     elif kind == "EC" and entry["crv"] == "P-256":
         public = ec.EllipticCurvePublicNumbers(_number(entry["x"]), _number(entry["y"]), ec.SECP256R1()).public_key()
     elif kind == "OKP" and entry["crv"] == "Ed25519":
-        return Ed25519PublicKey(decode_base64url(entry["x"].encode()))
+        return Ed25519PublicKey(_bytes(entry["x"]))
     else:
         # A symmetric key (`oct`) that is published is no secret.
         raise ValueError(f"keys of kind {kind} are not used")
     return PublicKey(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
-def _number(text: str) -> int:
-    return int.from_bytes(decode_base64url(text.encode()), "big")
+def _number(text: object) -> int:
+    return int.from_bytes(_bytes(text), "big")
+
+
+def _bytes(text: object) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError("a number of a key is a text")
+    return decode_base64url(text.encode())

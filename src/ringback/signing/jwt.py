@@ -20,7 +20,7 @@ from ringback.signing.encodings import decode_base64url, decode_secret
 from ringback.signing.fetched import NO_KEYS, KeyRef, KeySource
 from ringback.signing.jwk import keys_of_set
 from ringback.signing.request import InboundRequest, Secret, Verifier
-from ringback.signing.secret import CheckingKey
+from ringback.signing.secret import CheckingKey, HmacKey
 from ringback.signing.tokens import credentials
 from ringback.signing.verdict import (
     BODY_HASH_MISMATCH,
@@ -49,6 +49,8 @@ ALGORITHMS: Final = {
 }
 # How far clocks may differ when a token has expired or is not valid yet, seconds: the leeway that RFC 7519 speaks of.
 LEEWAY_S: Final = 60
+# 10^15 s is the year 31 million: larger numbers are no times.
+_LATEST_S: Final = 1e15
 # A token in a header is far smaller; one that is the whole body is bounded by the body limit.
 _MAX_HEADER_TOKEN: Final = 16_384
 
@@ -103,6 +105,9 @@ class _JwtVerifier:
             if not all(self._audiences):
                 raise ValueError(f"{scheme.name} needs an audience, not an empty text")
         keys = [decode_secret(secret, scheme.secret_encoding) for secret in given]
+        if any(isinstance(key, HmacKey) and key.secret.lstrip().startswith(b"-----BEGIN ") for key in keys):
+            # Public as it is, anybody could sign with it (RFC 8725, 2.1).
+            raise ValueError("a key in PEM is no shared secret; give it with the encoding pem")
         self._checks = {name: _checks(name, keys) for name in scheme.algorithms}
         checked = {index for checks in self._checks.values() for index, _ in checks}
         if checked != set(range(len(keys))):
@@ -209,7 +214,7 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST_S < value < _LATEST_S:
         raise VerificationError(MALFORMED_HEADER, f"the claim {name} of the token is no time")
     return float(value)
 

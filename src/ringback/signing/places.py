@@ -21,7 +21,8 @@ def first_text(places: Sequence[str], request: InboundRequest, item: object = No
         kind, _, argument = place.partition(":")
         try:
             value = _value(kind, argument, request, item)
-        except VerificationError:
+        except (VerificationError, RecursionError):
+            # A path of a thousand steps is possible, and so is a document that has them.
             continue
         if value and len(value) <= _MAX_BYTES:
             return value.decode("utf-8", "replace")
@@ -30,7 +31,7 @@ def first_text(places: Sequence[str], request: InboundRequest, item: object = No
 
 def _value(kind: str, argument: str, request: InboundRequest, item: object) -> bytes | None:
     if kind == "header":
-        return request.headers.one(argument.encode())
+        return request.headers.one(argument.lower().encode())
     if kind == "form":
         return next((value for name, value in form_fields(request.body) if name == argument.encode()), None)
     if kind == "json":

@@ -28,6 +28,11 @@ MAX_ITEMS: Final = 16
 # Twice the bytes of each hash.
 _HEX_DIGITS: Final = {"hmac-sha1": 40, "hmac-sha256": 64, "hmac-sha384": 96, "hmac-sha512": 128}
 
+# A time that touches another field in what is signed: some of its digits could be moved into that field, so it must have all of them: from
+# 2001 to 2286 these many in each unit.
+_TOUCHING: Final = re.compile(r"\}\{timestamp\}|\{timestamp\}\{")
+_WHOLE_TIMES: Final = {"s": (10,), "ms": (13,), "s_or_ms": (10, 13), "ns": (19,)}
+
 # Where a time is written: nowhere, in an item of the signature header, in a header of its own, or in the JSON body.
 TimePlace: TypeAlias = str
 _Find: TypeAlias = Callable[[Headers], tuple[list[bytes], bytes]]
@@ -40,7 +45,8 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
     `prefix`), `list` (several, comma-separated, `prefix` optional), `each` (every one of `headers` holds one; a name that ends in `*`
     stands for all that begin so) or `pairs` (`key=value` items between `separator`, the signatures under `signature_key`).
     `timestamp`: "" (none), `item:KEY` (of the pairs), `header:NAME` or `json:PATH`; its `unit` is s, ms, s_or_ms, ns, iso or http.
-    `sized`: a header is of this scheme only when a signature in it has as many hex digits as the hash.
+    `sized`: a header is of this scheme only when a signature in it has as many hex digits as the hash. `groups` separates several values of
+    the header, each with a time and signatures of its own, any of which may be the right one.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
     secret_encoding: str = "utf8"
     id_header: str = ""
     sized: bool = False
+    groups: str = ""
 
     def applies(self, request: InboundRequest) -> bool:
         """Is one of its signature headers there, and of its size where that tells it from others?"""
@@ -67,13 +74,30 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
             return bool(_each(request.headers, tuple(header.encode() for header in self.headers)))
         return any(header.encode() in request.headers for header in self.headers)
 
+    @property
+    def unproven(self) -> str | None:
+        """Why its time proves nothing, if it does not: it stands outside of what is signed."""
+        kind, _, place = self.timestamp.partition(":")
+        if (
+            kind not in ("header", "item")
+            or "{timestamp}" in self.content
+            or (kind == "header" and f"{{header:{place.lower()}}}" in self.content.lower())
+        ):
+            return None
+        return "the time is not signed, so that anybody could change it; content must have {timestamp}"
+
+    @property
+    def covers_body(self) -> bool:
+        """Is the body, or a hash of it, among what is signed?"""
+        return any(field in self.content for field in ("{body}", "{body_sha256}", "{body_crc32}", "{form}"))
+
     def _has_size(self, value: bytes) -> bool:
         prefix, size = self.prefix.encode(), _HEX_DIGITS[self.algorithm]
         return any(len(item.strip().removeprefix(prefix)) == size for item in _items(value, b","))
 
     def prepare(self, secrets: Sequence[Secret], tolerance_s: float | None) -> Verifier:
         """Check and absorb the secrets. Raises ValueError when one cannot be used."""
-        return SignedVerifier(self, secrets, tolerance_s)
+        return (GroupedVerifier if self.groups else SignedVerifier)(self, secrets, tolerance_s)
 
 
 class SignedVerifier:
@@ -129,6 +153,40 @@ class SignedVerifier:
     def _message_id(self, headers: Headers) -> str | None:
         value = headers.one(self._id_header)
         return None if value is None else value.decode("latin-1")
+
+
+class GroupedVerifier(SignedVerifier):
+    """A `Signed` scheme whose header holds several values: each is judged as if it had come alone."""
+
+    __slots__ = ("_names", "_separator")
+
+    def __init__(self, scheme: Signed, secrets: Sequence[Secret], tolerance_s: float | None) -> None:
+        super().__init__(scheme, secrets, tolerance_s)
+        self._names = tuple(header.encode() for header in scheme.headers)
+        self._separator = scheme.groups.encode()
+
+    def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
+        """Believe the request or raise VerificationError: what the last value was refused for."""
+        refusal = VerificationError(MALFORMED_HEADER, "the signature header is empty")
+        for alone in self._alone(request):
+            try:
+                return super().verify(alone, now_s=now_s, key_source=key_source)
+            except VerificationError as wrong:
+                refusal = wrong
+        raise refusal
+
+    def signed(self, request: InboundRequest) -> bytes:
+        """The bytes that the signature in the first value must cover. Raises VerificationError."""
+        return super().signed(next(iter(self._alone(request)), request))
+
+    def _alone(self, request: InboundRequest) -> list[InboundRequest]:
+        groups = [group for group in _items(_first(request.headers, self._names), self._separator) if group.strip()]
+        fields = [Headers(_with(request.headers, self._names, group)) for group in groups]
+        return [InboundRequest(headers, request.body, request.method, request.url) for headers in fields]
+
+
+def _with(headers: Headers, names: tuple[bytes, ...], value: bytes) -> list[tuple[bytes, bytes]]:
+    return [(name, value if name.lower() in names else content) for name, content in headers]
 
 
 def _key(scheme: Signed, index: int, secret: Secret) -> tuple[int, bytes, Check]:
@@ -236,18 +294,21 @@ def _usual_pairs(time_key: bytes | None, separator: bytes, wanted: bytes) -> Cal
 def _time_reader(scheme: Signed) -> Callable[[InboundRequest], bytes] | None:
     kind, _, place = scheme.timestamp.partition(":")
     if kind == "header":
-        return _header_time_reader(place.lower().encode())
+        touching = _TOUCHING.search(scheme.content) is not None
+        return _header_time_reader(place.lower().encode(), _WHOLE_TIMES.get(scheme.unit, ()) if touching else ())
     if kind == "json":
         return lambda request: _json_time(request.body, place)
     return None
 
 
-def _header_time_reader(name: bytes) -> Callable[[InboundRequest], bytes]:
+def _header_time_reader(name: bytes, digits: Sequence[int]) -> Callable[[InboundRequest], bytes]:
     def read_time(request: InboundRequest) -> bytes:
         value = request.headers.need(name)
         # Where nothing stands between time and body, an empty time would let the digits be moved into the body, and the age go unchecked.
         if not value:
             raise VerificationError(MALFORMED_HEADER, f"header {name.decode()} is empty")
+        if digits and not (value.isdigit() and len(value) in digits):
+            raise VerificationError(SIGNATURE_MISMATCH, f"header {name.decode()} is no time in all of its digits, as it was signed")
         return value
 
     return read_time

@@ -17,6 +17,8 @@ TIMESTAMP_IN_FUTURE: Final = "timestamp_in_future"
 BODY_HASH_MISMATCH: Final = "body_hash_mismatch"
 # The signature holds, but covers no hash of the body, so that the body may be anyone's.
 MISSING_BODY_HASH: Final = "missing_body_hash"
+# Several senders share one URL, and the one that the request names has no secret here.
+UNKNOWN_SENDER: Final = "unknown_sender"
 IP_DENIED: Final = "ip_denied"
 DUPLICATE: Final = "duplicate"
 
@@ -29,6 +31,7 @@ REASONS: Final = (
     TIMESTAMP_IN_FUTURE,
     BODY_HASH_MISMATCH,
     MISSING_BODY_HASH,
+    UNKNOWN_SENDER,
     IP_DENIED,
     DUPLICATE,
 )

@@ -92,6 +92,12 @@ SOURCE_CONFLICT = LogEvent(
     ("source_id", "message_id"),
     "A provider sent another body under the name of an event that came before; both are kept.",
 )
+ADDRESSES_UNREAD = LogEvent(
+    "source.addresses_unread",
+    "warning",
+    ("url", "error", "kept"),
+    "A list of the addresses that a provider sends from could not be read; as many as are `kept` are used on.",
+)
 LOGIN_LIMITED = LogEvent(
     "login.limited",
     "warning",

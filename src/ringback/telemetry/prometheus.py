@@ -30,6 +30,10 @@ COMMIT_BUCKETS_S = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1
 DELIVERY_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.064, 0.256, 1.0, 4.0, 16.0, 60.0, 300.0, 3_600.0, 86_400.0)
 
 
+# Seconds. Providers wait between 1.25 s and 30 s; what takes longer than some milliseconds waited for the disk, or for an endpoint.
+ACK_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 1.0, 2.5, 5.0, 10.0, 30.0)
+# Seconds, below zero where the provider's clock is ahead. Most signatures hold for 300 s.
+SKEW_BUCKETS_S = (-300.0, -60.0, -10.0, -1.0, 0.0, 1.0, 2.0, 5.0, 10.0, 60.0, 300.0)
 # What becomes of a provider's request; `services.gateway` counts in this order.
 SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake")
 
@@ -83,6 +87,16 @@ CATALOGUE = (
         "`method_not_allowed`, `rate_limited`, `too_large` or `too_slow`.",
         ("reason",),
     ),
+    Described(
+        "ringback_source_ack_seconds",
+        "histogram",
+        "From the head of a provider's request to its answer, where that was a success: an event that was taken, a duplicate, a handshake.",
+    ),
+    Described(
+        "ringback_source_clock_skew_seconds",
+        "histogram",
+        "Our time less the time that a provider signed, of requests that were believed: the way here, and how far the clocks are apart.",
+    ),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
 )
 
@@ -126,9 +140,10 @@ class Metrics:
     """The numbers of one server. Plain attributes: assign gauges, add to counters. `oldest_due_us` 0 = nothing is due."""
 
     __slots__ = (
-        "attempts", "backlog", "commit_seconds", "dead_letters", "delivery_seconds", "disk_free_bytes", "in_flight", "loop_lag_s",
+        "attempts", "backlog", "clock_skew_seconds", "commit_seconds", "dead_letters", "delivery_seconds", "disk_free_bytes", "in_flight",
+        "loop_lag_s",
         "messages_accepted", "oldest_due_us", "payloads_refused", "payloads_warned", "search_behind_since_us", "search_bytes", "search_lag",
-        "source_rejections", "source_requests", "started_us", "store_bytes", "wal_bytes",
+        "source_ack_seconds", "source_rejections", "source_requests", "started_us", "store_bytes", "wal_bytes",
     )  # fmt: skip
 
     def __init__(self, started_us: int) -> None:
@@ -153,6 +168,8 @@ class Metrics:
         self.disk_free_bytes = 0
         self.commit_seconds = Histogram(COMMIT_BUCKETS_S)
         self.delivery_seconds = Histogram(DELIVERY_BUCKETS_S)
+        self.source_ack_seconds = Histogram(ACK_BUCKETS_S)
+        self.clock_skew_seconds = Histogram(SKEW_BUCKETS_S)
 
     def count_attempt(self, status: int, error: str | None) -> None:
         """One attempt ended: with an HTTP `status`, or with 0 and the error class."""
@@ -205,6 +222,8 @@ class Exposition(Collector):
             "ringback_payload_misfits_total": {"warn": metrics.payloads_warned, "reject": metrics.payloads_refused},
             "ringback_source_requests_total": metrics.source_requests,
             "ringback_source_rejections_total": metrics.source_rejections,
+            "ringback_source_ack_seconds": metrics.source_ack_seconds,
+            "ringback_source_clock_skew_seconds": metrics.clock_skew_seconds,
             "ringback_backlog": metrics.backlog,
             "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,
             "ringback_in_flight": metrics.in_flight,

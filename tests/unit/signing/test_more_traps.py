@@ -83,3 +83,22 @@ def test_anthropic_signs_as_its_own_package_says_and_not_as_others_say() -> None
     trio = {"webhook-id": "msg_1", "webhook-timestamp": str(NOW_S), "webhook-signature": f"v1,{signature}"}
     assert verify("anthropic", secret, post(trio))
     assert reason("anthropic", secret, post({"X-Webhook-Signature": mac(b"k" * 24, BODY).hex()})) == "missing_header"
+
+
+def test_each_pair_of_personas_list_has_a_time_of_its_own() -> None:
+    body, old = b'{"data":{"id":"evt_1"}}', NOW_S - 1_000
+
+    def pair(secret: bytes, at_s: int) -> str:
+        return f"t={at_s},v1={mac(secret, b'%d.%b' % (at_s, body)).hex()}"
+
+    new, former = pair(b"new", NOW_S), pair(b"old", NOW_S)
+    for header in (new, f"{new} {former}", f"{former} {new}", f"{pair(b'old', old)}  {new}"):
+        assert verify("persona", "new", post({"persona-signature": header}, body)).signed_at_s == NOW_S
+    for header, why in (
+        (former, "signature_mismatch"),
+        (pair(b"new", old), "timestamp_too_old"),
+        ("", "malformed_header"),
+        (f"t={NOW_S} v1={mac(b'new', b'%d.%b' % (NOW_S, body)).hex()}", "malformed_header"),
+        (f"{pair(b'old', old)},{new}", "malformed_header"),
+    ):
+        assert reason("persona", "new", post({"persona-signature": header}, body)) == why, header

@@ -161,7 +161,9 @@ class _Pages:
                 asked.pop("scheme")
             asked = {**wanted_of(former), **asked}
             if asked["answer"] is not None and former.rules.answer is not None:
-                asked["answer"] = {**asked["answer"], "headers": former.rules.answer.headers}
+                # What is not in the form stays.
+                kept = wanted_of(former)["answer"]
+                asked["answer"] = {**kept, **asked["answer"]}
             created = await self._services.sources.upsert(visit.who, *refs_of(former), checked(SourceIn, asked))
         except (Wrong, InvalidField, Conflict) as error:
             return await self._form(visit, former, former.type, values, _problems(error))

@@ -18,6 +18,8 @@ from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.request import InboundRequest, Secret, Verifier
 from ringback.signing.verdict import MALFORMED_HEADER, MISSING_HEADER, SIGNATURE_MISMATCH, Verdict, check_age
 
+# From 2001 to 2286.
+_TIME_DIGITS = 10
 _NAMES = ("timestamp", "token", "signature")
 
 
@@ -76,7 +78,7 @@ def _parts(request: InboundRequest) -> tuple[bytes, bytes, bytes]:
     timestamp, token, signature = values
     if timestamp is None or token is None or signature is None:
         raise VerificationError(MISSING_HEADER, "the body has no timestamp, token and signature")
-    # The two are joined without a mark between: only digits may be the time.
-    if not timestamp.isdigit():
-        raise VerificationError(MALFORMED_HEADER, "the timestamp must be unix seconds in decimal digits")
+    # The two are joined without a mark between: with another number of digits, a known signature would hold for another token.
+    if not timestamp.isdigit() or len(timestamp) != _TIME_DIGITS:
+        raise VerificationError(MALFORMED_HEADER, f"the timestamp must be unix seconds in {_TIME_DIGITS} decimal digits")
     return timestamp, token, signature

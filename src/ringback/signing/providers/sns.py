@@ -26,6 +26,7 @@ _CERTIFICATE_URL: Final = re.compile(_HOST + r"/SimpleNotificationService-[A-Za-
 SUBSCRIBE_URL: Final = re.compile(_HOST + r"/\?Action=ConfirmSubscription&[\x21-\x7e]*")
 # The message says which of the two it uses. SHA-1 is the default of SNS still; to abuse it takes a second preimage, which nobody has.
 _ALGORITHMS: Final = {"1": "rsa-sha1", "2": "rsa-sha256"}
+_TYPES: Final = ("Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation")
 _NOTIFICATION: Final = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION: Final = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 
@@ -65,6 +66,10 @@ class _SnsVerifier:
         algorithm = _ALGORITHMS.get(fields.get("SignatureVersion", ""))
         if algorithm is None:
             raise VerificationError(NO_SUPPORTED_SCHEME, "SignatureVersion must be 1 or 2")
+        # The fields are signed without anything that a field cannot hold: with any other text here, what a stranger published to a topic of
+        # his own could be cut into the fields of a message of ours.
+        if fields.get("Type") not in _TYPES:
+            raise VerificationError(MALFORMED_HEADER, f"Type must be {', '.join(_TYPES)}")
         if not _CERTIFICATE_URL.fullmatch(fields["SigningCertURL"]):
             raise VerificationError(MALFORMED_HEADER, "the certificate is not at sns.<region>.amazonaws.com")
         content = _signed_content(fields)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ringback.model.quarantine import CapturedRequest, Quarantined
+from ringback.model.quarantine import SCHEMA_MISMATCH, CapturedRequest, Quarantined
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.endpoints import Sealer
@@ -16,8 +16,11 @@ _COLUMNS: Final = "id, source_id, received_at, reason, detail, size_bytes, reque
 _decoder: Final = msgspec.msgpack.Decoder(CapturedRequest)
 
 
-def insert(tx: Transaction, vault: Sealer, item: Quarantined, rows_max: int, bytes_max: int) -> None:
-    """Keep a request, and let go of the oldest of its source beyond so many requests and bytes."""
+def insert(tx: Transaction, vault: Sealer, item: Quarantined, rows_max: int, bytes_max: int, *, acknowledged: bool) -> bool:
+    """Keep a request, and let go of the oldest of its source beyond so many requests and bytes; False when it cannot be kept.
+
+    What does not fit a schema was believed, and mostly acknowledged: strangers' requests make room for it, and never it for them.
+    """
     tx.run(
         f"INSERT INTO quarantine ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
@@ -30,14 +33,23 @@ def insert(tx: Transaction, vault: Sealer, item: Quarantined, rows_max: int, byt
             vault.seal(msgspec.msgpack.encode(item.request)),
         ),
     )
+    # Where all is refused that does not fit, the oldest of it may go as well.
+    spared = "" if item.reason == SCHEMA_MISMATCH and not acknowledged else SCHEMA_MISMATCH
     row = tx.row("SELECT COUNT(*), SUM(LENGTH(request)) FROM quarantine WHERE source_id = ?", (item.source_id,))
     rows, size = (0, 0) if row is None else (row[0], row[1] or 0)
     while rows > rows_max or (size > bytes_max and rows > 1):
-        oldest = tx.row("SELECT id, LENGTH(request) FROM quarantine WHERE source_id = ? ORDER BY id LIMIT 1", (item.source_id,))
+        oldest = tx.row(
+            "SELECT id, LENGTH(request) FROM quarantine WHERE source_id = ? AND reason <> ? ORDER BY id LIMIT 1",
+            (item.source_id, spared),
+        )
         if oldest is None:
-            return
+            tx.run("DELETE FROM quarantine WHERE id = ?", (item.id,))
+            return False
         tx.run("DELETE FROM quarantine WHERE id = ?", (oldest[0],))
+        if oldest[0] == item.id:
+            return False
         rows, size = rows - 1, size - oldest[1]
+    return True
 
 
 def get(tx: Transaction, vault: Sealer, source_id: str, item_id: str) -> Quarantined | None:

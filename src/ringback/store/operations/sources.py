@@ -26,6 +26,7 @@ class _Definition(msgspec.Struct, frozen=True):
     verification: Verification
     rules: Rules
     tokens: tuple[SourceToken, ...]
+    declared_in: str = ""
 
 
 _decoder: Final = msgspec.json.Decoder(_Definition)
@@ -187,7 +188,7 @@ def _keep_tokens(tx: Transaction, source: Source) -> None:
 
 
 def _sealed(vault: Sealer, s: Source) -> bytes:
-    return vault.seal(msgspec.json.encode(_Definition(s.type, s.disabled, s.metadata, s.verification, s.rules, s.tokens)))
+    return vault.seal(msgspec.json.encode(_Definition(s.type, s.disabled, s.metadata, s.verification, s.rules, s.tokens, s.declared_in)))
 
 
 def _one(vault: Sealer, row: Row | None) -> Source | None:
@@ -213,4 +214,5 @@ def _source(vault: Sealer, row: Row) -> Source:
         tokens=decided.tokens,
         created_at=created_at,
         updated_at=updated_at,
+        declared_in=decided.declared_in,
     )
