@@ -214,7 +214,7 @@ def test_fifty_twins_at_once_through_both_doors_are_one_event(door: Door, number
     def send(extra: list[tuple[str, str]]) -> None:
         request = door.request(made["path"], body, [*headers, *extra])
         with door.target.connect() as connection:
-            start.wait()
+            start.wait(30)
             connection.sendall(request)
             statuses.append(read_answers(connection, 1, 20.0).answers[0].status)
 
@@ -222,7 +222,7 @@ def test_fifty_twins_at_once_through_both_doors_are_one_event(door: Door, number
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert statuses == [200] * 50
     assert len(door.events(made["id"])) == 1
     wait_until(lambda: door.activity(made["id"])["duplicates"] == 49, what="the twins are counted")

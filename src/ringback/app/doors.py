@@ -133,22 +133,15 @@ class Doors:
         self._keys = FetchedKeys(self.fetching, clock)
         self._receiver = self._make_receiver()
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
-        idempotency = Idempotency(store, vault, clock, microseconds(settings.idempotency_ttl.total_seconds()))
+        keep_us = microseconds(settings.idempotency_ttl.total_seconds())
+        idempotency = Idempotency(store, vault, clock, keep_us)
         self.payloads = Payloads(store, clock, parts.metrics, settings.payload_validation)  # type: ignore[arg-type]  # config has checked it
         self._services = self._make_services(idempotency, ready)
         self._attempts = Attempts(store, clock, vault, parts.dispatcher)
         self._dead_letters = DeadLetters(store, clock, parts.dispatcher)
         self._audit = Audit(store, clock, make_id)
         messages = Messages(store, clock)
-        publisher = Publisher(
-            parts.intake,
-            parts.directory,
-            self._services.applications,
-            messages,
-            self.payloads,
-            clock,
-            microseconds(settings.idempotency_ttl.total_seconds()),
-        )
+        publisher = Publisher(parts.intake, parts.directory, self._services.applications, messages, self.payloads, clock, keep_us)
         reader = BodyReader(settings.max_body_bytes, settings.body_memory_max)
         wait_s = settings.idempotency_wait.total_seconds()
         exposition = Exposition(parts.metrics)
