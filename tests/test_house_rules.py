@@ -224,7 +224,9 @@ def test_a_test_that_hangs_ends_the_run_with_the_stacks_of_all_threads(tmp_path:
     hanging = tmp_path / "test_hanging.py"
     hanging.write_text("import threading\n\ndef test_hangs():\n    threading.Event().wait()\n")
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
-    done = subprocess.run([*command, "-o", "faulthandler_timeout=2", str(hanging)], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [*command, "-o", "faulthandler_timeout=2", str(hanging)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 1
     assert "test_hanging.py" in done.stderr and "test_hangs" in done.stderr, done.stderr
 
