@@ -209,9 +209,13 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise VerificationError(MALFORMED_HEADER, f"the claim {name} of the token is no time")
-    return float(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    except OverflowError:
+        # A whole number of hundreds of digits.
+        pass
+    raise VerificationError(MALFORMED_HEADER, f"the claim {name} of the token is no time")
 
 
 def _check_body(claim: object, body: bytes) -> None:
