@@ -2,6 +2,9 @@
 
 Run as `python -m benchmarks.receiving`: rows with and without an endpoint behind the source, interleaved with the load tool's own rate into
 a bare sink. `--load URL` is the load tool itself, in a process of its own.
+
+The share of the load tool's own rate is given twice: for a client of the usual kind, with asyncio's streams, and for one that costs next to
+nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import urllib.parse
 import uvloop
 
 from benchmarks import certificates, peers, server, tools
-from benchmarks.load import GRACE_S, Connection, Load
+from benchmarks.load import GRACE_S, Connection, Load, streams
 from benchmarks.wire import now_ns, percentiles, stamp
 
 SECRET = "whsec_benchmark"
@@ -65,7 +68,7 @@ class SignedEvents:
         return b"%bstripe-signature: t=%b,v1=%b\r\n\r\n%b" % (self._head, at, signature, body)
 
 
-async def load(url: str, seconds: float, rate: float, provider: str) -> dict[str, typing.Any]:
+async def load(url: str, seconds: float, rate: float, provider: str, usual: bool) -> dict[str, typing.Any]:
     """Send events and say what happened; as `benchmarks.load.run`."""
     loop = asyncio.get_running_loop()
     parts = urllib.parse.urlsplit(url)
@@ -74,12 +77,16 @@ async def load(url: str, seconds: float, rate: float, provider: str) -> dict[str
     events._number = now_ns() % 10**15
     run = Load(typing.cast("typing.Any", events), 0, sys.maxsize)
     connections = []
-    for _ in range(CONNECTIONS):
+    for _ in range(0 if usual else CONNECTIONS):
         _, connection = await loop.create_connection(lambda: Connection(run), parts.hostname, parts.port)
         connections.append(connection)
     started = now_ns()
     run.until_ns = started + int(seconds * 1e9)
-    if rate:
+    if usual:
+        async with asyncio.timeout(seconds + GRACE_S), asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(streams(run, parts.hostname or "", parts.port or 80))
+    elif rate:
         run.open_loop = True
         run.idle.extend(connections)
         await _paced(run, rate, started)
@@ -115,9 +122,9 @@ async def _paced(run: Load, rate: float, started_ns: int) -> None:
             run.waiting.append(due_ns)
 
 
-def _tool(url: str, seconds: float, rate: float = 0.0, provider: str = "stripe") -> dict[str, typing.Any]:
+def _tool(url: str, seconds: float, rate: float = 0.0, provider: str = "stripe", usual: bool = False) -> dict[str, typing.Any]:
     command = [sys.executable, "-m", "benchmarks.receiving", "--load", url, "--seconds", str(seconds), "--rate", str(rate)]
-    command += ["--provider", provider]
+    command += ["--provider", provider, *(["--usual"] if usual else [])]
     done = subprocess.run(command, capture_output=True, text=True, cwd=server.ROOT, check=True)
     found: dict[str, typing.Any] = json.loads(done.stdout)
     return found
@@ -144,6 +151,8 @@ def measure(seconds: float, rounds: int, directory: pathlib.Path) -> dict[str, l
         _tool(behind, 0.5)
         for _ in range(rounds):
             ceiling = _tool(f"{sink.url}/ok/ceiling", seconds)["rate"]
+            usual = _tool(f"{sink.url}/ok/ceiling", seconds, usual=True)["rate"]
+            found.setdefault("a client of the usual kind alone, requests/s", []).append(usual)
             for name, url in (("alone", alone), ("endpoint", behind)):
                 before = running.cpu_s()
                 run = _tool(url, seconds)
@@ -154,7 +163,9 @@ def measure(seconds: float, rounds: int, directory: pathlib.Path) -> dict[str, l
                     print(f"  WARNING, {name}: answers {run['statuses']}", file=sys.stderr)
                 found.setdefault(f"{name}: CPU, us", []).append(spent_us)
                 found.setdefault(f"{name}: events/s", []).append(run["rate"])
-                found.setdefault(f"{name}: % of the load tool's own rate", []).append(100 * run["rate"] / ceiling)
+                found.setdefault(f"{name}: % of what the lightest client makes", []).append(100 * run["rate"] / ceiling)
+                rate = _tool(url, seconds, usual=True)["rate"]
+                found.setdefault(f"{name}: % of what a usual client makes", []).append(100 * rate / usual)
             paced = _tool(alone, seconds, RATE)
             found.setdefault(f"alone: p99 at {RATE}/s, ms", []).append(paced["p99_ms"])
     finally:
@@ -199,9 +210,10 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--provider", choices=["stripe", "github"], default="stripe", help="how the load tool signs")
+    parser.add_argument("--usual", action="store_true", help="the load tool uses asyncio's streams")
     arguments = parser.parse_args()
     if arguments.load:
-        print(json.dumps(uvloop.run(load(arguments.load, arguments.seconds, arguments.rate, arguments.provider))))
+        print(json.dumps(uvloop.run(load(arguments.load, arguments.seconds, arguments.rate, arguments.provider, arguments.usual))))
         return
     with tempfile.TemporaryDirectory(prefix="ringback-receiving-") as name:
         found = measure(arguments.seconds, arguments.rounds, pathlib.Path(name))

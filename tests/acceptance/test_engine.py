@@ -69,7 +69,8 @@ def test_rates_of_endpoints_and_applications_hold_and_nobody_else_waits_for_them
     assert obeys(receiver.at("/slow"), 5)
     assert obeys(receiver.at("/slow") + receiver.at("/shared"), 20)
     sequences = [int(arrival.headers["ringback-sequence"]) for arrival in receiver.at("/slow")]
-    assert sequences == sorted(sequences)
+    # The first five may go side by side; what waits goes in turn.
+    assert [*sorted(sequences[:5]), *sequences[5:]] == sorted(sequences)
     assert {arrival.id for arrival in receiver.at("/slow")} == set(sent)
 
     # A change holds within a second.

@@ -294,6 +294,7 @@ def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running:
         (event(), "gzip", 400),
         (gzip.compress(event())[:-9], "gzip", 400),
     ],
+    ids=["bomb of gzip", "bomb of deflate", "unknown coding", "not gzip", "cut short"],
 )
 def test_bombs_and_unknown_codings_are_refused(running: Running, body: bytes, coding: str, status: int) -> None:
     source = running.made()

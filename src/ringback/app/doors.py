@@ -143,8 +143,7 @@ class Doors:
         messages = Messages(store, clock)
         publisher = Publisher(parts.intake, parts.directory, self._services.applications, messages, self.payloads, clock, keep_us)
         reader = BodyReader(settings.max_body_bytes, settings.body_memory_max)
-        wait_s = settings.idempotency_wait.total_seconds()
-        exposition = Exposition(parts.metrics)
+        wait_s, exposition = settings.idempotency_wait.total_seconds(), Exposition(parts.metrics)
         api = build(
             self._services,
             reader,

@@ -11,10 +11,11 @@ from typing import Final
 
 import msgspec
 
+from ringback.model.attempts import Attempt
 from ringback.model.deliveries import AttemptStatus, DeadLetter, Trigger
 from ringback.store.base import Acceptance, Record
 from ringback.store.operations import blocks
-from ringback.store.operations.blocks import SIZE, Blocks, event_type_label, message_labels, outcome_label
+from ringback.store.operations.blocks import SIZE, Blocks, message_labels, outcome_label
 from ringback.store.sqlite.connection import SqliteTransaction
 
 # Scopes whose current block is remembered, per kind of block: some 600 bytes each.
@@ -60,16 +61,6 @@ class _Notes:
         self._open: dict[str, _Open] = {}
         self._rows: list[tuple[str, str, str]] = []
 
-    def is_ordinary(self, scope: str, key: str, of: str | tuple[str, int]) -> bool:
-        """Note a row of which nothing need be written; False: `note` it with its labels."""
-        block = self._open.get(scope)
-        if block is None or of not in block.ordinary or block.count >= SIZE or key < block.start:
-            return False
-        block.count += 1
-        if key > block.newest:
-            block.newest = key
-        return True
-
     def note(self, tx: SqliteTransaction, scope: str, key: str, labels: Sequence[str], of: str | tuple[str, int] | None = None) -> None:
         """A row with this id is about to be written: nobody may have written it before this."""
         block = self._open.get(scope)
@@ -88,6 +79,19 @@ class _Notes:
                 self._rows.append((scope, label, block.start))
         if of is not None:
             block.ordinary.add(of)
+
+    def note_alike(self, tx: SqliteTransaction, scope: str, keys: Sequence[str], labels: Sequence[str], of: str | tuple[str, int]) -> None:
+        """Rows of the same labels are about to be written: the common ones cost no look at each."""
+        while keys:
+            block = self._open.get(scope)
+            if block is None or of not in block.ordinary or block.count >= SIZE or min(keys) < block.start:
+                self.note(tx, scope, keys[0], labels, of)
+                keys = keys[1:]
+                continue
+            room = SIZE - block.count
+            some, keys = keys[:room], keys[room:]
+            block.count += len(some)
+            block.newest = max(block.newest, max(some))
 
     def note_late(self, scope: str, key: str, labels: Sequence[str]) -> None:
         """A row lies in an older block, wherever that begins: it is found between its own id and the end of that block."""
@@ -138,34 +142,47 @@ class Noting:
     def accepting(self, tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> None:
         """These messages are about to be written."""
         notes = self._messages
+        alike: dict[tuple[str, str], list[str]] = {}
         for acceptance in acceptances:
             m = acceptance.message
-            of = m.event_type if m.channels is None and m.tags is None else None
-            if of is None or not notes.is_ordinary(m.app_id, m.id, of):
-                notes.note(tx, m.app_id, m.id, message_labels(m.event_type, m.channels, m.tags), of)
-        self._messages.write(tx)
+            if m.channels is None and m.tags is None:
+                of = m.app_id, m.event_type
+                if of in alike:
+                    alike[of].append(m.id)
+                else:
+                    alike[of] = [m.id]
+            else:
+                notes.note(tx, m.app_id, m.id, message_labels(m.event_type, m.channels, m.tags))
+        for (app_id, event_type), keys in alike.items():
+            notes.note_alike(tx, app_id, keys, message_labels(event_type, None, None), event_type)
+        notes.write(tx)
 
     def recording(self, tx: SqliteTransaction, records: Sequence[Record]) -> None:
         """These records are about to be written."""
+        alike: dict[tuple[str, str, int], list[Attempt]] = {}
         for record in records:
             a, message = record.attempt, record.message
-            of = None
-            if message is not None and message.channels is None and message.tags is None:
-                of = message.event_type, a.code << 3 | a.status
-                if a.status == _DONE and a.number == 1 and self._attempts.is_ordinary(a.endpoint_id, a.id, of):
-                    if not self._pairs.is_ordinary(a.endpoint_id, a.message_id, message.event_type):
-                        labels = (_DONE_LABEL, event_type_label(message.event_type))
-                        self._pairs.note(tx, a.endpoint_id, a.message_id, labels, message.event_type)
-                    continue
-            self._note(tx, record, of)
+            # First successes of messages without tags and channels are what there is most of.
+            if message is not None and a.status == _DONE and a.number == 1 and message.channels is None and message.tags is None:
+                of = a.endpoint_id, message.event_type, a.code
+                if of in alike:
+                    alike[of].append(a)
+                else:
+                    alike[of] = [a]
+            else:
+                self._note(tx, record)
+        for (endpoint_id, event_type, code), some in alike.items():
+            labels = message_labels(event_type, None, None)
+            self._attempts.note_alike(tx, endpoint_id, [a.id for a in some], (self._outcome(_DONE, code), *labels), (event_type, code))
+            self._pairs.note_alike(tx, endpoint_id, [a.message_id for a in some], (_DONE_LABEL, *labels), event_type)
         for notes in (self._attempts, self._pairs, *self._letters.values()):
             notes.write(tx)
 
-    def _note(self, tx: SqliteTransaction, record: Record, of: tuple[str, int] | None) -> None:
+    def _note(self, tx: SqliteTransaction, record: Record) -> None:
         """Note an attempt with all its labels."""
         a, message = record.attempt, record.message
         labels = self._labels(tx, record) if message is None else message_labels(message.event_type, message.channels, message.tags)
-        self._attempts.note(tx, a.endpoint_id, a.id, (self._outcome(a.status, a.code), *labels), of)
+        self._attempts.note(tx, a.endpoint_id, a.id, (self._outcome(a.status, a.code), *labels))
         # A retry says nothing new of its message, but how it ended.
         if a.number > 1 and a.trigger == _SCHEDULED:
             labels = ()
