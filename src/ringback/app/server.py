@@ -20,7 +20,7 @@ from ringback.app.parts import Parts, microseconds
 from ringback.clock import SECOND_US
 from ringback.config import Settings
 from ringback.dashboard.door import login_link
-from ringback.engine import sweeper
+from ringback.engine import backlog, sweeper
 from ringback.engine.attempt_log import LogRunner
 from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.indexer import Indexer
@@ -57,8 +57,6 @@ class Server:
         self._parts = parts
         self._stopping = asyncio.Event()
         self._cause = ""
-        # Does the metric know of the backlog that an earlier run has left?
-        self._counted = False
         self.operator_token = f"op_{secrets.token_urlsafe(32)}"
         self.tokens = parts.tokens
         self._doors = Doors(parts, self.operator_token, ready=lambda: not self._stopping.is_set())
@@ -164,11 +162,12 @@ class Server:
     async def _gauges(self) -> None:
         parts = self._parts
         metrics = parts.metrics
-        if not self._counted:
-            metrics.backlog += await parts.store.read(directory_operations.count_unfinished)
-            self._counted = True
         path = database_path(parts.settings.database_url)
+        count_at_s = parts.clock.monotonic_s()
         while True:
+            if parts.clock.monotonic_s() >= count_at_s:
+                count_at_s = parts.clock.monotonic_s() + backlog.COUNT_EVERY_S
+                await backlog.count(parts.store, metrics)
             metrics.in_flight = parts.dispatcher.flying
             metrics.oldest_due_us = parts.dispatcher.oldest_due()
             metrics.wal_bytes = parts.store.wal_bytes
