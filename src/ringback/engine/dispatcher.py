@@ -272,7 +272,10 @@ class Dispatcher:
     def _attempt(self, lane: Lane, plan: LanePlan, claim: Claim, now_us: int) -> None:
         message, delivery = claim.message, claim.delivery
         due_at = delivery.due_at
-        wait = None if now_us - due_at <= _AT_ONCE_US and due_at == message.created_at else self._why(lane, claim, now_us)
+        wait = None
+        # What is looked at closer is late, waits for a rest, a restart or its time, or is no first attempt.
+        if due_at != message.created_at or now_us - due_at > _SOON_US or lane.rested_until >= due_at or due_at < self._started_at:
+            wait = self._why(lane, claim, now_us)
         place = self._limiter.start(lane)
         if message.payload is None:
             self._loop.call_soon(Flight(self, lane, claim, plan, b"", now_us, place, wait).landed, GONE)

@@ -6,7 +6,9 @@ At full speed this costs a delivery some tenths of a microsecond: columns that a
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from operator import itemgetter
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ _OUTCOMES: Final[dict[int, int]] = {
     AttemptStatus.CANCELED: COLUMNS.index("canceled"),
 }
 _SLOW: Final = frozenset((ErrorClass.TIMEOUT, ErrorClass.CONNECT_TIMEOUT))
+_bucket: Final = partial(bisect_left, BOUNDS_US)
 # What the second counter of a column counts by.
 _HIGH: Final = 1 << LANE_BITS
 
@@ -117,8 +120,9 @@ class Rollups:
 
     def recorded(self, tx: SqliteTransaction, records: Iterable[Record]) -> None:
         """Count attempts that were written."""
-        counts: dict[tuple[str, str, int], list[int]] = {}
-        endpoint_id, minute, count = "", 0, list[int]()
+        counts: dict[tuple[str, str, int], tuple[list[int], list[int], list[int]]] = {}
+        endpoint_id, minute = "", 0
+        count, done, answered = list[int](), list[int](), list[int]()
         for record in records:
             a = record.attempt
             at = a.started_at // MINUTE_US
@@ -127,25 +131,23 @@ class Rollups:
                 endpoint_id, minute = a.endpoint_id, at
                 key = (endpoint_id, a.app_id, at)
                 known = counts.get(key)
-                count = counts[key] = [0] * _WIDTH if known is None else known
-            code = a.code
-            if 200 <= code < 300 and a.status == _DONE:
-                count[_SUCCESS] += 1
-                count[_OK_AT] += _OK
-            else:
-                place, one = _failure(code, a.error)
-                count[_OUTCOMES[a.status]] += 1
-                count[place] += one
-                count[_TOUCHED] |= _MORE
-                if code == 0 and a.error not in _SLOW:
-                    continue
-            bucket = bisect_left(BOUNDS_US, a.duration_us)
-            count[LATENCY_AT + (bucket >> 1)] += _HIGH if bucket & 1 else 1
-            count[_TOUCHED] |= 1 << (bucket >> _GROUP_BITS)
+                count, done, answered = counts[key] = known or ([0] * _WIDTH, [], [])
+            if a.status == _DONE and 200 <= a.code < 300:
+                done.append(a.duration_us)
+                continue
+            place, one = _failure(a.code, a.error)
+            count[_OUTCOMES[a.status]] += 1
+            count[place] += one
+            count[_TOUCHED] |= _MORE
+            if a.code or a.error in _SLOW:
+                answered.append(a.duration_us)
         rows: dict[int, list[tuple[Any, ...]]] = {}
-        for (endpoint_id, app_id, minute), count in counts.items():
+        for (endpoint_id, app_id, minute), (count, done, answered) in counts.items():
             if minute > self._newest:
                 self._newest = minute
+            count[_SUCCESS] += len(done)
+            count[_OK_AT] += len(done) * _OK
+            _count_latencies(count, done + answered)
             touched = count[_TOUCHED]
             rows.setdefault(touched, []).append((minute, self._org(tx, app_id), app_id, endpoint_id, *_VALUES[touched](count)))
         for touched, some in rows.items():
@@ -167,6 +169,13 @@ class Rollups:
             row = tx.row("SELECT org_id FROM application WHERE id = ?", (app_id,))
             org_id = self._orgs[app_id] = "" if row is None else str(row[0])
         return org_id
+
+
+def _count_latencies(count: list[int], durations_us: list[int]) -> None:
+    """Count durations in their buckets."""
+    for bucket, number in Counter(map(_bucket, durations_us)).items():
+        count[LATENCY_AT + (bucket >> 1)] += number * (_HIGH if bucket & 1 else 1)
+        count[_TOUCHED] |= 1 << (bucket >> _GROUP_BITS)
 
 
 def _failure(code: int, error: str | None) -> tuple[int, int]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import astuple
 
 from ringback.errors import Conflict
+from ringback.model.attempts import Attempt
 from ringback.model.deliveries import Claim, DeadLetter, Delivery, Trigger
 from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
@@ -23,11 +25,18 @@ _DEFAULT_LIFE_US: Final = 90 * 86_400 * 1_000_000
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 
-_MESSAGE = (
-    "INSERT INTO message (id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, "
-    "tags, deliver_at, payload, origin, headers) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+# Columns have the names of the fields, and come in their order: most rows are the struct as it stands.
+_MESSAGE_COLUMNS: Final = Message.__struct_fields__
+_MESSAGE = _insert("message", _MESSAGE_COLUMNS)
+_LISTS_AT: Final = _MESSAGE_COLUMNS.index("channels")
+_ORIGIN_AT: Final = _MESSAGE_COLUMNS.index("origin")
+_ATTEMPT = _insert("attempt", Attempt.__struct_fields__)
+_PHASES_AT: Final = Attempt.__struct_fields__.index("phases")
 _DEFERRED = "INSERT INTO deferred_message (app_id, deliver_at, message_id, event_type, channels) VALUES (?, ?, ?, ?, ?)"
 _SEQUENCE = (
     "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
@@ -42,12 +51,6 @@ _RETRY = (
     "WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?"
 )
 _UNDELIVER = "DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?"
-_ATTEMPT = (
-    "INSERT INTO attempt (id, app_id, endpoint_id, message_id, url, number, status, trigger, code, started_at, duration_us, "
-    "error, detail, address, "
-    "phases, response, response_head, request_head, sequence, wait, next_due_at, next_cause) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
 _DEAD = (
     "INSERT INTO dead_letter (id, org_id, app_id, endpoint_id, message_id, event_type, cause, detail, attempts, sequence, died_at, state) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'dead') ON CONFLICT (endpoint_id, message_id) DO UPDATE SET cause = excluded.cause, "
@@ -137,29 +140,22 @@ def _claim_names(tx: SqliteTransaction, keys: dict[bytes, str], acceptance: Acce
 
 
 def _message_row(m: Message) -> tuple[Any, ...]:
-    return (
-        m.id,
-        m.app_id,
-        m.event_type,
-        m.created_at,
-        m.expires_at,
-        m.content_type,
-        m.raw,
-        m.matched,
-        m.event_id,
-        None if m.channels is None else msgspec.json.encode(m.channels).decode(),
-        None if m.tags is None else msgspec.json.encode(m.tags).decode(),
-        m.deliver_at,
-        m.payload,
-        None if m.origin is None else msgspec.json.encode(m.origin).decode(),
-        m.headers,
-    )
+    row = astuple(m)
+    if m.origin is not None:
+        row = (*row[:_ORIGIN_AT], _json(m.origin), *row[_ORIGIN_AT + 1 :])
+    if m.channels is not None or m.tags is not None:
+        # Both stand side by side.
+        row = (*row[:_LISTS_AT], _json(m.channels), _json(m.tags), *row[_LISTS_AT + 2 :])
+    return row
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
 
 
 def _defer(tx: SqliteTransaction, m: Message) -> None:
     """A message waits for its time."""
-    channels = None if m.channels is None else msgspec.json.encode(m.channels).decode()
-    tx.execute(_DEFERRED, (m.app_id, m.deliver_at, m.id, m.event_type, channels))
+    tx.execute(_DEFERRED, (m.app_id, m.deliver_at, m.id, m.event_type, _json(m.channels)))
 
 
 def _number(tx: SqliteTransaction, fresh: Sequence[Acceptance]) -> list[tuple[Any, ...]]:
@@ -258,32 +254,9 @@ def _retry_row(r: Record) -> tuple[Any, ...]:
 
 
 def _attempt_row(r: Record) -> tuple[Any, ...]:
-    a = r.attempt
-    p = a.phases
-    return (
-        a.id,
-        a.app_id,
-        a.endpoint_id,
-        a.message_id,
-        a.url,
-        a.number,
-        a.status,
-        a.trigger,
-        a.code,
-        a.started_at,
-        a.duration_us,
-        a.error,
-        a.detail,
-        a.address,
-        f"{p.dns_us} {p.connect_us} {p.tls_us} {p.send_us} {p.wait_us} {p.body_us}",
-        a.response,
-        a.response_head,
-        a.request_head,
-        a.sequence,
-        a.wait,
-        a.next_due_at,
-        a.next_cause,
-    )
+    row, p = astuple(r.attempt), r.attempt.phases
+    phases = f"{p.dns_us} {p.connect_us} {p.tls_us} {p.send_us} {p.wait_us} {p.body_us}"
+    return (*row[:_PHASES_AT], phases, *row[_PHASES_AT + 1 :])
 
 
 def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Bounds, now_us: int, lease_us: int) -> Claims:
