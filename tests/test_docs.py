@@ -97,6 +97,28 @@ def test_the_readme_names_the_two_commands() -> None:
     assert "scripts/serve" in readme and "scripts/test" in readme
 
 
+def test_the_readme_lists_each_page_once() -> None:
+    listed = re.findall(r"\]\((docs/[^)#]+)\)", (ROOT / "README.md").read_text("utf-8").partition("## Documents")[2])
+    assert sorted(listed) == sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
+
+
+def _rows(document: str, heading: str) -> list[str]:
+    """The first cells of the table under a heading."""
+    section = (ROOT / document).read_text("utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| ")][1:]
+
+
+def test_no_capability_of_the_roadmap_stands_in_it_twice() -> None:
+    rows = [row for heading in ("Done", "Half", "Planned") for row in _rows("ROADMAP.md", heading)]
+    assert len(rows) > 30
+    assert sorted(row for row in set(rows) if rows.count(row) > 1) == []
+
+
+def test_files_that_the_roadmap_names_exist() -> None:
+    named = re.findall(r"`((?:tests|scripts|docs)/[\w./*-]+)", (ROOT / "ROADMAP.md").read_text("utf-8"))
+    assert sorted(name for name in named if not list(ROOT.glob(name))) == []
+
+
 def test_settings_that_documents_mention_exist() -> None:
     from ringback.config.load import _NOT_SETTINGS
     from ringback.config.settings import declared_settings

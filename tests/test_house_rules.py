@@ -7,6 +7,8 @@ import hashlib
 import importlib.util
 import inspect
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,6 +200,35 @@ def _sleeps(tree: ast.Module) -> Iterator[int]:
 def test_no_test_sleeps() -> None:
     broken = [f"{_name(path)}:{line}" for path in TESTS if path.name != "waiting.py" for line in _sleeps(_tree(path))]
     _report(broken, "wait for a condition instead: tests/waiting.py")
+
+
+def _endless_waits(tree: ast.Module) -> Iterator[int]:
+    """Lines that wait for a thread, a process or an event of threads for as long as it takes. What is awaited is not meant."""
+    awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or id(node) in awaited:
+            continue
+        named = {keyword.arg for keyword in node.keywords}
+        waits = node.func.attr in ("join", "wait", "communicate") and not node.args and "timeout" not in named
+        starts = ast.unparse(node.func) in ("subprocess.run", "subprocess.call", "subprocess.check_output") and "timeout" not in named
+        if waits or starts:
+            yield node.lineno
+
+
+def test_no_test_waits_for_a_thread_or_a_process_without_a_deadline() -> None:
+    broken = [f"{_name(path)}:{line}" for path in TESTS for line in _endless_waits(_tree(path))]
+    _report(broken, "give the wait a timeout, and assert that it is over")
+
+
+def test_a_test_that_hangs_ends_the_run_with_the_stacks_of_all_threads(tmp_path: Path) -> None:
+    hanging = tmp_path / "test_hanging.py"
+    hanging.write_text("import threading\n\ndef test_hangs():\n    threading.Event().wait()\n")
+    command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
+    done = subprocess.run(
+        [*command, "-o", "faulthandler_timeout=2", str(hanging)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert "test_hanging.py" in done.stderr and "test_hangs" in done.stderr, done.stderr
 
 
 def test_no_test_patches_our_code() -> None:

@@ -46,7 +46,7 @@ class Disk:
         """Format and mount; returns why not, or an empty text."""
         for step in (["mkfs.ext4", "-q", "-m", "0", str(self.image)], ["mount", "-o", "loop", str(self.image), str(self.place)]):
             try:
-                done = subprocess.run(step, capture_output=True, text=True, check=False)
+                done = subprocess.run(step, capture_output=True, text=True, check=False, timeout=60)
             except FileNotFoundError as missing:
                 return str(missing)
             if done.returncode != 0:
@@ -69,17 +69,17 @@ class Disk:
 
     def fail(self) -> None:
         """Turn read-only under open files, as the kernel does after an error of the device."""
-        subprocess.run(["mount", "-o", "remount,abort", str(self.place)], check=True, capture_output=True)
+        subprocess.run(["mount", "-o", "remount,abort", str(self.place)], check=True, capture_output=True, timeout=60)
 
     def repair(self) -> None:
         """Unmount, check and mount again, as an operator does."""
-        subprocess.run(["umount", str(self.place)], check=True, capture_output=True)
-        subprocess.run(["fsck.ext4", "-fy", str(self.image)], check=False, capture_output=True)
-        subprocess.run(["mount", "-o", "loop", str(self.image), str(self.place)], check=True, capture_output=True)
+        subprocess.run(["umount", str(self.place)], check=True, capture_output=True, timeout=60)
+        subprocess.run(["fsck.ext4", "-fy", str(self.image)], check=False, capture_output=True, timeout=60)
+        subprocess.run(["mount", "-o", "loop", str(self.image), str(self.place)], check=True, capture_output=True, timeout=60)
 
     def unmount(self) -> None:
         """Take the disk away."""
-        subprocess.run(["umount", str(self.place)], check=False, capture_output=True)
+        subprocess.run(["umount", str(self.place)], check=False, capture_output=True, timeout=60)
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def test_twenty_impatient_providers_wait_for_one_run(begin: Begin, receiver: Rec
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert {(answer.status, answer.body) for answer in answers} == {(200, b"done")} and len(answers) == 20
     assert len(receiver.arrivals) == 1
 

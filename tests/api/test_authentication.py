@@ -223,6 +223,13 @@ def test_signed_tokens_of_the_reference_server_are_believed(signed: Any) -> None
     assert signed.get("/app", token=portal_token).json() == FORBIDDEN
 
 
+def test_a_signed_token_may_hold_to_the_end_of_time_and_be_logged_out(signed: Any) -> None:
+    token = jwt({"org": DEFAULT_ORG_ID, "sub": signed.app_id, "exp": 1e300, "iat": -1e300})
+    assert signed.get("/app/shop", token=token).status_code == 200
+    assert signed.post("/auth/logout", token=token).status_code == 204
+    assert signed.get("/app/shop", token=token).json() == INVALID
+
+
 def test_an_organisation_appears_when_it_first_calls_and_sees_its_own_alone(signed: Any) -> None:
     token = jwt({"sub": OTHER_ORG})
     assert signed.get("/app/shop", token=token).status_code == 404
@@ -242,6 +249,8 @@ def test_an_organisation_appears_when_it_first_calls_and_sees_its_own_alone(sign
         jwt({"sub": DEFAULT_ORG_ID, "exp": 1_500_000_000}),
         jwt({"sub": DEFAULT_ORG_ID, "nbf": 5_000_000_000}),
         jwt({"sub": DEFAULT_ORG_ID, "exp": "soon"}),
+        jwt({"sub": DEFAULT_ORG_ID, "exp": 10**400}),
+        jwt({"sub": DEFAULT_ORG_ID, "iat": -(10**400)}),
         "eyJ.eyJ.x",
     ],
 )

@@ -508,7 +508,7 @@ def _watched(target: Target, worst_s: float) -> typing.Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(60)
     assert statuses == {202}
     assert max(took) < worst_s, f"another client waited {max(took):.2f} s"
 

@@ -236,6 +236,19 @@ class TestBodies:
             assert depth(value) == 0 or not _is_deeper(raw, depth(value))
             assert depth(value) == 0 or _is_deeper(raw, depth(value) - 1)
 
+    @given(st.lists(st.integers(1, 9), max_size=40), st.integers(1, 70))
+    def test_the_depth_of_long_runs_of_brackets_is_counted_right(self, depths, outside):
+        """Lists in lists, of every shape that taking leaves away leaves behind."""
+        inside = b",".join(b"[" * depth + b"]" * depth for depth in depths)
+        raw = b'{"a":' * outside + b"[" + inside + b"]" + b"}" * outside
+        deepest = outside + 1 + max(depths, default=0)
+        assert not _is_deeper(raw, deepest)
+        assert _is_deeper(raw, deepest - 1)
+
+    @given(st.text(alphabet='{}[]"\\', max_size=200).map(str.encode))
+    def test_brackets_that_do_not_match_are_looked_at_to_an_end(self, raw):
+        assert _is_deeper(raw, 0) >= _is_deeper(raw, MAX_DEPTH)
+
     @given(st.binary() | st.text().map(str.encode) | st.text(alphabet='{}[]":,\\a1 ').map(str.encode))
     def test_any_bytes_are_parsed_or_explained(self, raw):
         try:

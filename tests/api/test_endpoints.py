@@ -118,6 +118,16 @@ def test_an_upsert_of_an_unknown_uid_makes_the_endpoint_once(api, app):
     assert detail(api.put(app + "/other", {})) == [(["body", "url"], "the field is missing; it is required", "value_error.jsondecode")]
 
 
+def test_more_event_types_than_can_be_looked_up_in_a_moment_are_refused(api, app):
+    names = [f"t.{number}" for number in range(5_001)]
+    expected = [(["body", "eventTypes"], "5001 names; at most 5000 are allowed", "value_error")]
+    assert detail(api.post(app, {"url": URL, "eventTypes": names})) == expected
+    api.made(app, {"url": URL, "uid": "e"})
+    assert detail(api.patch(app + "/e", {"eventTypes": names})) == expected
+    # So many are looked up, and named as unknown.
+    assert "t.4999" in detail(api.post(app, {"url": URL, "eventTypes": names[:5_000]}))[0][1]
+
+
 def test_a_patch_changes_what_it_names(api, app):
     made = api.made(app, {"url": URL, "uid": "e", "channels": ["a"]})
     patched = api.patch(app + "/e", {"disabled": True, "channels": None}).json()

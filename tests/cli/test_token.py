@@ -74,9 +74,27 @@ def test_tokens_belong_to_the_organisation_that_is_named(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("words", [("revoke", "key_unknown"), ("list", "--org", "unknown")])
 def test_what_does_not_exist_is_named_on_stderr_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert ringback(tmp_path, "migrate").returncode == 0
     done = ringback(tmp_path, "token", *words)
     assert (done.returncode, done.stdout) == (1, "")
     assert "unknown" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("revoke", "key_unknown"), ("list",)])
+def test_a_database_whose_name_was_mistyped_is_not_made(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = ringback(tmp_path, "token", *words, "--database", "rinkback.db")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ringback: there is no database rinkback.db; name the one of your server with --database\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+def test_a_file_that_is_no_database_is_told_and_left_as_it_is(tmp_path: Path, command: str) -> None:
+    (tmp_path / "ringback.db").write_bytes(b"not a database at all " * 300)
+    done = ringback(tmp_path, command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("ringback: database ringback.db: the file is damaged, or was never a SQLite database")
+    assert (tmp_path / "ringback.db").read_bytes() == b"not a database at all " * 300
 
 
 def test_migrate_makes_a_private_database_and_may_be_repeated(tmp_path: Path) -> None:

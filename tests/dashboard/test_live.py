@@ -62,7 +62,7 @@ def test_thousands_of_events_do_not_freeze_the_page(shop: Shop, desk: Desk) -> N
         target=lambda: asyncio.run(publish(shop.server.port, app, shop.server.token, iter(range(number)), account, connections=16))
     )
     thread.start()
-    thread.join()
+    thread.join(120)
     assert len(account.acknowledged) == number
     seen = re.compile(r"^3,000 seen, [\d,]+ not shown$")
     expect(page.locator("[data-count]")).to_have_text(seen, timeout=20_000)

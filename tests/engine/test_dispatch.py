@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ringback.engine import backlog
 from ringback.model.endpoints import EndpointSecret
 from tests.engine.world import FAILED, OK, SECRET, TIMEOUT, Sent, World, answer, in_world
 from tests.waiting import passed, until, until_async
@@ -446,3 +447,25 @@ def test_memory_that_was_held_is_given_back_on_every_way_out():
         assert world.metrics.backlog == 0
 
     in_world(story)
+
+
+def test_the_backlog_is_counted_right_although_a_success_by_hand_ends_a_schedule_beside_it():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        world.transport.decide = lambda sent: FAILED
+        message = await world.publish("a")
+        await world.sent(1)
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM delivery WHERE state = 'retrying'"))
+        world.transport.decide = lambda sent: OK
+        await world.resend("a", message)
+        await world.settled()
+        await backlog.count(world.store, world.metrics)
+        assert world.metrics.backlog == 0
+        # What is accepted while it is counted counts once.
+        world.transport.decide = lambda sent: None
+        counting = asyncio.ensure_future(backlog.count(world.store, world.metrics))
+        await asyncio.gather(*(world.post("a") for _ in range(20)), counting)
+        await backlog.count(world.store, world.metrics)
+        assert world.metrics.backlog == 20
+
+    in_world(story, schedule_s=(60.0,))

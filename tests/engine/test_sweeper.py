@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 from ringback.engine.sweeper import Sweeper
-from tests.engine.world import World, in_world
+from tests.engine.world import SECOND_US, World, in_world
 
 HISTORY_US = 90 * 86_400_000_000
 
@@ -37,5 +37,30 @@ def test_an_endpoint_that_is_enabled_again_while_it_is_swept_loses_nothing_more(
         left = await world.count("SELECT COUNT(*) FROM delivery")
         await sweeping
         assert await world.count("SELECT COUNT(*) FROM delivery") == left > 0
+
+    in_world(story)
+
+
+def test_tokens_of_applications_go_when_they_ended_long_ago_and_those_of_organisations_never_do():
+    async def story(world: World) -> None:
+        now_us = world.clock.now_us()
+        long_ago, lately = now_us - HISTORY_US - 1, now_us - HISTORY_US + SECOND_US
+        # Kind, expiry, revocation.
+        tokens = {
+            "expired long ago": ("app", long_ago, None),
+            "expired lately": ("app", lately, None),
+            "revoked long ago": ("app", now_us + SECOND_US, long_ago),
+            "for ever": ("app", None, None),
+            "of an organisation": ("org", None, long_ago),
+        }
+        # More than fit into one slice lie before, between and behind them.
+        rows = [(f"key_{number:04}", "app", long_ago, None) for number in range(500)]
+        rows += [(f"key_{100 * number:04} {name}", *token) for number, (name, token) in enumerate(tokens.items())]
+        insert = (
+            "INSERT INTO token (id, kind, expires_at, revoked_at, org_id, hash, name, created_at) VALUES (?, ?, ?, ?, 'org_1', ?, '', 0)"
+        )
+        await world.store.write(lambda tx: tx.run_many(insert, [(*row, row[0].encode()) for row in rows]))
+        assert await Sweeper(world.store, world.clock, HISTORY_US).sweep_beside() == 502
+        assert {row[0][9:] for row in await world.rows("SELECT id FROM token")} == {"expired lately", "for ever", "of an organisation"}
 
     in_world(story)

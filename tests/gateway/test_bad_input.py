@@ -326,7 +326,7 @@ def watched(sources: Sources, worst_s: float) -> typing.Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(60)
     assert statuses == {200}
     assert max(took) < worst_s, f"another provider waited {max(took):.2f} s"
 

@@ -227,7 +227,7 @@ def twins(door: Door, path: str, body: bytes) -> list[int]:
     def send(extra: list[tuple[str, str]]) -> None:
         request = door.request(path, body, [*headers, *extra])
         with door.target.connect() as connection:
-            start.wait()
+            start.wait(30)
             connection.sendall(request)
             statuses.append(read_answers(connection, 1, 20.0).answers[0].status)
 
@@ -235,7 +235,7 @@ def twins(door: Door, path: str, body: bytes) -> list[int]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     return statuses
 
 

@@ -93,7 +93,7 @@ def test_a_server_that_was_killed_leaves_its_file_to_the_next(tmp_path):
     with pytest.raises(OperatorError, match=f"process {holder.pid}"):
         tell(tmp_path, nothing)
     holder.kill()
-    holder.join()
+    holder.join(30)
     tell(tmp_path, nothing)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -37,8 +36,8 @@ _NO_CHOICE: Final = "Invalid enum value "
 _OPENING: Final = ord("{")
 # Of all 256 bytes, those that say nothing about nesting: deleted, so that what is left can be counted.
 _BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
-# As signed bytes: +1 and -1.
-_STEPS: Final = bytes.maketrans(b"[]", b"\x01\xff")
+# Taking leaves away pays while one byte of so many goes: then a look at each run costs more than another pass over all.
+_PAYS: Final = 12
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b'[]{}"'))
 _AT: Final = re.compile(r" - at `(key in )?\$(.*)`$")
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|(\[\d+\])|(\[\.\.\.\])")
@@ -219,9 +218,20 @@ def _is_deeper(raw: bytes, levels: int) -> bool:
     bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_BRACKETS, _NOT_BRACKETS).replace(b'""', b"")
     # Every other piece between quotes is inside a string.
     brackets = b"".join(bare.split(b'"')[::2])
-    # Most containers of real bodies are leaves: without them little is left to walk, one step up for "[", one down for "]".
-    steps = memoryview(brackets.replace(b"[]", b"").translate(_STEPS)).cast("b")
-    return 1 + max(accumulate(steps), default=0) > levels
+    # Most containers of real bodies are leaves, and lists of leaves: without them little is left, and one level less.
+    depth, left = 0, 2 * len(brackets)
+    while brackets and len(brackets) < left - left // _PAYS:
+        left = len(brackets)
+        brackets = brackets.replace(b"[]", b"")
+        depth += 1
+    # What is left climbs and descends in long runs; between two pieces lie one step down and one up.
+    for piece in brackets.split(b"]["):
+        up = piece.count(b"[")
+        depth += up
+        if depth > levels:
+            return True
+        depth -= len(piece) - up
+    return False
 
 
 def _members(raw: bytes) -> dict[str, msgspec.Raw]:

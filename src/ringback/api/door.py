@@ -19,9 +19,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ringback.api.doorway import Doorway, Route
 from ringback.api.problems import Problem, render
-from ringback.api.publish import new_message
+from ringback.api.publish import NOTHING, new_message
 from ringback.api.render import render_message
-from ringback.errors import RingbackError, Unavailable
+from ringback.api.routing import OFF_LOOP_BYTES
+from ringback.errors import InvalidField, RingbackError, Unavailable
 from ringback.model.applications import TokenKind
 from ringback.model.messages import Message
 from ringback.services.directory import Entry
@@ -132,8 +133,18 @@ class HotCycle:
                 self.door.loop.create_task(self._publish_later(new))
                 return
             publisher.intake.accept(self.entry, new, publisher.mark(self.key), self)
+        except InvalidField as error:
+            self._refuse_unless_repeated(error)
         except RingbackError as error:
             self.refused(error)
+
+    def _refuse_unless_repeated(self, error: InvalidField) -> None:
+        # A key that made a message before has its answer, whatever comes with it now.
+        publisher = self.door.way.publisher
+        try:
+            publisher.intake.accept(self.entry, NOTHING, publisher.mark(self.key), self, refusal=error)
+        except RingbackError as refusal:
+            self.refused(refusal)
 
     async def _publish_later(self, new: NewMessage) -> None:
         # The application was changed between the head and the body of this request, or the payload must be compared with its schema.
@@ -290,7 +301,8 @@ class HotDoor(HttpToolsProtocol):
             return None
         authorization = headers.get(b"authorization")
         length = headers.get(b"content-length")
-        if authorization is None or length is None or len(length) > 7 or int(length) > way.reader.max_body_bytes:
+        # Large bodies are read on a thread, by the ordinary route.
+        if authorization is None or length is None or len(length) > 7 or int(length) > min(way.reader.max_body_bytes, OFF_LOOP_BYTES):
             return None
         believed, revocations, principal = self._believed
         if authorization != believed or revocations != way.tokens.revocations or principal is None:

@@ -51,7 +51,7 @@ def routes(environments: Environments, clock: Clock) -> list[Operation]:
 
     async def take_in(call: Call) -> Answer:
         # Off the loop, as each of thousands of schemas is walked through.
-        await environments.take_in(call.who, await asyncio.to_thread(ENVIRONMENT_IN.parse, call.raw))
+        await environments.take_in(call.who, call.parsed(ENVIRONMENT_IN))
         return NO_CONTENT
 
     return [

@@ -12,7 +12,6 @@ from ringback.api.bodies import Body
 from ringback.api.routing import Answer, Call, Operation, answer
 from ringback.model.event_types import EventType
 from ringback.services.event_type_imports import EventTypeImportOpenApiIn, EventTypeImports, Imported, read_document
-from ringback.services.event_types import EventTypeIn
 
 IMPORT_IN: Final = Body(EventTypeImportOpenApiIn)
 
@@ -55,17 +54,13 @@ def _imported(imported: Imported) -> Answer:
     return _answer(imported, dry_run=False)
 
 
-def _read(raw: bytes) -> tuple[EventTypeImportOpenApiIn, list[EventTypeIn]]:
-    wanted = IMPORT_IN.parse(raw)
-    return wanted, read_document(wanted)
-
-
 def routes(imports: EventTypeImports) -> list[Operation]:
     """The operations of this module."""
 
     async def take_in(call: Call) -> Answer:
         # Off the loop: a document of some megabytes takes seconds, and gives others their turn in between.
-        wanted, found = await asyncio.to_thread(_read, call.raw)
+        wanted = call.parsed(IMPORT_IN)
+        found = await asyncio.to_thread(read_document, wanted)
         if wanted.dry_run:
             return _answer(await imports.plan(call.who, found, replace_all=wanted.replace_all), dry_run=True)
         also = call.keeping(_imported)

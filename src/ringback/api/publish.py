@@ -93,6 +93,9 @@ MESSAGE_IN: Final = Body(MessageIn, {"data": Alias("payload")}, {"application": 
 PRECHECK_IN: Final = Body(MessagePrecheckIn)
 
 
+# What is offered in place of a message that cannot be read: nothing is kept of it, but its key may have made a message before.
+NOTHING: Final = NewMessage("", b"", 0)
+
 # What most messages have none of.
 _special: Final = attrgetter("transformations_params", "deliver_at", "payload_retention_period", "payload_retention_hours")
 _NOTHING_SPECIAL: Final = (None, None, None, None)
@@ -101,9 +104,14 @@ _NOTHING_SPECIAL: Final = (None, None, None, None)
 def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
     """The message that a request body describes. Raises InvalidField."""
     wanted = MESSAGE_IN.parse(raw)
+    return described(wanted, now_us), wanted
+
+
+def described(wanted: MessageIn, now_us: int) -> NewMessage:
+    """The message that a client wants. Raises InvalidField."""
     payload = bytes(wanted.payload)
     if _special(wanted) == _NOTHING_SPECIAL:
-        return NewMessage(wanted.event_type, payload, DEFAULT_LIFE_US, wanted.event_id, wanted.channels, wanted.tags), wanted
+        return NewMessage(wanted.event_type, payload, DEFAULT_LIFE_US, wanted.event_id, wanted.channels, wanted.tags)
     problems = []
     life_us = DEFAULT_LIFE_US
     if wanted.payload_retention_hours is not None:
@@ -125,8 +133,7 @@ def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
     if wanted.transformations_params is not None and wanted.transformations_params.raw_payload is not None:
         payload, is_raw = wanted.transformations_params.raw_payload.encode(), True
         content_type = _content_type(wanted.transformations_params.headers or {})
-    new = NewMessage(wanted.event_type, payload, life_us, wanted.event_id, wanted.channels, wanted.tags, deliver_at, content_type, is_raw)
-    return new, wanted
+    return NewMessage(wanted.event_type, payload, life_us, wanted.event_id, wanted.channels, wanted.tags, deliver_at, content_type, is_raw)
 
 
 def _shown(at: datetime) -> str:
@@ -171,7 +178,11 @@ class Publisher:
     async def publish(self, call: Call) -> Answer:
         """POST a message, the ordinary way. Raises RingbackError."""
         content = call.query.flag("with_content", True)
-        new, wanted = new_message(call.raw, self.clock.now_us())
+        try:
+            wanted = call.parsed(MESSAGE_IN)
+            new = described(wanted, self.clock.now_us())
+        except InvalidField as error:
+            return Answer(202, render_message(await self._repeated(call, error), content))
         refusal = await self.refusal(call.who.org_id, new) if self.is_watched(call.who.org_id, new) else None
         entry = await self._application(call, wanted, refusal)
         return Answer(202, render_message(await self.accepted(call, entry, new, refusal=refusal), content))
@@ -210,6 +221,16 @@ class Publisher:
         if isinstance(result, str):
             result = await self.messages.get(call.who, call.params["app_id"], result, content=True)
         return result
+
+    async def _repeated(self, call: Call, error: InvalidField) -> Message:
+        """The message that the key of this call has made before, or the error."""
+        if call.key is None:
+            raise error
+        try:
+            entry = await self.directory.find(call.who.org_id, call.params["app_id"])
+        except NotFound:
+            raise error from None
+        return await self.accepted(call, entry, NOTHING, refusal=error)
 
     async def rebuild(self, call: Call, kept: StoredAnswer) -> Answer:
         """The answer to a message that was published before with the same key."""

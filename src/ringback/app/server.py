@@ -8,18 +8,19 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
 
 import uvicorn
 
 from ringback.api.door import Sweeper
+from ringback.app.beside import kept_going
 from ringback.app.doors import Doors
 from ringback.app.parts import Parts, microseconds
 from ringback.clock import SECOND_US
 from ringback.config import Settings
 from ringback.dashboard.door import login_link
-from ringback.engine import sweeper
+from ringback.engine import backlog, sweeper
 from ringback.engine.attempt_log import LogRunner
 from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.indexer import Indexer
@@ -30,7 +31,7 @@ from ringback.services.attempt_log import AttemptLog
 from ringback.store.base import SearchIndex
 from ringback.store.opening import database_path
 from ringback.store.operations import directory as directory_operations
-from ringback.telemetry.events import SERVER_STOPPED, SERVER_STOPPING, TASK_FAILED
+from ringback.telemetry.events import SERVER_STOPPED, SERVER_STOPPING
 from ringback.telemetry.log import log
 from ringback.telemetry.loop_lag import watch_loop
 
@@ -70,7 +71,7 @@ class Server:
         return cls(await Parts.open(settings, stack))
 
     async def run(self, sock: socket.socket, url: str) -> int:
-        """Dispatch and answer until a signal, then drain. 0 = nothing was cut."""
+        """Dispatch and answer until a signal, then drain. Returns the exit status, 0: what was cut is sent again by the next run."""
         loop = asyncio.get_running_loop()
         parts = self._parts
         self._doors.listening(url)
@@ -80,7 +81,7 @@ class Server:
             parts.ids.after(newest)
         await self._doors.declare()
         await parts.operational.start(parts.store, parts.dispatcher)
-        tasks = [loop.create_task(self._watched(name, work)) for name, work in self._work().items()]
+        tasks = [loop.create_task(kept_going(name, begin)) for name, begin in self._work().items()]
         await self._doors.payloads.load()
         await self._doors.learn_bins()
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
@@ -121,20 +122,21 @@ class Server:
             timeout_graceful_shutdown=max(1, int(self._parts.settings.drain_timeout.total_seconds() - _CLOSING_S)),
         )
 
-    def _work(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """What goes on beside the doors, by its name in the log."""
+    def _work(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What goes on beside the doors, by its name in the log: how it is begun."""
         parts = self._parts
+        index = parts.index
         history_us = microseconds(parts.settings.history_retention.total_seconds())
         return {
-            "loop lag": watch_loop(parts.metrics, parts.clock),
-            "gauges": self._gauges(),
-            "leases": self._tidy(),
-            "attempt log": self._attempt_log(),
-            "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run(),
-            "sources": Upkeep(self._doors.source_directory, self._doors.lists).run(),
-            "bins": BinUpkeep(self._doors.bins).run(),
-            "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run(),
-            **({} if parts.index is None else {"search": self._indexer(parts.index).run()}),
+            "loop lag": lambda: watch_loop(parts.metrics, parts.clock),
+            "gauges": self._gauges,
+            "leases": self._tidy,
+            "attempt log": self._attempt_log,
+            "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
+            "sources": Upkeep(self._doors.source_directory, self._doors.lists).run,
+            "bins": BinUpkeep(self._doors.bins).run,
+            "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run,
+            **({} if index is None else {"search": self._indexer(index).run}),
         }
 
     def _indexer(self, index: SearchIndex) -> Indexer:
@@ -159,18 +161,15 @@ class Server:
         self._parts.feed.close()
         self._stopping.set()
 
-    async def _watched(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            log(TASK_FAILED, failure=error, task=name, error=str(error))
-
     async def _gauges(self) -> None:
         parts = self._parts
         metrics = parts.metrics
-        metrics.backlog += await parts.store.read(directory_operations.count_unfinished)
         path = database_path(parts.settings.database_url)
+        count_at_s = parts.clock.monotonic_s()
         while True:
+            if parts.clock.monotonic_s() >= count_at_s:
+                count_at_s = parts.clock.monotonic_s() + backlog.COUNT_EVERY_S
+                await backlog.count(parts.store, metrics)
             metrics.in_flight = parts.dispatcher.flying
             metrics.oldest_due_us = parts.dispatcher.oldest_due()
             metrics.wal_bytes = parts.store.wal_bytes

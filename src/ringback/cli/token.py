@@ -11,6 +11,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringback.cli.options import add_options, settings_of
@@ -73,10 +74,21 @@ class _Desk:
         async def verb(tokens: Tokens) -> list[dict[str, Any]]:
             return [msgspec.to_builtins(shown(token)) for token in await tokens.list(org)]
 
+        self._must_exist()
         return self._with_tokens(verb)
 
     def revoke(self, token_id: str) -> None:
+        self._must_exist()
         self._with_tokens(lambda tokens: tokens.revoke(token_id))
+
+    def _must_exist(self) -> None:
+        """A name that was mistyped must not leave an empty database behind."""
+        from ringback.errors import OperatorError
+        from ringback.store.opening import database_path
+
+        path = database_path(self._settings.database_url)
+        if not Path(path).exists():
+            raise OperatorError(f"there is no database {path}; name the one of your server with --database")
 
     def _with_tokens(self, verb: Callable[[Tokens], Awaitable[T]]) -> T:
         from ringback.clock import SystemClock

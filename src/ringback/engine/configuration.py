@@ -89,6 +89,8 @@ class Configuration:
             return None
         if lane.plan is None:
             self._off(lane)
+        else:
+            lane.disabled = False
         return lane.plan
 
     def _changed(self, app_id: str) -> None:

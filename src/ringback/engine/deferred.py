@@ -58,9 +58,9 @@ class Deferred:
         self._alarms.cancel()
         self._due.clear()
 
-    def _rings(self, app_id: str) -> None:
-        at_us = self._next.get(app_id)
-        if at_us is not None and at_us <= self._clock.now_us():
+    def _rings(self, app_id: str, at_us: int) -> None:
+        next_us = self._next.get(app_id)
+        if next_us is not None and next_us <= at_us:
             del self._next[app_id]
             self._due.append(app_id)
 

@@ -406,8 +406,7 @@ class Dispatcher:
             self._supply.claim(lane)
 
     def _replanned(self, lane: Lane) -> None:
-        """The configuration of a lane was read anew: it is on, and whatever rate it waited for may be another one."""
-        lane.disabled = False
+        """The configuration of a lane was read anew: it is on; whatever rate it waited for may be another one."""
         if self._throttle.released(lane):
             self._rests.end(lane)
         self._filled(lane)

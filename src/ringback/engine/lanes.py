@@ -172,6 +172,7 @@ class Lane:
             or self.stopped
             or self.queued
             or self.reading
+            or self.resting
         ) and (self.next_due is None)
 
     def has_room(self) -> bool:

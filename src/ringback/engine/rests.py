@@ -63,11 +63,11 @@ class Rests:
         """Call nobody any more."""
         self._alarms.cancel()
 
-    def _rings(self, name: str) -> None:
+    def _rings(self, name: str, at_us: int) -> None:
         # Names of endpoints and of applications begin differently.
         lane = self._roster.lanes.get(name)
         if lane is not None:
-            if lane.resting is not None and lane.rest_ends <= self.now_us():
+            if lane.resting is not None and lane.rest_ends <= at_us:
                 self.end(lane)
             return
         group = self._roster.groups.get(name)

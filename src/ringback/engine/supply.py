@@ -160,8 +160,8 @@ class Supply:
         # Whatever came while the lane was stopped lies in the database.
         self.has_stored(lane)
 
-    def _rings(self, endpoint_id: str) -> None:
+    def _rings(self, endpoint_id: str, at_us: int) -> None:
         lane = self._roster.lanes.get(endpoint_id)
-        if lane is not None and lane.next_due is not None and lane.next_due <= self._clock.now_us():
+        if lane is not None and lane.next_due is not None and lane.next_due <= at_us:
             lane.next_due = None
             self.has_stored(lane)

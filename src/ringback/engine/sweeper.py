@@ -77,6 +77,7 @@ class Sweeper:
         before_us = self._clock.now_us() - self._history_us
         removed = await self._walk("", lambda tx, after: trends.purge(tx, before_us, _SLICE, after))
         removed += await self._walk("", lambda tx, after: retention.purge_given_up(tx, before_us, _SLICE, after))
+        removed += await self._walk("", lambda tx, after: retention.purge_tokens(tx, before_us, _SLICE, after))
         for kind, prefix in (
             (blocks.MESSAGES, ids.MESSAGE),
             (blocks.ATTEMPTS, ids.ATTEMPT),

@@ -16,14 +16,16 @@ _LATE_S: Final = 0.001
 
 
 class Alarms:
-    """Calls `ring(name)` when a time has come on the clock that `now_us` reads, never before; `rung` after each round.
+    """Calls `ring(name, at_us)` when a time has come on the clock that `now_us` reads, never before; `rung` after each round.
+
+    `at_us` is the time that was set, for whoever asks whether that is what it waits for: another look at the clock may see it set back.
 
     Belongs to one event loop. An alarm that is no longer wanted rings all the same.
     """
 
     __slots__ = ("_at_us", "_cancelled", "_heap", "_loop", "_now_us", "_ring", "_rung", "_timer")
 
-    def __init__(self, now_us: Callable[[], int], ring: Callable[[str], None], rung: Callable[[], None]) -> None:
+    def __init__(self, now_us: Callable[[], int], ring: Callable[[str, int], None], rung: Callable[[], None]) -> None:
         self._now_us = now_us
         self._ring = ring
         self._rung = rung
@@ -60,6 +62,7 @@ class Alarms:
         self._timer = None
         now_us = self._now_us()
         while self._heap and self._heap[0][0] <= now_us:
-            self._ring(heapq.heappop(self._heap)[1])
+            at_us, name = heapq.heappop(self._heap)
+            self._ring(name, at_us)
         self._arm()
         self._rung()

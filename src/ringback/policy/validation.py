@@ -24,6 +24,8 @@ Rule: TypeAlias = Callable[[Any], Sequence[Problem]]
 MAX_NAME_CHARS = 256
 # The contract's bound for one channel and one tag.
 MAX_LABEL_CHARS = 128
+# Names of event types in one list: more than any catalogue has, and looked up in under 10 ms.
+MAX_NAMES = 5_000
 # The contract's bounds on lists: channels of an endpoint or a message, tags of a message.
 MAX_CHANNELS = 10
 MAX_TAGS = 5
@@ -60,7 +62,7 @@ Secret: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": r"
 # The bounds of lists are told to those who read the specification; the rules below say them in better words.
 _EACH_ONCE = {"uniqueItems": True}
 Flags: TypeAlias = Annotated[tuple[Name, ...], msgspec.Meta(extra_json_schema=_EACH_ONCE)]
-Names: TypeAlias = Annotated[tuple[Name, ...], msgspec.Meta(extra_json_schema={"minItems": 1, **_EACH_ONCE})]
+Names: TypeAlias = Annotated[tuple[Name, ...], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_NAMES, **_EACH_ONCE})]
 Channels: TypeAlias = Annotated[
     tuple[Channel, ...], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_CHANNELS, **_EACH_ONCE})
 ]
@@ -135,7 +137,9 @@ def name(value: str) -> Sequence[Problem]:
 
 
 def names(values: Sequence[str]) -> Sequence[Problem]:
-    """The rule for a list of event type names or feature flags: at least one."""
+    """The rule for a list of event type names or feature flags: at least one, and no more than can be looked up in a moment."""
+    if len(values) > MAX_NAMES:
+        return [((), f"{len(values)} names; at most {MAX_NAMES} are allowed")]
     return _each(values, name)
 
 

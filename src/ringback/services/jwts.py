@@ -20,6 +20,8 @@ from ringback.signing.request import InboundRequest, Secret
 _SYMMETRIC: Final = ("HS256", "HS384", "HS512")
 # JWTs count time in seconds.
 _US: Final = 1_000_000.0
+# The year 33658: in microseconds it fits 64 bits.
+_LATEST_S: Final = 1e12
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -80,9 +82,14 @@ def _claims(claims: dict[str, Any]) -> Claims:
         _id("sub" if app_id is None else "org", ids.ORGANISATION, org_id),
         app_id,
         tuple(flags),
-        int(float(claims.get("iat") or 0) * _US),
-        None if claims.get("exp") is None else int(float(claims["exp"]) * _US),
+        _time_us(claims.get("iat") or 0),
+        None if claims.get("exp") is None else _time_us(claims["exp"]),
     )
+
+
+def _time_us(seconds: float) -> int:
+    """A time that the verifier found to be a number, in microseconds since 1970; beyond what a database holds it is the end of time."""
+    return int(max(min(float(seconds), _LATEST_S), -_LATEST_S) * _US)
 
 
 def _id(claim: str, prefix: str, value: object) -> str:

@@ -72,6 +72,17 @@ def purge_idempotency(tx: Transaction, now_us: int, limit: int, after: bytes) ->
     return len(old), rows[-1][0] if len(rows) == limit else None
 
 
+def purge_tokens(tx: Transaction, before_us: int, limit: int, after: str) -> tuple[int, str | None]:
+    """Remove tokens of applications that ended before that time, among the `limit` that follow `after` ("" = the first).
+
+    A portal makes one for each visit. Those of organisations stay: the operator wants to see which were revoked.
+    """
+    rows = tx.rows("SELECT id, kind, expires_at, revoked_at FROM token WHERE id > ? ORDER BY id LIMIT ?", (after, limit))
+    old = [(row[0],) for row in rows if row[1] == "app" and min(at for at in (*row[2:], before_us) if at is not None) < before_us]
+    tx.run_many("DELETE FROM token WHERE id = ?", old)
+    return len(old), rows[-1][0] if len(rows) == limit else None
+
+
 def next_abandoned(tx: Transaction, after: str) -> tuple[str, bool] | None:
     """The next endpoint behind `after` with unfinished deliveries, and whether nobody will make them: it or its application is off."""
     row = tx.row("SELECT endpoint_id, app_id FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id LIMIT 1", (after,))

@@ -82,4 +82,7 @@ def translated(error: apsw.Error) -> StoreFailure:
         return StoreFailure("the database cannot be written (read-only disk or file); nothing was stored; make it writable and try again")
     if isinstance(error, apsw.InterruptError):
         return StoreFailure("the query took longer than its deadline and was stopped; narrow it, or try again")
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+        text = f"the file is damaged, or was never a SQLite database ({error}); nothing was stored; name another file, or restore a copy"
+        return StoreFailure(text)
     return StoreFailure(f"the database answered {type(error).__name__}: {error}; nothing was stored; try again")

@@ -1,0 +1,25 @@
+"""How many deliveries are unfinished? Counted along the way, and now and then for good: some end by the way, and nobody counts those."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringback.errors import RingbackError
+from ringback.store.base import Store
+from ringback.store.operations import directory
+from ringback.telemetry.prometheus import Metrics
+
+# Seconds between two counts: 30 ms of a reading thread at a million deliveries.
+COUNT_EVERY_S: Final = 60.0
+
+
+async def count(store: Store, metrics: Metrics) -> None:
+    """Set `metrics.backlog` right: with what an earlier run has left, and without what ended beside an attempt by hand."""
+    before = metrics.backlog
+    try:
+        counted = await store.read(directory.count_unfinished)
+    except RingbackError:
+        # The store has told the log what ails it; the next count is soon.
+        return
+    # What came and went meanwhile was counted along the way.
+    metrics.backlog = counted + metrics.backlog - before
