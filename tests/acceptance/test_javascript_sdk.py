@@ -16,6 +16,8 @@ ROOT: typing.Final = pathlib.Path(__file__).parent.parent.parent
 SUITE: typing.Final = ROOT / "tests" / "javascript" / "sdk.test.mjs"
 # Longest time of the whole suite, seconds: it takes three.
 PATIENCE_S: typing.Final = 120.0
+# And of installing what it needs, which is there already in CI.
+INSTALL_S: typing.Final = 300.0
 
 
 def declared() -> list[str]:
@@ -26,7 +28,7 @@ def declared() -> list[str]:
 @pytest.fixture(scope="module")
 def report(sdk: Sdk) -> str:
     """What Node's runner says after the whole suite, in the Test Anything Protocol."""
-    subprocess.run([ROOT / "scripts" / "node"], check=True)
+    subprocess.run([ROOT / "scripts" / "node"], check=True, timeout=INSTALL_S)
     chosen = {"RINGBACK_TEST_URL": sdk.server.url, "RINGBACK_TEST_TOKEN": sdk.server.token, "RINGBACK_TEST_RUN": sdk.name("js")}
     ran = subprocess.run(
         ["node", "--test-reporter=tap", str(SUITE)],

@@ -33,6 +33,17 @@ def test_a_stranger_is_led_to_the_login_and_then_to_where_they_wanted(stranger: 
     assert "Who changed what" in stranger.get("/audit").text
 
 
+def test_the_page_that_was_wanted_keeps_its_filters(stranger: Person) -> None:
+    answer = stranger.get("/audit?object=app_1&page=2")
+    assert answer.headers["location"] == f"{BASE}/login?next=/dashboard/audit%3Fobject%3Dapp_1%26page%3D2"
+
+
+def test_a_query_of_endless_fields_is_no_fault_of_ours(stranger: Person) -> None:
+    answer = stranger.get("/login?" + "&".join(["a=1"] * 300))
+    assert answer.status_code == 404
+    assert "no page sends so many" in answer.text and "content-security-policy" in answer.headers
+
+
 def test_a_stranger_learns_nothing_of_which_pages_there_are(stranger: Person) -> None:
     assert stranger.get("/apps/app_unknown").status_code == stranger.get("/no/such/page").status_code == 303
 

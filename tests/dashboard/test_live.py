@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.sync_api import Page, expect
 from benchmarks import server as servers
 from tests.acceptance.publishing import Account, publish
 from tests.dashboard.conftest import BASE, Desk, Person, Shop
+from tests.waiting import wait_until
 
 
 def live(desk: Desk, path: str, query: str = "") -> Page:
@@ -80,6 +82,25 @@ def test_a_stream_needs_a_session(shop: Shop) -> None:
         shop.server.make("/app/acme/msg", {"eventType": "order.created", "payload": {}})
         assert next(lines).startswith("data: ")
     assert httpx.get(path, trust_env=False).status_code == 303
+    person.close()
+
+
+def answer_of(client: httpx.Client, path: str) -> int:
+    """The status of a stream, which is left at once."""
+    with client.stream("GET", path) as answer:
+        return answer.status_code
+
+
+def test_who_finds_no_room_is_told_so_and_a_head_takes_none(shop: Shop) -> None:
+    person = Person(shop.url).log_in()
+    path, cookies = f"{shop.url}{shop.app()}/messages/live/events", dict(person.client.cookies)
+    with httpx.Client(cookies=cookies, trust_env=False, timeout=20, limits=httpx.Limits(max_connections=None)) as client:
+        for _ in range(30):
+            assert client.head(path).status_code == 200
+        with contextlib.ExitStack() as streams:
+            for _ in range(25):
+                assert streams.enter_context(client.stream("GET", path)).status_code == 200
+            wait_until(lambda: answer_of(client, path) == 503, what="25 watch")
     person.close()
 
 

@@ -26,7 +26,7 @@ def record(number: int, status: int = 0, *, dead: bool = False) -> Record:
     return Record(Delivery("ep_1", made.message_id, "app_1", 0, 1), made, dead=letter)
 
 
-EVERYTHING = Watched(lambda app_id: app_id == "app_1")
+EVERYTHING = Watched("org_1", lambda app_id: app_id == "app_1")
 
 
 class Watching:
@@ -88,9 +88,9 @@ def test_what_comes_faster_than_anybody_reads_is_counted_and_not_kept() -> None:
 def test_a_watcher_sees_only_what_was_asked_for() -> None:
     async def scenario() -> None:
         feed = LiveFeed()
-        of_app = Watching(feed, Watched(lambda _: True, "app_2"))
-        of_type = Watching(feed, Watched(lambda app_id: app_id == "app_1", None, ("ticket.updated",)))
-        of_kind = Watching(feed, Watched(lambda app_id: app_id == "app_1", None, (), ("failed",)))
+        of_app = Watching(feed, Watched("org_1", lambda _: True, "app_2"))
+        of_type = Watching(feed, Watched("org_1", lambda app_id: app_id == "app_1", None, ("ticket.updated",)))
+        of_kind = Watching(feed, Watched("org_1", lambda app_id: app_id == "app_1", None, (), ("failed",)))
         await asyncio.sleep(0)
         feed.accepted(message(1, "app_2"))
         feed.accepted(message(2, event_type="ticket.updated"))
@@ -136,8 +136,15 @@ def test_a_quiet_feed_gives_signs_of_life() -> None:
 def test_so_many_may_watch_and_no_more() -> None:
     async def scenario() -> None:
         feed = LiveFeed()
-        many = [Watching(feed) for _ in range(100)]
+        many = [Watching(feed) for _ in range(25)]
+        await until(lambda: feed.watchers == 25)
+        with pytest.raises(Unavailable):
+            feed.admit("org_1")
+        others = [Watched(f"org_{2 + number % 3}", lambda _: True) for number in range(75)]
+        many += [Watching(feed, watched) for watched in others]
         await until(lambda: feed.watchers == 100)
+        with pytest.raises(Unavailable):
+            feed.admit("org_9")
         with pytest.raises(Unavailable):
             await anext(feed.watch(EVERYTHING, 1.0))
         feed.close()

@@ -59,10 +59,13 @@ async def send_asset(send: Send, asset: Asset, *, packed: bool, without_body: bo
     await send_body(send, 200, headers, asset.packed if packed else asset.plain, without_body=without_body)
 
 
-async def send_stream(send: Send, receive: Receive, events: AsyncIterator[bytes]) -> None:
-    """Send events until they end or nobody listens any more."""
+async def send_stream(send: Send, receive: Receive, events: AsyncIterator[bytes], *, without_body: bool = False) -> None:
+    """Send events until they end or nobody listens any more. What breaks them off on our side is raised once the answer has an end."""
     headers = [(b"content-type", b"text/event-stream"), NOT_KEPT, (b"x-accel-buffering", b"no"), *SAFE]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
+    if without_body:
+        await send({"type": "http.response.body", "body": b""})
+        return
     sending = asyncio.ensure_future(_pump(send, events))
     leaving = asyncio.ensure_future(_left(receive))
     try:
@@ -71,6 +74,8 @@ async def send_stream(send: Send, receive: Receive, events: AsyncIterator[bytes]
         for task in (sending, leaving):
             task.cancel()
         await asyncio.gather(sending, leaving, return_exceptions=True)
+    if not sending.cancelled():
+        sending.result()
 
 
 def event_of(html: str) -> bytes:
@@ -79,9 +84,11 @@ def event_of(html: str) -> bytes:
 
 
 async def _pump(send: Send, events: AsyncIterator[bytes]) -> None:
-    async for event in events:
-        await send({"type": "http.response.body", "body": event, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    try:
+        async for event in events:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+    finally:
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _left(receive: Receive) -> None:

@@ -96,7 +96,7 @@ class Dashboard:
         elif isinstance(reply, Sent):
             await self._send_bytes(send, reply, without_body)
         else:
-            await send_stream(send, receive, self._events(visit, reply))
+            await send_stream(send, receive, self._events(visit, reply), without_body=without_body)
 
     def _visit(self, scope: Scope, headers: dict[bytes, bytes], path: str) -> tuple[Visit, list[str]]:
         peer = scope["client"][0] if scope.get("client") else ""
@@ -105,7 +105,7 @@ class Dashboard:
         visit = Visit(
             method="GET" if scope["method"] == "HEAD" else scope["method"],
             path=path,
-            query=fields(scope["query_string"].decode("latin-1")),
+            query={},
             cookies=cookies_of(scope["headers"]),
             address=self._arrival.address(peer, forwarded),
             secure=scheme == "https",
@@ -120,6 +120,7 @@ class Dashboard:
         """The reply to a visit; every error has become a page."""
         route = _OPEN
         try:
+            visit.query = fields(scope["query_string"].decode("latin-1"))
             route = self._route(visit, scope)
             held = visit.cookies.get(SESSION_COOKIE, "")
             visit.visitor = await self._services.sessions.believe(held, active=not route.quiet) if held else None
@@ -220,7 +221,7 @@ class Dashboard:
             how=f"the token “{_person(visit)}”" if known and visit.session.token_id is not None else "the link that the server printed",
             theme=cast("Literal['light', 'dark', '']", theme if theme in ("light", "dark") else ""),
             notice=self._notices.pop(visit.session.hash, None) if known and not visit.fragment else None,
-            here=f"{BASE}{visit.path}",
+            here=visit.here,
         )
 
     async def _events(self, visit: Visit, reply: Streamed) -> AsyncIterator[bytes]:
@@ -263,5 +264,5 @@ def _to_login(visit: Visit) -> Reply:
     if visit.fragment:
         # A part of a page cannot become a login form: htmx loads the whole page anew.
         return Moved("", refresh=True)
-    here = f"{BASE}{visit.path if visit.path != '/' else ''}" if visit.method == "GET" else BASE
+    here = visit.here if visit.method == "GET" and visit.path != "/" else BASE
     return Moved(f"{BASE}/login?next={quote(here, safe='/')}" if here != BASE else f"{BASE}/login")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Literal, NoReturn
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 import msgspec
 
@@ -76,6 +76,12 @@ class Visit:
     def text(self, name: str) -> str:
         """The value of a field of the query, "" without one."""
         return self.query.get(name, [""])[0].strip()
+
+    @property
+    def here(self) -> str:
+        """The address of this page, with its query."""
+        query = urlencode(self.query, doseq=True)
+        return f"{BASE}{self.path}?{query}" if query else f"{BASE}{self.path}"
 
     def texts(self, name: str) -> tuple[str, ...]:
         """The values of a field of the query that may stand there several times, or hold several with commas between."""

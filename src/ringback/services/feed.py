@@ -22,8 +22,9 @@ from ringback.store.base import Record
 KEPT: Final = 40
 # Length of a slice, seconds: with the commit before it, what happens is seen well within 200 ms.
 SLICE_S: Final = 0.1
-# Who may watch at once: more people than look at one server.
+# Who may watch at once: more people than look at one server, and of one organisation: none can take the places of all others.
 _WATCHERS_MAX: Final = 100
+_WATCHERS_OF_ONE: Final = 25
 # Event types of messages that are remembered while somebody watches, for their attempts.
 _TYPES_MAX: Final = 10_000
 
@@ -59,8 +60,9 @@ class Slice(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """What somebody watches: an application (None: those of `mine`), of these event types and kinds (empty: all)."""
+    """What somebody of an organisation watches: an application (None: those of `mine`), of these event types and kinds (empty: all)."""
 
+    org_id: str
     mine: Callable[[str], bool]
     app_id: str | None = None
     event_types: tuple[str, ...] = ()
@@ -153,10 +155,15 @@ class LiveFeed:
         for watcher in self._watchers:
             watcher.something.set()
 
+    def admit(self, org_id: str) -> None:
+        """Is there room for one more who watches? Raises Unavailable."""
+        of_one = sum(watcher.watched.org_id == org_id for watcher in self._watchers)
+        if of_one >= _WATCHERS_OF_ONE or len(self._watchers) >= _WATCHERS_MAX:
+            raise Unavailable(f"{max(of_one, len(self._watchers))} people watch already; close a page that is open somewhere")
+
     async def watch(self, watched: Watched, beat_s: float) -> AsyncIterator[Slice | None]:
         """What happens from now on, slice by slice; None when nothing did for `beat_s` seconds. Raises Unavailable when too many watch."""
-        if len(self._watchers) >= _WATCHERS_MAX:
-            raise Unavailable(f"{_WATCHERS_MAX} people watch already; close a page that is open somewhere")
+        self.admit(watched.org_id)
         watcher = _Watcher(watched)
         self._watchers.append(watcher)
         try:

@@ -107,7 +107,12 @@ class _Pages:
     async def events(self, visit: Visit) -> Reply:
         app_id = visit.params["app_id"]
         entry = await self._services.directory.find(visit.who.org_id, app_id)
-        watched = Watched(lambda _: True, entry.application.id, visit.texts("type"), _KINDS_OF.get(visit.text("kind"), ()))
+        watched = Watched(
+            visit.who.org_id, lambda _: True, entry.application.id, visit.texts("type"), _KINDS_OF.get(visit.text("kind"), ())
+        )
+
+        # Before the answer begins: who finds no room is told so.
+        self._services.feed.admit(visit.who.org_id)
 
         async def views() -> AsyncIterator[SliceView | None]:
             async for piece in self._services.feed.watch(watched, BEAT_S):
