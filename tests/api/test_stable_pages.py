@@ -168,7 +168,7 @@ def test_a_walk_through_quarantine_beside_writers_misses_nothing(busy, reason):
         at_us = busy.now_us + n
         request = CapturedRequest("POST", b"/", "127.0.0.1", (), b"{}")
         item = Quarantined(f"quar_{reason}{n:027}", source_id, at_us, ("signature", "method")[n % 2], "", 2, request)
-        api.run(api.store.write(lambda tx: quarantine.insert(tx, api.vault, item, 1_000, 1 << 20)))
+        api.run(api.store.write(lambda tx: quarantine.insert(tx, api.vault, item, 1_000, 1 << 20, acknowledged=False)))
 
     for _ in range(20):
         quarantined()

@@ -201,10 +201,12 @@ _CHROMIUM = pytest.StashKey[Chromium]()
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """After the last test of this directory, and of its fixtures, the browser goes."""
-    yield
-    held = item.config.stash.get(_CHROMIUM, None)
-    if held is not None and (nextitem is None or Path(__file__).parent not in nextitem.path.parents):
-        held.close()
+    try:
+        yield
+    finally:
+        held = item.config.stash.get(_CHROMIUM, None)
+        if held is not None and (nextitem is None or Path(__file__).parent not in nextitem.path.parents):
+            held.close()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import typing
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from tests.acceptance.receiver import Answer, Arrival
 from tests.dashboard.conftest import Desk, Person, Shop
@@ -179,7 +180,7 @@ def test_markup_of_strangers_is_shown_and_does_nothing(shop: Shop, desk: Desk, h
 
 def test_markup_of_strangers_does_nothing_in_what_scripts_show(shop: Shop, desk: Desk, hostile: dict[str, str]) -> None:
     page = desk.go(hostile["live"])
-    page.wait_for_function("document.querySelector('[data-state]').textContent === 'Live'")
+    expect(page.locator("[data-state]")).to_have_text("Live")
     app = hostile["application"].removeprefix("/apps/")
     shop.server.make(f"/app/{app}/msg", {"eventType": "hostile.type", "payload": {"x": EVERYTHING}})
     page.wait_for_selector("[data-rows] .badge.dead")

@@ -20,7 +20,8 @@ def _in_force(settings: Settings, declared: Declared) -> SettingInForce:
     value = getattr(settings, declared.name)
     origin, where = written.origin, written.where
     if declared.kind.secret:
-        text, given = "", value is not None
+        # Without a value it is None, or a list with nothing in it.
+        text, given = "", value is not None and value != ()
         origin = Origin.PROGRAM if given and origin is Origin.DEFAULT else origin
     else:
         text = written.text if origin is not Origin.DEFAULT else declared.default

@@ -214,9 +214,13 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LATEST_S < value < _LATEST_S:
-        raise VerificationError(MALFORMED_HEADER, f"the claim {name} of the token is no time")
-    return float(value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return min(max(float(value), -_LATEST_S), _LATEST_S)
+    except OverflowError:
+        # A whole number of hundreds of digits.
+        pass
+    raise VerificationError(MALFORMED_HEADER, f"the claim {name} of the token is no time")
 
 
 def _check_body(claim: object, body: bytes) -> None:
