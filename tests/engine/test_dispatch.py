@@ -83,6 +83,23 @@ def test_retry_after_holds_back_the_other_deliveries_of_its_endpoint_and_no_othe
     in_world(story)
 
 
+def test_an_endpoint_never_has_more_requests_at_once_than_are_allowed():
+    async def story(world: World) -> None:
+        world.transport.decide = lambda sent: None
+        await world.endpoint("a")
+        for _ in range(10):
+            await world.publish("a")
+        await until(lambda: len(world.transport.flying) == 2)
+        for round_ in range(1, 5):
+            assert len(world.transport.flying) == 2
+            world.transport.land(OK)
+            await until(lambda landed=round_: len(world.transport.sent) == 2 * landed + 2)
+        world.transport.land(OK)
+        await world.settled()
+
+    in_world(story, per_endpoint=2)
+
+
 def test_a_gone_endpoint_is_disabled_at_once_and_its_deliveries_end():
     async def story(world: World) -> None:
         await world.endpoint("a")

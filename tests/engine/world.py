@@ -132,6 +132,7 @@ class World:
         self.schedule_s = schedule_s
         self.retry_after_max_s = 3600.0
         self.total = 2048
+        self.per_endpoint = 64
         self.disable_after_us = 120 * 3_600 * SECOND_US
         self.make_id = IdMaker()
         self.app_id = self.make_id.make(ids.APPLICATION, clock.now_us())
@@ -159,7 +160,7 @@ class World:
             clock=self.clock,
             make_id=self.make_id,
             policy=RetryPolicy(self.schedule_s, overload_min_s=0.0, retry_after_max_s=self.retry_after_max_s),
-            limiter=Limiter(self.total, 64),
+            limiter=Limiter(self.total, self.per_endpoint),
             health=Health(self.disable_after_us),
             draw=self.draw,
             metrics=self.metrics,

@@ -93,7 +93,7 @@ class Dispatcher:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._ring = Ring()
-        self._roster = roster = Roster()
+        self._roster = roster = Roster(limiter.first)
         self._lanes = roster.lanes
         self._work = work = Work()
         self._recorder = Recorder(store, make_id, policy, health, draw, metrics, self._settled, self._pump)

@@ -23,8 +23,6 @@ Tell = Callable[[Transaction, Sequence[Record]], None]
 
 # First attempts and retries leave a lane in this ratio, so that neither starves the other.
 FIRST_PER_RETRY: Final = 4
-# Requests at once to an endpoint that has not answered yet: enough for most, and little to lose if it hangs.
-START_LIMIT: Final = 8
 # Attempts in a row without any answer that make an endpoint a silent one: more than one lost packet, and not many.
 SILENT: Final = 3
 # Deliveries of one lane in memory; more wait in the database. A burst of so many need not be read back; under 2 MB at 500 bytes each.
@@ -119,7 +117,7 @@ class Lane:
         "woken",
     )
 
-    def __init__(self, endpoint_id: str, group: Group) -> None:
+    def __init__(self, endpoint_id: str, group: Group, limit: int) -> None:
         self.endpoint_id = endpoint_id
         self.app_id = group.app_id
         self.group = group
@@ -127,7 +125,7 @@ class Lane:
         self.first: deque[Claim] = deque()
         self.retries: deque[Claim] = deque()
         self.flying = 0
-        self.limit = START_LIMIT
+        self.limit = limit
         self.proven = False
         self.reserved = 0
         self.spilling = 0

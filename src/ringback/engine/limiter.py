@@ -13,6 +13,8 @@ from typing import Final
 
 from ringback.engine.lanes import SILENT, Lane
 
+# Requests at once to an endpoint that has not answered yet: enough for most, and little to lose if it hangs.
+_START_LIMIT: Final = 8
 # A lane's share of what is free in its half.
 _SHARE: Final = 8
 
@@ -23,11 +25,13 @@ class Limiter:
     A lane that has nothing on the wire, and finds that others have all places, would be called back by nothing of its own: it waits here.
     """
 
-    __slots__ = ("_flying", "_half", "_per_endpoint", "_starved", "flying", "starving")
+    __slots__ = ("_flying", "_half", "_per_endpoint", "_starved", "first", "flying", "starving")
 
     def __init__(self, total: int, per_endpoint: int) -> None:
         self._half = max(total // 2, 1)
         self._per_endpoint = per_endpoint
+        # What a new lane may have.
+        self.first = min(_START_LIMIT, per_endpoint)
         # Indexed by whether the lane was proven when it took its place.
         self._flying = [0, 0]
         self._starved: tuple[deque[Lane], deque[Lane]] = (deque(), deque())

@@ -10,9 +10,10 @@ from ringback.engine.lanes import Group, Lane
 class Roster:
     """All lanes. `held` counts the bytes of what is reserved, waiting or on the wire. `lanes` and `groups` are to be read only."""
 
-    __slots__ = ("groups", "held", "lanes")
+    __slots__ = ("_first_limit", "groups", "held", "lanes")
 
-    def __init__(self) -> None:
+    def __init__(self, first_limit: int) -> None:
+        self._first_limit = first_limit
         self.lanes: dict[str, Lane] = {}
         self.groups: dict[str, Group] = {}
         self.held = 0
@@ -24,7 +25,7 @@ class Roster:
             group = self.groups.get(app_id)
             if group is None:
                 group = self.groups[app_id] = Group(app_id)
-            lane = self.lanes[endpoint_id] = Lane(endpoint_id, group)
+            lane = self.lanes[endpoint_id] = Lane(endpoint_id, group, self._first_limit)
             group.lanes.add(lane)
         return lane
 
