@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from tests import syntax
+
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -39,7 +41,7 @@ def _error_codes() -> set[str]:
     """Codes that an answer may carry: `code = "…"` of error classes, and the literal codes that are raised."""
     codes = set()
     for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(syntax.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ClassDef):
                 assignments = [inner for inner in node.body if isinstance(inner, ast.Assign) and isinstance(inner.value, ast.Constant)]
                 codes |= {str(a.value.value) for a in assignments if getattr(a.targets[0], "id", "") == "code"}  # type: ignore[attr-defined]  # filtered above
@@ -137,7 +139,7 @@ def _log_calls() -> list[tuple[str, str, set[str]]]:
     """Where each event is logged: place, the event's name in the catalogue, and the fields it is given."""
     calls = []
     for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(syntax.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "log" and node.args and isinstance(node.args[0], ast.Name):
                 fields = {keyword.arg for keyword in node.keywords if keyword.arg and keyword.arg != "failure"}
                 calls.append((f"{path.name}:{node.lineno}", node.args[0].id, fields))

@@ -14,6 +14,7 @@ from svix.api import Svix, SvixOptions
 from svix.api.common import ApiBaseSync, BaseOptions
 
 from benchmarks.server import Server
+from tests import syntax
 from tests.acceptance.receiver import Receiver
 
 HERE = pathlib.Path(__file__).parent
@@ -60,7 +61,7 @@ def called() -> set[str]:
     """The methods that the code in this directory names: whatever stands behind `svix.` in its text."""
     found = set()
     for path in HERE.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(syntax.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Attribute):
                 names = _dotted(node)
                 if "svix" in names:

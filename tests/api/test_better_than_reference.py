@@ -13,6 +13,7 @@ import typing
 import pytest
 
 from benchmarks import server
+from tests import syntax
 from tests.acceptance.news import News
 from tests.acceptance.receiver import FAILED, OK, Receiver
 from tests.acceptance.sdk_surface import client
@@ -129,7 +130,7 @@ def test_every_row_is_shown_by_tests_that_exist(row: str, tests: list[str]) -> N
     assert tests
     for named in tests:
         path, _, name = named.partition("::")
-        tree = ast.parse((ROOT / path).read_text("utf-8"))
+        tree = syntax.parse((ROOT / path).read_text("utf-8"))
         assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{row}: {named} is gone"
 
 
