@@ -11,7 +11,7 @@ TRIES: typing.Final = 5
 
 
 def parse(text: str) -> ast.Module:
-    """As `ast.parse`, which counts its depth wrongly in Python 3.11 when other code gets in between (cpython #106905), and then gives up."""
+    """As `ast.parse`, which counts its depth wrongly in Python 3.11 when other code gets in between (cpython #106905)."""
     collects = gc.isenabled()
     gc.disable()
     try:
