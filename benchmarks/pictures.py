@@ -113,7 +113,7 @@ class Camera:
         )
         page = context.new_page()
         page.goto(f"{self.url}{BASE}/login")
-        page.locator("[name=secret]").fill(servers.TOKEN)
+        page.locator("[name=token]").fill(servers.TOKEN)
         page.locator("button.primary").click()
         page.goto(f"{self.url}{BASE}{path}")
         if before is not None:

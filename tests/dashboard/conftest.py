@@ -116,19 +116,19 @@ class Person:
 
     def token(self, path: str = "/login") -> str:
         """The token of a form on a page."""
-        found = re.search(r'name="token" value="([^"]+)"', self.get(path, follow_redirects=True).text)
+        found = re.search(r'name="csrf" value="([^"]+)"', self.get(path, follow_redirects=True).text)
         assert found
         return html.unescape(found[1])
 
     def post(self, path: str, at: str = "/login", *, sending: dict[str, str] | None = None, **fields: typing.Any) -> httpx.Response:
         """Send a form that stands on the page `at`."""
-        if "token" not in fields:
-            fields["token"] = self.token(at)
+        if "csrf" not in fields:
+            fields["csrf"] = self.token(at)
         return self.client.post(self.url + path, data=fields, headers={"origin": self.origin} | (sending or {}))
 
     def log_in(self, secret: str = servers.TOKEN) -> Person:
         """Log in with a token."""
-        assert self.post("/login", secret=secret).status_code == 303
+        assert self.post("/login", token=secret).status_code == 303
         return self
 
     def act(self, path: str, **fields: typing.Any) -> httpx.Response:

@@ -64,7 +64,7 @@ def test_the_login_can_be_used_by_all(shop: Shop, open_desk: OpenDesk) -> None:
         desk.context.clear_cookies()
         page = desk.go("/login")
         assert complaints(page) == []
-        expect(page.locator("[name=secret]")).to_be_focused()
+        expect(page.locator("[name=token]")).to_be_focused()
         page.keyboard.type(servers.TOKEN)
         page.keyboard.press("Enter")
         expect(page).to_have_title("Overview · Ringback")

@@ -109,7 +109,7 @@ def hidden(page: str) -> dict[str, list[str]]:
     """The hidden fields of the form on a page, but for its token."""
     found = collections.defaultdict(list)
     for name, value in re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page):
-        if name != "token":
+        if name != "csrf":
             found[name].append(html.unescape(value))
     return dict(found)
 

@@ -22,13 +22,13 @@ def cookie_of(answer: httpx.Response, name: str = "ringback_session") -> str:
 
 def without_token(text: str) -> str:
     """A page without what differs from one to the next."""
-    return re.sub(r'name="token" value="[^"]+"', "", text)
+    return re.sub(r'name="csrf" value="[^"]+"', "", text)
 
 
 def test_a_stranger_is_led_to_the_login_and_then_to_where_they_wanted(stranger: Person) -> None:
     answer = stranger.get("/audit")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{BASE}/login?next=/dashboard/audit")
-    answer = stranger.post("/login", secret=servers.TOKEN, next=f"{BASE}/audit")
+    answer = stranger.post("/login", token=servers.TOKEN, next=f"{BASE}/audit")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{BASE}/audit")
     assert "Who changed what" in stranger.get("/audit").text
 
@@ -49,13 +49,13 @@ def test_a_stranger_learns_nothing_of_which_pages_there_are(stranger: Person) ->
 
 
 def test_the_session_is_kept_from_scripts_and_from_other_sites(stranger: Person) -> None:
-    line = cookie_of(stranger.post("/login", secret=servers.TOKEN))
+    line = cookie_of(stranger.post("/login", token=servers.TOKEN))
     assert "HttpOnly" in line and "SameSite=Lax" in line and f"Path={BASE}" in line
     assert "Secure" not in line, "over plain HTTP a secure cookie would never come back"
 
 
 def test_the_database_does_not_hold_what_the_browser_holds(shop: Shop, stranger: Person) -> None:
-    held = cookie_of(stranger.post("/login", secret=servers.TOKEN)).partition("=")[2].partition(";")[0]
+    held = cookie_of(stranger.post("/login", token=servers.TOKEN)).partition("=")[2].partition(";")[0]
     files = [shop.server.database, *shop.server.database.parent.glob("ringback.db-wal")]
     assert all(held.encode() not in file.read_bytes() for file in files)
 
@@ -66,7 +66,7 @@ def test_every_failure_gets_the_same_answer(tmp_path: Path) -> None:
         app = server.make("/app", {"name": "Acme"})["id"]
         of_an_app = server.make(f"/auth/app-portal-access/{app}", {})["token"]
         stranger = Person(f"{server.url}{BASE}")
-        answers = [stranger.post("/login", secret=secret) for secret in ("sk_wrong", of_an_app, "", "é", "a b", "x" * 4000)]
+        answers = [stranger.post("/login", token=secret) for secret in ("sk_wrong", of_an_app, "", "é", "a b", "x" * 4000)]
         assert [answer.status_code for answer in answers] == [401] * len(answers)
         assert len({without_token(answer.text) for answer in answers}) == 1 and REFUSED in answers[0].text
         assert "ringback_session" not in stranger.client.cookies
@@ -81,8 +81,8 @@ def test_too_many_failures_make_an_address_wait_even_with_the_right_token(tmp_pa
     try:
         stranger = Person(f"{server.url}{BASE}")
         for _ in range(10):
-            assert stranger.post("/login", secret="sk_guess").status_code == 401
-        answer = stranger.post("/login", secret=servers.TOKEN)
+            assert stranger.post("/login", token="sk_guess").status_code == 401
+        answer = stranger.post("/login", token=servers.TOKEN)
         assert answer.status_code == 429 and "Wait" in answer.text
         assert stranger.get("/").status_code == 303
         assert "login.limited" in log.read_text()
@@ -104,18 +104,18 @@ def test_too_many_failures_make_an_address_wait_even_with_the_right_token(tmp_pa
     ids=str,
 )
 def test_a_form_from_another_site_is_refused(stranger: Person, headers: dict[str, str]) -> None:
-    answer = stranger.post("/login", secret=servers.TOKEN, sending=headers)
+    answer = stranger.post("/login", token=servers.TOKEN, sending=headers)
     assert answer.status_code == 403 and "ringback_session" not in stranger.client.cookies
 
 
 def test_a_form_without_an_origin_is_refused(shop: Shop, stranger: Person) -> None:
-    fields = {"secret": servers.TOKEN, "token": stranger.token()}
+    fields = {"token": servers.TOKEN, "csrf": stranger.token()}
     assert stranger.client.post(f"{shop.url}/login", data=fields).status_code == 403
 
 
 @pytest.mark.parametrize("token", ["", "x", "é", "AAAA" * 20])
 def test_a_form_without_its_token_is_refused(person: Person, token: str) -> None:
-    answer = person.post("/apps", at="/apps/new", name="Mallory", token=token)
+    answer = person.post("/apps", at="/apps/new", name="Mallory", csrf=token)
     assert answer.status_code == 403 and "nothing was changed" in answer.text
     assert "Mallory" not in person.get("/apps").text
 
@@ -124,14 +124,14 @@ def test_the_token_of_another_session_is_refused(shop: Shop, person: Person) -> 
     other = Person(shop.url).log_in()
     stolen = other.token("/apps/new")
     other.close()
-    assert person.post("/apps", at="/apps/new", name="Mallory", token=stolen).status_code == 403
+    assert person.post("/apps", at="/apps/new", name="Mallory", csrf=stolen).status_code == 403
 
 
 def test_each_page_has_another_token_and_all_of_them_work(person: Person) -> None:
     first, second = person.token("/apps/new"), person.token("/apps/new")
     assert first != second
     for token in (first, second):
-        assert person.post("/theme", theme="dark", token=token).status_code == 303
+        assert person.post("/theme", theme="dark", csrf=token).status_code == 303
 
 
 def test_logging_out_ends_the_session_also_for_who_kept_the_cookie(shop: Shop, person: Person) -> None:
@@ -240,13 +240,13 @@ def test_behind_a_proxy_with_tls_the_cookie_is_secure_and_the_address_is_the_bro
             f"{server.url}{BASE}",
             **{"x-forwarded-proto": "https", "x-forwarded-host": "hooks.example.com", "x-forwarded-for": "203.0.113.9"},
         )
-        fields = {"secret": servers.TOKEN, "token": person.token()}
+        fields = {"token": servers.TOKEN, "csrf": person.token()}
         # httpx keeps a secure cookie to itself on plain HTTP, as a browser would: it is sent by hand.
         visitor = cookie_of(person.get("/login"), "ringback_visitor")
         assert "Secure" in visitor
         held = visitor.partition(";")[0]
         page = person.get("/login", headers={"cookie": held}).text
-        fields["token"] = re.findall(r'name="token" value="([^"]+)"', page)[0]
+        fields["csrf"] = re.findall(r'name="csrf" value="([^"]+)"', page)[0]
         answer = person.client.post(
             f"{server.url}{BASE}/login", data=fields, headers={"origin": "https://hooks.example.com", "cookie": held}
         )

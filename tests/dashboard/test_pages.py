@@ -65,7 +65,7 @@ def test_every_page_is_also_a_part_of_another(shop: Shop, person: Person) -> Non
 
 def test_every_answer_keeps_others_out(shop: Shop, person: Person, stranger: Person) -> None:
     answers = [person.get(path) for _, path, _ in tour(shop)]
-    answers += [stranger.get("/login"), stranger.get("/audit"), person.get("/no/such/page"), stranger.post("/login", secret="wrong")]
+    answers += [stranger.get("/login"), stranger.get("/audit"), person.get("/no/such/page"), stranger.post("/login", token="wrong")]
     answers += [person.get(re.search(r"/static/dashboard\.\w+\.css", answers[0].text)[0])]  # type: ignore[index]  # it is there
     for answer in answers:
         policy = answer.headers["content-security-policy"]

@@ -72,7 +72,7 @@ def test_a_source_is_made_changed_switched_and_deleted(shop: Shop, person: Perso
     # What is not in the form stays; so do the secrets.
     edit = person.get(f"{path}/edit").text
     values = dict(re.findall(r'name="(\w+)"[^>]* value="([^"]*)"', edit)) | {"rateLimit": "50", "silenceMin": "90", "verify": "signature"}
-    values.pop("token")
+    values.pop("csrf")
     page = person.act(f"{path}/edit", **values)
     assert "Saved." in page.text and "50 a second" in page.text and "1 h 30 min" in page.text
     assert call_source(url[0], stripe_event(2), stripe_signature(stripe_event(2))) == 200

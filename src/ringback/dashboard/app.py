@@ -128,7 +128,7 @@ class Dashboard:
                 return route, _to_login(visit)
             if visit.method == "POST":
                 visit.form = fields(await self._reader.read(headers, receive, known=visit.visitor is not None))
-                if not (comes_from_here(headers, hosts) and is_form_token(_held(visit), visit.field("token"))):
+                if not (comes_from_here(headers, hosts) and is_form_token(_held(visit), visit.field("csrf"))):
                     raise NotYours
             reply = await route.handler(visit)
             change = getattr(reply, "change", None)

@@ -68,7 +68,7 @@ class _Pages:
             if link:
                 held = await services.sessions.follow_link(visit.field("key"), visit.address)
             else:
-                held = await services.sessions.log_in(visit.field("secret"), visit.address)
+                held = await services.sessions.log_in(visit.field("token"), visit.address)
         except CallerError:
             return _form(LoginView(to, refusal), 401)
         self._limiter.succeeded(visit.address, now_s)
