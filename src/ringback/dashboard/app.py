@@ -105,7 +105,6 @@ class Dashboard:
         visit = Visit(
             method="GET" if scope["method"] == "HEAD" else scope["method"],
             path=path,
-            query={},
             cookies=cookies_of(scope["headers"]),
             address=self._arrival.address(peer, forwarded),
             secure=scheme == "https",

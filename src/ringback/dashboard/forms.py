@@ -111,6 +111,11 @@ def in_words(problem: str) -> str:
     return f"write at most {bound} characters"
 
 
+def problems_of(error: Wrong | InvalidField) -> dict[str, str]:
+    """What a form or a service found wrong, by field."""
+    return dict((wrong_of(error) if isinstance(error, InvalidField) else error).problems)
+
+
 def wrong_of(error: InvalidField) -> Wrong:
     """What a service found wrong, by field."""
     return Wrong({problem.loc[1] if len(problem.loc) > 1 else "": problem.msg for problem in error.problems})

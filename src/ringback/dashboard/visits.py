@@ -42,7 +42,6 @@ class Visit:
         *,
         method: str,
         path: str,
-        query: Mapping[str, list[str]],
         cookies: dict[str, str],
         address: str,
         secure: bool,
@@ -51,7 +50,7 @@ class Visit:
     ) -> None:
         self.method = method
         self.path = path
-        self.query = query
+        self.query: Mapping[str, list[str]] = {}
         self.cookies = cookies
         self.address = address
         self.secure = secure

@@ -9,7 +9,7 @@ import msgspec
 
 from ringback.dashboard.components import BASE, Choice, Head, Link, choices
 from ringback.dashboard.desk import Services
-from ringback.dashboard.forms import Wrong, checked, lines, pairs, wrong_of
+from ringback.dashboard.forms import Wrong, checked, lines, pairs, problems_of
 from ringback.dashboard.pages.endpoints import href_of, shown, title_of, trail_of
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown, Visit
 from ringback.dashboard.words import bounded, counted, duration, listed
@@ -293,7 +293,7 @@ def _written(visit: Visit) -> tuple[dict[str, str], tuple[str, ...]]:
 def _problems(error: Wrong | InvalidField | Conflict) -> dict[str, str]:
     if isinstance(error, Conflict):
         return {"uid": str(error)}
-    return dict((wrong_of(error) if isinstance(error, InvalidField) else error).problems)
+    return problems_of(error)
 
 
 def routes(services: Services) -> list[Route]:

@@ -10,7 +10,7 @@ import msgspec
 
 from ringback.dashboard.components import BASE, Badge, Choice, Fact, Head, Link, choices
 from ringback.dashboard.desk import Services
-from ringback.dashboard.forms import Wrong, checked, lines, wrong_of
+from ringback.dashboard.forms import Wrong, checked, lines, problems_of
 from ringback.dashboard.pages.endpoint_changes import AskView
 from ringback.dashboard.pages.event_types import href_of, pretty, sorted_versions
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown, Visit
@@ -135,7 +135,7 @@ def change_row(former: EventType | None, after: EventType) -> ChangeRow:
 
 
 def _problems(error: Wrong | InvalidField) -> dict[str, str]:
-    found = dict((wrong_of(error) if isinstance(error, InvalidField) else error).problems)
+    found = problems_of(error)
     if "schemas" in found:
         found["schema"] = found.pop("schemas")
     return found

@@ -10,7 +10,7 @@ import msgspec
 from ringback import ids
 from ringback.dashboard.components import BASE, Action, Badge, Empty, Fact, Head, Link, Pager, pager, walk_of
 from ringback.dashboard.desk import Services
-from ringback.dashboard.forms import Wrong, checked, wrong_of
+from ringback.dashboard.forms import Wrong, checked, problems_of
 from ringback.dashboard.pages.endpoint_changes import AskView
 from ringback.dashboard.pages.endpoints import (
     AttemptRow,
@@ -178,7 +178,7 @@ class _Pages:
             wanted = EndpointIn(**msgspec.structs.asdict(checked(OperationalEndpointIn, asked)))
             made = await services.listeners.create(visit.who, await services.operational.made(visit.who), wanted)
         except (Wrong, InvalidField) as error:
-            problems = (wrong_of(error) if isinstance(error, InvalidField) else error).problems
+            problems = problems_of(error)
             return self._form(values, chosen, problems)
         except (Conflict, Refused) as error:
             return self._form(values, chosen, {"": str(error)})

@@ -10,7 +10,7 @@ import msgspec
 from ringback.clock import SECOND_US
 from ringback.dashboard.components import BASE, Choice, Head, Link, choices
 from ringback.dashboard.desk import Services
-from ringback.dashboard.forms import Wrong, checked, wrong_of
+from ringback.dashboard.forms import Wrong, checked, problems_of
 from ringback.dashboard.pages.endpoint_changes import AskView
 from ringback.dashboard.pages.sources import href_of, refs_of, trail_of
 from ringback.dashboard.providers import Guide, Offer, guide_of, name_of_type, offers
@@ -304,7 +304,7 @@ def _written(visit: Visit) -> dict[str, str]:
 def _problems(error: Wrong | InvalidField | Conflict) -> dict[str, str]:
     if isinstance(error, Conflict):
         return {"route" if "route" in str(error) else "uid": str(error)}
-    return dict((wrong_of(error) if isinstance(error, InvalidField) else error).problems)
+    return problems_of(error)
 
 
 def routes(services: Services) -> list[Route]:
