@@ -27,7 +27,8 @@ WATCH_S = 3.0
 # Requests per pending message that are allowed while recording fails: one to find out, one in flight beside it, one after a pause.
 BOUND = 3
 
-SETTINGS = {"min_free_disk": "0B", "retry_schedule": "500ms,500ms,500ms,500ms,500ms,500ms,500ms,500ms"}
+# Half a minute of retries: on a busy machine a disk is full for longer than it takes to say so, and nothing may be given up meanwhile.
+SETTINGS = {"min_free_disk": "0B", "retry_schedule": ",".join(["500ms"] * 4 + ["2s"] * 14)}
 
 
 class Disk:
