@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -280,12 +281,12 @@ class Doors:
             quarantine=self._quarantine,
             releases=self._releases,
             doctor=Doctor(store, vault, clock, self._keys),
-            event_type_imports=EventTypeImports(store, clock, api.event_types),
+            event_type_imports=self._imports,
             org_tokens=OrgTokens(store, clock, parts.tokens),
-            portal=Portal(store, clock, parts.tokens),
+            portal=self._portal,
             server=self._server_facts(),
-            operational=OperationalEndpoints(store, clock, parts.ids, parts.operational),
-            listeners=self._listeners(),
+            operational=self._operational,
+            listeners=self._listeners,
         )
         return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
 
@@ -309,39 +310,49 @@ class Doors:
         about = About(__version__, parts.search.on, settings_in_force(parts.settings))
         return ServerFacts(parts.store, parts.vault, parts.clock, parts.metrics, parts.dispatcher, usage, about)
 
+    # What both the API and the dashboard use, made when the first of them asks.
+
+    @cached_property
+    def _portal(self) -> Portal:
+        return Portal(self._parts.store, self._parts.clock, self._parts.tokens)
+
+    @cached_property
+    def _imports(self) -> EventTypeImports:
+        return EventTypeImports(self._parts.store, self._parts.clock, self._services.event_types)
+
+    @cached_property
+    def _operational(self) -> OperationalEndpoints:
+        parts = self._parts
+        return OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational)
+
+    @cached_property
     def _listeners(self) -> Endpoints:
         # What they want to hear was checked with the request: it is no event type of the organisation.
         return self._endpoints(self._parts.operational.listener_changed, checks_types=False)
-
-    def _operational(self) -> list[Operation]:
-        parts = self._parts
-        return operational_webhooks_api.routes(
-            OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational), self._listeners()
-        )
 
     def _operations(self, operator_token: str) -> list[Operation]:
         """The operations of the API, but for those of `Services` and of publishing."""
         parts, settings = self._parts, self._parts.settings
         store, clock = parts.store, parts.clock
-        connectors, portal = Connectors(store, clock, parts.ids), Portal(store, clock, parts.tokens)
+        connectors = Connectors(store, clock, parts.ids)
         return [
             *attempts_api.routes(self._attempts),
             *dead_letters_api.routes(self._dead_letters),
             *operator.routes(parts.tokens, operator_token),
             *sources_api.routes(self._sources, self.urls),
-            *authentication.routes(portal, self._services.applications, self.urls.portal),
+            *authentication.routes(self._portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
             *search_api.routes(parts.search),
-            *self._operational(),
+            *operational_webhooks_api.routes(self._operational, self._listeners),
             *connectors_api.routes(connectors),
-            *imports_api.routes(EventTypeImports(store, clock, self._services.event_types)),
+            *imports_api.routes(self._imports),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
             *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._services.applications),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
-            *ingest_api.routes(self._sources, self._services.endpoints, portal, self.urls),
+            *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),
             *quarantine_api.routes(self._sources, self._quarantine, self._releases),
         ]

@@ -122,7 +122,7 @@ class Gateway:
                 taken = await self._read(ready.source.rules.max_body_bytes, headers, receive, chunks)
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             request = InboundRequest(headers, body, method, request.url)
-            now = ready if not ready.stale else await self._sources.find(path)
+            now = await self._sources.current(ready, path)
             if now is None:
                 return UNKNOWN
             # It was changed while the body arrived: a secret that was taken away counts no more.

@@ -108,7 +108,7 @@ class InboundCycle:
         """What is no plain event goes through the receiver as the ordinary route does."""
         inbound = self.door.inbound
         try:
-            ready = self.ready if not self.ready.stale else await inbound.sources.find(path)
+            ready = await inbound.sources.current(self.ready, path)
         except RingbackError as error:
             self.refused(error)
             return

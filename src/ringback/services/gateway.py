@@ -215,6 +215,10 @@ class SourceDirectory:
         now_us = self._clock.now_us()
         return not ready.stale and not ready.unsure and until > now_us and ready.valid_until > now_us
 
+    async def current(self, ready: Ready, path: bytes) -> Ready | None:
+        """The source of a request whose body is there by now: as it is, if it was changed meanwhile. As `find`."""
+        return await self.find(path) if ready.stale else ready
+
     async def find(self, path: bytes) -> Ready | None:
         """The source that is called at a path; None when there is none, or it is off. Raises StoreFailure."""
         ready = self.known(path)
