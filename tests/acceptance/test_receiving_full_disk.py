@@ -76,7 +76,7 @@ def test_below_the_free_disk_that_was_set_providers_are_told_to_come_again(disk:
     running = serve_there(disk.database, settings=SETTINGS | {"min_free_disk": f"{DISK_MIB // 3}MiB"})
     _, _, path = _opened(running, receiver)
     assert send(running, path, 1) == 200
-    disk.filler.write_bytes(b"x" * (DISK_MIB * 2 // 3) * 1024 * 1024)
+    disk.leave(DISK_MIB // 4)
     numbers = itertools.count(2)
     wait_until(lambda: send(running, path, next(numbers)) != 200, what="the server notices that the disk runs full")
     assert [send(running, path, next(numbers), more) for more in ("", ORDINARY)] == [503, 503]
