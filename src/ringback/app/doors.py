@@ -29,6 +29,7 @@ from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
+from ringback.api import reconciliations as reconciliations_api
 from ringback.api import search as search_api
 from ringback.api import sources as sources_api
 from ringback.api import tasks as tasks_api
@@ -55,6 +56,7 @@ from ringback.gateway.bins import BinDoor
 from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
 from ringback.gateway.proxied import forwarded_class, proxied_class
+from ringback.gateway.reconciling import ReconciliationRunner
 from ringback.gateway.switch import switching_class
 from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
@@ -87,9 +89,12 @@ from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
+from ringback.services.provider_api import MAX_BODY_BYTES, TIMEOUT_S, ProviderApi
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
+from ringback.services.reconciler import Reconciler
+from ringback.services.reconciliations import Reconciliations
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
 from ringback.services.sending import Sending
@@ -105,6 +110,8 @@ from ringback.telemetry.usage import usage
 _FETCH_S: Final = 5.0
 # The largest key set that is known (Microsoft's) has some 30 kB, GitHub's lists of addresses some hundreds.
 _PUBLISHED_MAX_BYTES: Final = 1024 * 1024
+# Heads of such APIs have some 4 kB, with the link to the next page anywhere in them.
+_ASKED_HEAD_BYTES: Final = 64 * 1024
 # Seconds of the drain that are kept for telling senders and listeners of the relay that it is over, and for what comes after the doors.
 _LAST_WORDS_S: Final = 3.0
 
@@ -134,6 +141,13 @@ def _fetching(settings: Settings, clock: Clock) -> HttpTransport:
     )
 
 
+def _asking(settings: Settings, clock: Clock) -> HttpTransport:
+    """What asks the APIs of providers: their answers are long, and say in their heads where they go on."""
+    limits = ResponseLimits(head_kept_bytes=_ASKED_HEAD_BYTES, body_max_bytes=MAX_BODY_BYTES, body_time_s=TIMEOUT_S)
+    http = HttpSettings(request_timeout_s=TIMEOUT_S, response=limits)
+    return HttpTransport(policy=AddressPolicy(settings.whitelist_subnets), settings=http, clock=clock, proxy=proxy_of(settings))
+
+
 class Doors:
     """All doors of one server. `operator_token` opens the operator's routes, `ready` says whether requests are wanted."""
 
@@ -149,6 +163,11 @@ class Doors:
         self._keys = FetchedKeys(self.fetching, clock)
         self.comparing = Comparing(clock)
         self._receiver = self._make_receiver()
+        self.asking = _asking(settings, clock)
+        reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
+        self.reconciling = ReconciliationRunner(reconciler, clock)
+        self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)
+        self._reconciliations.watch(self.reconciling.wake)
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
         kept_us = microseconds(settings.idempotency_ttl.total_seconds())
         idempotency = Idempotency(store, vault, clock, kept_us)
@@ -355,6 +374,7 @@ class Doors:
             *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),
             *quarantine_api.routes(self._sources, self._quarantine, self._releases),
+            *reconciliations_api.routes(self._reconciliations),
         ]
 
     def _auto_configs(self) -> AutoConfigs:

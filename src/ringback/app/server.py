@@ -103,6 +103,7 @@ class Server:
         await asyncio.gather(*tasks, stop, return_exceptions=True)
         await parts.transport.close()
         await self._doors.fetching.close()
+        await self._doors.asking.close()
         await self._doors.payloads.close()
         await self._doors.comparing.close()
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
@@ -134,6 +135,7 @@ class Server:
             "attempt log": self._attempt_log,
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
             "sources": Upkeep(self._doors.source_directory, self._doors.lists).run,
+            "reconciliation": self._doors.reconciling.run,
             "bins": BinUpkeep(self._doors.bins).run,
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run,
             **({} if index is None else {"search": self._indexer(index).run}),

@@ -28,8 +28,6 @@ Done = Callable[[Exchange], None]
 _US = 1_000_000
 # Below this, joining head and body costs less than a second entry in the transport's queue; above, copying does.
 _JOIN_BYTES = 65_536
-# How much of the response head is kept for the attempt record (see Exchange).
-_HEAD_KEPT_BYTES = 4_096
 _FINAL_STATUS, _LOWEST_STATUS = 200, 100
 _END = b"\r\n\r\n"
 # POLLRDHUP tells that the peer has closed its side even when no byte is waiting.
@@ -43,6 +41,8 @@ class ResponseLimits(msgspec.Struct, frozen=True):
 
     # Servers send 0.3 to 8 KiB; nginx and others refuse to proxy more than 4 to 64 KiB. It bounds the number of headers, too.
     head_max_bytes: int = 65_536
+    # How much of the response head is kept for the attempt record (see Exchange).
+    head_kept_bytes: int = 4_096
     # 100 and 103 come once or twice; nobody needs more.
     interim_max: int = 16
     # The contract's `response_body_max` and `response_body_time`.
@@ -396,7 +396,7 @@ class Connection(asyncio.Protocol):
         limit = self._limits.body_max_bytes
         return Exchange(
             status=self._status,
-            head=head[:_HEAD_KEPT_BYTES],
+            head=head[: self._limits.head_kept_bytes],
             body=body[:limit],
             body_truncated=cut or self._body_bytes > limit,
             address=self.address,

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from ringback.model.reconciliation import HEADER
 from ringback.model.sources import CannedAnswer, OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
 from ringback.policy.json_instances import QuickLook
@@ -70,7 +71,7 @@ _CREDENTIALS: Final = frozenset({"authorization", "proxy-authorization", "cookie
 _NOT_PASSED: Final = frozenset(
     {
         "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "expect", "host", "content-length",
-        "content-type",
+        "content-type", HEADER.decode(),
     }
 )  # fmt: skip
 

@@ -204,13 +204,14 @@ def _children(row: Provider | None, body: bytes) -> list[bytes]:
             name = path.removeprefix("form:").encode()
             body = next((value for field, value in form_fields(body) if field == name), b"")
             path = "[]"
-        found = _slices(msgspec.Raw(without_mark(body)), path)
+        found = slices(msgspec.Raw(without_mark(body)), path)
     except (ValueError, RecursionError, VerificationError):
         return []
     return found if len(found) <= MAX_CHILDREN else []
 
 
-def _slices(raw: msgspec.Raw, path: str) -> list[bytes]:
+def slices(raw: msgspec.Raw, path: str) -> list[bytes]:
+    """The pieces of a JSON text at a path like `events[].data`, byte for byte. Raises ValueError and RecursionError."""
     name, _, rest = path.partition(".")
     bare = name.removesuffix("[]")
     if bare:
@@ -218,7 +219,7 @@ def _slices(raw: msgspec.Raw, path: str) -> list[bytes]:
     items = msgspec.json.decode(raw, type=list[msgspec.Raw]) if name != bare else [raw]
     if not rest:
         return [bytes(item) for item in items]
-    return [child for item in items for child in _slices(item, rest)]
+    return [child for item in items for child in slices(item, rest)]
 
 
 def passed_on(headers: Headers, dropped: frozenset[bytes]) -> bytes:

@@ -11,6 +11,7 @@ from ringback.clock import SECOND_US
 from ringback.errors import Unavailable, VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin
+from ringback.model.reconciliation import HEADER, RECONCILED
 from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.services.gateway import Ready
@@ -20,7 +21,7 @@ from ringback.signing.handshake import Answer, answer_handshake, offers_secret
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
 from ringback.store.base import EventClaim
-from ringback.store.operations.deduplication import digest, key_of
+from ringback.store.operations.deduplication import ANY_BODY, digest, key_of
 
 _UNSOLICITED: Final = (
     "a secret was offered, but the source has one; if the provider made a new webhook, let the source wait for its handshake again"
@@ -98,13 +99,29 @@ def released(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource
     return _taken(ready, request, verdict, now_us, (RELEASED,))
 
 
+def reconciled(ready: Ready, request: InboundRequest, now_us: int) -> Decision:
+    """Decide about an event that the provider's own list has, as if it had come: the same id, the same name, the same filters.
+
+    Its bytes may be laid out otherwise than those that the provider would have sent, so no other bytes under its id are a conflict.
+    """
+    decision = _taken(ready, request, None, now_us, (RECONCILED,))
+    return Taken([_listed(event) for event in decision.events], decision.doubtful) if isinstance(decision, Taken) else decision
+
+
+def _listed(event: NewMessage) -> NewMessage:
+    claim = event.event
+    headers = (event.headers or b"") + HEADER + b": true\r\n"
+    return replace(event, headers=headers, event=None if claim is None else replace(claim, body=ANY_BODY))
+
+
 def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_us: int, flags: tuple[str, ...]) -> Decision:
     rules = ready.source.rules
     unpacked = plain(request)
     if isinstance(unpacked, Refusal):
         return unpacked
     if verdict is None:
-        flags = (*flags, UNVERIFIED)
+        # What the provider's API listed was not signed, and came from nobody else.
+        flags = flags if RECONCILED in flags else (*flags, UNVERIFIED)
     elif ready.matched(verdict.key_index, now_us):
         flags = (*flags, OLD_SECRET)
     events = ready.events.read(unpacked)

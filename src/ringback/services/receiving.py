@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -31,6 +31,8 @@ from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT
 from ringback.telemetry.log import log
 
 Header = tuple[bytes, bytes]
+# Sources of which an event is awaited, by id: what to call when one is durable.
+Awaited: TypeAlias = Mapping[str, Callable[[], None]]
 
 _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
@@ -85,6 +87,7 @@ class Receiver:
         outcomes: Outcomes,
         comparing: Comparing,
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
+        awaited: Awaited | None = None,
     ) -> None:
         self._intake = intake
         self._directory = directory
@@ -95,6 +98,8 @@ class Receiver:
         self._outcomes = outcomes
         self._comparing = comparing
         self._requeue = requeue
+        # Sources of which somebody waits for an event; empty for nearly everybody.
+        self._awaited: Awaited = {} if awaited is None else awaited
 
     async def answer(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
         """Answer one request; raises nothing."""
@@ -284,8 +289,54 @@ class Receiver:
     def new(self, ready: Ready, message: Message) -> None:
         """An event is durable."""
         ready.heard(message.created_at)
+        if self._awaited:
+            self._told(ready)
         if message.origin is not None and CONFLICT in message.origin.flags:
             log(SOURCE_CONFLICT, source_id=ready.source.id, message_id=message.id)
+
+    def _told(self, ready: Ready) -> None:
+        arrived = self._awaited.get(ready.source.id)
+        if arrived is not None:
+            arrived()
+
+    async def fitting(self, ready: Ready, event: NewMessage) -> NewMessage | None:
+        """An event that nobody called for, flagged where it does not fit the source's schema; None where the source takes no such."""
+        doubtful = () if ready.schema is None else ready.schema.doubtful([event.payload])
+        try:
+            decision = await self._compared(ready, Taken([event], doubtful))
+        except Unavailable:
+            return None
+        return decision.events[0] if isinstance(decision, Taken) else None
+
+    async def add(self, ready: Ready, events: list[NewMessage]) -> list[str]:
+        """Store events that nobody called for; the ids of the messages of those that had not come. Raises Unavailable, and NotFound.
+
+        They say nothing of when the source was heard.
+        """
+        entry = self._directory.known_by_id(ready.source.app_id) or await self._directory.find_by_id(ready.source.app_id)
+        if entry is None:
+            raise NotFound
+        if not events:
+            return []
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        pending, fresh = Pending(len(events), waiting), list[str]()
+
+        def added(message: Message) -> None:
+            fresh.append(message.id)
+            pending.done(0, message.id)
+
+        answers = Answers(added, lambda message_id: pending.done(0, message_id), pending.failed)
+        for event in events:
+            try:
+                self._intake.accept(entry, event, None, answers)
+            except RingbackError as error:
+                pending.failed(error)
+        await waiting
+        if fresh:
+            self._told(ready)
+        if pending.failure is not None:
+            raise pending.failure
+        return fresh
 
     def again(self, ready: Ready, entry: Entry, message_id: str) -> None:
         """An event came that was durable before."""

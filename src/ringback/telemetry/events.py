@@ -92,6 +92,24 @@ SOURCE_CONFLICT = LogEvent(
     ("source_id", "message_id"),
     "A provider sent another body under the name of an event that came before; both are kept.",
 )
+SOURCE_RECONCILED = LogEvent(
+    "source.reconciled",
+    "warning",
+    ("source_id", "looked_at", "missing", "added"),
+    "A provider lists events that never came; `added` of them were taken in from its list.",
+)
+RECONCILIATION_FAILED = LogEvent(
+    "source.reconciliation_failed",
+    "warning",
+    ("source_id", "cause", "detail"),
+    "A source could not be compared with its provider's list; it is tried again. Told at the first failure in a row.",
+)
+EXPECTATION_MISSED = LogEvent(
+    "expectation.missed",
+    "warning",
+    ("source_id", "expectation_id"),
+    "An event that somebody waits for did not come by its deadline.",
+)
 ADDRESSES_UNREAD = LogEvent(
     "source.addresses_unread",
     "warning",

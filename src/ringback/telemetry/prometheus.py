@@ -37,6 +37,11 @@ SKEW_BUCKETS_S = (-300.0, -60.0, -10.0, -1.0, 0.0, 1.0, 2.0, 5.0, 10.0, 60.0, 30
 # What becomes of a provider's request; `services.gateway` counts in this order.
 SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake")
 
+# What becomes of events that a provider lists, of comparisons with such lists, and of expectations.
+RECONCILIATION_EVENTS = ("looked_at", "missing", "added", "asked", "skipped")
+RECONCILIATION_RUNS = ("completed", "cut", "failed")
+EXPECTATION_OUTCOMES = ("met", "missed")
+
 
 class Described(msgspec.Struct, frozen=True):
     """One metric for the reference and for the `HELP` line."""
@@ -97,6 +102,32 @@ CATALOGUE = (
         "histogram",
         "Our time less the time that a provider signed, of requests that were believed: the way here, and how far the clocks are apart.",
     ),
+    Described(
+        "ringback_reconciliation_events_total",
+        "counter",
+        "Events that providers list, since the start. `kind`: `looked_at` all of them, `missing` those that had not come, and of these "
+        "`added` from the list, `asked` the provider is to send again, `skipped` cannot be compared or do not fit the source.",
+        ("kind",),
+    ),
+    Described(
+        "ringback_reconciliation_runs_total",
+        "counter",
+        "Comparisons of sources with their providers' lists, since the start. `outcome` is `completed`, `cut` (too many pages) or `failed` "
+        "(one request, which is made again).",
+        ("outcome",),
+    ),
+    Described("ringback_reconciliations_failing", "gauge", "Sources whose comparison with their provider fails now, to within a minute."),
+    Described(
+        "ringback_reconciliation_lag_seconds",
+        "gauge",
+        "How far back the source lies that was compared with its provider the longest ago; 0 = none is compared, or one never was.",
+    ),
+    Described(
+        "ringback_expectations_total",
+        "counter",
+        "Expectations that ended since the start. `outcome` is `met` or `missed`.",
+        ("outcome",),
+    ),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
 )
 
@@ -140,10 +171,33 @@ class Metrics:
     """The numbers of one server. Plain attributes: assign gauges, add to counters. `oldest_due_us` 0 = nothing is due."""
 
     __slots__ = (
-        "attempts", "backlog", "clock_skew_seconds", "commit_seconds", "dead_letters", "delivery_seconds", "disk_free_bytes", "in_flight",
+        "attempts",
+        "backlog",
+        "clock_skew_seconds",
+        "commit_seconds",
+        "dead_letters",
+        "delivery_seconds",
+        "disk_free_bytes",
+        "expectations",
+        "in_flight",
         "loop_lag_s",
-        "messages_accepted", "oldest_due_us", "payloads_refused", "payloads_warned", "search_behind_since_us", "search_bytes", "search_lag",
-        "source_ack_seconds", "source_rejections", "source_requests", "started_us", "store_bytes", "wal_bytes",
+        "messages_accepted",
+        "oldest_due_us",
+        "payloads_refused",
+        "payloads_warned",
+        "reconciled_until_us",
+        "reconciliation_events",
+        "reconciliation_runs",
+        "reconciliations_failing",
+        "search_behind_since_us",
+        "search_bytes",
+        "search_lag",
+        "source_ack_seconds",
+        "source_rejections",
+        "source_requests",
+        "started_us",
+        "store_bytes",
+        "wal_bytes",
     )  # fmt: skip
 
     def __init__(self, started_us: int) -> None:
@@ -155,6 +209,12 @@ class Metrics:
         self.payloads_warned = 0
         self.source_requests = dict.fromkeys(SOURCE_OUTCOMES, 0)
         self.source_rejections: dict[str, int] = {}
+        self.reconciliation_events = dict.fromkeys(RECONCILIATION_EVENTS, 0)
+        self.reconciliation_runs = dict.fromkeys(RECONCILIATION_RUNS, 0)
+        self.reconciliations_failing = 0
+        # The earliest time that a source is compared up to, microseconds since 1970; 0 = there is none.
+        self.reconciled_until_us = 0
+        self.expectations = dict.fromkeys(EXPECTATION_OUTCOMES, 0)
         self.backlog = 0
         self.oldest_due_us = 0
         self.in_flight = 0
@@ -215,6 +275,7 @@ class Exposition(Collector):
     def _numbers(self) -> dict[str, int | float | dict[str, int] | Histogram]:
         metrics = self._metrics
         overdue_us = self._now_us - metrics.oldest_due_us if metrics.oldest_due_us else 0
+        lag_us = self._now_us - metrics.reconciled_until_us if metrics.reconciled_until_us else 0
         return {
             "ringback_messages_accepted_total": metrics.messages_accepted,
             "ringback_attempts_total": metrics.attempts,
@@ -224,6 +285,11 @@ class Exposition(Collector):
             "ringback_source_rejections_total": metrics.source_rejections,
             "ringback_source_ack_seconds": metrics.source_ack_seconds,
             "ringback_source_clock_skew_seconds": metrics.clock_skew_seconds,
+            "ringback_reconciliation_events_total": metrics.reconciliation_events,
+            "ringback_reconciliation_runs_total": metrics.reconciliation_runs,
+            "ringback_reconciliations_failing": metrics.reconciliations_failing,
+            "ringback_reconciliation_lag_seconds": max(lag_us, 0) / SECOND_US,
+            "ringback_expectations_total": metrics.expectations,
             "ringback_backlog": metrics.backlog,
             "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,
             "ringback_in_flight": metrics.in_flight,

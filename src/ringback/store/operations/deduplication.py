@@ -14,6 +14,8 @@ from ringback.store.base import Acceptance, EventClaim, Row, Transaction
 
 # Half of SHA-256: two events share a digest once in 2^64 events at the earliest.
 _DIGEST_BYTES: Final = 16
+# In place of a digest: no body that comes under this name is another one.
+ANY_BODY: Final = b""
 # Twice a UUID; longer names would cost more than their order saves.
 _NAME_BYTES: Final = 72
 
@@ -51,7 +53,7 @@ def claim(tx: Transaction, acceptances: Sequence[Acceptance]) -> dict[str, str]:
         if event is None or message.id in mine:
             continue
         first = _first(tx, event.source_id, event.key)
-        if first is not None and first[0] != event.body:
+        if first is not None and first[0] != event.body and first[0] and event.body:
             other = msgspec.structs.replace(event, key=b"c" + digest(event.key + event.body))
             if tx.rows(_CLAIM, _claim(acceptance, other)):
                 acceptance.message = _conflicting(message)
@@ -60,6 +62,12 @@ def claim(tx: Transaction, acceptances: Sequence[Acceptance]) -> dict[str, str]:
         if first is not None:
             repeated[message.id] = str(first[1])
     return repeated
+
+
+def known(tx: Transaction, source_id: str, keys: Sequence[bytes], now_us: int) -> set[bytes]:
+    """Those of these events that came, and are still remembered."""
+    found = "SELECT key FROM deduplication WHERE source_id = ? AND key = ? AND expires_at > ?"
+    return {row[0] for row in tx.rows_many(found, [(source_id, key, now_us) for key in keys])}
 
 
 def _claim(acceptance: Acceptance, event: EventClaim) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import msgspec
 from ringback.model.sources import Activity, Rules, Source, SourceToken, Verification
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
-from ringback.store.operations import source_traffic
+from ringback.store.operations import reconciliations, source_traffic
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.walks import anywhere
 
@@ -152,6 +152,7 @@ def purge(tx: Transaction, limit: int) -> int:
     if not found and not keys:
         tx.run("DELETE FROM source_activity WHERE source_id = ?", (row[0],))
         source_traffic.purge(tx, row[0])
+        reconciliations.delete(tx, row[0])
         tx.run("DELETE FROM source WHERE id = ?", (row[0],))
     return len(found) + len(keys) or 1
 

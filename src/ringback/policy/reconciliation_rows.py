@@ -1,0 +1,180 @@
+"""Which providers can be asked what they sent, and how? Rows of the engine in `policy.reconciliation`, by name.
+
+Facts were taken from the sources that each row names. `confidence`: high (the provider's own documentation was read), medium (one good
+secondary source), low (a lead only).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ringback.model.reconciliation import Listing
+
+_BEARER: Final = {"authorization": "Bearer {credential}"}
+_GITHUB: Final = {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
+_GITHUB_EVENT: Final = {"x-github-delivery": "json:guid", "x-github-event": "json:event"}
+_GITHUB_SOURCE: Final = (
+    "docs.github.com/en/rest: repos/webhooks, orgs/webhooks; github/rest-api-description (hook-delivery-item, hook-delivery)"
+)
+_GITHUB_NOTE: Final = (
+    "deliveries of the last days are listed, redeliveries under the same guid; the credential needs read access to webhooks, "
+    "and write access to ask for redelivery"
+)
+
+_ROWS: Final = (
+    Listing(
+        name="stripe",
+        base="https://api.stripe.com",
+        path="/v1/events",
+        query={"limit": "100", "created[gte]": "{since}", "created[lte]": "{until}"},
+        auth=_BEARER,
+        items="data[]",
+        time="created",
+        newest_first=True,
+        next="last:starting_after:id",
+        more="has_more",
+        types="types[]",
+        types_max=20,
+        confidence="high",
+        note=(
+            "a restricted key that may read events is enough; 30 days are listed. Without eventTypes of the source, everything that happens "
+            "in the account is compared, also what the webhook is not subscribed to: name the types that it is"
+        ),
+        source="docs.stripe.com/api/events/list",
+    ),
+    Listing(
+        name="github",
+        base="https://api.github.com",
+        path="/repos/{owner}/{repo}/hooks/{hook}/deliveries",
+        query={"per_page": "100"},
+        auth=_BEARER,
+        headers=_GITHUB,
+        items="[]",
+        item_id="id",
+        time="delivered_at",
+        newest_first=True,
+        next="link",
+        event_headers=_GITHUB_EVENT,
+        detail="/repos/{owner}/{repo}/hooks/{hook}/deliveries/{id}",
+        detail_payload="request.payload",
+        redeliver="/repos/{owner}/{repo}/hooks/{hook}/deliveries/{id}/attempts",
+        parameters={"owner": "who owns the repository", "repo": "the repository", "hook": "the number of the webhook"},
+        confidence="high",
+        note=_GITHUB_NOTE,
+        source=_GITHUB_SOURCE,
+    ),
+    Listing(
+        name="github-organization",
+        base="https://api.github.com",
+        path="/orgs/{org}/hooks/{hook}/deliveries",
+        query={"per_page": "100"},
+        auth=_BEARER,
+        headers=_GITHUB,
+        items="[]",
+        item_id="id",
+        time="delivered_at",
+        newest_first=True,
+        next="link",
+        event_headers=_GITHUB_EVENT,
+        detail="/orgs/{org}/hooks/{hook}/deliveries/{id}",
+        detail_payload="request.payload",
+        redeliver="/orgs/{org}/hooks/{hook}/deliveries/{id}/attempts",
+        parameters={"org": "the organisation", "hook": "the number of the webhook"},
+        confidence="high",
+        note=_GITHUB_NOTE,
+        source=_GITHUB_SOURCE,
+    ),
+    Listing(
+        name="shopify",
+        base="https://{shop}.myshopify.com",
+        path="/admin/api/{version}/{resource}.json",
+        query={"limit": "250", "updated_at_min": "{since_at}", "updated_at_max": "{until_at}", "status": "any"},
+        auth={"x-shopify-access-token": "{credential}"},
+        items="{resource}[]",
+        time="updated_at",
+        next="link",
+        event_headers={"x-shopify-topic": "{topic}"},
+        parameters={
+            "shop": "the name before .myshopify.com",
+            "version": "of the Admin API, such as 2024-10",
+            "resource": "what is listed: orders, products, customers",
+            "topic": "the topic that a missing one is taken for, such as orders/updated",
+        },
+        confidence="medium",
+        note=(
+            "things are listed, not events: each as it is now, compared by id and time of change. Set deduplication.by of the source to "
+            "json:id and json:updated_at. The REST Admin API is legacy by Shopify's word"
+        ),
+        source="shopify.dev/docs/api/usage/pagination-rest; the order resource by its secondary descriptions",
+    ),
+    Listing(
+        name="paddle",
+        base="https://api.paddle.com",
+        path="/events",
+        query={"per_page": "200", "order_by": "id[DESC]"},
+        auth=_BEARER,
+        items="data[]",
+        time="occurred_at",
+        newest_first=True,
+        next="url:meta.pagination.next",
+        more="meta.pagination.has_more",
+        confidence="high",
+        note="90 days are listed; the key needs notification.read. The list has what happened, also what no destination is subscribed to",
+        source="developer.paddle.com/api-reference/events/list-events",
+    ),
+    Listing(
+        name="gocardless",
+        base="https://api.gocardless.com",
+        path="/events",
+        query={"limit": "500", "created_at[gte]": "{since_at}", "created_at[lte]": "{until_at}"},
+        auth=_BEARER,
+        headers={"gocardless-version": "2015-07-06"},
+        items="events[]",
+        time="created_at",
+        newest_first=True,
+        next="cursor:after:meta.cursors.after",
+        confidence="medium",
+        note="filters by time were not confirmed; without them the list is cut where it becomes too old",
+        source="hexdocs.pm/gocardless Gocardless.Behaviour.Event (a client's recorded answers)",
+    ),
+    Listing(
+        name="gitlab",
+        base="https://gitlab.com/api/v4",
+        path="/projects/{project}/hooks/{hook}/events",
+        query={"per_page": "20"},
+        auth={"private-token": "{credential}"},
+        items="[]",
+        item_id="id",
+        time="created_at",
+        next="link",
+        payload="request_data",
+        headers_at="request_headers",
+        redeliver="/projects/{project}/hooks/{hook}/events/{id}/resend",
+        parameters={"project": "the number of the project", "hook": "the number of the webhook"},
+        confidence="medium",
+        note="needs GitLab 17.3; order and paging were not confirmed, and events without a time are compared each time",
+        source="gitlab-org/gitlab doc/api/project_webhooks.md (titles), lib/api/project_hooks.rb (743ff486), a derived OpenAPI schema",
+    ),
+    Listing(
+        name="chargebee",
+        base="https://{site}.chargebee.com/api/v2",
+        path="/events",
+        query={"limit": "100", "occurred_at[after]": "{since}", "sort_by[desc]": "occurred_at"},
+        auth={"authorization": "Basic {basic}"},
+        items="list[].event",
+        time="occurred_at",
+        newest_first=True,
+        next="cursor:offset:next_offset",
+        parameters={"site": "the name of the site"},
+        confidence="low",
+        note="from general knowledge; filters were named by a help page alone",
+        source="chargebee.com/docs (which filters the list of events has)",
+    ),
+)
+
+LISTINGS: Final[dict[str, Listing]] = {row.name: row for row in _ROWS}
+
+
+def listing_of(given: str | Listing) -> Listing | None:
+    """The listing of that name, or the one given; None when there is none of that name."""
+    return LISTINGS.get(given) if isinstance(given, str) else given
