@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import hmac
 import itertools
+import socket
 import time
 import typing
 import urllib.parse
@@ -35,6 +36,14 @@ def request(path: str, number: int, *, more: str = "") -> bytes:
         f"content-length: {len(body)}\r\n{more}\r\n"
     )
     return head.encode() + body
+
+
+def send(running: Server, path: str, number: int) -> int:
+    """Send one event; the status that it was answered."""
+    with socket.create_connection((running.host, running.port), timeout=ANSWER_S) as connection:
+        connection.sendall(request(path, number, more="connection: close\r\n"))
+        head = connection.makefile("rb").read()
+    return int(head.split(b" ", 2)[1])
 
 
 def make_source(running: Server, app_id: str, **wanted: typing.Any) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What does the API of a provider look like from here? A server in threads of the test, over real sockets, that answers as the test says."""
+"""What does the API of a provider look like from here? A server in threads of the test that answers as the test says."""
 
 from __future__ import annotations
 

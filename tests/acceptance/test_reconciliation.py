@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import typing
 
-import pytest
-
 from benchmarks.server import Server
 from tests.acceptance.provider import SECRET, events_of
 from tests.acceptance.provider_api import CREDENTIAL, ProviderApi, StripeList
 from tests.acceptance.receiver import Receiver
-from tests.acceptance.serving import Serve, Shared
+from tests.acceptance.serving import Shared
 from tests.waiting import wait_until
 
 

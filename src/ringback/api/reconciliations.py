@@ -22,8 +22,8 @@ _PLACES: Final = ("/api/v1/app/{app_id}/source/{source_id}/reconciliation", "/in
 class RunOut(msgspec.Struct, frozen=True, rename="camel"):
     """One comparison of what the provider lists between `since` and `until` with what came.
 
-    Of the events that were `lookedAt`, so many were `missing`: `added` from the list, or `asked` to be sent again. Those `skipped` have no id,
-    or do not fit the source's schema. `cut` says why it did not come to its end.
+    Of the events that were `lookedAt`, so many were `missing`: `added` from the list, or `asked` to be sent again. Those `skipped` have
+    no id, or do not fit the source's schema. `cut` says why it did not come to its end.
     """
 
     began_at: Timestamp

@@ -22,6 +22,7 @@ from ringback.api import destinations as destinations_api
 from ringback.api import environments as environments_api
 from ringback.api import event_type_imports as imports_api
 from ringback.api import examples as examples_api
+from ringback.api import expectations as expectations_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
@@ -53,6 +54,7 @@ from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.errors import StoreFailure
 from ringback.gateway.app import Gateway, Place
 from ringback.gateway.bins import BinDoor
+from ringback.gateway.expecting import ExpectationRunner
 from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
 from ringback.gateway.proxied import forwarded_class, proxied_class
@@ -75,6 +77,7 @@ from ringback.services.endpoints import Endpoints, Told
 from ringback.services.environments import Environments
 from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
+from ringback.services.expectations import Expectations
 from ringback.services.finding import Finder
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
@@ -162,6 +165,10 @@ class Doors:
         self._received = ReceivedEvents(store, vault, clock, self._sources)
         self._keys = FetchedKeys(self.fetching, clock)
         self.comparing = Comparing(clock)
+        # Sources of which an event is awaited: told by `Expectations`, looked into by the receiver.
+        self._awaited: dict[str, Callable[[], None]] = {}
+        self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
+        self.expecting = ExpectationRunner(self._expectations, clock)
         self._receiver = self._make_receiver()
         self.asking = _asking(settings, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
@@ -236,6 +243,7 @@ class Doors:
             parts.outcomes,
             self.comparing,
             requeue,
+            self._awaited,
         )
 
     def protocol(self) -> type[asyncio.Protocol]:
@@ -375,6 +383,7 @@ class Doors:
             *received_api.routes(self._received),
             *quarantine_api.routes(self._sources, self._quarantine, self._releases),
             *reconciliations_api.routes(self._reconciliations),
+            *expectations_api.routes(self._expectations),
         ]
 
     def _auto_configs(self) -> AutoConfigs:

@@ -136,6 +136,7 @@ class Server:
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
             "sources": Upkeep(self._doors.source_directory, self._doors.lists).run,
             "reconciliation": self._doors.reconciling.run,
+            "expectations": self._doors.expecting.run,
             "bins": BinUpkeep(self._doors.bins).run,
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run,
             **({} if index is None else {"search": self._indexer(index).run}),

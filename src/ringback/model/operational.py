@@ -21,6 +21,7 @@ ATTEMPT_EXHAUSTED: Final = "message.attempt.exhausted"
 ATTEMPT_RECOVERED: Final = "message.attempt.recovered"
 ATTEMPT_LOG: Final = "message.attempt.log"
 TASK_FINISHED: Final = "background_task.finished"
+EXPECTATION_MISSED: Final = "source.expectation.missed"
 # What an event is called where the endpoint belongs to an ingest source; what is not here is told of no such endpoint.
 INGEST: Final = {name: f"ingest.{name}" for name in (ENDPOINT_DISABLED, ATTEMPT_FAILING, ATTEMPT_EXHAUSTED, ATTEMPT_RECOVERED)}
 
@@ -92,6 +93,21 @@ class TaskFinished(msgspec.Struct, frozen=True, rename="camel"):
     data: dict[str, Any]
 
 
+class ExpectationMissed(msgspec.Struct, frozen=True, rename="camel"):
+    """An event that somebody waits for did not come by its deadline; `match` is what it should have had.
+
+    `app_id` is None for an ingest source.
+    """
+
+    app_id: str | None
+    source_id: str
+    source_uid: str | None
+    expectation_id: str
+    expectation_uid: str | None
+    deadline: str
+    match: dict[str, str]
+
+
 class HttpTimes(msgspec.Struct, frozen=True):
     """When the request began to go out, and when its answer came."""
 
@@ -159,6 +175,7 @@ CATALOGUE: Final = (
         "Attempts were made, of whatever outcome. Only for who names this event; `data` is a list, collected over a second.",
     ),
     Described(TASK_FINISHED, TaskFinished, "A background task has ended: it is done, it has failed, or it was cancelled."),
+    Described(EXPECTATION_MISSED, ExpectationMissed, "An event that was to come from a source by a deadline did not."),
     Described(INGEST[ENDPOINT_DISABLED], IngestEndpointDisabled, "As `endpoint.disabled`, of an endpoint of an ingest source."),
     Described(INGEST[ATTEMPT_FAILING], IngestAttemptNews, "As `message.attempt.failing`, of an endpoint of an ingest source."),
     Described(INGEST[ATTEMPT_EXHAUSTED], IngestAttemptNews, "As `message.attempt.exhausted`, of an endpoint of an ingest source."),

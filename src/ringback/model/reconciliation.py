@@ -18,17 +18,17 @@ Missing: TypeAlias = Literal["take", "redeliver"]
 class Listing(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
     """How a provider lists what it sent.
 
-    `base`, `path`, `query`, `auth`, `headers`, `detail` and `redeliver` may hold `{NAME}` for a parameter that the owner gives; a query
-    also `{since}` and `{until}` (seconds since 1970), `{since_at}` and `{until_at}` (RFC 3339); `auth` holds `{credential}`, or `{basic}` for
-    `credential:` in base64; `detail` and `redeliver` hold `{id}`, the text at `item_id`.
+    `base`, `path`, `query`, `auth`, `headers`, `detail` and `redeliver` may hold `{NAME}` for a parameter that the owner gives. A query
+    may hold `{since}` and `{until}` (seconds since 1970), `{since_at}` and `{until_at}` (RFC 3339); `auth` holds `{credential}`, or
+    `{basic}` for `credential:` in base64; `detail` and `redeliver` hold `{id}`, the text at `item_id`.
 
-    `items` is the path of what is listed (`data[]`), other paths begin at an item: `payload` is what would have been sent ("" = the
-    item itself), `time` when that was (RFC 3339, or seconds since 1970), `headers_at` an object of the headers that would have come with it.
-    `event_headers` are such headers by name: `json:PATH`, or a text. With `detail` the item itself is no payload: it is fetched from there.
+    `items` is the path of what is listed (`data[]`), other paths begin at an item: `payload` is what would have been sent ("" = the item
+    itself), `time` when that was (RFC 3339, or seconds since 1970), `headers_at` an object of the headers that would have come with it.
+    `event_headers` are such headers by name: `json:PATH`, or a text. With `detail` the item itself is no payload: it is fetched there.
 
     `next` says where the next page is: `link` (the header Link), `url:PATH` (a URL in the body), `cursor:PARAMETER:PATH` (a text in the
-    body, to be given as a parameter), `last:PARAMETER:PATH` (the same, in the last item), or "" where there is one page. `more` is the path of a
-    boolean that says whether there is one. `types` is the parameter that names event types, up to `types_max` of them.
+    body, to be given as a parameter), `last:PARAMETER:PATH` (the same, in the last item), or "" where there is one page. `more` is the
+    path of a boolean that says whether there is one. `types` is the parameter that names event types, up to `types_max` of them.
     """
 
     name: str = "custom"
