@@ -98,6 +98,11 @@ class StripeList:
         self.events = [self.event(f"evt_{number}", int(newest_s) - (count - number)) for number in range(1, count + 1)]
 
     @staticmethod
+    def text(seconds: int) -> str:
+        """A time so many seconds from now, in words."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+
+    @staticmethod
     def event(event_id: str, created_s: int, kind: str = "charge.succeeded") -> dict[str, typing.Any]:
         """One event as the list shows it: laid out otherwise than the call that would have brought it."""
         return {"id": event_id, "object": "event", "created": created_s, "type": kind, "data": {"object": {"id": f"ch_{event_id}"}}}
@@ -115,3 +120,39 @@ class StripeList:
             listed = listed[ids.index(after) + 1 :]
         page = listed[: self.page]
         return Said({"object": "list", "url": "/v1/events", "has_more": len(listed) > len(page), "data": page})
+
+
+class GithubDeliveries:
+    """Deliveries as GitHub lists them, the newest first; the last one of `guids` is the newest. Pages are named by the header Link."""
+
+    PARAMETERS: typing.ClassVar[dict[str, str]] = {"owner": "acme", "repo": "shop", "hook": "7"}
+
+    def __init__(self, guids: list[str], *, page: int) -> None:
+        self.page = page
+        self.listed = [self.delivery(number, guid) for number, guid in reversed(list(enumerate(guids, 1)))]
+        self.redelivered: list[str] = []
+
+    @staticmethod
+    def delivery(number: int, guid: str) -> dict[str, typing.Any]:
+        """One delivery as the list shows it."""
+        at = StripeList.text(-4_000 + number)
+        return {"id": number, "guid": guid, "delivered_at": at, "status_code": 502, "event": "issues", "action": "opened"}
+
+    def __call__(self, asked: Asked) -> Said:
+        """The page, the details of one delivery, or the word that it is sent again."""
+        if asked.headers.get("authorization") != f"Bearer {CREDENTIAL}" or asked.headers.get("x-github-api-version") != "2022-11-28":
+            return refused(401)
+        behind = asked.path.partition("/deliveries")[2].strip("/").split("/")
+        if behind[-1] == "attempts":
+            assert asked.method == "POST"
+            self.redelivered.append(behind[0])
+            return Said({}, 202)
+        if behind[0]:
+            delivery = next(item for item in self.listed if str(item["id"]) == behind[0])
+            return Said({**delivery, "request": {"headers": {}, "payload": {"action": "opened", "guid": delivery["guid"]}}})
+        at = int(asked.one("cursor") or 0)
+        more = f'<http://{asked.headers["host"]}{asked.path}?per_page=100&cursor={at + self.page}>; rel="next"'
+        last = (("link", more),) if at + self.page < len(self.listed) else ()
+        # What else stands in such a head, before the link.
+        padding = ("content-security-policy", "default-src 'none'; " * 250)
+        return Said(self.listed[at : at + self.page], headers=(("content-type", "application/json"), padding, *last))

@@ -37,8 +37,8 @@ _ROWS: Final = (
         types_max=20,
         confidence="high",
         note=(
-            "a restricted key that may read events is enough; 30 days are listed. Without eventTypes of the source, all that happens in the "
-            "account is compared, also what the webhook is not subscribed to: name the types that it is"
+            "a restricted key that may read events is enough; 30 days are listed. Without eventTypes of the source, all that happens in "
+            "the account is compared, also what the webhook is not subscribed to: name the types that it is"
         ),
         source="docs.stripe.com/api/events/list",
     ),
