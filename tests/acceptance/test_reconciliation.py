@@ -168,7 +168,8 @@ def test_calls_and_two_runs_that_race_for_the_same_events_make_one_of_each(share
         running.make(f"{watched.path}/run", {})
     wait_until(lambda: watched.state["state"] == "waiting" and watched.state["last"] is not None, what="the runs are over")
     for thread in threads:
-        thread.join()
+        thread.join(20)
+        assert not thread.is_alive()
     assert watched.names == names(12)
     assert not any("conflict" in event["flags"] for event in watched.events)
 

@@ -79,6 +79,13 @@ def more(shop: Shop) -> list[Stop]:
         ("/sources/{source_id}/disable", f"/sources/{made.stripe}/disable", ("Its URL answers 404",)),
         ("/sources/{source_id}/delete", f"/sources/{made.stripe}/delete", ("2 requests in quarantine are dropped",)),
         ("/sources/{source_id}/events", f"/sources/{made.stripe}/events", ("invoice.paid", "evt_1")),
+        (
+            "/sources/{source_id}/reconciliation",
+            f"/sources/{made.stripe}/reconciliation",
+            ("List of the provider", "shopify needs resource"),
+        ),
+        ("/sources/{source_id}/reconciliation/delete", f"/sources/{made.stripe}/reconciliation/delete", ("the credential is forgotten",)),
+        ("/sources/{source_id}/expectations", f"/sources/{made.stripe}/expectations", ("Nothing is awaited", "by when")),
         ("/quarantine", "/quarantine", ("wrong signature", "Stripe, live", "Verify again")),
         ("/quarantine/list", f"/quarantine/list?source={made.stripe}", ("wrong signature", "one of the secrets over these bytes")),
         ("/quarantine/release", f"/quarantine/release?source={made.stripe}", ("2 requests stay refused", "wrong signature (2)")),

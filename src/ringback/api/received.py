@@ -14,13 +14,14 @@ from ringback.api.quarantine import HeaderOut
 from ringback.api.routing import Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.clock import SECOND_US, rfc3339
 from ringback.model.messages import Received
+from ringback.model.reconciliation import RECONCILED
 from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.heads import header_fields
 from ringback.policy.sources import shown_headers
 from ringback.policy.sources_silence import allowed_silence
 from ringback.services.received import ReceivedEvents, Silent
 
-_FLAGS: Final = (CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE.rstrip(":"))
+_FLAGS: Final = (CONFLICT, OLD_SECRET, RECONCILED, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE.rstrip(":"))
 FLAG: Final = Parameter("flag", {"type": "string", "enum": list(_FLAGS)}, "Only events that something was noted about")
 # Where the sources of an application are, and the ingest sources.
 _PLACES: Final = ("/api/v1/app/{app_id}/source/{source_id}", "/ingest/api/v1/source/{source_id}")
@@ -30,7 +31,8 @@ class ReceivedOut(msgspec.Struct, frozen=True, rename="camel"):
     """An event that a source took in. `id` is that of its message; `secret` the number of the secret that matched, null = unverified.
 
     `provider_event_id` and `provider_event_type` are the provider's own words. `flags` say what was noted: `unverified`, `old_secret`,
-    `conflict` (another body came under the same id), `schema`, `released`, `would_refuse:REASON`.
+    `conflict` (another body came under the same id), `schema`, `released`, `reconciled` (nobody called, it
+    was found at the provider), `would_refuse:REASON`.
     """
 
     id: str

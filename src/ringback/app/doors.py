@@ -305,6 +305,8 @@ class Doors:
             sources=self._sources,
             source_views=SourceViews(store, vault, clock),
             received=self._received,
+            reconciliations=self._reconciliations,
+            expectations=self._expectations,
             quarantine=self._quarantine,
             releases=self._releases,
             doctor=Doctor(store, vault, clock, self._keys),

@@ -19,6 +19,7 @@ from ringback.services.doctor import Doctor
 from ringback.services.endpoints import Endpoints
 from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
+from ringback.services.expectations import Expectations
 from ringback.services.feed import LiveFeed
 from ringback.services.finding import Finder
 from ringback.services.journeys import Journeys
@@ -31,6 +32,7 @@ from ringback.services.ports import Standings
 from ringback.services.previews import Previews
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
+from ringback.services.reconciliations import Reconciliations
 from ringback.services.releasing import Releases
 from ringback.services.search import Search
 from ringback.services.sending import Sending
@@ -94,6 +96,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sources: Sources
     source_views: SourceViews
     received: ReceivedEvents
+    reconciliations: Reconciliations
+    expectations: Expectations
     quarantine: Quarantine
     releases: Releases
     doctor: Doctor

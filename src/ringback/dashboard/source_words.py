@@ -10,6 +10,7 @@ import msgspec
 from ringback.clock import SECOND_US
 from ringback.dashboard.components import Badge, Kind
 from ringback.dashboard.words import count, counted, duration, relative, utc
+from ringback.model.reconciliation import RECONCILED
 from ringback.model.sources import CONFLICT, NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE, Source
 from ringback.policy.sources import active
 from ringback.services.source_views import Seen
@@ -26,6 +27,7 @@ _FLAGS: Final[Mapping[str, str]] = {
     SCHEMA_UNKNOWN: "schema not compared in time",
     NOT_UTF8: "no UTF-8",
     RELEASED: "released",
+    RECONCILED: "found at the provider",
     OLD_SECRET: "old secret",
 }
 # Reasons of the quarantine: what happened, in a few words and in a sentence.

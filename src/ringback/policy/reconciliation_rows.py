@@ -21,6 +21,7 @@ _GITHUB_NOTE: Final = (
     "and write access to ask for redelivery"
 )
 
+# Numbers are the providers' own bounds on pages and filters, from the source that each row names.
 _ROWS: Final = (
     Listing(
         name="stripe",

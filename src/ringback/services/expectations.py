@@ -305,7 +305,7 @@ class Expectations:
         if met or (found.reached > after and self._clock.monotonic_s() >= self._keep_at_s.get(source_id, 0.0)):
             # How far they were looked for is kept now and then: a restart looks again from there.
             self._keep_at_s[source_id] = self._clock.monotonic_s() + _KEEP_EVERY_S
-            self._metrics.expectations[MET] += len(await self._store.write(operation))
+            self._count(MET, len(await self._store.write(operation)))
             self._forget(source_id, [one.expectation.id for one in met])
         for item in looked_for:
             if item.id in waiting.open and item.scanned_to < found.reached:
@@ -339,10 +339,14 @@ class Expectations:
         for begin in range(0, len(late), _ENDED):
             some = late[begin : begin + _ENDED]
             missed = await self._store.write(partial(self._ended, items=some))
-            self._metrics.expectations[MISSED] += len(missed)
+            self._count(MISSED, len(missed))
             for item in missed:
                 log(EXPECTATION_MISSED, source_id=source_id, expectation_id=item.id)
             self._forget(source_id, [item.id for item in some])
+
+    def _count(self, outcome: State, number: int) -> None:
+        metrics = self._metrics
+        metrics.expectations = {**metrics.expectations, outcome: metrics.expectations[outcome] + number}
 
     def _ended(self, tx: Transaction, *, items: list[Expectation]) -> list[Expectation]:
         missed = [item for item in items if expectations.end(tx, item.id, MISSED, item.deadline, None)]

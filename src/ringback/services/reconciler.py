@@ -175,7 +175,7 @@ class Reconciler:
         covered = progress.covered_until if cut else max(run.until, progress.covered_until)
         progress = replace(progress, run=None, last=run, covered_until=covered, whole=bool(cut), seen=b"")
         if await self._move(standing, progress, standing.settings.interval_s):
-            self._metrics.reconciliation_runs["cut" if cut else "completed"] += 1
+            self._ended("cut" if cut else "completed")
             if run.missing:
                 log(SOURCE_RECONCILED, source_id=standing.source_id, looked_at=run.looked_at, missing=run.missing, added=run.added)
 
@@ -283,7 +283,7 @@ class Reconciler:
         failures = progress.failures + 1
         if failures == 1:
             log(RECONCILIATION_FAILED, source_id=standing.source_id, cause=failure.cause, detail=str(failure))
-        self._metrics.reconciliation_runs["failed"] += 1
+        self._ended("failed")
         progress = replace(
             progress,
             run=None if failure.again else run,
@@ -300,8 +300,12 @@ class Reconciler:
         return await self._store.write(lambda tx: reconciliations.move(tx, standing, progress, next_at))
 
     def _count(self, counts: dict[str, int]) -> None:
-        for name, count in counts.items():
-            self._metrics.reconciliation_events[name] += count
+        metrics = self._metrics
+        metrics.reconciliation_events = {name: known + counts[name] for name, known in metrics.reconciliation_events.items()}
+
+    def _ended(self, outcome: str) -> None:
+        metrics = self._metrics
+        metrics.reconciliation_runs = {**metrics.reconciliation_runs, outcome: metrics.reconciliation_runs[outcome] + 1}
 
 
 def begun(standing: Standing, source: Source, now_us: int) -> Run:

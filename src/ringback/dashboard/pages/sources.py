@@ -28,6 +28,7 @@ from ringback.dashboard.components import (
 from ringback.dashboard.desk import Services
 from ringback.dashboard.health import Figure
 from ringback.dashboard.providers import Guide, guide_of, name_of_type
+from ringback.dashboard.source_gaps import GapsView, gap_warnings, gaps_of
 from ringback.dashboard.source_words import (
     Warning,
     badge_of,
@@ -40,6 +41,7 @@ from ringback.dashboard.source_words import (
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, count, counted, duration, moment, percent, relative, size, utc
 from ringback.model.messages import Received
+from ringback.model.reconciliation import RECONCILED
 from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, Source
 from ringback.policy.paging import Walk
 from ringback.services.source_views import Heap, Seen
@@ -51,6 +53,8 @@ _REFRESH_S: Final = 10
 _CAME: Final = StripWords("request", "believed", "nothing came", "Nothing came in the last 24 hours")
 # Events on the source's own page; all of them have a page of their own.
 _RECENT: Final = 10
+# Awaited events there.
+_AWAITED: Final = 5
 _FLAGS: Final = (
     ("", "any event"),
     (UNVERIFIED, "not verified"),
@@ -58,6 +62,7 @@ _FLAGS: Final = (
     (CONFLICT, "same id, another body"),
     (SCHEMA, "does not fit the schema"),
     (RELEASED, "released from quarantine"),
+    (RECONCILED, "found at the provider"),
     ("would_refuse", "would be refused"),
 )
 
@@ -136,6 +141,7 @@ class SourceView(msgspec.Struct, frozen=True):
     facts: Sequence[Fact]
     limits: Sequence[Fact]
     metadata: Sequence[Fact]
+    gaps: GapsView
 
 
 class EventsView(msgspec.Struct, frozen=True):
@@ -300,11 +306,14 @@ class _Pages:
         events = await services.received.page(visit.who, *refs_of(source), Walk(_RECENT, descending=True), None)
         apps = await services.naming.applications(visit.who, [source.app_id])
         app = apps.get(source.app_id, source.app_id)
+        standing = await services.reconciliations.find(visit.who, *refs_of(source))
+        missed = await services.expectations.page(visit.who, *refs_of(source), Walk(_AWAITED, descending=True), "missed")
+        awaited = await services.expectations.page(visit.who, *refs_of(source), Walk(_AWAITED, descending=True), None)
         here = href_of(source)
         view = SourceView(
             href=here,
             refresh_s=_REFRESH_S,
-            warnings=warnings_of(seen, now_us),
+            warnings=[*gap_warnings(standing, missed.items, now_us), *warnings_of(seen, now_us)],
             url=services.urls.ingest(source),
             route_url=services.urls.route(source) or "",
             old_urls=[
@@ -323,6 +332,7 @@ class _Pages:
             facts=facts_of(source, app, now_us),
             limits=limits_of(source),
             metadata=[Fact(name, value) for name, value in source.metadata.items()],
+            gaps=gaps_of(source, standing, awaited.items, now_us),
         )
         turn = Action("Enable", f"{here}/enable", post=True) if source.disabled else Action("Disable", f"{here}/disable")
         actions = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", "primary", panel=False))
