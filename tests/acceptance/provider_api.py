@@ -52,6 +52,8 @@ class ProviderApi:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body in one piece: the other end would wait for the rest otherwise.
+            wbufsize = -1
 
             def _reply(self) -> None:
                 parts = urllib.parse.urlsplit(self.path)

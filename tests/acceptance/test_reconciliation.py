@@ -6,6 +6,8 @@ import json
 import pathlib
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import typing
 import urllib.request
@@ -320,11 +322,15 @@ def test_a_provider_that_hangs_keeps_no_other_from_being_asked(shared: Shared, p
     over.set()
 
 
-def test_the_credential_goes_to_the_provider_alone(serve: Serve, play: Play, tmp_path: pathlib.Path) -> None:
-    running = serve()
+def test_what_is_found_is_counted_and_the_credential_goes_to_the_provider_alone(serve: Serve, play: Play, tmp_path: pathlib.Path) -> None:
+    running = serve(settings={"metrics_access": "open"})
     watched = Watched(running, play(StripeList(2)))
     _, made = watched.put()
     watched.ran()
+    counted = metrics(running)
+    assert 'ringback_reconciliation_events_total{kind="missing"} 2.0' in counted
+    assert 'ringback_reconciliation_runs_total{outcome="completed"} 1.0' in counted
+    wait_until(lambda: "ringback_reconciliation_lag_seconds 0.0" not in metrics(running), what="the lag is shown")
     kept = watched.running.call("PUT", watched.path, {"baseUrl": watched.api.url, "intervalS": 60})[1]
     assert (kept["credentialSet"], kept["intervalS"]) == (True, 60)
     # Another place would have the credential sent there.
@@ -460,12 +466,24 @@ def test_what_the_schema_of_the_source_refuses_is_not_taken_from_the_list(shared
     assert (last["missing"], last["added"], last["skipped"]) == (2, 0, 2)
 
 
-def test_the_metrics_count_what_is_found_and_show_the_lag(serve: Serve, play: Play) -> None:
-    running = serve(settings={"metrics_access": "open"})
-    watched = Watched(running, play(StripeList(3)))
-    watched.put()
+def ringback(running: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ringback.cli.main", "reconcile", *words, "--database", str(running.database)]
+    environment = {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent.parent / "src"), "RINGBACK_TOKEN": running.token}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_the_command_line_says_what_is_missing_and_takes_it_in(shared: Shared, play: Play) -> None:
+    running = shared()
+    watched = Watched(running, play(StripeList(4)))
+    watched.put(paused=True)
+    words = (watched.source_id, "--app", watched.app_id)
+    looked = ringback(running, *words, "--dry-run")
+    assert looked.returncode == 0, looked.stderr
+    assert looked.stdout.splitlines()[0] == "4 looked at, 4 missing" and sorted(looked.stdout.splitlines()[1:]) == names(4)
+    assert "paused" in ringback(running, *words).stderr
+    watched.put(intervalS=86_400)
     watched.ran()
-    text = metrics(running)
-    assert 'ringback_reconciliation_events_total{kind="missing"} 3.0' in text
-    assert 'ringback_reconciliation_runs_total{outcome="completed"} 1.0' in text
-    wait_until(lambda: "ringback_reconciliation_lag_seconds 0.0" not in metrics(running), what="the lag is shown")
+    assert ringback(running, *words).stdout == "4 looked at, 0 missing, 0 added, 0 asked for again\n"
+    watched.api.answer = lambda asked: refused(401)
+    failed = ringback(running, *words)
+    assert failed.returncode == 1 and "answered 401" in failed.stderr
