@@ -21,6 +21,7 @@ from ringback.api.routing import Operation  # noqa: E402 - as above
 from ringback.cli.main import build_parser  # noqa: E402 - as above
 from ringback.config.settings import declared_settings  # noqa: E402 - as above
 from ringback.model.operational import CATALOGUE as OPERATIONAL  # noqa: E402 - as above
+from ringback.policy.reconciliation_rows import LISTINGS  # noqa: E402 - as above
 from ringback.telemetry.events import catalogue  # noqa: E402 - as above
 from ringback.telemetry.prometheus import CATALOGUE  # noqa: E402 - as above
 
@@ -171,8 +172,27 @@ def http_api() -> str:
     return "".join(parts)
 
 
+def provider_lists() -> str:
+    """docs/reference/provider-lists.md."""
+    parts = [
+        f"# Lists of providers\n\n{NOTE}\n"
+        "Which providers can be asked [what they sent](../how-to/find-missing-calls.md), and how. `confidence`: high = the provider's own\n"
+        "documentation was read, medium = one good secondary source, low = a lead only.\n"
+    ]
+    for row in LISTINGS.values():
+        needed = ", ".join(f"`{name}` ({meaning})" for name, meaning in row.parameters.items()) or "none"
+        headers = ", ".join(f"`{name}: {text}`" for name, text in row.auth.items())
+        again = f"`POST {row.redeliver}`" if row.redeliver else "no way is known"
+        parts.append(
+            f"\n## {row.name}\n\n- Asked: `GET {row.base}{row.path}`, with {headers}\n- Parameters: {needed}\n"
+            f"- To send an event again: {again}\n- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
+        )
+    return "".join(parts)
+
+
 PAGES = {"http-api.md": http_api, "settings.md": settings, "events.md": events, "metrics.md": metrics, "cli.md": cli}
 PAGES["operational-events.md"] = operational_events
+PAGES["provider-lists.md"] = provider_lists
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ class Reconciliations:
         try:
             return await self._reconciler.look(standing, source)
         except ProviderFailure as failure:
-            raise Refused(f"provider_{failure.cause}", str(failure), 409) from None
+            raise Refused("provider_failed", str(failure), 409) from None
 
     def _kept(self, tx: Transaction, source_id: str, settings: Reconciliation, progress: Progress) -> Standing:
         now_us = self._clock.now_us()
