@@ -89,6 +89,7 @@ class Everything:
         assert self.live.post(self._targets[sources], event, token="", headers={"x-hub-signature-256": signature}).status_code == 200
         events = wait_until(lambda: self.live.get(f"{self.path(one)}/event").json()["data"], what="the event")
         self.stands_for(f"{one}/event/{{msg_id}}", events[0]["id"])
+        self.stands_for(f"{one}/expectation/{{expectation_id}}", self.make(f"{one}/expectation")["id"])
         self.doubt(sources)
 
     def doubt(self, sources: str) -> None:
@@ -132,6 +133,28 @@ def _nothing(there: Everything) -> None:
 
 def _empty(there: Everything) -> dict[str, typing.Any]:
     return {}
+
+
+def _expectation(there: Everything) -> dict[str, typing.Any]:
+    deadline = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)).isoformat()
+    return {"uid": there.live.name("awaited"), "match": {"eventId": "never"}, "deadline": deadline}
+
+
+def _reconciled(sources: str) -> Making:
+    """Asks for a run of a source whose provider is there, and lists nothing."""
+
+    def making(there: Everything) -> dict[str, typing.Any]:
+        parameters = {"owner": "acme", "repo": "shop", "hook": "1"}
+        wanted = {"credential": "secret", "baseUrl": there.receiver.url, "parameters": parameters}
+        answer = there.live.client.put(
+            there.path(f"{sources}/{{source_id}}") + "/reconciliation",
+            json=wanted,
+            headers={"authorization": f"Bearer {there.live.server.token}"},
+        )
+        assert answer.status_code in (200, 201), answer.text
+        return {}
+
+    return making
 
 
 def _endpoint(there: Everything) -> dict[str, typing.Any]:
@@ -206,6 +229,8 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/app/{app_id}/source": lambda there: {"name": "own", "type": "github", "secrets": [_SECRET]},
     "/api/v1/app/{app_id}/source/{source_id}/token/rotate": _fresh(f"{APPLICATION}/source"),
     "/api/v1/app/{app_id}/source/{source_id}/secret/rotate": lambda there: {"secret": there.live.name("secret")},
+    "/api/v1/app/{app_id}/source/{source_id}/expectation": _expectation,
+    "/api/v1/app/{app_id}/source/{source_id}/reconciliation/run": _reconciled(f"{APPLICATION}/source"),
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/release": lambda there: {"reason": "nothing"},
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/{quarantine_id}/release": _release(f"{APPLICATION}/source"),
     "/api/v1/background-task/{task_id}/cancel": _nothing,
@@ -214,6 +239,8 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/ingest/api/v1/source/{source_id}/dashboard": _empty,
     "/ingest/api/v1/source/{source_id}/endpoint": _endpoint,
     "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/secret/rotate": _empty,
+    "/ingest/api/v1/source/{source_id}/expectation": _expectation,
+    "/ingest/api/v1/source/{source_id}/reconciliation/run": _reconciled(INGEST),
     "/ingest/api/v1/source/{source_id}/quarantine/release": lambda there: {"reason": "nothing"},
     "/ingest/api/v1/source/{source_id}/quarantine/{quarantine_id}/release": _release(INGEST),
 }

@@ -55,6 +55,8 @@ PAGES: typing.Final = (
     "GET /api/v1/operational-webhook/endpoint",
     "GET /api/v1/app/{app_id}/source/{source_id}/quarantine",
     "GET /ingest/api/v1/source/{source_id}/quarantine",
+    "GET /api/v1/app/{app_id}/source/{source_id}/expectation",
+    "GET /ingest/api/v1/source/{source_id}/expectation",
     "GET /api/v1/app/{app_id}/source/{source_id}/event",
     "GET /ingest/api/v1/source/{source_id}/event",
     "GET /api/v1/app/{app_id}/source",
@@ -104,6 +106,14 @@ UNKNOWN: typing.Final = (
     "DELETE /api/v1/app/{app_id}/source/{source_id}/quarantine/{quarantine_id}",
     "GET /ingest/api/v1/source/{source_id}/quarantine/{quarantine_id}",
     "DELETE /ingest/api/v1/source/{source_id}/quarantine/{quarantine_id}",
+    "GET /api/v1/app/{app_id}/source/{source_id}/expectation/{expectation_id}",
+    "DELETE /api/v1/app/{app_id}/source/{source_id}/expectation/{expectation_id}",
+    "GET /ingest/api/v1/source/{source_id}/expectation/{expectation_id}",
+    "DELETE /ingest/api/v1/source/{source_id}/expectation/{expectation_id}",
+    "GET /api/v1/app/{app_id}/source/{source_id}/reconciliation",
+    "DELETE /api/v1/app/{app_id}/source/{source_id}/reconciliation",
+    "GET /ingest/api/v1/source/{source_id}/reconciliation",
+    "DELETE /ingest/api/v1/source/{source_id}/reconciliation",
     "GET /api/v1/app/{app_id}/source/{source_id}/event/{msg_id}",
     "GET /ingest/api/v1/source/{source_id}/event/{msg_id}",
     "GET /api/v1/app/{app_id}/source/{source_id}",
@@ -180,8 +190,8 @@ SECRET: typing.Final = (
 NO_EVENT: typing.Final = (
     "'order.paid' is no operational event; use one of endpoint.created, endpoint.updated, endpoint.deleted, endpoint.enabled,"
     " endpoint.disabled, message.attempt.failing, message.attempt.exhausted, message.attempt.recovered, message.attempt.log, "
-    "background_task.finished, ingest.endpoint.disabled, ingest.message.attempt.failing, ingest.message.attempt.exhausted, "
-    "ingest.message.attempt.recovered"
+    "background_task.finished, source.expectation.missed, ingest.endpoint.disabled, ingest.message.attempt.failing, "
+    "ingest.message.attempt.exhausted, ingest.message.attempt.recovered"
 )
 NO_KIND: typing.Final = (
     "'None' is not one of AgenticCommerceProtocol, CloseCRM, Custom, CustomerIO, DatadogTracing, Discord, "
@@ -586,6 +596,37 @@ BODIES: typing.Final = [
             malformed("Expected `bool`, got `str`", "verify"),
             broken("Invalid RFC3339 encoded datetime", "since"),
             malformed("Expected `datetime | null`, got `int`", "until"),
+        ],
+    ),
+    Wrong(
+        ["POST /api/v1/app/{app_id}/source/{source_id}/reconciliation/run", "POST /ingest/api/v1/source/{source_id}/reconciliation/run"],
+        {"dryRun": "no"},
+        [
+            malformed("Expected `bool`, got `str`", "dryRun"),
+        ],
+    ),
+    Wrong(
+        ["PUT /api/v1/app/{app_id}/source/{source_id}/reconciliation", "PUT /ingest/api/v1/source/{source_id}/reconciliation"],
+        {"listing": 1, "credential": "a\nb", "intervalS": 59, "lookbackS": 0, "settleS": -1, "missing": "wait", "paused": 1},
+        [
+            malformed("Expected `str | object | null`, got `int`", "listing"),
+            broken("the credential holds a line break or another character that no header can carry; paste it alone", "credential"),
+            broken("Expected `int` >= 60", "intervalS"),
+            broken("Expected `int` >= 3600", "lookbackS"),
+            broken("Expected `int` >= 0", "settleS"),
+            broken("'wait' is not one of redeliver, take", "missing"),
+            malformed("Expected `bool`, got `int`", "paused"),
+        ],
+    ),
+    Wrong(
+        ["POST /api/v1/app/{app_id}/source/{source_id}/expectation", "POST /ingest/api/v1/source/{source_id}/expectation"],
+        {"uid": "exp_no", "match": {"at": "body"}, "deadline": "soon", "since": "2024-01-01T00:00:00"},
+        [
+            broken("'body' is no place; use json:PATH, header:NAME or form:NAME", "match", "at"),
+            broken("at and equals go together: a place, and the text that must stand there", "match", "equals"),
+            broken("Invalid RFC3339 encoded datetime", "deadline"),
+            broken("'exp_no' begins with 'exp_', as the ids made by the server do; choose another uid", "uid"),
+            broken("Expected `datetime` with a timezone component", "since"),
         ],
     ),
     Wrong(
