@@ -29,7 +29,7 @@ class Match(msgspec.Struct, frozen=True, omit_defaults=True):
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     """One event that somebody waits for. Events received from `since` to `deadline` count; `message_id` is the one that met it.
 
-    Times are microseconds since 1970. Messages up to `scanned_to` were looked at.
+    Times are microseconds since 1970.
     """
 
     id: str
@@ -43,4 +43,3 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     ended_at: int | None = None
     message_id: str | None = None
-    scanned_to: str = ""

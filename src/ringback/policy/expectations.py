@@ -59,9 +59,7 @@ class Waiting:
         """The places that they name."""
         return set(self._by_place)
 
-    def met_by(
-        self, event_type: str, origin: Origin, received_at: int, message_id: str, request: InboundRequest | None
-    ) -> list[Expectation]:
+    def met_by(self, event_type: str, origin: Origin, received_at: int, request: InboundRequest | None) -> list[Expectation]:
         """Those that an event meets; `request` is its payload and headers, where one `needs_payload`."""
         found: list[str] = []
         if request is not None:
@@ -72,11 +70,7 @@ class Waiting:
         if origin.event_id is not None:
             found += self._by_id.get(origin.event_id, ())
         found += self._others
-        return [
-            expectation
-            for expectation in map(self.open.__getitem__, found)
-            if _serves(expectation, event_type, origin, received_at, message_id)
-        ]
+        return [expectation for expectation in map(self.open.__getitem__, found) if _serves(expectation, event_type, origin, received_at)]
 
     def _heap(self, wanted: Match, *, make: bool) -> dict[str, None]:
         if wanted.at:
@@ -88,11 +82,10 @@ class Waiting:
         return self._others
 
 
-def _serves(expectation: Expectation, event_type: str, origin: Origin, received_at: int, message_id: str) -> bool:
+def _serves(expectation: Expectation, event_type: str, origin: Origin, received_at: int) -> bool:
     wanted = expectation.wanted
     return (
         expectation.since <= received_at <= expectation.deadline
-        and message_id > expectation.scanned_to
         and (not wanted.event_type or wanted.event_type in (event_type, origin.event_type))
         and (not wanted.event_id or wanted.event_id == origin.event_id)
     )

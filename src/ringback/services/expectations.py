@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from heapq import heappop, heappush
 from typing import Annotated, ClassVar, Final
 
 import msgspec
-from msgspec.structs import replace
 
 from ringback import ids
 from ringback.clock import SECOND_US, Clock, rfc3339, to_us
@@ -99,12 +99,39 @@ class _Met(msgspec.Struct, frozen=True):
 
 
 class _Scan(msgspec.Struct, frozen=True):
-    """What a read has found: the source (None = it is gone), what is met, the last message looked at, and whether there are more."""
+    """What a read has found: is the source there, what is met, the last message looked at, and whether there are more."""
 
-    source: Source | None
+    there: bool
     met: list[_Met]
     reached: str
     more: bool
+
+
+class _Awaited:
+    """What is awaited of one source.
+
+    Messages up to `reached` were looked at for those in `main`, of which `last_id` is the youngest; nobody but a read that is under way
+    touches it meanwhile: `fresh` ones join, and `gone` ones leave, between two reads.
+    """
+
+    __slots__ = ("fresh", "gone", "keep_at_s", "last_id", "main", "reached")
+
+    def __init__(self) -> None:
+        self.main = Waiting()
+        self.reached = ""
+        self.last_id = ""
+        self.fresh: dict[str, Expectation] = {}
+        self.gone: set[str] = set()
+        self.keep_at_s = 0.0
+
+    def join(self, item: Expectation) -> None:
+        """Look for it from now on, with all others."""
+        self.main.add(item)
+        self.last_id = max(self.last_id, item.id)
+
+    def places(self) -> set[str]:
+        """The places that are named."""
+        return self.main.places() | {item.wanted.at for item in self.fresh.values() if item.wanted.at}
 
 
 class Expectations:
@@ -130,9 +157,10 @@ class Expectations:
         self._operational = operational
         self._metrics = metrics
         self._awaited = awaited
-        self._waiting: dict[str, Waiting] = {}
+        self._sought: dict[str, _Awaited] = {}
         self._came: set[str] = set()
-        self._keep_at_s: dict[str, float] = {}
+        # When the open ones are decided, the earliest first: time, source, expectation. Those that ended before are passed over.
+        self._deadlines: list[tuple[int, str, str]] = []
         self._woken: Callable[[], None] = lambda: None
 
     def watch(self, woken: Callable[[], None]) -> None:
@@ -153,7 +181,7 @@ class Expectations:
                 raise Conflict(f"An expectation with the uid {item.uid!r} exists already; choose another uid, or delete that one")
             if expectations.count(tx, source.id, OPEN) >= MAX_OPEN:
                 raise Refused("limit_reached", f"{MAX_OPEN} events are awaited of this source; withdraw some, or wait for their deadlines")
-            places = self._waiting[source.id].places() if source.id in self._waiting else set()
+            places = self._sought[source.id].places() if source.id in self._sought else set()
             if item.wanted.at and item.wanted.at not in places and len(places) >= MAX_PLACES:
                 raise Refused("limit_reached", f"open expectations of this source name {MAX_PLACES} places already; use one of those")
             expectations.insert(tx, item)
@@ -195,7 +223,10 @@ class Expectations:
             return found
 
         found = await self._store.write(operation)
-        self._forget(found.source_id, [found.id])
+        sought = self._sought.get(found.source_id)
+        if sought is not None and sought.fresh.pop(found.id, None) is None:
+            sought.gone.add(found.id)
+            self._arrived(found.source_id)
 
     def _made(self, source: Source, wanted: ExpectationIn) -> Expectation:
         now_us, deadline = self._clock.now_us(), to_us(wanted.deadline)
@@ -217,53 +248,71 @@ class Expectations:
             since=since,
             deadline=deadline,
             created_at=now_us,
-            scanned_to=start_id(ids.MESSAGE, since),
         )
 
     # -- what comes
 
     async def load(self) -> None:
         """Know all that is awaited. To be called before anything else here, at the start. Raises StoreFailure."""
+        scans = await self._store.read(expectations.scans)
         after = ""
         while listed := await self._store.read(lambda tx, at=after: expectations.open_ones(tx, at, _SLICE)):  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
             after = listed[-1].id
             for item in listed:
-                self._wait_for(item)
+                reached, last_id = scans.get(item.source_id, ("", ""))
+                if item.id > last_id:
+                    self._wait_for(item)
+                else:
+                    sought = self._seek(item)
+                    sought.reached = reached
+                    sought.join(item)
+                    self._arrived(item.source_id)
 
     def next_deadline(self) -> int | None:
         """When the next open expectation is decided, microseconds since 1970."""
-        return min((item.deadline + _GRACE_US for waiting in self._waiting.values() for item in waiting.open.values()), default=None)
+        while self._deadlines and not self._is_open(*self._deadlines[0][1:]):
+            heappop(self._deadlines)
+        return self._deadlines[0][0] if self._deadlines else None
 
     async def look(self) -> None:
         """Find what is met by what came, and what is missed by now. Raises Unavailable; then it is to be called again."""
         now_us = self._clock.now_us()
-        overdue = {
-            source_id
-            for source_id, waiting in self._waiting.items()
-            if any(item.deadline + _GRACE_US <= now_us for item in waiting.open.values())
-        }
-        for source_id in [*self._came, *(overdue - self._came)]:
-            self._came.discard(source_id)
+        late: dict[str, list[str]] = {}
+        while self._deadlines and self._deadlines[0][0] <= now_us:
+            _, source_id, expectation_id = heappop(self._deadlines)
+            if self._is_open(source_id, expectation_id):
+                late.setdefault(source_id, []).append(expectation_id)
+        todo = [*self._came, *(late.keys() - self._came)]
+        self._came.clear()
+        while todo:
+            source_id = todo[-1]
             try:
-                while await self._scan(source_id):
-                    continue
-            except Exception:
-                self._came.add(source_id)
+                await self._scan(source_id)
+                await self._miss(source_id, late.get(source_id, []))
+            except BaseException:
+                # All of it is still to be done.
+                self._came.update(todo)
+                for left in todo:
+                    for expectation_id in late.get(left, []):
+                        heappush(self._deadlines, (now_us, left, expectation_id))
                 raise
-            if source_id in overdue:
-                await self._miss(source_id, now_us)
+            todo.pop()
 
     async def forget(self) -> int:
         """Forget some of what ended long ago. 0 = nothing is left. Raises Unavailable."""
         before_us = self._clock.now_us() - _KEPT_US
         return await self._store.write(lambda tx: expectations.purge(tx, before_us, _KEPT, _PURGED))
 
+    def _seek(self, item: Expectation) -> _Awaited:
+        sought = self._sought.get(item.source_id)
+        if sought is None:
+            sought = self._sought[item.source_id] = _Awaited()
+            self._awaited[item.source_id] = partial(self._arrived, item.source_id)
+        heappush(self._deadlines, (item.deadline + _GRACE_US, item.source_id, item.id))
+        return sought
+
     def _wait_for(self, item: Expectation) -> None:
-        waiting = self._waiting.get(item.source_id)
-        if waiting is None:
-            waiting = self._waiting[item.source_id] = Waiting()
-        waiting.add(item)
-        self._awaited[item.source_id] = partial(self._arrived, item.source_id)
+        self._seek(item).fresh[item.id] = item
         # It may have come already.
         self._arrived(item.source_id)
 
@@ -271,78 +320,113 @@ class Expectations:
         self._came.add(source_id)
         self._woken()
 
-    def _forget(self, source_id: str, expectation_ids: list[str]) -> None:
-        waiting = self._waiting.get(source_id)
-        if waiting is None:
+    def _is_open(self, source_id: str, expectation_id: str) -> bool:
+        sought = self._sought.get(source_id)
+        return sought is not None and (expectation_id in sought.main.open or expectation_id in sought.fresh)
+
+    def _drop_if_done(self, source_id: str) -> bool:
+        sought = self._sought.get(source_id)
+        if sought is not None and (sought.main.open or sought.fresh):
+            return False
+        self._sought.pop(source_id, None)
+        self._awaited.pop(source_id, None)
+        return True
+
+    async def _scan(self, source_id: str) -> None:
+        """Look at all that came from a source since the last time. Raises Unavailable."""
+        more = True
+        while more and (sought := self._sought.get(source_id)) is not None:
+            if sought.fresh:
+                await self._catch_up(source_id, sought)
+            for expectation_id in sought.gone:
+                sought.main.remove(expectation_id)
+            sought.gone.clear()
+            if self._drop_if_done(source_id):
+                return
+            found = await self._found(source_id, sought, sought.main, sought.reached, None)
+            sought.reached = found.reached
+            more = (found.more or bool(sought.fresh)) and found.there
+            if not found.there:
+                # The source is gone, and with it what was awaited of it.
+                sought.main, sought.fresh = Waiting(), {}
+            self._drop_if_done(source_id)
+        await self._keep(source_id)
+
+    async def _catch_up(self, source_id: str, sought: _Awaited) -> None:
+        """Look for those that are new among what was looked at for others before, from where each begins; then they join these."""
+        batch, sought.fresh = sought.fresh, {}
+        after = min(start_id(ids.MESSAGE, item.since) for item in batch.values())
+        waiting = Waiting(batch.values())
+        try:
+            if not sought.main.open:
+                sought.reached = after
+            while after < sought.reached:
+                found = await self._found(source_id, sought, waiting, after, sought.reached)
+                after = found.reached if found.more else sought.reached
+        except BaseException:
+            sought.fresh = waiting.open | sought.fresh
+            raise
+        for item in waiting.open.values():
+            sought.join(item)
+
+    async def _found(self, source_id: str, sought: _Awaited, waiting: Waiting, after: str, until: str | None) -> _Scan:
+        """Look at the next messages behind one; what is met by them is so. Raises Unavailable."""
+        found = await self._store.read(lambda tx: self._read(tx, source_id, waiting, after, until))
+
+        try:
+            for begin in range(0, len(found.met), _ENDED):
+                some = found.met[begin : begin + _ENDED]
+                self._count(MET, await self._store.write(partial(_meet, met=some)))
+        except BaseException:
+            sought.fresh.update((one.expectation.id, one.expectation) for one in found.met)
+            raise
+        return found
+
+    async def _keep(self, source_id: str) -> None:
+        """Write down now and then how far a source was looked at: what a restart need not look at again."""
+        sought = self._sought.get(source_id)
+        if sought is None or sought.fresh or self._clock.monotonic_s() < sought.keep_at_s:
             return
-        for expectation_id in expectation_ids:
-            waiting.remove(expectation_id)
-        if not waiting.open:
-            del self._waiting[source_id]
-            self._awaited.pop(source_id, None)
-            self._keep_at_s.pop(source_id, None)
+        sought.keep_at_s = self._clock.monotonic_s() + _KEEP_EVERY_S
+        reached, last_id = sought.reached, sought.last_id
+        await self._store.write(lambda tx: expectations.scanned(tx, source_id, reached, last_id))
 
-    async def _scan(self, source_id: str) -> bool:
-        """Look at the next messages of a source; are there more?"""
-        waiting = self._waiting.get(source_id)
-        if waiting is None or not waiting.open:
-            return False
-        # Those that are there now: what is added meanwhile has its own place to begin at.
-        looked_for = sorted(waiting.open.values(), key=lambda item: item.id)
-        after = min(item.scanned_to for item in looked_for)
-        snapshot = Waiting(looked_for)
-        found = await self._store.read(lambda tx: self._read(tx, source_id, snapshot, after))
-        if found.source is None:
-            self._forget(source_id, list(waiting.open))
-            return False
-        met = found.met
-
-        def operation(tx: Transaction) -> list[_Met]:
-            ended = [one for one in met if expectations.end(tx, one.expectation.id, MET, one.received_at, one.message_id)]
-            expectations.scanned(tx, source_id, looked_for[-1].id, found.reached)
-            return ended
-
-        if met or (found.reached > after and self._clock.monotonic_s() >= self._keep_at_s.get(source_id, 0.0)):
-            # How far they were looked for is kept now and then: a restart looks again from there.
-            self._keep_at_s[source_id] = self._clock.monotonic_s() + _KEEP_EVERY_S
-            self._count(MET, len(await self._store.write(operation)))
-            self._forget(source_id, [one.expectation.id for one in met])
-        for item in looked_for:
-            if item.id in waiting.open and item.scanned_to < found.reached:
-                waiting.open[item.id] = replace(item, scanned_to=found.reached)
-        return found.more
-
-    def _read(self, tx: Transaction, source_id: str, waiting: Waiting, after: str) -> _Scan:
-        """Which expectations the next messages meet. Runs on a thread of the store."""
+    def _read(self, tx: Transaction, source_id: str, waiting: Waiting, after: str, until: str | None) -> _Scan:
+        """Which expectations the next messages meet; they leave `waiting`. Runs on a thread of the store."""
         source = sources.by_id(tx, self._vault, source_id)
         if source is None:
-            return _Scan(None, [], after, False)
+            return _Scan(False, [], after, False)
         rows = expectations.arrivals(tx, source.app_id, after, _SLICE)
         met: list[_Met] = []
         for message_id, event_type, received_at, text in rows:
+            if until is not None and message_id > until:
+                return _Scan(True, met, after, False)
             after = message_id
-            if text is None:
-                continue
-            origin = _origins.decode(text)
-            if origin.source_id != source_id or not is_believed(source, origin):
+            origin = None if text is None else _origins.decode(text)
+            if origin is None or origin.source_id != source_id or not is_believed(source, origin):
                 continue
             request = _request(tx, source.app_id, message_id) if waiting.needs_payload() else None
-            for expectation in waiting.met_by(event_type, origin, received_at, message_id, request):
+            for expectation in waiting.met_by(event_type, origin, received_at, request):
                 met.append(_Met(expectation, message_id, received_at))
                 waiting.remove(expectation.id)
-        return _Scan(source, met, after, len(rows) == _SLICE)
+        return _Scan(True, met, after, len(rows) == _SLICE)
 
-    async def _miss(self, source_id: str, now_us: int) -> None:
+    async def _miss(self, source_id: str, late: list[str]) -> None:
         """What is past its deadline, and was not found among all that came, is missed."""
-        waiting = self._waiting.get(source_id)
-        late = [] if waiting is None else [item for item in waiting.open.values() if item.deadline + _GRACE_US <= now_us]
         for begin in range(0, len(late), _ENDED):
-            some = late[begin : begin + _ENDED]
+            sought = self._sought.get(source_id)
+            if sought is None:
+                return
+            known = {**sought.main.open, **sought.fresh}
+            some = [known[expectation_id] for expectation_id in late[begin : begin + _ENDED] if expectation_id in known]
             missed = await self._store.write(partial(self._ended, items=some))
             self._count(MISSED, len(missed))
             for item in missed:
                 log(EXPECTATION_MISSED, source_id=source_id, expectation_id=item.id)
-            self._forget(source_id, [item.id for item in some])
+            for item in some:
+                sought.main.remove(item.id)
+                sought.fresh.pop(item.id, None)
+            self._drop_if_done(source_id)
 
     def _count(self, outcome: State, number: int) -> None:
         metrics = self._metrics
@@ -350,7 +434,7 @@ class Expectations:
 
     def _ended(self, tx: Transaction, *, items: list[Expectation]) -> list[Expectation]:
         missed = [item for item in items if expectations.end(tx, item.id, MISSED, item.deadline, None)]
-        source = sources.by_id(tx, self._vault, items[0].source_id) if missed else None
+        source = sources.by_id(tx, self._vault, missed[0].source_id) if missed else None
         if source is not None:
             for item in missed:
                 self._operational.tell(tx, item.org_id, model.EXPECTATION_MISSED, _news(source, item))
@@ -362,6 +446,11 @@ def match_of(given: MatchIn) -> Match:
     equals = given.equals
     text = "" if equals is None else equals if isinstance(equals, str) else msgspec.json.encode(equals).decode()
     return Match(given.event_type, given.event_id, given.at, text)
+
+
+def _meet(tx: Transaction, *, met: list[_Met]) -> int:
+    """Expectations are met; how many of them were open until now."""
+    return sum(expectations.end(tx, one.expectation.id, MET, one.received_at, one.message_id) for one in met)
 
 
 def _news(source: Source, item: Expectation) -> model.ExpectationMissed:

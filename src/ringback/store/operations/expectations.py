@@ -11,14 +11,14 @@ from ringback.model.expectations import Expectation, Match, State
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 
-_COLUMNS: Final = "id, source_id, org_id, uid, state, wanted, since, deadline, created_at, ended_at, message_id, scanned_to"
+_COLUMNS: Final = "id, source_id, org_id, uid, state, wanted, since, deadline, created_at, ended_at, message_id"
 _match: Final = msgspec.json.Decoder(Match)
 
 
 def insert(tx: Transaction, item: Expectation) -> None:
     """Add an expectation; its uid must be free."""
     tx.run(
-        f"INSERT INTO expectation ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO expectation ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             item.id,
             item.source_id,
@@ -31,7 +31,6 @@ def insert(tx: Transaction, item: Expectation) -> None:
             item.created_at,
             item.ended_at,
             item.message_id,
-            item.scanned_to,
         ),
     )
 
@@ -75,12 +74,14 @@ def end(tx: Transaction, expectation_id: str, state: State, ended_at: int, messa
     return bool(changed)
 
 
-def scanned(tx: Transaction, source_id: str, last_id: str, to: str) -> None:
-    """All messages of a source up to `to` were looked at for its expectations up to `last_id`; younger ones begin elsewhere."""
-    tx.run(
-        "UPDATE expectation SET scanned_to = ? WHERE source_id = ? AND state = 'open' AND id <= ? AND scanned_to < ?",
-        (to, source_id, last_id, to),
-    )
+def scans(tx: Transaction) -> dict[str, tuple[str, str]]:
+    """How far each source was looked at: the last message, and the last expectation that it was for."""
+    return {row[0]: (row[1], row[2]) for row in tx.rows("SELECT source_id, reached, last_id FROM expectation_scan")}
+
+
+def scanned(tx: Transaction, source_id: str, reached: str, last_id: str) -> None:
+    """A source was looked at up to that message, for its expectations up to that one."""
+    tx.run("INSERT OR REPLACE INTO expectation_scan (source_id, reached, last_id) VALUES (?, ?, ?)", (source_id, reached, last_id))
 
 
 def delete(tx: Transaction, source_id: str, expectation_id: str) -> bool:
@@ -104,6 +105,8 @@ def purge_source(tx: Transaction, source_id: str, limit: int) -> int:
     """Forget some of a source that is gone; how many."""
     rows: Sequence[Row] = tx.rows("SELECT id FROM expectation WHERE source_id = ? LIMIT ?", (source_id, limit))
     tx.run_many("DELETE FROM expectation WHERE id = ?", rows)
+    if not rows:
+        tx.run("DELETE FROM expectation_scan WHERE source_id = ?", (source_id,))
     return len(rows)
 
 
@@ -120,7 +123,7 @@ def content(tx: Transaction, app_id: str, message_id: str) -> Row | None:
 
 
 def _expectation(row: Row) -> Expectation:
-    identifier, source_id, org_id, uid, state, wanted, since, deadline, created_at, ended_at, message_id, scanned_to = row
+    identifier, source_id, org_id, uid, state, wanted, since, deadline, created_at, ended_at, message_id = row
     return Expectation(
         id=identifier,
         source_id=source_id,
@@ -133,5 +136,4 @@ def _expectation(row: Row) -> Expectation:
         created_at=created_at,
         ended_at=ended_at,
         message_id=message_id,
-        scanned_to=scanned_to,
     )
