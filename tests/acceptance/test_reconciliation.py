@@ -399,6 +399,15 @@ def test_github_is_asked_for_the_payload_of_what_is_missing(shared: Shared, play
     assert watched.run()["missing"] == 0
 
 
+def test_one_event_whose_payload_cannot_be_had_keeps_no_other_waiting(shared: Shared, play: Play) -> None:
+    listed = GithubDeliveries(["guid-1", "guid-2", "guid-3"], page=3)
+    watched = Watched(shared(), play(lambda asked: refused(404) if asked.path.endswith("/2") else listed(asked)), "github")
+    watched.put(parameters=GithubDeliveries.PARAMETERS)
+    last = watched.ran()
+    assert (last["missing"], last["added"], last["skipped"]) == (3, 2, 1)
+    assert watched.names == ["guid-1", "guid-3"]
+
+
 def test_github_is_asked_to_send_again_what_is_missing_once_in_a_run(shared: Shared, play: Play) -> None:
     listed = GithubDeliveries(["guid-1", "guid-2", "guid-1"], page=1)
     watched = Watched(shared(), play(listed), "github")

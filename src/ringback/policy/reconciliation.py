@@ -24,12 +24,15 @@ from ringback.policy.heads import header_fields
 from ringback.policy.sources import provider_of
 from ringback.policy.sources_events import slices
 from ringback.policy.urls import UrlParts, split_url
-from ringback.signing.documents import find, text_of
+from ringback.signing.documents import text_of
 
 # Items of one page: providers list 50 to 250 at a time.
 MAX_ITEMS: Final = 1_000
 # Providers' cursors are ids and tokens of some hundred characters.
 _MAX_CURSOR: Final = 4_096
+# Bytes of a value that is looked at: ids, times, cursors, and the headers that came with an event.
+_MAX_VALUE: Final = 65_536
+_NOTHING: Final = msgspec.Raw(b"")
 # Bytes of the digest of a cursor: two of a thousand are alike once in 2^44 runs.
 _DIGEST: Final = 8
 # Pages of one run: a hundred thousand events; more is an API that never ends.
@@ -131,9 +134,10 @@ def head_of(settings: Reconciliation, listing: Listing, method: str, target: str
 def read_page(settings: Reconciliation, listing: Listing, window: Window, head: bytes, body: bytes, cursor: str) -> PageRead:
     """What the answer to the request for a page holds. Raises Unreadable."""
     path = _filled(listing.items, settings.parameters)
+    # Members are looked up in the text: whole answers as values would take twenty times their size.
+    document = msgspec.Raw(body)
     try:
-        document = msgspec.json.decode(body)
-        pieces = slices(msgspec.Raw(body), path) if _has_list(document, path) else None
+        pieces = slices(document, path) if _has_list(document, path) else None
     except (ValueError, RecursionError):
         pieces = None
     if pieces is None:
@@ -188,10 +192,10 @@ def names_in(template: str) -> set[str]:
 
 
 def _item(settings: Reconciliation, listing: Listing, piece: bytes) -> Item:
-    document = _document(piece)
+    document = msgspec.Raw(piece)
     headers: dict[str, str] = {}
     if listing.headers_at:
-        given = next(find(document, listing.headers_at), None)
+        given = _value(document, listing.headers_at)
         if isinstance(given, dict):
             headers.update({str(name).lower(): value for name, value in given.items() if isinstance(value, str)})
     for name, text in listing.event_headers.items():
@@ -210,18 +214,26 @@ def _item(settings: Reconciliation, listing: Listing, piece: bytes) -> Item:
     return Item(payload, usable, _time(document, listing.time), identifier)
 
 
-def _has_list(document: object, path: str) -> bool:
+def _has_list(document: msgspec.Raw, path: str) -> bool:
     """Is there a list where the path has its first one?"""
     outer = path.partition("[]")[0]
-    return isinstance(next(find(document, outer), None) if outer else document, list)
+    return bytes(_member(document, outer) if outer else document).lstrip()[:1] == b"["
 
 
-def _document(piece: bytes) -> object:
-    try:
-        document: object = msgspec.json.decode(piece)
-    except (ValueError, RecursionError):
-        raise Unreadable("an item of the page cannot be read") from None
+def _member(document: msgspec.Raw, path: str) -> msgspec.Raw:
+    """What stands at a path of names; nothing (not even null) where there is no such. Raises ValueError."""
+    for name in path.split("."):
+        document = msgspec.json.decode(document, type=dict[str, msgspec.Raw]).get(name, _NOTHING)
     return document
+
+
+def _value(document: msgspec.Raw, path: str) -> object:
+    """A value at a path of names, None where there is none, or a large one."""
+    try:
+        found = _member(document, path)
+        return msgspec.json.decode(found) if 0 < len(bytes(found)) <= _MAX_VALUE else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _payload(piece: bytes) -> bytes:
@@ -241,8 +253,8 @@ def _only(piece: bytes, path: str) -> bytes:
     return found[0]
 
 
-def _text(document: object, path: str) -> str:
-    value = text_of(next(find(document, path), None))
+def _text(document: msgspec.Raw, path: str) -> str:
+    value = text_of(_value(document, path))
     return "" if value is None else value.decode("utf-8", "replace")
 
 
@@ -250,8 +262,8 @@ def _is_header(name: str, value: str) -> bool:
     return bool(re.fullmatch(r"[a-z0-9_-]{1,100}", name)) and len(value) <= _MAX_CURSOR and value.isascii() and value.isprintable()
 
 
-def _time(document: object, path: str) -> int | None:
-    value = next(find(document, path), None) if path else None
+def _time(document: msgspec.Raw, path: str) -> int | None:
+    value = _value(document, path) if path else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
         value = int(value)
     if isinstance(value, bool):
@@ -265,9 +277,11 @@ def _time(document: object, path: str) -> int | None:
         return None
 
 
-def _next(settings: Reconciliation, listing: Listing, document: object, head: bytes, pieces: Sequence[bytes], cursor: str) -> str | None:
+def _next(
+    settings: Reconciliation, listing: Listing, document: msgspec.Raw, head: bytes, pieces: Sequence[bytes], cursor: str
+) -> str | None:
     kind, _, rest = listing.next.partition(":")
-    if not kind or (listing.more and next(find(document, listing.more), False) is not True):
+    if not kind or (listing.more and _value(document, listing.more) is not True):
         return None
     if kind == "link":
         found = _linked(head)
@@ -276,7 +290,7 @@ def _next(settings: Reconciliation, listing: Listing, document: object, head: by
     elif kind == "cursor":
         found = _text(document, rest.partition(":")[2])
     else:
-        found = _text(_document(pieces[-1]), rest.partition(":")[2]) if pieces else ""
+        found = _text(msgspec.Raw(pieces[-1]), rest.partition(":")[2]) if pieces else ""
     if not found:
         return None
     if kind in ("link", "url"):

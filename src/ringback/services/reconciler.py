@@ -33,7 +33,7 @@ from ringback.policy.reconciliation_rows import listing_of
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.services.judging import Refusal, Taken, reconciled
-from ringback.services.provider_api import Answered, ProviderApi, ProviderFailure
+from ringback.services.provider_api import ProviderApi, ProviderFailure
 from ringback.services.receiving import Receiver
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
@@ -62,8 +62,8 @@ _LOOK_PAGES: Final = 50
 _LOOK_S: Final = 20.0
 # Ids of missing events that such a look names.
 _NAMED: Final = 100
-# Seconds until what failed for a reason of ours is tried again.
-_OURS_S: Final = 60
+# Causes that are of one event alone: the others are not kept waiting for it.
+_OF_ONE: Final = ("refused", "too_large")
 # The payload of an event whose own is not fetched yet.
 _EMPTY: Final = b"{}"
 
@@ -95,6 +95,7 @@ class Reconciler:
         self._receiver = receiver
         self._api = api
         self._metrics = metrics
+        self._reading = asyncio.Lock()
 
     async def due(self, limit: int) -> tuple[list[str], int | None]:
         """The sources whose next step is due, and when the next one after those is. Raises StoreFailure."""
@@ -142,8 +143,8 @@ class Reconciler:
         seen = standing.progress.seen if standing.progress.run is not None else b""
         if settings.missing == "redeliver":
             wanted = [m for m in missing if not was_seen(seen, m.key.hex())][: max(_MAX_ASKED - run.asked, 0)]
-            await self._ask_again(settings, listing, wanted)
-            asked = len(wanted)
+            asked = await self._ask_again(settings, listing, wanted)
+            skipped += len(wanted) - asked
             seen += b"".join(digest(m.key.hex()) for m in wanted)
         else:
             added, unfit = await self._add(ready, settings, listing, missing)
@@ -223,7 +224,9 @@ class Reconciler:
         answered = await self._api.ask(settings, listing, "GET", target, paged=bool(run.cursor))
         try:
             if len(answered.body) > _ASIDE_BYTES:
-                return await asyncio.to_thread(read_page, settings, listing, window, answered.head, answered.body, run.cursor)
+                # One at a time: what is read takes many times its size for a moment.
+                async with self._reading:
+                    return await asyncio.to_thread(read_page, settings, listing, window, answered.head, answered.body, run.cursor)
             return read_page(settings, listing, window, answered.head, answered.body, run.cursor)
         except Unreadable as error:
             raise ProviderFailure("unreadable", str(error), again=bool(run.cursor)) from None
@@ -245,6 +248,8 @@ class Reconciler:
 
     def _event(self, ready: Ready, item: Item, payload: bytes) -> NewMessage | Refusal | None:
         """What would be stored of an item; None where the source does not want it, a refusal where it cannot be read."""
+        if len(payload) > ready.source.rules.max_body_bytes:
+            return Refusal("too_large", "the event is larger than the source takes")
         decision = reconciled(ready, InboundRequest(Headers(item.headers, lowered=True), payload, b"POST", b""), self._clock.now_us())
         if isinstance(decision, Taken):
             return decision.events[0] if len(decision.events) == 1 else Refusal("unreadable", "several events in one")
@@ -256,7 +261,8 @@ class Reconciler:
         for found in missing:
             event: NewMessage | Refusal | None = found.event
             if found.item.payload is None:
-                event = self._event(ready, found.item, await self._detail(settings, listing, found.item))
+                payload = await self._detail(settings, listing, found.item)
+                event = None if payload is None else self._event(ready, found.item, payload)
             fitting = await self._receiver.fitting(ready, event) if isinstance(event, NewMessage) else None
             if fitting is None:
                 unfit += 1
@@ -267,16 +273,29 @@ class Reconciler:
                 whole.clear()
         return added + len(await self._receiver.add(ready, whole)), unfit
 
-    async def _detail(self, settings: Reconciliation, listing: Listing, item: Item) -> bytes:
-        answered: Answered = await self._api.ask(settings, listing, "GET", item_target(settings, listing, listing.detail, item.id))
+    async def _detail(self, settings: Reconciliation, listing: Listing, item: Item) -> bytes | None:
+        """The payload of an event; None where this one cannot be had."""
         try:
+            answered = await self._api.ask(settings, listing, "GET", item_target(settings, listing, listing.detail, item.id))
             return payload_of(listing, answered.body)
-        except Unreadable as error:
-            raise ProviderFailure("unreadable", str(error)) from None
+        except Unreadable:
+            return None
+        except ProviderFailure as failure:
+            if failure.cause not in _OF_ONE:
+                raise
+            return None
 
-    async def _ask_again(self, settings: Reconciliation, listing: Listing, wanted: list[Missing]) -> None:
+    async def _ask_again(self, settings: Reconciliation, listing: Listing, wanted: list[Missing]) -> int:
+        """Ask the provider to send these again; how many it will."""
+        asked = 0
         for found in wanted:
-            await self._api.ask(settings, listing, "POST", item_target(settings, listing, listing.redeliver, found.item.id))
+            try:
+                await self._api.ask(settings, listing, "POST", item_target(settings, listing, listing.redeliver, found.item.id))
+                asked += 1
+            except ProviderFailure as failure:
+                if failure.cause not in _OF_ONE:
+                    raise
+        return asked
 
     async def _failed(self, standing: Standing, run: Run | None, failure: ProviderFailure) -> None:
         progress = standing.progress
