@@ -68,7 +68,7 @@ def gaps_of(source: Source, standing: Standing | None, awaited: Sequence[Expecta
         return GapsView(f"{here}/reconciliation", False, None, text, (), (), rows, every)
     listing = standing.settings.listing
     row = LISTINGS.get(listing) if isinstance(listing, str) else listing
-    notes = [f"{row.note}."] if row is not None and row.note else []
+    notes = [f"{row.note[0].upper()}{row.note[1:]}."] if row is not None and row.note else []
     return GapsView(
         f"{here}/reconciliation", True, badge_of(standing), sentence_of(standing, now_us), facts_of(standing, now_us), notes, rows, every
     )

@@ -195,6 +195,17 @@ def test_another_body_under_the_name_of_an_event_is_kept_once_and_marked(tell):
     tell(story)
 
 
+def test_an_event_whose_bytes_nobody_knows_is_the_same_as_any_of_its_name(tell):
+    """One that was found in a list of its provider: neither it nor the call that comes before or after it is a conflict."""
+
+    async def story(shelf: Shelf) -> None:
+        for key, bodies in ((b"nevt_1", (b"", b"body", b"")), (b"nevt_2", (b"body", b"", b"body"))):
+            first, *others = [await shelf.accept("ep_1", event=EventClaim("src_1", key, body, SECOND_US)) for body in bodies]
+            assert [(other.word, other.what) for other in others] == [("repeated", first.acceptance.message.id)] * 2
+
+    tell(story)
+
+
 def test_the_event_of_a_message_that_was_refused_is_free_again(tell):
     async def story(shelf: Shelf) -> None:
         claim = EventClaim("src_1", b"nevt_1", b"body", SECOND_US)
