@@ -107,10 +107,7 @@ class Body(Generic[T]):
         spare = self._given is None or self._given(value) == self._absent
         if self._is_ambiguous(raw, spare):
             return self._parse_fields(raw)
-        problems: list[FieldProblem] = []
-        for name in self.objects:
-            if memoryview(getattr(value, name))[0] != _OPENING:
-                problems.append(_no_object(self._wire[name]))
+        problems = [_no_object(self._wire[name]) for name in self.objects if memoryview(getattr(value, name))[0] != _OPENING]
         for name, wire, rule in self._checks:
             wrong = rule(getattr(value, name))
             if wrong:
