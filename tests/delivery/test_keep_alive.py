@@ -104,10 +104,9 @@ def test_the_same_answer_in_pieces_is_still_the_same(run: Run) -> None:
     async def script(peer: Peer) -> None:
         for in_pieces in (False, False, True, False, True):
             await peer.request()
-            if in_pieces:
-                await peer.drip(OK, every_s=0.001)
-            else:
-                peer.send(OK)
+            for piece in (OK[:20], OK[20:30], OK[30:-1], OK[-1:]) if in_pieces else (OK,):
+                peer.send(piece)
+                await asyncio.sleep(0)
         await peer.closed()
 
     async def story() -> None:
