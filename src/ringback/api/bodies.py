@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from ringback.errors import FieldProblem, InvalidField
 from ringback.policy.validation import Rule
@@ -83,11 +83,11 @@ class Body(Generic[T]):
         self._checks = tuple(check for check in checks if check[0] in required)
         # Looked at together: mostly none of them is given.
         self._optional = tuple(check for check in checks if check[0] not in required)
-        defaults = {field.name: field.default for field in self._fields if not field.required}
-        self._given = attrgetter(*defaults) if defaults else None
-        self._absent: Any = tuple(defaults.values()) if len(defaults) != 1 else next(iter(defaults.values()))
+        # Required fields stand before all others; where they do not, no value is equal to what has no default.
+        self._required = next((place for place, field in enumerate(self._fields) if not field.required), len(self._fields))
+        self._absent = tuple(field.default for field in self._fields[self._required :])
         # What is given twice, the last time with its default, looks as if it were not given.
-        self._shows = all(default is None or default is msgspec.UNSET for default in defaults.values())
+        self._shows = all(default is None or default is msgspec.UNSET for default in self._absent)
         self._quoted = _quoted(self._wire.values())
         self._quoted_required = _quoted(required.values())
         # An alias of a required field only matters when that field is missing, and then decoding fails anyway.
@@ -104,7 +104,7 @@ class Body(Generic[T]):
             value = self._decoder.decode(raw)
         except (ValueError, RecursionError):
             return self._parse_fields(raw)
-        spare = self._given is None or self._given(value) == self._absent
+        spare = astuple(value)[self._required :] == self._absent
         if self._is_ambiguous(raw, spare):
             return self._parse_fields(raw)
         problems = [_no_object(self._wire[name]) for name in self.objects if memoryview(getattr(value, name))[0] != _OPENING]
@@ -123,17 +123,12 @@ class Body(Generic[T]):
 
     def _is_ambiguous(self, raw: bytes, spare: bool) -> bool:
         """Might a field stand in these bytes twice, or by another name? `spare`: only the required ones were found by their own names."""
-        count = raw.count
-        if spare and self._shows and b"null" not in raw:
-            for quoted in self._quoted_required:
-                if count(quoted) > 1:
-                    return True
-            aliases = self._own_aliases
-        else:
-            if max(map(count, self._quoted), default=0) > 1:
+        if not (spare and self._shows and raw.find(b"null") < 0):
+            return max(map(raw.count, self._quoted), default=0) > 1 or any(map(raw.count, self._quoted_aliases))
+        for quoted in self._quoted_required:
+            if raw.count(quoted) > 1:
                 return True
-            aliases = self._quoted_aliases
-        return bool(aliases) and any(map(count, aliases))
+        return bool(self._own_aliases) and any(map(raw.count, self._own_aliases))
 
     def _parse_fields(self, raw: bytes) -> T:
         values, problems = self._read(raw, ("body",), by_rules=True)

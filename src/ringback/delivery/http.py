@@ -186,14 +186,16 @@ class Connection(asyncio.Protocol):
             self._transport.write(request.head + request.body)
         else:
             self._transport.writelines((request.head, request.body))
-        self._sent_s = self._now()
+        now = self._now
+        self._sent_s = now()
 
     def usable(self) -> bool:
         """May another request be written? Asks the kernel, too: bytes that wait to be read belong to no request of ours.
 
         Not while the answer before is being handed on: then all that had come was read a moment ago, and asking costs as much as writing.
         """
-        if self.closed or not (self._just_read or not self._poll(0)):
+        poll = self._poll
+        if self.closed or not (self._just_read or not poll(0)):
             return False
         return not self._transport.is_closing()
 
@@ -406,7 +408,8 @@ class Connection(asyncio.Protocol):
 
     def _same_again(self, before: Exchange) -> None:
         """The server has answered the same as before."""
-        self.status_s = now_s = self._now()
+        now = self._now
+        self.status_s = now_s = now()
         wait_us = int((now_s - self._sent_s) * _US)
         exchange = Exchange(
             before.status,
@@ -483,7 +486,7 @@ class Connection(asyncio.Protocol):
     def _phases(self, wait_us: int, body_us: int) -> Phases:
         opening = self._opening
         if opening is None:
-            return Phases(send_us=int((self._sent_s - self._started_s) * _US), wait_us=wait_us, body_us=body_us)
+            return Phases(-1, -1, -1, int((self._sent_s - self._started_s) * _US), wait_us, body_us)
         send_us = int((self._sent_s - opening.opened_s) * _US)
         return Phases(opening.dns_us, opening.connect_us, opening.tls_us, send_us, wait_us, body_us)
 

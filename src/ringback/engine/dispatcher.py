@@ -229,9 +229,11 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Give the lanes in the ring their turns, but hold the loop for no more than so many: the rest follows in its next round."""
+        if not (self._running and self._recorder.ready):
+            return
         served = 0
         throttle = self._throttle
-        while served < _TURNS and self._running and self._recorder.ready:
+        while served < _TURNS:
             # Those who waited for a place come first, or those who have one would take it again and again.
             lane = self._limiter.called() if self._limiter.starving else None
             if lane is None and throttle.due:
@@ -243,8 +245,7 @@ class Dispatcher:
             served += 1 if lane.proven else _OTHER_TURN
             if self._serve(lane):
                 self._ring.join(lane)
-        if served >= _TURNS:
-            self._pump_soon()
+        self._pump_soon()
 
     def _pump_soon(self) -> None:
         if not self._pumping:
@@ -379,7 +380,8 @@ class Dispatcher:
         self._rests.rest(lane, self._rests.now_us() + for_us, WaitCause.PAUSED)
 
     def _settled(self, lane: Lane, record: Record) -> None:
-        self._told(record)
+        told = self._told
+        told(record)
         if record.disables is not None and not lane.disabled:
             # Once, although others were on the wire that say the same.
             lane.disabled = True

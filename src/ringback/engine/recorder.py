@@ -134,7 +134,7 @@ class Recorder:
             )
         self._metrics.count_attempt(exchange.status, attempt.error)
         self._pending += 1
-        self._store.record((record,), lambda failure: self._done(lane, record, failure))
+        self._store.record((record,), partial(self._done, lane, record))
 
     def _failed(self, delivery: Delivery, outcome: Outcome, now_us: int) -> tuple[Delay | None, Change]:
         """When a delivery that failed is tried again, and what that says of its endpoint."""
@@ -165,7 +165,8 @@ class Recorder:
                 self._metrics.dead_letters += 1
             if record.next_due_at is None and record.delivery.trigger is _SCHEDULED:
                 self._metrics.backlog -= 1
-            self._settled(lane, record)
+            settled = self._settled
+            settled(lane, record)
         elif isinstance(failure, StoreFailure):
             if not self.paused:
                 self.paused = True
