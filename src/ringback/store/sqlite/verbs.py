@@ -152,14 +152,15 @@ def _claim_names(tx: SqliteTransaction, keys: dict[bytes, str], acceptance: Acce
     return None
 
 
-def _message_row(m: Message) -> tuple[Any, ...]:
+def _message_row(m: Message) -> Sequence[Any]:
     row = astuple(m)
-    if m.origin is not None:
-        row = (*row[:_ORIGIN_AT], _json(m.origin), *row[_ORIGIN_AT + 1 :])
-    if m.channels is not None or m.tags is not None:
-        # Both stand side by side.
-        row = (*row[:_LISTS_AT], _json(m.channels), _json(m.tags), *row[_LISTS_AT + 2 :])
-    return row
+    if m.origin is None and m.channels is None and m.tags is None:
+        return row
+    changed = list(row)
+    changed[_ORIGIN_AT] = _json(m.origin)
+    # Both stand side by side.
+    changed[_LISTS_AT : _LISTS_AT + 2] = _json(m.channels), _json(m.tags)
+    return changed
 
 
 def _json(value: object) -> str | None:
