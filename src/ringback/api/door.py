@@ -45,6 +45,8 @@ IDLE_TIMEOUT_S: Final = 75.0
 # How often deadlines are looked at, seconds: they are counted in tens of seconds.
 SWEEP_S: Final = 1.0
 
+# Digits of a length that is looked at: the ordinary way refuses longer ones.
+_MAX_DIGITS: Final = 7
 # Headers that ask for more than the hot way has.
 _COLD: Final = frozenset({b"expect", b"origin", b"upgrade", b"transfer-encoding"})
 _JSON: Final = b"content-type: application/json\r\ncontent-length: "
@@ -241,6 +243,8 @@ class HotDoor(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         # What a class has is found six times as slowly.
         self.way = self.doorway
+        # Large bodies are read on a thread, by the ordinary route.
+        self._most = min(self.way.reader.max_body_bytes, OFF_LOOP_BYTES)
         self.deadline = self.loop.time() + HEAD_TIMEOUT_S
         self._head_bytes = 0
         self._in_head = True
@@ -339,8 +343,7 @@ class HotDoor(HttpToolsProtocol):
             return None
         authorization = headers.get(b"authorization")
         length = headers.get(b"content-length")
-        # Large bodies are read on a thread, by the ordinary route.
-        if authorization is None or length is None or len(length) > 7 or int(length) > min(way.reader.max_body_bytes, OFF_LOOP_BYTES):
+        if authorization is None or length is None or len(length) > _MAX_DIGITS or int(length) > self._most:
             return None
         believed, revocations, principal = self._believed
         if authorization != believed or revocations != way.tokens.revocations or principal is None:

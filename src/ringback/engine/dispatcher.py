@@ -232,19 +232,23 @@ class Dispatcher:
         if not (self._running and self._recorder.ready):
             return
         served = 0
-        throttle = self._throttle
+        ring, limiter, throttle = self._ring, self._limiter, self._throttle
         while served < _TURNS:
             # Those who waited for a place come first, or those who have one would take it again and again.
-            lane = self._limiter.called() if self._limiter.starving else None
+            lane = limiter.called() if limiter.starving else None
             if lane is None and throttle.due:
                 lane = throttle.called()
             if lane is None:
-                lane = self._ring.next()
+                lane = ring.next()
                 if lane is None:
                     return
             served += 1 if lane.proven else _OTHER_TURN
-            if self._serve(lane):
-                self._ring.join(lane)
+            while self._serve(lane):
+                if served >= _TURNS or ring.size or limiter.starving or throttle.due:
+                    ring.join(lane)
+                    break
+                # Nobody else wants a turn.
+                served += 1 if lane.proven else _OTHER_TURN
         self._pump_soon()
 
     def _pump_soon(self) -> None:
@@ -361,9 +365,11 @@ class Dispatcher:
         return outcome
 
     def _go_on(self, lane: Lane) -> None:
+        ring = self._ring
         if (lane.first or lane.retries) and lane.resting is None:
-            self._ring.join(lane)
-        self._pump()
+            ring.join(lane)
+        if ring.size or self._limiter.starving or self._throttle.due:
+            self._pump()
         if lane.stored and not lane.claiming:
             self._supply.claim(lane)
 
