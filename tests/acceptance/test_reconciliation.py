@@ -263,6 +263,34 @@ def test_a_provider_that_cannot_be_reached_is_told_in_words_too(shared: Shared, 
     assert watched.failed()["cause"] == "unreachable"
 
 
+def test_settings_that_change_while_a_page_is_on_its_way_begin_anew(shared: Shared, play: Play) -> None:
+    listed, second, go_on = StripeList(6, page=2), threading.Event(), threading.Event()
+
+    def slow(asked: Asked) -> Said:
+        if asked.one("starting_after") == "evt_5" and not go_on.is_set():
+            second.set()
+            go_on.wait(30)
+        return listed(asked)
+
+    watched = Watched(shared(), play(slow))
+    watched.put()
+    assert second.wait(20)
+    assert watched.put(lookbackS=7_200)[1]["run"] is None
+    go_on.set()
+    last = watched.ran()
+    # The page that was on its way was taken in, and its run forgotten.
+    assert (last["lookedAt"], last["pages"], last["missing"]) == (6, 3, 2)
+    assert watched.names == names(6)
+
+
+def test_another_organisation_sees_and_changes_nothing_of_it(shared: Shared, play: Play) -> None:
+    watched, stranger = Watched(shared(), play(StripeList(1))), shared()
+    watched.put(paused=True)
+    for method, path, body in (("GET", "", None), ("PUT", "", {"credential": "x"}), ("DELETE", "", None), ("POST", "/run", {})):
+        assert stranger.call(method, watched.path + path, body)[0] == 404
+    assert watched.state["state"] == "paused"
+
+
 def test_the_rest_that_the_provider_asks_for_is_kept(shared: Shared, play: Play) -> None:
     watched = Watched(shared(), play(lambda asked: refused(429, retry_after="7200")))
     watched.put()

@@ -33,6 +33,10 @@ _MAX_CURSOR: Final = 4_096
 # Bytes of a value that is looked at: ids, times, cursors, and the headers that came with an event.
 _MAX_VALUE: Final = 65_536
 _NOTHING: Final = msgspec.Raw(b"")
+# Bytes of an owner's own listing, as JSON: the rows have some hundred.
+_MAX_LISTING: Final = 16_384
+# Headers that say how a request is read.
+_FRAMING: Final = frozenset({"host", "connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 # Bytes of the digest of a cursor: two of a thousand are alike once in 2^44 runs.
 _DIGEST: Final = 8
 # Pages of one run: a hundred thousand events; more is an API that never ends.
@@ -358,7 +362,20 @@ def listing_problems(listing: Listing) -> list[tuple[tuple[str, ...], str]]:
     check("next", _is_next, "use link, url:PATH, cursor:PARAMETER:PATH, last:PARAMETER:PATH, or leave it out for a single page")
     for field in ("auth", "headers", "event_headers"):
         check(field, _are_headers, "names of headers are letters, digits, '-' and '_'; values are one line of ASCII")
+    for field in ("auth", "headers"):
+        check(field, lambda given: not _FRAMING & {name.lower() for name in given}, f"{', '.join(sorted(_FRAMING))} cannot be set")
+    check("items", lambda path: "[]" in path, "the path has no [], which stands for each item of a list")
+    for field in ("path", "query", "headers", "detail", "redeliver", "items"):
+        # Elsewhere it would be written into logs on its way.
+        check(field, _is_without_secret, "the credential goes into the headers of auth alone")
+    if len(msgspec.json.encode(listing)) > _MAX_LISTING:
+        problems.append(((), f"the listing has more than {_MAX_LISTING} bytes as JSON"))
     return problems
+
+
+def _is_without_secret(given: str | Mapping[str, str]) -> bool:
+    texts = [given] if isinstance(given, str) else given.values()
+    return not any(names_in(text) & {"credential", "basic"} for text in texts)
 
 
 def _is_path(path: str) -> bool:

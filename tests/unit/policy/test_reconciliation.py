@@ -179,3 +179,32 @@ def test_rests_grow_to_an_hour_and_are_never_shorter_than_the_provider_asks_for(
     assert [rest_s(failures, None) for failures in (1, 2, 3, 50)] == [30.0, 60.0, 120.0, 3_600.0]
     assert rest_s(1, 90.0) == 90.0 and rest_s(50, 1.0) == 3_600.0
     assert rest_s(1, 1e9) == 86_400.0
+
+
+OWN: dict[str, typing.Any] = {"base": "https://api.example.com", "path": "/events", "auth": {"authorization": "Bearer {credential}"}}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"path": "events"}, "path"),
+        ({"path": "/events?x=1"}, "path"),
+        ({"path": "/events/{credential}"}, "path"),
+        ({"query": {"key": "{credential}"}}, "query"),
+        ({"headers": {"x-key": "{basic}"}}, "headers"),
+        ({"headers": {"Content-Length": "5"}}, "headers"),
+        ({"auth": {"transfer-encoding": "{credential}"}}, "auth"),
+        ({"auth": {"authorization": "Bearer"}}, "auth"),
+        ({"auth": {"a b": "{credential}"}}, "auth"),
+        ({"headers": {"x-a": "a\r\nx-b: c"}}, "headers"),
+        ({"items": "data"}, "items"),
+        ({"next": "cursor:after"}, "next"),
+        ({"next": "anywhere"}, "next"),
+        ({"detail": "/events/{id}"}, "detail"),
+        ({"item_id": "id", "detail": "/events/one", "detail_payload": "a"}, "detail"),
+        ({"redeliver": "/events/{id}/again"}, "redeliver"),
+    ],
+)
+def test_a_listing_that_cannot_work_is_told_where(wrong: dict[str, typing.Any], where: str) -> None:
+    assert not listing_problems(Listing(**OWN))
+    assert where in {place[0] for place, _ in listing_problems(Listing(**(OWN | wrong))) if place}
