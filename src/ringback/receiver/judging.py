@@ -1,0 +1,174 @@
+"""Is this request believed, and which events are in it? What a receiver was given, prepared once; pure, and the gateway's own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, TypeAlias
+
+from ringback.clock import SECOND_US, to_datetime
+from ringback.errors import VerificationError
+from ringback.model.quarantine import TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE
+from ringback.model.sources import OwnScheme, Rules, Source, SourceSecret, Verification
+from ringback.policy import sources as rules_of
+from ringback.policy.sources_answers import Answerer, needs_answerer
+from ringback.policy.sources_events import Event as Found
+from ringback.policy.sources_events import EventReader, inflated
+from ringback.receiver.event import Event, Reply
+from ringback.signing.fetched import NO_KEYS, KeySource
+from ringback.signing.handshake import Answer, answer_handshake, offers_secret
+from ringback.signing.request import InboundRequest
+from ringback.signing.verdict import Verdict
+
+# Other names under which people look for a row of the catalogue: our own server signs by the standard, as its endpoints are told.
+ALIASES: Final = {"ringback": "standard-webhooks", "standardwebhooks": "standard-webhooks"}
+# What texts are for providers that want no plain text.
+_TEXT_TYPES: Final = {"twilio": "text/xml; charset=utf-8"}
+_PLAIN: Final = "text/plain; charset=utf-8"
+# Providers that say nothing of their answer take any 2xx.
+_OK: Final = Reply(200, b"{}", "application/json")
+
+Judged: TypeAlias = Answer | list[Event]
+
+
+def describe(provider: str, verification: Verification, rules: Rules) -> Source:
+    """A receiver in the words of the gateway's rules, which ask for a source. Raises ValueError for a provider that is not known."""
+    found = ALIASES.get(provider, provider)
+    if not found:
+        found = rules_of.CUSTOM if verification.scheme is not None or verification.verify == "none" else ""
+    for _, problem in rules_of.source_type(found):
+        raise ValueError(problem if found else "a receiver needs a provider or a scheme; `ringback providers` lists them")
+    return Source(
+        id="", org_id="", app_id="", ingest=False, uid=None, name=found, type=found, route=None, disabled=False, metadata={},
+        verification=verification, rules=rules, tokens=(), created_at=0, updated_at=0,
+    )  # fmt: skip
+
+
+class Judge:
+    """Judges requests by one source's secrets and rules; made once. Raises ValueError when it could not verify: it must not start then."""
+
+    __slots__ = (
+        "_answer", "_answerer", "_fallback", "_handshakes", "_knowledge", "_reader", "_verifier", "needs_url", "provider", "source", "text_type",
+    )  # fmt: skip
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.provider = source.type
+        self._verifier = rules_of.make_verifier(source.type, source.verification, 0)
+        self._handshakes = rules_of.handshakes_of(source)
+        self._knowledge = rules_of.knowledge(source, 0)
+        self._fallback = f"{source.type}.webhook"
+        self._reader = EventReader(rules_of.provider_of(source.type), source.rules, self._fallback)
+        self.needs_url = rules_of.needs_url(source)
+        self.text_type = _TEXT_TYPES.get(source.type, _PLAIN)
+        answer = rules_of.answer_of(source)
+        self._answer = _OK if answer is None else Reply(answer.status, answer.body.encode(), answer.content_type)
+        self._answerer = None
+        if answer is not None and needs_answerer(answer):
+            self._answerer = Answerer(answer, rules_of.own_secret(source.verification, 0))
+
+    def judge(self, request: InboundRequest, now_us: int, keys: KeySource = NO_KEYS) -> Judged:
+        """The answer to a question of the provider, or the events of a request that is believed.
+
+        Raises VerificationError, KeyUnavailable when a key must be fetched first, and nothing else for any bytes.
+        """
+        answer = self.ask(request, verified=False)
+        if answer is not None:
+            return answer
+        verdict = self._verdict(request, now_us, keys)
+        answer = self.ask(request, verified=True)
+        return self._events(request, verdict, now_us) if answer is None else answer
+
+    def ask(self, request: InboundRequest, *, verified: bool) -> Answer | None:
+        """The answer, if the request is a question; `verified` as in `signing.handshake`."""
+        return answer_handshake(self._handshakes, request, self._knowledge, verified=verified) if self._handshakes else None
+
+    def believed(self, request: InboundRequest, now_us: int, keys: KeySource = NO_KEYS) -> list[Event]:
+        """The events of a request that must be one of events. Raises as `judge`."""
+        return self._events(request, self._verdict(request, now_us, keys), now_us)
+
+    def whole(self, request: InboundRequest, now_us: int, keys: KeySource = NO_KEYS) -> Event:
+        """The request as one event, also where it is a batch: that has no id and no type of its own. Raises as `judge`."""
+        verdict = self._verdict(request, now_us, keys)
+        plain = self._plain(request)
+        events = self._reader.read(plain)
+        if len(events) == 1:
+            return self._event(events[0], request, verdict, now_us)
+        return self._event(Found(self._fallback, None, None, plain.body), request, verdict, now_us)
+
+    def acknowledgement(self, request: InboundRequest, now_us: int) -> Reply:
+        """What the provider wants to hear of a request that was taken."""
+        if self._answerer is None:
+            return self._answer
+        made = self._answerer.make(request, now_us / SECOND_US)
+        return Reply(made.status, made.body, made.content_type, made.headers)
+
+    def _verdict(self, request: InboundRequest, now_us: int, keys: KeySource) -> Verdict | None:
+        if len(request.body) > self.source.rules.max_body_bytes:
+            raise VerificationError(TOO_LARGE_BODY, f"the body is larger than the {self.source.rules.max_body_bytes} bytes that are taken")
+        if self._verifier is None:
+            return None
+        try:
+            return self._verifier.verify(request, now_s=now_us / SECOND_US, key_source=keys)
+        except VerificationError:
+            if self._handshakes and offers_secret(self._handshakes, request):
+                raise VerificationError(UNSOLICITED_HANDSHAKE, "a secret was offered, but the receiver has one") from None
+            raise
+
+    def _plain(self, request: InboundRequest) -> InboundRequest:
+        if b"content-encoding" not in request.headers:
+            return request
+        try:
+            body = inflated(request.body, request.headers.one(b"content-encoding") or b"")
+        except (LookupError, ValueError) as error:
+            raise VerificationError(UNREADABLE_CODING, str(error)) from None
+        return InboundRequest(request.headers, body, request.method, request.url)
+
+    def _events(self, request: InboundRequest, verdict: Verdict | None, now_us: int) -> list[Event]:
+        return [self._event(found, request, verdict, now_us) for found in self._reader.read(self._plain(request))]
+
+    def _event(self, found: Found, request: InboundRequest, verdict: Verdict | None, now_us: int) -> Event:
+        return Event(
+            # What several texts name together is one text here; databases of users may not take a NUL.
+            id=None if found.identity is None else found.identity.replace("\x00", "|"),
+            type=self._fallback if found.original is None else found.original,
+            raw=found.payload,
+            headers=request.headers,
+            provider=self.provider,
+            received_at=to_datetime(now_us),
+            signed_at=_time(verdict),
+            secret_index=None if verdict is None else verdict.key_index,
+            verified=verdict is not None,
+        )
+
+
+def _time(verdict: Verdict | None) -> datetime | None:
+    if verdict is None or verdict.signed_at_s is None:
+        return None
+    try:
+        return to_datetime(int(verdict.signed_at_s * SECOND_US))
+    except (OverflowError, ValueError):
+        # Signed, but without a limit on its age, so that it may be past all calendars.
+        return None
+
+
+def verification_of(
+    *,
+    secrets: Sequence[SourceSecret],
+    scheme: str | OwnScheme | None,
+    tolerance_s: float | None,
+    verify_token: str,
+    public_key: str,
+    awaiting_secret: bool,
+    unverified: bool,
+) -> Verification:
+    """How requests prove themselves, from what a receiver was given."""
+    return Verification(
+        verify="none" if unverified else "signature",
+        scheme=scheme,
+        secrets=tuple(secrets),
+        tolerance_s=tolerance_s,
+        verify_token=verify_token,
+        public_key=public_key,
+        awaiting_secret=awaiting_secret,
+    )
