@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
 from ringback.receiver.body import Body, TooLargeError, length_of
 from ringback.receiver.event import Reply
 from ringback.receiver.receiving import Receiver
@@ -77,15 +79,20 @@ async def answer(receiver: Receiver, scope: Scope, receive: Receive, *, body_tim
     lengths = headers.all(b"content-length")
     early = receiver.refusal(scope["method"], length_of(lengths[0].decode("latin-1")) if lengths else None)
     if early is not None:
-        return early
+        return _closing(early)
     try:
         async with asyncio.timeout(body_timeout_s):
             body = await read(receive, receiver.max_body_bytes)
     except TooLargeError:
-        return receiver.too_large()
+        return _closing(receiver.too_large())
     except TimeoutError:
-        return receiver.too_slow()
+        return _closing(receiver.too_slow())
     return await receiver.handle_async(receiver.request(headers, body, scope["method"], url_of(scope, headers)))
+
+
+def _closing(reply: Reply) -> Reply:
+    """A reply to a request whose body was not read to its end: nothing on the connection can be read after it."""
+    return msgspec.structs.replace(reply, headers=(*reply.headers, ("connection", "close")))
 
 
 async def read(receive: Receive, limit: int) -> bytes:

@@ -11,7 +11,7 @@ from ringback.receiver.receiving import Receiver
 
 
 def view(receiver: Receiver) -> Callable[..., HttpResponse]:
-    """Make a view, for `path("webhooks/stripe", view(stripe))`. Under ASGI, Django runs it on a thread."""
+    """Make the view of a receiver: `path("webhooks/stripe", django.view(stripe))`. Under ASGI, Django runs it on a thread."""
 
     def receive(request: HttpRequest, *args: object, **named: object) -> HttpResponse:
         # Under ASGI Django has the body whole, in memory or in a file; under WSGI it reads none without a length.

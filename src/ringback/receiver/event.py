@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,7 +15,7 @@ from ringback.signing.headers import Headers
 
 T = TypeVar("T")
 # In the class below `type` is the name of a field.
-Shape = builtins.type
+Shape: TypeAlias = type[T]
 
 _FORM = "application/x-www-form-urlencoded"
 

@@ -1,4 +1,4 @@
-"""How does a FastAPI application take webhooks? By a router around a receiver, or by a dependency of a route that handles the event itself."""
+"""How does a FastAPI application take webhooks? By a router around a receiver, or by a dependency of a route that handles events."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from ringback.policy.sources_events import EventReader, inflated
 from ringback.receiver.event import Event, Reply
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.handshake import Answer, answer_handshake, offers_secret
+from ringback.signing.providers import catalogue
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
 
@@ -36,8 +37,11 @@ def describe(provider: str, verification: Verification, rules: Rules) -> Source:
     found = ALIASES.get(provider, provider)
     if not found:
         found = rules_of.CUSTOM if verification.scheme is not None or verification.verify == "none" else ""
-    for _, problem in rules_of.source_type(found):
-        raise ValueError(problem if found else "a receiver needs a provider or a scheme; `ringback providers` lists them")
+    if not found:
+        raise ValueError("a receiver needs a provider or a scheme; `ringback providers` lists them")
+    if not rules_of.is_known(found):
+        # Names the nearest ones.
+        catalogue.provider(found)
     return Source(
         id="", org_id="", app_id="", ingest=False, uid=None, name=found, type=found, route=None, disabled=False, metadata={},
         verification=verification, rules=rules, tokens=(), created_at=0, updated_at=0,
@@ -48,7 +52,7 @@ class Judge:
     """Judges requests by one source's secrets and rules; made once. Raises ValueError when it could not verify: it must not start then."""
 
     __slots__ = (
-        "_answer", "_answerer", "_fallback", "_handshakes", "_knowledge", "_reader", "_verifier", "needs_url", "provider", "source", "text_type",
+        "_answer", "_answerer", "_fallback", "_handshakes", "_knowledge", "_reader", "_verifier", "provider", "source", "text_type",
     )  # fmt: skip
 
     def __init__(self, source: Source) -> None:
@@ -59,7 +63,6 @@ class Judge:
         self._knowledge = rules_of.knowledge(source, 0)
         self._fallback = f"{source.type}.webhook"
         self._reader = EventReader(rules_of.provider_of(source.type), source.rules, self._fallback)
-        self.needs_url = rules_of.needs_url(source)
         self.text_type = _TEXT_TYPES.get(source.type, _PLAIN)
         answer = rules_of.answer_of(source)
         self._answer = _OK if answer is None else Reply(answer.status, answer.body.encode(), answer.content_type)

@@ -1,4 +1,4 @@
-"""Which events still wait for their handler, and which have used up their attempts? A queue in the inbox's file, so that one commit holds both."""
+"""Which events wait for their handler, and which have used up their attempts? A queue in the inbox's file: one commit holds both."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class SqliteQueue:
                 f" WHERE id = ({due}) RETURNING id, token, receiver, attempts, event, raw",
                 (lease_until_us, now_us, now_us, *receivers),
             ).fetchone()
-        return None if row is None else Queued(*row[:4], _unpacked(row[4], row[5], row[3]))
+        return None if row is None else Queued(row[0], row[1], row[2], row[3], _unpacked(row[4], row[5], row[3]))
 
     def next_due_us(self) -> int | None:
         """When the next event is due, or the next lease ends; None when there is none."""
@@ -162,7 +162,8 @@ class SqliteQueue:
         """Events whose attempts are used up, in the order in which they came, from the one after that number."""
         with self._database.transaction() as connection:
             rows = connection.execute(
-                "SELECT id, receiver, event, raw, attempts, dead_us, error FROM queued_event WHERE dead_us IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
+                "SELECT id, receiver, event, raw, attempts, dead_us, error FROM queued_event"
+                " WHERE dead_us IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
                 (after, limit),
             ).fetchall()
         return [DeadLetter(row[0], row[1], _unpacked(row[2], row[3], row[4]), row[4], to_datetime(row[5]), row[6]) for row in rows]

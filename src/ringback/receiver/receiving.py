@@ -52,14 +52,35 @@ _LEASE_S: Final = 60
 
 UNBELIEVED: Final = Reply(401)
 FAILED: Final = Reply(500)
-TOO_LARGE: Final = Reply(413, headers=(("connection", "close"),))
-TOO_SLOW: Final = Reply(408, headers=(("connection", "close"),))
+TOO_LARGE: Final = Reply(413)
+TOO_SLOW: Final = Reply(408)
 
 
 class Receiver:
     """Receives the webhooks of one provider. May be shared by threads and coroutines; make it once, when the program starts.
 
     Raises ValueError at once when it could not verify: no secret, an unknown provider, a scheme that proves nothing.
+
+    Args:
+        provider: a name that `ringback providers` lists (`stripe`, `github`, ...), or `ringback` for what a Ringback server delivers.
+        secrets: as the provider shows them, newest first; any of them may have signed.
+        scheme: one scheme by its name, or one of your own (`ringback.signing.scheme.Signed` and others), where no provider is meant.
+        url: the public URL as it is registered at the provider, without query; needed where it is signed and a proxy stands in front.
+        tolerance: how old or early a signed time may be, both ways. None: the provider's own.
+        max_body_bytes: larger bodies are answered 413, 25 MiB at most.
+        verify_token: the word chosen at registration, for handshakes (Meta, Strava, eBay).
+        public_key: the public key of handshakes that encrypt.
+        unverified: believe everybody. Only behind something else that verifies.
+        event_id_at: places that together name an event (`header:NAME`, `json:PATH`, `form:NAME`, `body`), not the provider's own.
+        event_type_at: places of the event's type, tried in order, instead of the provider's own.
+        inbox: remembers which events were taken, so that none runs twice; without one, every repetition runs.
+        mode: acknowledge when the handler ran (`processed`), or when the event is on disk for a `Worker` (`stored`).
+        lease: how long an event of a process that was killed is kept from others. A handler that takes longer may run twice.
+        keep: how long events are remembered, 75 hours to 31 days.
+        keep_secret: called with the secret that the provider sends in its handshake (Asana, Notion); must store it.
+        fetcher: gets keys that providers publish. None: over HTTPS, from the providers' own hosts.
+        name: under which the inbox keeps the events; two receivers of one provider need two names. Default: the provider's.
+        clock: tells the time; tests have their own.
     """
 
     def __init__(
@@ -85,29 +106,6 @@ class Receiver:
         name: str = "",
         clock: Clock | None = None,
     ) -> None:
-        """What to believe, and how to remember it.
-
-        Args:
-            provider: a name that `ringback providers` lists (`stripe`, `github`, ...), or `ringback` for what a Ringback server delivers.
-            secrets: as the provider shows them, newest first; any of them may have signed.
-            scheme: one scheme by its name, or one of your own (`ringback.signing.scheme.Signed` and others), where no provider is meant.
-            url: the public URL as it is registered at the provider, without query; needed where it is signed and a proxy stands in front.
-            tolerance: how old or early a signed time may be, both ways. None: the provider's own.
-            max_body_bytes: larger bodies are answered 413, 25 MiB at most.
-            verify_token: the word chosen at registration, for handshakes (Meta, Strava, eBay).
-            public_key: the public key of handshakes that encrypt.
-            unverified: believe everybody. Only behind something else that verifies.
-            event_id_at: places that together name an event (`header:NAME`, `json:PATH`, `form:NAME`, `body`), instead of the provider's own.
-            event_type_at: places of the event's type, tried in order, instead of the provider's own.
-            inbox: remembers which events were taken, so that none runs twice; without one, every repetition runs.
-            mode: acknowledge when the handler ran (`processed`), or when the event is on disk for a `Worker` (`stored`; takes a SqliteInbox).
-            lease: how long an event of a process that was killed is kept from others. A handler that takes longer may run twice.
-            keep: how long events are remembered, 75 hours to 31 days.
-            keep_secret: called with the secret that the provider sends in its handshake (Asana, Notion); must store it.
-            fetcher: gets keys that providers publish. None: over HTTPS, from the providers' own hosts.
-            name: under which the inbox keeps the events; two receivers of one provider need two names. Default: the provider's.
-            clock: tells the time; tests have their own.
-        """
         texts = [secrets] if isinstance(secrets, str) else list(secrets)
         given = [Secret(secret) if isinstance(secret, str) else secret for secret in texts]
         if not 1 <= max_body_bytes <= MAX_BODY_BYTES:
@@ -180,7 +178,7 @@ class Receiver:
         return InboundRequest(_headers(headers), body, method.encode("latin-1", "replace"), called)
 
     def handle(self, request: InboundRequest) -> Reply:
-        """Do all that a request asks for, and say what to answer. Blocks as long as the handler runs; raises nothing that a sender causes."""
+        """Do all that a request asks for, and say what to answer. Blocks as long as the handler runs. No sender can make it raise."""
         return run(self._steps(request))
 
     async def handle_async(self, request: InboundRequest) -> Reply:
@@ -260,7 +258,9 @@ class Receiver:
         if answer.fetch is not None and not (yield Call(self._fetcher.visit, (answer.fetch,))):
             raise Unavailable("the URL that the provider asked for could not be visited")
         self._count("asked")
-        return Reply(answer.status, answer.body, headers=answer.headers)
+        kinds = [value for name, value in answer.headers if name.lower() == "content-type"]
+        others = tuple(field for field in answer.headers if field[0].lower() != "content-type")
+        return Reply(answer.status, answer.body, kinds[0] if kinds else "", others)
 
     def _capture(self, secret: str) -> Steps[None]:
         if self._keep_secret is None:
@@ -278,9 +278,10 @@ class Receiver:
                 for number in range(len(wanted)):
                     self._count("stored" if number < new else "duplicate")
             return self._judge.acknowledgement(request, self.clock.now_us())
-        replies = []
+        replies: list[Reply | None] = []
         for event in events:
-            replies.append((yield from self._process(event)))
+            reply = yield from self._process(event)
+            replies.append(reply)
         # One that failed lets the whole batch come again; those that ran are duplicates then.
         failure = next((reply for reply in replies if reply is not None and reply.status >= 500), None)
         if failure is not None:

@@ -16,6 +16,8 @@ _RUNNING: Final = 0
 _DONE: Final = 1
 # Rows that are over and go with each claim: more than come, so that the file does not grow.
 _FORGOTTEN_AT_ONCE: Final = 16
+# A thousand a minute for more than an hour and a half without anybody who takes them.
+_MAX_QUEUED: Final = 100_000
 # Some 200 bytes each: 200 MB at most.
 _MAX_EVENTS: Final = 1_000_000
 
@@ -32,7 +34,7 @@ class SqliteInbox:
         *,
         keep: timedelta = timedelta(seconds=KEPT_S),
         max_events: int = _MAX_EVENTS,
-        max_queued: int = 100_000,
+        max_queued: int = _MAX_QUEUED,
     ) -> None:
         self.keep_us = checked_window(keep.total_seconds())
         self._database = Database(path)

@@ -90,7 +90,7 @@ def sign(
     """A request of a provider (or of a scheme), signed now or `at`, with a secret that both sides know.
 
     A body that is no bytes and no text becomes JSON. `event_id` and `event_type` go into the provider's headers, where it has such; in the
-    body they are yours. Raises ValueError for providers that sign with a key of their own (nobody else can), and where something is missing.
+    body they are yours. Raises ValueError for providers that sign with a key of their own, and where something is missing.
     """
     row = catalogue.provider(ALIASES.get(provider, provider)) if provider else None
     chosen = catalogue.scheme(scheme) if isinstance(scheme, str) else scheme

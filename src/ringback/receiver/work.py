@@ -1,4 +1,4 @@
-"""Who runs events that were acknowledged before they were handled? A worker: it takes them off the queue, again and again until they ran."""
+"""Who runs events that were acknowledged before they were handled? A worker: it takes them off the queue until they ran."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class _AdyenVerifier:
 
     def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
         document = parse_json(request.body)
-        items = list(find(document, "notificationItems[].NotificationRequestItem")) or [document]
+        items: list[Any] = list(find(document, "notificationItems[].NotificationRequestItem")) or [document]
         if len(items) > _MAX_ITEMS:
             raise VerificationError(MALFORMED_HEADER, f"the notification has more than {_MAX_ITEMS} items")
         return Verdict(self._name, max(self._signer(item) for item in items))
@@ -82,7 +82,7 @@ class _AdyenVerifier:
 def signed_item(body: bytes, secret: Secret) -> bytes:
     """A notification with each of its items signed, for tests of programs that receive them. Raises ValueError for any other body."""
     document: Any = msgspec.json.decode(body)
-    items = list(find(document, "notificationItems[].NotificationRequestItem"))
+    items: list[Any] = list(find(document, "notificationItems[].NotificationRequestItem"))
     key = decode_secret(secret, "hex")
     if not isinstance(key, HmacKey) or not items or not all(isinstance(item, dict) for item in items):
         raise ValueError("an Adyen notification has notificationItems[].NotificationRequestItem, signed with a shared key in hex")
