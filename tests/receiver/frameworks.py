@@ -18,7 +18,7 @@ from ringback.receiver import Receiver, asgi, wsgi
 from ringback.receiver import django as for_django
 from ringback.receiver import fastapi as for_fastapi
 from ringback.receiver import flask as for_flask
-from tests.receiver.serving import Running, serve_asgi, serve_wsgi
+from tests.receiver.serving import Running, serve_asgi, serve_werkzeug, serve_wsgi
 
 Receivers = Mapping[str, Receiver]
 urlpatterns: list[typing.Any] = []
@@ -47,6 +47,13 @@ def flask_views(receivers: Receivers) -> Running:
     for path, receiver in receivers.items():
         app.add_url_rule(path, view_func=for_flask.view(receiver), methods=for_flask.METHODS)
     return serve_wsgi(app)
+
+
+def flask_own_server(receivers: Receivers) -> Running:
+    app = flask.Flask("receiving")
+    for path, receiver in receivers.items():
+        app.register_blueprint(for_flask.blueprint(receiver, path))
+    return serve_werkzeug(app)
 
 
 def flask_blueprints(receivers: Receivers) -> Running:
@@ -92,10 +99,10 @@ def fastapi_routers(receivers: Receivers) -> Running:
 
 ALL: dict[str, Callable[[Receivers], Running]] = {
     made.__name__: made
-    for made in (asgi_alone, asgi_routed, asgi_mounted, wsgi_alone, flask_views, flask_blueprints, django_wsgi, django_asgi, fastapi_routers)
+    for made in (asgi_alone, asgi_routed, asgi_mounted, wsgi_alone, flask_views, flask_own_server, flask_blueprints, django_wsgi, django_asgi, fastapi_routers)
 }
 # Those whose server can take a body without a length apart.
-CHUNKED = ("asgi_alone", "asgi_routed", "asgi_mounted", "django_asgi", "fastapi_routers")
+CHUNKED = ("asgi_alone", "asgi_routed", "asgi_mounted", "flask_own_server", "django_asgi", "fastapi_routers")
 
 
 async def nap() -> None:

@@ -12,6 +12,7 @@ import wsgiref.simple_server
 from collections.abc import Mapping
 
 import uvicorn
+import werkzeug.serving
 
 from tests.waiting import wait_until
 
@@ -73,6 +74,25 @@ def serve_asgi(app: typing.Any) -> Running:
         thread.join(ANSWER_S)
 
     return Running(port, close)
+
+
+def serve_werkzeug(app: typing.Any) -> Running:
+    """The application under Flask's own server, which takes chunked bodies apart."""
+
+    class Quiet(werkzeug.serving.WSGIRequestHandler):
+        def log(self, *args: object, **named: object) -> None:
+            pass
+
+    server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(ANSWER_S)
+
+    return Running(server.port, close)
 
 
 class _Quiet(wsgiref.simple_server.WSGIRequestHandler):

@@ -43,6 +43,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     attempt: int = 1
     context: Any = None
 
+    def __repr__(self) -> str:
+        # Neither the body nor headers: they hold what no log should.
+        return f"Event({self.provider} {self.type} {self.id}, {len(self.raw)} bytes)"
+
     @cached_property
     def data(self) -> Any:
         """The body as Python values: of JSON, or of a form as text by name. Parsed when it is first asked for. Raises ValueError."""

@@ -47,8 +47,8 @@ def _reader(receiver: Receiver) -> Callable[[int], bytes]:
 
     def read(most: int) -> bytes:
         if not copy:
-            # Ends the read at the limit, where no length was announced too.
-            request.max_content_length = receiver.max_body_bytes
+            # Where no length was announced, Flask ends the read there without a word: one byte more tells a body over the limit.
+            request.max_content_length = receiver.max_body_bytes + 1
             try:
                 copy.append(io.BytesIO(request.get_data(parse_form_data=False)))
             except RequestEntityTooLarge:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
+import msgspec
+
 from ringback.clock import SECOND_US, to_datetime
 from ringback.errors import VerificationError
 from ringback.model.quarantine import TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE
@@ -91,13 +93,12 @@ class Judge:
         return self._events(request, self._verdict(request, now_us, keys), now_us)
 
     def whole(self, request: InboundRequest, now_us: int, keys: KeySource = NO_KEYS) -> Event:
-        """The request as one event, also where it is a batch: that has no id and no type of its own. Raises as `judge`."""
+        """The request as one event with all of its bytes; a batch of several has no id and no type of its own. Raises as `judge`."""
         verdict = self._verdict(request, now_us, keys)
         plain = self._plain(request)
         events = self._reader.read(plain)
-        if len(events) == 1:
-            return self._event(events[0], request, verdict, now_us)
-        return self._event(Found(self._fallback, None, None, plain.body), request, verdict, now_us)
+        found = events[0] if len(events) == 1 else Found(self._fallback, None, None, b"")
+        return self._event(msgspec.structs.replace(found, payload=plain.body), request, verdict, now_us)
 
     def acknowledgement(self, request: InboundRequest, now_us: int) -> Reply:
         """What the provider wants to hear of a request that was taken."""
