@@ -92,14 +92,15 @@ class SqliteQueue:
     def _put(self, connection: sqlite3.Connection, receiver: str, event: Event, now_us: int) -> bool:
         key = key_of(receiver, event.id or "", event.raw)
         if event.id is not None:
-            claim = self._inbox.claim_in(connection, key, now_us, now_us)
+            keep_until_us = now_us + self._inbox.keep_us
+            claim = self._inbox.claim_in(connection, key, now_us, keep_until_us)
             if claim.state != "new":
                 again = (
                     "UPDATE queued_event SET dead_us = NULL, attempts = 0, due_us = ? WHERE receiver = ? AND event_id = ? AND digest = ?"
                 )
                 connection.execute(f"{again} AND dead_us IS NOT NULL", (now_us, receiver, event.id, key.digest))
                 return False
-            self._inbox.finish_in(connection, key, claim.token, b"", now_us + self._inbox.keep_us)
+            self._inbox.finish_in(connection, key, claim.token, b"", keep_until_us)
             event = msgspec.structs.replace(event, conflict=claim.conflict)
         connection.execute(
             "INSERT INTO queued_event (receiver, event_id, digest, event, raw, due_us) VALUES (?, ?, ?, ?, ?, ?)",

@@ -24,6 +24,7 @@ from ringback.clock import SECOND_US, Clock, SystemClock
 from ringback.errors import Unavailable, VerificationError
 from ringback.model.sources import DEFAULT_BODY_BYTES, Deduplication, OwnScheme, Rules, SourceSecret
 from ringback.policy.sources import MAX_BODY_BYTES
+from ringback.policy.sources_arrival import Bucket
 from ringback.receiver.dedup import KEPT_S, Claim, EventKey, Inbox, checked_window, key_of
 from ringback.receiver.event import Event, Reply, reply_of
 from ringback.receiver.fetching import Fetcher, HttpsFetcher
@@ -47,6 +48,8 @@ _ASKING: Final = ("GET", "HEAD", "OPTIONS")
 _MAX_FETCHES: Final = 2
 # Bytes of an answer that are kept for duplicates: TwiML and JSON for chats are smaller by far.
 _MAX_KEPT_REPLY: Final = 16 * 1024
+# Refused requests that are logged, a second: enough to see what is wrong, too few for a flood to fill the disk.
+_REFUSALS_TOLD_PER_S: Final = 10.0
 # A killed process keeps its events from being run for so long, seconds: above what providers wait, below what most leave between retries.
 _LEASE_S: Final = 60
 
@@ -140,6 +143,7 @@ class Receiver:
         self._keep_secret = keep_secret
         self._fetcher: Fetcher = fetcher or HttpsFetcher()
         self._lock = threading.Lock()
+        self._told = Bucket(_REFUSALS_TOLD_PER_S)
         self._counts: Counter[str] = Counter()
         if unverified:
             _LOG.warning("receiver %s believes everybody: nothing that it gets is verified", self.name)
@@ -151,8 +155,12 @@ class Receiver:
         provider wants one (text, dict, list, `Reply`); what it raises is answered 500, so that the provider sends the event again.
         """
 
+        names = (event_type, *more)
+        if not all(isinstance(name, str) and name for name in names):
+            raise ValueError("a handler needs the name of an event type: @receiver.on('invoice.paid'), or '*' for all that have no other")
+
         def register(handler: H) -> H:
-            for name in (event_type, *more):
+            for name in names:
                 self._routes.add(name, handler)
             return handler
 
@@ -232,7 +240,8 @@ class Receiver:
             return (yield from self._take(judged, request))
         except VerificationError as refused:
             self._count(f"rejected:{refused.reason}")
-            _LOG.warning("receiver %s refused a request: %s (%s)", self.name, refused.reason, refused)
+            if self._told.take(self.clock.monotonic_s()) == 0.0:
+                _LOG.warning("receiver %s refused a request: %s (%s)", self.name, refused.reason, refused)
             # All that a stranger learns.
             return UNBELIEVED
         except Unavailable as error:

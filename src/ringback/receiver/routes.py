@@ -24,8 +24,6 @@ class Routes:
         """Let events of that type, or of types like that, go to `handler`. Raises ValueError when the name has one already."""
         if name in self._exact or any(name == known for known, _, _ in self._patterns):
             raise ValueError(f"{name!r} has a handler already; one event goes to one handler, which may call others")
-        if not name:
-            raise ValueError("a handler needs the name of an event type, or '*' for all that have no other")
         if "*" in name:
             pattern = re.compile(".*".join(map(re.escape, name.split("*"))), re.DOTALL)
             self._patterns.append((name, pattern, handler))
