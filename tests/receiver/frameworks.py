@@ -68,7 +68,9 @@ def flask_blueprints(receivers: Receivers) -> Running:
 def _set_up_django(receivers: Receivers) -> None:
     if not settings.configured:
         csrf = "django.middleware.csrf.CsrfViewMiddleware"
-        settings.configure(SECRET_KEY="test", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[csrf], DEBUG=False, LOGGING_CONFIG=None)
+        settings.configure(
+            SECRET_KEY="test", ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], MIDDLEWARE=[csrf], DEBUG=False, LOGGING_CONFIG=None
+        )
         django.setup()
     from django.urls import clear_url_caches
 
@@ -99,7 +101,18 @@ def fastapi_routers(receivers: Receivers) -> Running:
 
 ALL: dict[str, Callable[[Receivers], Running]] = {
     made.__name__: made
-    for made in (asgi_alone, asgi_routed, asgi_mounted, wsgi_alone, flask_views, flask_own_server, flask_blueprints, django_wsgi, django_asgi, fastapi_routers)
+    for made in (
+        asgi_alone,
+        asgi_routed,
+        asgi_mounted,
+        wsgi_alone,
+        flask_views,
+        flask_own_server,
+        flask_blueprints,
+        django_wsgi,
+        django_asgi,
+        fastapi_routers,
+    )
 }
 # Those whose server can take a body without a length apart.
 CHUNKED = ("asgi_alone", "asgi_routed", "asgi_mounted", "flask_own_server", "django_asgi", "fastapi_routers")

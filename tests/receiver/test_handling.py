@@ -86,7 +86,9 @@ def test_what_a_handler_returns_is_the_answer(handle: Callable[..., Reply]) -> N
         assert reply.status == (202 if isinstance(value, Reply) and not value.body else 200)
 
 
-def test_what_cannot_be_an_answer_is_told_and_the_event_not_run_again(handle: Callable[..., Reply], caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_an_answer_is_told_and_the_event_not_run_again(
+    handle: Callable[..., Reply], caplog: pytest.LogCaptureFixture
+) -> None:
     receiver = Receiver("stripe", "secret")
     receiver.on("*")(lambda event: object())
     assert handle(receiver, event("a")).status == 200
@@ -110,7 +112,9 @@ def test_an_unknown_type_is_acknowledged_counted_and_told(handle: Callable[..., 
     assert "has no handler for a.new.thing" in caplog.text
 
 
-def test_a_handler_that_fails_is_answered_5xx_and_told_with_its_cause(handle: Callable[..., Reply], caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_that_fails_is_answered_5xx_and_told_with_its_cause(
+    handle: Callable[..., Reply], caplog: pytest.LogCaptureFixture
+) -> None:
     receiver = Receiver("stripe", "secret")
 
     @receiver.on("a")

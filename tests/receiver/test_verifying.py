@@ -158,7 +158,9 @@ def test_a_compressed_body_is_verified_as_it_came_and_read_unpacked() -> None:
 
 
 def test_a_scheme_of_ones_own_is_described_not_programmed() -> None:
-    scheme = Signed(name="acme", headers=("x-acme-signature",), content="{timestamp}:{body}", timestamp="header:x-acme-time", tolerance_s=60)
+    scheme = Signed(
+        name="acme", headers=("x-acme-signature",), content="{timestamp}:{body}", timestamp="header:x-acme-time", tolerance_s=60
+    )
     receiver = Receiver(scheme=scheme, secrets=["s"], event_id_at=["json:nr"], event_type_at=["json:what"], clock=StandingClock())
     request = sign(scheme=scheme, secret="s", body={"nr": 7, "what": "order"}, at=AT)
     event = receiver.verify(request.headers, request.body)

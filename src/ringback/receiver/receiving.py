@@ -154,7 +154,6 @@ class Receiver:
         One event goes to one handler: that of its own name, else that of the longest pattern. What it returns is the answer where the
         provider wants one (text, dict, list, `Reply`); what it raises is answered 500, so that the provider sends the event again.
         """
-
         names = (event_type, *more)
         if not all(isinstance(name, str) and name for name in names):
             raise ValueError("a handler needs the name of an event type: @receiver.on('invoice.paid'), or '*' for all that have no other")
