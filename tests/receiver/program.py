@@ -1,4 +1,4 @@
-"""A program that receives, to be killed: `python -m tests.receiver.program PORT INBOX MODE JOURNAL`. Each run of a handler is a line of the journal."""
+"""A program that receives, to be killed: `python -m tests.receiver.program PORT INBOX MODE JOURNAL`. Each run writes a line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where do keys come from that a provider publishes? Over TLS, without redirects, remembered, and not asked for again at once after a failure."""
+"""Where do keys come from that a provider publishes? Over TLS, without redirects, remembered; failures too."""
 
 from __future__ import annotations
 

@@ -57,8 +57,9 @@ def test_a_handler_may_have_several_names_and_a_name_one_handler() -> None:
 
     with pytest.raises(ValueError, match="has a handler already"):
         receiver.on("push")(handler)
-    with pytest.raises(ValueError, match="needs the name"):
-        receiver.on("")
+    for wrong in ("", handler):
+        with pytest.raises(ValueError, match="needs the name"):
+            receiver.on(wrong)  # type: ignore[arg-type]  # the mistake that is meant: no parentheses
 
 
 def test_a_provider_s_own_names_are_kept(handle: Callable[..., Reply]) -> None:

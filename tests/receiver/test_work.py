@@ -1,4 +1,4 @@
-"""What becomes of events that were acknowledged before they ran? A worker runs them, again and again, until they ran or are dead letters."""
+"""What becomes of events that were acknowledged before they ran? A worker runs them until they ran or are dead letters."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ def test_a_worker_waits_for_what_runs_when_it_is_stopped(shop: Shop) -> None:
     assert started.wait(20)
     worker.stop()
     gate.set()
-    worker.join()
+    worker.join(20)
     assert (shop.ran, shop.waiting()) == ([("evt_1", 1)], 0)
 
 

@@ -22,6 +22,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 # Seconds for a body to arrive: one of the default limit takes 17 s at 1 Mbit/s.
 BODY_TIMEOUT_S: Final = 30.0
 
+# No receiver is at that path.
 _NOT_FOUND: Final = Reply(404)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from ringback.clock import SECOND_US, to_datetime
 from ringback.errors import VerificationError
 from ringback.model.quarantine import TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE
-from ringback.model.sources import OwnScheme, Rules, Source, SourceSecret, Verification
+from ringback.model.sources import Deduplication, OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy import sources as rules_of
 from ringback.policy.sources_answers import Answerer, needs_answerer
 from ringback.policy.sources_events import Event as Found
@@ -20,7 +20,7 @@ from ringback.receiver.event import Event, Reply
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.handshake import Answer, answer_handshake, offers_secret
 from ringback.signing.providers import catalogue
-from ringback.signing.request import InboundRequest
+from ringback.signing.request import InboundRequest, Secret
 from ringback.signing.verdict import Verdict
 
 # Other names under which people look for a row of the catalogue: our own server signs by the standard, as its endpoints are told.
@@ -34,20 +34,58 @@ _OK: Final = Reply(200, b"{}", "application/json")
 Judged: TypeAlias = Answer | list[Event]
 
 
-def describe(provider: str, verification: Verification, rules: Rules) -> Source:
-    """A receiver in the words of the gateway's rules, which ask for a source. Raises ValueError for a provider that is not known."""
+def describe(
+    provider: str,
+    *,
+    secrets: str | Sequence[str | Secret],
+    scheme: str | OwnScheme | None = None,
+    tolerance: timedelta | None = None,
+    max_body_bytes: int,
+    verify_token: str = "",
+    public_key: str = "",
+    offers_to_keep: bool = False,
+    unverified: bool = False,
+    event_id_at: Sequence[str] | None = None,
+    event_type_at: Sequence[str] = (),
+) -> Source:
+    """A receiver in the words of the gateway's rules, which ask for a source. Raises ValueError for what contradicts itself."""
+    if not 1 <= max_body_bytes <= rules_of.MAX_BODY_BYTES:
+        raise ValueError(f"max_body_bytes must lie between 1 and {rules_of.MAX_BODY_BYTES}, not {max_body_bytes}")
+    texts = [secrets] if isinstance(secrets, str) else secrets
+    given = [Secret(secret) if isinstance(secret, str) else secret for secret in texts]
+    verification = Verification(
+        verify="none" if unverified else "signature",
+        scheme=scheme,
+        secrets=tuple(SourceSecret(secret.text, secret.encoding) for secret in given),
+        tolerance_s=None if tolerance is None else tolerance.total_seconds(),
+        verify_token=verify_token,
+        public_key=public_key,
+        awaiting_secret=offers_to_keep and not given,
+    )
+    for _, problem in rules_of.places((*(event_id_at or ()), *event_type_at)):
+        raise ValueError(problem)
+    rules = Rules(
+        max_body_bytes=max_body_bytes,
+        event_type_at=tuple(event_type_at),
+        deduplication=Deduplication(by=None if event_id_at is None else tuple(event_id_at)),
+    )
+    found = _type_of(provider, verification)
+    return Source(
+        id="", org_id="", app_id="", ingest=False, uid=None, name=found, type=found, route=None, disabled=False, metadata={},
+        verification=verification, rules=rules, tokens=(), created_at=0, updated_at=0,
+    )  # fmt: skip
+
+
+def _type_of(provider: str, verification: Verification) -> str:
     found = ALIASES.get(provider, provider)
-    if not found:
-        found = rules_of.CUSTOM if verification.scheme is not None or verification.verify == "none" else ""
+    if not found and (verification.scheme is not None or verification.verify == "none"):
+        return rules_of.CUSTOM
     if not found:
         raise ValueError("a receiver needs a provider or a scheme; `ringback providers` lists them")
     if not rules_of.is_known(found):
         # Names the nearest ones.
         catalogue.provider(found)
-    return Source(
-        id="", org_id="", app_id="", ingest=False, uid=None, name=found, type=found, route=None, disabled=False, metadata={},
-        verification=verification, rules=rules, tokens=(), created_at=0, updated_at=0,
-    )  # fmt: skip
+    return found
 
 
 class Judge:
@@ -154,25 +192,3 @@ def _time(verdict: Verdict | None) -> datetime | None:
     except (OverflowError, ValueError):
         # Signed, but without a limit on its age, so that it may be past all calendars.
         return None
-
-
-def verification_of(
-    *,
-    secrets: Sequence[SourceSecret],
-    scheme: str | OwnScheme | None,
-    tolerance_s: float | None,
-    verify_token: str,
-    public_key: str,
-    awaiting_secret: bool,
-    unverified: bool,
-) -> Verification:
-    """How requests prove themselves, from what a receiver was given."""
-    return Verification(
-        verify="none" if unverified else "signature",
-        scheme=scheme,
-        secrets=tuple(secrets),
-        tolerance_s=tolerance_s,
-        verify_token=verify_token,
-        public_key=public_key,
-        awaiting_secret=awaiting_secret,
-    )

@@ -83,7 +83,7 @@ class SqliteQueue:
         with self._database.transaction() as connection:
             (count,) = connection.execute("SELECT count(*) FROM queued_event").fetchone()
             if count + len(events) > self._max_queued:
-                raise Unavailable(f"{count} events wait, or are dead letters; see to them, or allow more", code="queue_full")
+                raise Unavailable(f"{count} events wait, or are dead letters; see to them, or allow more")
             new = sum([self._put(connection, receiver, event, now_us) for event in events])
         for called in self._watchers:
             called()

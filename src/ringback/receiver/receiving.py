@@ -22,14 +22,13 @@ import msgspec
 
 from ringback.clock import SECOND_US, Clock, SystemClock
 from ringback.errors import Unavailable, VerificationError
-from ringback.model.sources import DEFAULT_BODY_BYTES, Deduplication, OwnScheme, Rules, SourceSecret
-from ringback.policy.sources import MAX_BODY_BYTES
+from ringback.model.sources import DEFAULT_BODY_BYTES, OwnScheme, SourceSecret
 from ringback.policy.sources_arrival import Bucket
 from ringback.receiver.dedup import KEPT_S, Claim, EventKey, Inbox, checked_window, key_of
 from ringback.receiver.event import Event, Reply, reply_of
 from ringback.receiver.fetching import Fetcher, HttpsFetcher
 from ringback.receiver.flow import Call, Steps, run, run_async
-from ringback.receiver.judging import Judge, Judged, describe, verification_of
+from ringback.receiver.judging import Judge, Judged, describe
 from ringback.receiver.routes import Handler, Routes
 from ringback.receiver.sqlite_inbox import SqliteInbox
 from ringback.signing.fetched import KeyUnavailable
@@ -53,6 +52,7 @@ _REFUSALS_TOLD_PER_S: Final = 10.0
 # A killed process keeps its events from being run for so long, seconds: above what providers wait, below what most leave between retries.
 _LEASE_S: Final = 60
 
+# RFC 9110, 15.5 and 15.6: what these answers say.
 UNBELIEVED: Final = Reply(401)
 FAILED: Final = Reply(500)
 TOO_LARGE: Final = Reply(413)
@@ -109,28 +109,23 @@ class Receiver:
         name: str = "",
         clock: Clock | None = None,
     ) -> None:
-        texts = [secrets] if isinstance(secrets, str) else list(secrets)
-        given = [Secret(secret) if isinstance(secret, str) else secret for secret in texts]
-        if not 1 <= max_body_bytes <= MAX_BODY_BYTES:
-            raise ValueError(f"max_body_bytes must lie between 1 and {MAX_BODY_BYTES}, not {max_body_bytes}")
         if mode == "stored" and not isinstance(inbox, SqliteInbox):
             raise ValueError("mode='stored' keeps events in a queue; give inbox=SqliteInbox(PATH)")
-        verification = verification_of(
-            secrets=[SourceSecret(secret.text, secret.encoding) for secret in given],
+        source = describe(
+            provider,
+            secrets=secrets,
             scheme=scheme,
-            tolerance_s=None if tolerance is None else tolerance.total_seconds(),
+            tolerance=tolerance,
+            max_body_bytes=max_body_bytes,
             verify_token=verify_token,
             public_key=public_key,
-            awaiting_secret=keep_secret is not None and not given,
+            offers_to_keep=keep_secret is not None,
             unverified=unverified,
-        )
-        rules = Rules(
-            max_body_bytes=max_body_bytes,
-            event_type_at=tuple(event_type_at),
-            deduplication=Deduplication(by=None if event_id_at is None else tuple(event_id_at)),
+            event_id_at=event_id_at,
+            event_type_at=event_type_at,
         )
         self.clock: Clock = clock or SystemClock()
-        self._judge = Judge(describe(provider, verification, rules))
+        self._judge = Judge(source)
         self.provider = self._judge.provider
         self.name = name or self.provider
         self.max_body_bytes = max_body_bytes
@@ -155,7 +150,7 @@ class Receiver:
         provider wants one (text, dict, list, `Reply`); what it raises is answered 500, so that the provider sends the event again.
         """
         names = (event_type, *more)
-        if not all(isinstance(name, str) and name for name in names):
+        if not all(name and isinstance(name, str) for name in names):
             raise ValueError("a handler needs the name of an event type: @receiver.on('invoice.paid'), or '*' for all that have no other")
 
         def register(handler: H) -> H:

@@ -14,6 +14,7 @@ from ringback.signing.headers import Field, Headers
 
 Environ: TypeAlias = Mapping[str, Any]
 
+# No receiver is at that path.
 _NOT_FOUND: Final = Reply(404)
 # The server cannot tell where the body ends.
 _LENGTH_REQUIRED: Final = Reply(411)
