@@ -190,7 +190,7 @@ RECEIVER = {
 }
 # Methods that adapters and the worker call, not programs.
 NOT_CALLED = {
-    "refusal", "too_large", "too_slow", "failed", "claim_in", "finish_in", "fields",
+    "refusal", "too_large", "too_slow", "failed", "claim_in", "finish_in", "fields", "odd_names",
     "take", "renew", "done", "retry", "bury", "put", "watch", "next_due_us",
 }  # fmt: skip
 

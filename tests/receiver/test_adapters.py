@@ -12,7 +12,7 @@ import pytest
 from ringback.receiver import Event, Receiver, asgi, wsgi
 from ringback.receiver.fastapi import verified
 from ringback.receiver.testing import sign
-from tests.receiver.serving import serve_asgi
+from tests.receiver.serving import serve_asgi, serve_wsgi
 
 STRIPE = Receiver("stripe", "secret", max_body_bytes=1_000)
 PAYPAL = Receiver("paypal", "WEBHOOK-ID")
@@ -76,6 +76,14 @@ def test_a_wsgi_server_that_ends_the_input_itself_needs_no_length() -> None:
     assert wsgi.answer(STRIPE, environ).status == 200
     over = environ_of(made, **{"wsgi.input": io.BytesIO(bytes(1_001)), "wsgi.input_terminated": True})
     assert wsgi.answer(STRIPE, over).status == 413
+
+
+def test_a_name_with_an_underscore_is_found_under_wsgi_too() -> None:
+    running = serve_wsgi(wsgi.ReceiverApp(Receiver("walmart", "secret")))
+    made = sign("walmart", "secret", {"eventType": "PO_CREATED"})
+    assert any("_" in name for name in made.headers)
+    assert running.call("POST", made.target, made.headers, made.body).status == 200
+    running.close()
 
 
 def test_a_wsgi_input_is_never_read_past_its_length() -> None:

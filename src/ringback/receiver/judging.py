@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
@@ -21,6 +21,7 @@ from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.handshake import Answer, answer_handshake, offers_secret
 from ringback.signing.providers import catalogue
 from ringback.signing.request import InboundRequest, Secret
+from ringback.signing.scheme import Signed
 from ringback.signing.verdict import Verdict
 
 # Other names under which people look for a row of the catalogue: our own server signs by the standard, as its endpoints are told.
@@ -92,7 +93,8 @@ class Judge:
     """Judges requests by one source's secrets and rules; made once. Raises ValueError when it could not verify: it must not start then."""
 
     __slots__ = (
-        "_answer", "_answerer", "_fallback", "_handshakes", "_knowledge", "_reader", "_verifier", "provider", "source", "text_type",
+        "_answer", "_answerer", "_fallback", "_handshakes", "_knowledge", "_reader", "_verifier", "odd_names", "provider", "source",
+        "text_type",
     )  # fmt: skip
 
     def __init__(self, source: Source) -> None:
@@ -103,6 +105,8 @@ class Judge:
         self._knowledge = rules_of.knowledge(source, 0)
         self._fallback = f"{source.type}.webhook"
         self._reader = EventReader(rules_of.provider_of(source.type), source.rules, self._fallback)
+        # Names with an underscore, which WSGI cannot tell from a dash.
+        self.odd_names = {name.replace("_", "-").encode(): name.encode() for name in _names(source) if "_" in name}
         self.text_type = _TEXT_TYPES.get(source.type, _PLAIN)
         answer = rules_of.answer_of(source)
         self._answer = _OK if answer is None else Reply(answer.status, answer.body.encode(), answer.content_type)
@@ -182,6 +186,14 @@ class Judge:
             secret_index=None if verdict is None else verdict.key_index,
             verified=verdict is not None,
         )
+
+
+def _names(source: Source) -> Iterator[str]:
+    """The headers in which the schemes of a source look for signatures and times, lower case."""
+    for scheme in rules_of.schemes_of(source.type, source.verification):
+        if isinstance(scheme, Signed):
+            yield from scheme.headers
+            yield scheme.timestamp.removeprefix("header:").lower()
 
 
 def _time(verdict: Verdict | None) -> datetime | None:

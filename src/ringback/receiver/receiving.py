@@ -187,6 +187,11 @@ class Receiver:
         """As `handle`; handlers that are no coroutines, and the inbox, run on threads."""
         return await run_async(self._steps(request))
 
+    @property
+    def odd_names(self) -> Mapping[bytes, bytes]:
+        """Headers of the provider that are written with an underscore, by the name that they have with a dash: for WSGI."""
+        return self._judge.odd_names
+
     def refusal(self, method: str, content_length: int | None) -> Reply | None:
         """What to answer before the body is read, if that is certain by then."""
         if method != "POST" and method not in _ASKING:

@@ -63,15 +63,19 @@ def answer(receiver: Receiver, environ: Environ, read: Callable[[int], bytes] | 
         return receiver.too_large()
     except (OSError, TimeoutError):
         return receiver.too_slow()
-    return receiver.handle(receiver.request(headers_of(environ), body, method, url_of(environ)))
+    return receiver.handle(receiver.request(headers_of(environ, receiver.odd_names), body, method, url_of(environ)))
 
 
-def headers_of(environ: Environ) -> Headers:
-    """The headers of a WSGI request. Those that came twice were joined by the server, so that no signature among them can hold."""
+def headers_of(environ: Environ, odd: Mapping[bytes, bytes]) -> Headers:
+    """The headers of a WSGI request; `odd` gives those their name that are written with an underscore.
+
+    Those that came twice were joined by the server, so that no signature among them can hold.
+    """
     fields: list[Field] = []
     for name, value in environ.items():
         if name.startswith("HTTP_"):
-            fields.append((name[5:].replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1", "replace")))
+            dashed = name[5:].replace("_", "-").lower().encode("latin-1", "replace")
+            fields.append((odd.get(dashed, dashed), str(value).encode("latin-1", "replace")))
         elif name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
             fields.append((name.replace("_", "-").lower().encode(), str(value).encode("latin-1", "replace")))
     return Headers(fields, lowered=True)
