@@ -230,6 +230,21 @@ def test_an_event_that_kills_its_process_each_time_becomes_a_dead_letter(shop: S
     assert (letter.error, shop.ran) == (VANISHED, [])
 
 
+def test_what_waits_holds_no_credentials_and_the_file_is_for_its_owner(tmp_path: Path) -> None:
+    inbox = SqliteInbox(tmp_path / "inbox.db")
+    receiver = Receiver("telegram", "bot-secret", inbox=inbox, mode="stored")
+    seen = list[Event]()
+    receiver.on("*")(seen.append)
+    made = sign("telegram", "bot-secret", {"update_id": 1}, headers={"Cookie": "a=bot-secret", "X-Kept": "yes"})
+    assert receiver.handle(receiver.request(made.headers, made.body, "POST", "")).status == 200
+    files = list(tmp_path.iterdir())
+    assert not [file for file in files if b"bot-secret" in file.read_bytes()]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    with Worker(receiver):
+        wait_until(lambda: seen, what="it ran")
+    assert seen[0].header("x-kept") == "yes"
+
+
 def test_a_full_queue_sends_the_provider_away(tmp_path: Path) -> None:
     shop = Shop(tmp_path, max_queued=2)
     assert [shop.send(number).status for number in range(3)] == [200, 200, 503]

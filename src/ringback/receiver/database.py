@@ -76,6 +76,7 @@ class Database:
         # A connection must not be carried into a child process: servers that fork after loading the program would share its locks.
         if self._connection is not None and self._process == os.getpid():
             return self._connection
+        self._make()
         connection = sqlite3.connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
         try:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
@@ -88,6 +89,15 @@ class Database:
             raise
         self._connection, self._process = connection, os.getpid()
         return connection
+
+    def _make(self) -> None:
+        """A new file for the owner's eyes; its log gets the same rights. Raises StoreFailure."""
+        try:
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            pass  # with the rights that its owner gave it
+        except OSError as error:
+            raise StoreFailure(f"{self.path} could not be written: {error.strerror}") from error
 
     def _roll_back(self) -> None:
         """After a failed COMMIT the transaction is still open."""

@@ -19,6 +19,7 @@ from ringback.policy.sources_events import EventReader, inflated
 from ringback.receiver.event import Event, Reply
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.handshake import Answer, answer_handshake, offers_secret
+from ringback.signing.headers import Headers
 from ringback.signing.providers import catalogue
 from ringback.signing.request import InboundRequest, Secret
 from ringback.signing.scheme import Signed
@@ -93,8 +94,8 @@ class Judge:
     """Judges requests by one source's secrets and rules; made once. Raises ValueError when it could not verify: it must not start then."""
 
     __slots__ = (
-        "_answer", "_answerer", "_fallback", "_handshakes", "_knowledge", "_reader", "_verifier", "odd_names", "provider", "source",
-        "text_type",
+        "_answer", "_answerer", "_credentials", "_fallback", "_handshakes", "_knowledge", "_reader", "_verifier", "odd_names", "provider",
+        "source", "text_type",
     )  # fmt: skip
 
     def __init__(self, source: Source) -> None:
@@ -105,6 +106,7 @@ class Judge:
         self._knowledge = rules_of.knowledge(source, 0)
         self._fallback = f"{source.type}.webhook"
         self._reader = EventReader(rules_of.provider_of(source.type), source.rules, self._fallback)
+        self._credentials = frozenset(name.encode() for name in rules_of.credentials(source))
         # Names with an underscore, which WSGI cannot tell from a dash.
         self.odd_names = {name.replace("_", "-").encode(): name.encode() for name in _names(source) if "_" in name}
         self.text_type = _TEXT_TYPES.get(source.type, _PLAIN)
@@ -148,6 +150,11 @@ class Judge:
             return self._answer
         made = self._answerer.make(request, now_us / SECOND_US)
         return Reply(made.status, made.body, made.content_type, made.headers)
+
+    def without_credentials(self, event: Event) -> Event:
+        """The event as it may be kept: without the headers that hold a secret itself."""
+        fields = [field for field in event.headers if field[0].lower() not in self._credentials]
+        return event if len(fields) == len(event.headers.fields) else msgspec.structs.replace(event, headers=Headers(fields))
 
     def _verdict(self, request: InboundRequest, now_us: int, keys: KeySource) -> Verdict | None:
         if len(request.body) > self.source.rules.max_body_bytes:

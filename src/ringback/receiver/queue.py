@@ -75,8 +75,10 @@ class SqliteQueue:
         """Call this, on any thread, when this process has put something in."""
         self._watchers.append(called)
 
-    def put(self, receiver: str, events: Sequence[Event], now_us: int) -> int:
-        """Keep events, all or none; the number of those that are new. A duplicate of a dead letter brings it back.
+    def put(self, receiver: str, events: Sequence[Event], now_us: int, keep_until_us: int) -> int:
+        """Keep events, all or none, and remember them until then; the number of those that are new.
+
+        A duplicate of a dead letter brings it back.
 
         Raises Unavailable when the queue is full.
         """
@@ -84,15 +86,14 @@ class SqliteQueue:
             (count,) = connection.execute("SELECT count(*) FROM queued_event").fetchone()
             if count + len(events) > self._max_queued:
                 raise Unavailable(f"{count} events wait, or are dead letters; see to them, or allow more")
-            new = sum([self._put(connection, receiver, event, now_us) for event in events])
+            new = sum([self._put(connection, receiver, event, now_us, keep_until_us) for event in events])
         for called in self._watchers:
             called()
         return new
 
-    def _put(self, connection: sqlite3.Connection, receiver: str, event: Event, now_us: int) -> bool:
+    def _put(self, connection: sqlite3.Connection, receiver: str, event: Event, now_us: int, keep_until_us: int) -> bool:
         key = key_of(receiver, event.id or "", event.raw)
         if event.id is not None:
-            keep_until_us = now_us + self._inbox.keep_us
             claim = self._inbox.claim_in(connection, key, now_us, keep_until_us)
             if claim.state != "new":
                 again = (

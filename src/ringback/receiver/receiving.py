@@ -282,7 +282,8 @@ class Receiver:
         if self.queue is not None:
             wanted = [event for event in events if self._is_known(event)]
             if wanted:
-                new = yield Call(self.queue.put, (self.name, wanted, self.clock.now_us()))
+                now_us, stored = self.clock.now_us(), [self._judge.without_credentials(event) for event in wanted]
+                new = yield Call(self.queue.put, (self.name, stored, now_us, now_us + self._keep_us))
                 for number in range(len(wanted)):
                     self._count("stored" if number < new else "duplicate")
             return self._judge.acknowledgement(request, self.clock.now_us())

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from datetime import timedelta
 from typing import Final
 
 from ringback.ids import IdMaker
 from ringback.receiver.database import Database
-from ringback.receiver.dedup import KEPT_S, Claim, EventKey, checked_window
+from ringback.receiver.dedup import Claim, EventKey
 from ringback.receiver.queue import SqliteQueue
 
 _RUNNING: Final = 0
@@ -25,18 +24,11 @@ _MAX_EVENTS: Final = 1_000_000
 class SqliteInbox:
     """An inbox in a file that several processes of one machine may share. Costs two commits for an event that runs, one for a duplicate.
 
-    Events are remembered for `keep` (75 hours to 31 days), and no more than `max_events` of them: beyond that the oldest are forgotten.
+    A new file can be read by its owner alone; it holds the events that wait. No more than `max_events` are remembered: beyond that the
+    oldest are forgotten. Events that wait and dead letters are `max_queued` at most: beyond that the sender is answered 503.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        keep: timedelta = timedelta(seconds=KEPT_S),
-        max_events: int = _MAX_EVENTS,
-        max_queued: int = _MAX_QUEUED,
-    ) -> None:
-        self.keep_us = checked_window(keep.total_seconds())
+    def __init__(self, path: str | os.PathLike[str], *, max_events: int = _MAX_EVENTS, max_queued: int = _MAX_QUEUED) -> None:
         self._database = Database(path)
         self._max_events = max_events
         self._ids = IdMaker()

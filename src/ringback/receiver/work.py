@@ -90,8 +90,9 @@ class Worker:
                 self._woken.clear()
                 try:
                     taken = await self._take_all()
-                except StoreFailure as error:
-                    _LOG.error("the worker could not read its queue: %s", error)
+                except Exception:
+                    # A worker that ended would leave all events behind: it looks again.
+                    _LOG.exception("the worker could not read its queue")
                     taken = False
                 if not taken and not self._stopping:
                     await self._rest()
