@@ -149,6 +149,11 @@ def test_a_form_is_verified_under_the_url_that_was_called(running: Running) -> N
     assert answer.headers["content-type"].startswith("text/xml")
 
 
+def test_an_odd_path_is_no_failure_of_the_program(running: Running) -> None:
+    for path in ("/hooks/%E2%82%AC", "/hooks/%FF%00", "/hooks/stripe/%2e%2e?%"):
+        assert running.call("POST", path, {}, b"{}").status == 404
+
+
 def test_a_signed_question_is_answered_once_it_is_believed(running: Running) -> None:
     question = b'{"type":"url_verification","challenge":"3eZbrw1a"}'
     request = sign("slack", "secret", question)

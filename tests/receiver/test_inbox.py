@@ -253,13 +253,23 @@ def test_processes_share_the_file(tmp_path: Path) -> None:
 
 def test_a_connection_is_not_carried_into_a_child_process(tmp_path: Path) -> None:
     inbox, key = SqliteInbox(tmp_path / "inbox.db"), EventKey("r", "1", b"d")
+    with inbox._database.transaction() as connection:
+        # Seen by this connection alone.
+        connection.execute("CREATE TEMP TABLE own (a)")
     inbox.claim(key, 1, 10)
     # Servers that fork after loading the program do just this.
     child = os.fork()
     if not child:
-        os._exit(0 if inbox.claim(key, 2, 10).state == "running" and inbox.claim(EventKey("r", "2", b"d"), 2, 10).state == "new" else 1)
+        os._exit(_as_child(inbox, key))
     assert os.waitpid(child, 0)[1] == 0
     assert inbox.claim(EventKey("r", "2", b"d"), 3, 10).state == "running"
+
+
+def _as_child(inbox: SqliteInbox, key: EventKey) -> int:
+    states = [inbox.claim(key, 2, 10).state, inbox.claim(EventKey("r", "2", b"d"), 2, 10).state]
+    with inbox._database.transaction() as connection:
+        carried = connection.execute("SELECT count(*) FROM temp.sqlite_master").fetchone()[0]
+    return 0 if states == ["running", "new"] and not carried else 1
 
 
 def test_a_file_that_cannot_be_written_is_told_as_such_and_answered_503(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,8 @@ def view(receiver: Receiver) -> Callable[..., HttpResponse]:
 
     def receive(request: HttpRequest, *args: object, **named: object) -> HttpResponse:
         # Under ASGI Django has the body whole, in memory or in a file; under WSGI it reads none without a length.
-        environ = request.META | {"wsgi.input_terminated": hasattr(request, "scope")}
+        environ = {"RAW_URI": request.get_full_path()} | request.META
+        environ |= {"wsgi.input_terminated": hasattr(request, "scope"), "wsgi.url_scheme": request.scheme}
         reply = wsgi.answer(receiver, environ, request.read)
         response = HttpResponse(reply.body, status=reply.status, content_type=reply.content_type or None)
         if not reply.content_type:

@@ -174,7 +174,7 @@ class Receiver:
 
     def request(self, headers: HeadersLike, body: bytes, method: str, url: str | bytes) -> InboundRequest:
         """A request as verification sees it: under the public URL of the receiver, with the query that came."""
-        called = url if isinstance(url, bytes) else url.encode("latin-1", "surrogatepass") if url.isascii() else url.encode()
+        called = url if isinstance(url, bytes) else url.encode("utf-8", "surrogatepass")
         if self._url is not None:
             called = self._url + b"".join(called.partition(b"?")[1:])
         return InboundRequest(_headers(headers), body, method.encode("latin-1", "replace"), called)

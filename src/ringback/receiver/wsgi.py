@@ -89,7 +89,9 @@ def url_of(environ: Environ) -> bytes:
     path = (
         path.partition("?")[0]
         if path and path.startswith("/")
-        else quote(f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}", safe="/:;,=@!$&'()*+~", encoding="latin-1")
+        else quote(
+            f"{environ.get('SCRIPT_NAME', '')}{environ.get('PATH_INFO', '')}", safe="/:;,=@!$&'()*+~", encoding="latin-1", errors="replace"
+        )
     )
     query = environ.get("QUERY_STRING", "")
     return f"{environ.get('wsgi.url_scheme', 'http')}://{host}{path}{'?' if query else ''}{query}".encode("latin-1", "replace")
