@@ -225,7 +225,8 @@ def _told(docstring: str) -> str:
     """A docstring as Markdown: arguments become a list, examples a block."""
     text, _, arguments = inspect.cleandoc(docstring).partition("\n\nArgs:\n")
     text = re.sub(r"\n\nExample:\n.*", "", text, flags=re.DOTALL)
-    listed = [f"- `{name}`: {meaning}" for name, meaning in re.findall(r"^    (\w+): (.*)$", arguments, re.MULTILINE)]
+    joined = re.sub(r"\n {8,}", " ", arguments)
+    listed = [f"- `{name}`: {meaning}" for name, meaning in re.findall(r"^    (\w+): (.*)$", joined, re.MULTILINE)]
     return "\n\n".join([text, "\n".join(listed)]) if listed else text
 
 

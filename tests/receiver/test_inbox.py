@@ -8,6 +8,7 @@ import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ringback.receiver import Claim, Event, EventKey, Receiver, Reply, SqliteInb
 from ringback.receiver.conformance import check
 from ringback.receiver.testing import sign
 from tests.receiver.clocks import StandingClock
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 HOUR_S = 3_600
 
@@ -154,6 +155,37 @@ def test_a_duplicate_gets_the_answer_that_the_first_one_got(tmp_path: Path) -> N
     receiver, numbers = Receiver("stripe", "secret", inbox=SqliteInbox(tmp_path / "inbox.db")), iter(range(10))
     receiver.on("*")(lambda event: {"number": next(numbers)})
     assert [send(receiver).body for _ in range(2)] == [b'{"number":0}'] * 2
+
+
+@pytest.mark.parametrize("way", ["handle", "handle_async"])
+def test_past_its_deadline_a_handler_runs_on_and_the_next_try_gets_its_answer(tmp_path: Path, way: str) -> None:
+    deadline = timedelta(milliseconds=50)
+    receiver = Receiver("stripe", "secret", inbox=SqliteInbox(tmp_path / "inbox.db"), deadline=deadline)
+    gate, ran = threading.Event(), list[str | None]()
+
+    @receiver.on("*")
+    def slow(event: Event) -> str:
+        ran.append(event.id)
+        assert gate.wait(20)
+        return "at last"
+
+    made = sign("stripe", "secret", {"id": "evt_1", "type": "a"})
+    request = receiver.request(made.headers, made.body, "POST", "")
+
+    async def ask() -> list[int]:
+        asked = [(await receiver.handle_async(request)).status for _ in range(2)]
+        gate.set()
+        await until(lambda: receiver.counts.get("handled"), what="it ran on")
+        return asked
+
+    if way == "handle_async":
+        statuses = asyncio.run(ask())
+    else:
+        statuses = [receiver.handle(request).status for _ in range(2)]
+        gate.set()
+    wait_until(lambda: receiver.handle(request).body == b"at last", what="the next try gets the answer")
+    assert (statuses, ran) == ([503, 503], ["evt_1"])
+    assert receiver.counts["late"] >= 1
 
 
 def test_a_failed_run_lets_the_retry_through(tmp_path: Path) -> None:

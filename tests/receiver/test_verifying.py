@@ -179,6 +179,8 @@ def test_a_scheme_of_ones_own_is_described_not_programmed() -> None:
         ({"provider": "stripe", "secrets": ["a"], "mode": "stored"}, "SqliteInbox"),
         ({"provider": "stripe", "secrets": ["a"], "max_body_bytes": 0}, "max_body_bytes"),
         ({"provider": "stripe", "secrets": ["a"], "keep": timedelta(hours=74)}, "75 hours"),
+        ({"provider": "stripe", "secrets": ["a"], "deadline": timedelta(seconds=2)}, "a deadline needs an inbox"),
+        ({"provider": "stripe", "secrets": ["a"], "event_id_at": ["id"]}, "is no place"),
         ({"provider": "standard-webhooks", "secrets": ["not base64!"]}, "cannot be read"),
         ({"provider": "trello-like"}, "no provider"),
     ],

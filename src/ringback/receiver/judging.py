@@ -45,6 +45,8 @@ def describe(
     max_body_bytes: int,
     verify_token: str = "",
     public_key: str = "",
+    topics: Sequence[str] = (),
+    allowed_origins: Sequence[str] = (),
     offers_to_keep: bool = False,
     unverified: bool = False,
     event_id_at: Sequence[str] | None = None,
@@ -62,6 +64,8 @@ def describe(
         tolerance_s=None if tolerance is None else tolerance.total_seconds(),
         verify_token=verify_token,
         public_key=public_key,
+        topics=tuple(topics),
+        allowed_origins=tuple(allowed_origins),
         awaiting_secret=offers_to_keep and not given,
     )
     for _, problem in rules_of.places((*(event_id_at or ()), *event_type_at)):

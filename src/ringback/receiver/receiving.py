@@ -73,11 +73,15 @@ class Receiver:
         max_body_bytes: larger bodies are answered 413, 25 MiB at most.
         verify_token: the word chosen at registration, for handshakes (Meta, Strava, eBay).
         public_key: the public key of handshakes that encrypt.
+        topics: what was asked for, where handshakes name it (WebSub).
+        allowed_origins: who may be granted a subscription (CloudEvents); empty: everybody.
         unverified: believe everybody. Only behind something else that verifies.
         event_id_at: places that together name an event (`header:NAME`, `json:PATH`, `form:NAME`, `body`), not the provider's own.
         event_type_at: places of the event's type, tried in order, instead of the provider's own.
         inbox: remembers which events were taken, so that none runs twice; without one, every repetition runs.
         mode: acknowledge when the handler ran (`processed`), or when the event is on disk for a `Worker` (`stored`).
+        deadline: how long the sender is kept waiting for the handler (`processed`, with an inbox). Then it is answered 503; the handler
+            runs on, and the sender's next try gets its answer. None: as long as it takes.
         lease: how long an event of a process that was killed is kept from others. A handler that takes longer may run twice.
         keep: how long events are remembered, 75 hours to 31 days.
         keep_secret: called with the secret that the provider sends in its handshake (Asana, Notion); must store it.
@@ -97,11 +101,14 @@ class Receiver:
         max_body_bytes: int = DEFAULT_BODY_BYTES,
         verify_token: str = "",
         public_key: str = "",
+        topics: Sequence[str] = (),
+        allowed_origins: Sequence[str] = (),
         unverified: bool = False,
         event_id_at: Sequence[str] | None = None,
         event_type_at: Sequence[str] = (),
         inbox: Inbox | None = None,
         mode: Literal["processed", "stored"] = "processed",
+        deadline: timedelta | None = None,
         lease: timedelta = timedelta(seconds=_LEASE_S),
         keep: timedelta = timedelta(seconds=KEPT_S),
         keep_secret: Callable[[str], None] | None = None,
@@ -109,8 +116,7 @@ class Receiver:
         name: str = "",
         clock: Clock | None = None,
     ) -> None:
-        if mode == "stored" and not isinstance(inbox, SqliteInbox):
-            raise ValueError("mode='stored' keeps events in a queue; give inbox=SqliteInbox(PATH)")
+        _check(mode, inbox, deadline, unverified=unverified)
         source = describe(
             provider,
             secrets=secrets,
@@ -119,6 +125,8 @@ class Receiver:
             max_body_bytes=max_body_bytes,
             verify_token=verify_token,
             public_key=public_key,
+            topics=topics,
+            allowed_origins=allowed_origins,
             offers_to_keep=keep_secret is not None,
             unverified=unverified,
             event_id_at=event_id_at,
@@ -134,14 +142,14 @@ class Receiver:
         self.queue = inbox.queue if mode == "stored" and isinstance(inbox, SqliteInbox) else None
         self._routes = Routes()
         self._lease_us = int(lease.total_seconds() * SECOND_US)
+        self._deadline_s = None if deadline is None else deadline.total_seconds()
+        self._late: set[asyncio.Task[Reply]] = set()
         self._keep_us = checked_window(keep.total_seconds())
         self._keep_secret = keep_secret
         self._fetcher: Fetcher = fetcher or HttpsFetcher()
         self._lock = threading.Lock()
         self._told = Bucket(_REFUSALS_TOLD_PER_S)
         self._counts: Counter[str] = Counter()
-        if unverified:
-            _LOG.warning("receiver %s believes everybody: nothing that it gets is verified", self.name)
 
     def on(self, event_type: str, *more: str) -> Callable[[H], H]:
         """Let a function, or coroutine function, handle events of these types; `*` in a name stands for any text, `*` alone for the rest.
@@ -181,11 +189,29 @@ class Receiver:
 
     def handle(self, request: InboundRequest) -> Reply:
         """Do all that a request asks for, and say what to answer. Blocks as long as the handler runs. No sender can make it raise."""
-        return run(self._steps(request))
+        if self._deadline_s is None:
+            return run(self._steps(request))
+        replies: list[Reply] = []
+        thread = threading.Thread(target=lambda: replies.append(run(self._steps(request))), name="ringback-handler", daemon=True)
+        thread.start()
+        thread.join(self._deadline_s)
+        return replies[0] if replies else self._too_late()
 
     async def handle_async(self, request: InboundRequest) -> Reply:
         """As `handle`; handlers that are no coroutines, and the inbox, run on threads."""
-        return await run_async(self._steps(request))
+        if self._deadline_s is None:
+            return await run_async(self._steps(request))
+        task = asyncio.create_task(run_async(self._steps(request)))
+        # The loop itself holds no task: one that is late must be held here.
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        done, _ = await asyncio.wait((task,), timeout=self._deadline_s)
+        return task.result() if done else self._too_late()
+
+    def _too_late(self) -> Reply:
+        self._count("late")
+        _LOG.warning("receiver %s: a handler has not ended in %s s; it runs on, and the sender will ask again", self.name, self._deadline_s)
+        return _later(1)
 
     @property
     def odd_names(self) -> Mapping[bytes, bytes]:
@@ -214,8 +240,8 @@ class Receiver:
     def counts(self) -> dict[str, int]:
         """What became of requests and events so far, in this process.
 
-        `handled`, `failed`, `stored`, `duplicate`, `running` (somebody was at it), `unknown` (no handler), `asked` (handshakes),
-        `unavailable`, and `rejected:REASON`.
+        `handled`, `failed`, `late` (past the deadline), `stored`, `duplicate`, `running` (somebody was at it), `unknown` (no handler),
+        `asked` (handshakes), `unavailable`, and `rejected:REASON`.
         """
         with self._lock:
             return dict(self._counts)
@@ -361,6 +387,15 @@ class Receiver:
         self._count("failed")
         _LOG.error("receiver %s: the handler of %s failed for event %s", self.name, event.type, event.id, exc_info=error)
         return _later(error.retry_after_s) if isinstance(error, Unavailable) else FAILED
+
+
+def _check(mode: str, inbox: Inbox | None, deadline: timedelta | None, *, unverified: bool) -> None:
+    if mode == "stored" and not isinstance(inbox, SqliteInbox):
+        raise ValueError("mode='stored' keeps events in a queue; give inbox=SqliteInbox(PATH)")
+    if deadline is not None and (inbox is None or mode == "stored"):
+        raise ValueError("a deadline needs an inbox and mode='processed': the sender's next try must find the run in progress")
+    if unverified:
+        _LOG.warning("a receiver believes everybody: nothing that it gets is verified")
 
 
 def _later(retry_after_s: float) -> Reply:
