@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -27,11 +28,13 @@ from ringback.receiver.judging import ALIASES
 from ringback.signing import hmac_body
 from ringback.signing.algorithms import DIGEST_HASHES, HMAC_HASHES
 from ringback.signing.documents import sorted_form
-from ringback.signing.encodings import ENCODERS, base64_signature, decode_secret
+from ringback.signing.encodings import ENCODERS, base64_signature, base64url_signature, decode_secret
 from ringback.signing.headers import Headers
+from ringback.signing.jwt import Jwt
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.adyen import AdyenStandard, signed_item
+from ringback.signing.providers.braintree import Braintree
 from ringback.signing.providers.mailgun import Mailgun
 from ringback.signing.providers.twilio import TwilioForm, TwilioJson
 from ringback.signing.request import InboundRequest, Scheme, Secret
@@ -41,6 +44,8 @@ from ringback.signing.standard import Signer
 from ringback.signing.standard_scheme import StandardScheme
 from ringback.signing.tokens import Token
 
+# The algorithms of tokens that a shared secret signs (RFC 7518, 3.2).
+_JWT_HASHES: Final = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
 _HEADER_FIELD: Final = re.compile(r"\{header:([^}]+)\}")
 _FORM: Final = "application/x-www-form-urlencoded"
 _URL: Final = "https://example.com/webhooks"
@@ -134,6 +139,10 @@ def _sign(scheme: Scheme, draft: _Draft, secret: Secret) -> None:
         _sign_twilio(scheme, draft, secret)
     elif isinstance(scheme, Mailgun):
         _sign_mailgun(draft, secret)
+    elif isinstance(scheme, Jwt) and set(scheme.algorithms) & set(_JWT_HASHES) and not scheme.jwks_url:
+        _add_jwt(scheme, draft, secret)
+    elif isinstance(scheme, Braintree):
+        _sign_braintree(draft, secret)
     elif isinstance(scheme, AdyenStandard):
         draft.body = signed_item(draft.body, secret)
     else:
@@ -188,8 +197,11 @@ def _written_time(unit: str, now_s: float) -> str:
 
 
 def _add_token(scheme: Token, draft: _Draft, secret: Secret) -> None:
-    text = _shared(scheme.name, secret, "utf8").secret.decode()
-    kind, _, argument = scheme.places[0].partition(":")
+    _put(scheme.places[0], _shared(scheme.name, secret, "utf8").secret.decode(), draft)
+
+
+def _put(place: str, text: str, draft: _Draft) -> None:
+    kind, _, argument = place.partition(":")
     if kind == "header":
         draft.headers[argument.lower()] = text
     elif kind == "bearer":
@@ -207,6 +219,30 @@ def _sign_twilio(scheme: TwilioForm | TwilioJson, draft: _Draft, secret: Secret)
         draft.url += f"{'&' if '?' in draft.url else '?'}bodySHA256={hashlib.sha256(draft.body).hexdigest()}"
     mac = hmac_body.prepare(_shared(scheme.name, secret, "utf8").secret, "sha1")
     draft.headers["x-twilio-signature"] = base64_signature(mac(draft.url.encode() + fields)).decode()
+
+
+def _add_jwt(scheme: Jwt, draft: _Draft, secret: Secret) -> None:
+    algorithm = next(name for name in scheme.algorithms if name in _JWT_HASHES)
+    claims: dict[str, Any] = {"iat": int(draft.now_s), "jti": draft.event_id}
+    claims |= {"iss": scheme.issuers[0]} if scheme.issuers else {}
+    claims |= {"aud": scheme.audience} if scheme.audience else {}
+    if scheme.body_hash_claim:
+        claims[scheme.body_hash_claim] = hashlib.sha256(draft.body).hexdigest()
+    if scheme.place == "body":
+        claims |= msgspec.json.decode(draft.body, type=dict[str, Any])
+    content = b".".join(base64url_signature(msgspec.json.encode(part)) for part in ({"alg": algorithm, "typ": "JWT"}, claims))
+    mac = hmac_body.prepare(_shared(scheme.name, secret, scheme.secret_encoding).secret, _JWT_HASHES[algorithm])
+    token = b"%b.%b" % (content, base64url_signature(mac(content)))
+    if scheme.place == "body":
+        draft.body = token
+    else:
+        _put(scheme.place, token.decode(), draft)
+
+
+def _sign_braintree(draft: _Draft, secret: Secret) -> None:
+    mac = hmac_body.prepare(_shared("braintree", secret, "sha1_of_utf8").secret, "sha1")
+    draft.body = urlencode({"bt_signature": f"public_key|{mac(draft.body).hex()}", "bt_payload": draft.body}).encode()
+    draft.headers["content-type"] = _FORM
 
 
 def _sign_mailgun(draft: _Draft, secret: Secret) -> None:
