@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
+import itertools
 import json
 import pathlib
+import random
 import signal
 import subprocess
 import sys
+import threading
 import typing
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +24,10 @@ from tests.acceptance.serving import Serve
 from tests.receiver import program
 from tests.receiver.serving import Running, serve_asgi
 from tests.waiting import wait_until
+
+# Times that the program is killed, and the latest moment of that after it began to be called, seconds: in full flight, mostly.
+KILLS = 4
+LATEST_DEATH_S = 0.5
 
 
 class Journal:
@@ -164,3 +172,36 @@ def test_an_event_whose_process_was_killed_while_it_ran_runs_when_its_lease_has_
     wait_until(lambda: programs.send("msg_hung", "hang") == 200, what="the lease ended, and the provider's retry runs")
     assert programs.send("msg_hung", "hang") == 200
     assert programs.journal.ids() == ["msg_hung", "msg_hung"]
+
+
+@pytest.mark.parametrize("programs", ["stored"], indirect=True)
+def test_no_acknowledged_event_is_lost_and_few_run_twice_however_often_the_program_is_killed(programs: Programs) -> None:
+    moments, numbers = random.Random(1), itertools.count()
+    acknowledged, unknown = set[str](), list[str]()
+    for _ in range(KILLS):
+        killer = threading.Timer(moments.uniform(0.1, LATEST_DEATH_S), programs.kill)
+        killer.start()
+        with ThreadPoolExecutor(4) as pool:
+            for sent, refused in pool.map(functools.partial(_send_until_killed, programs, numbers), range(4)):
+                acknowledged |= sent
+                unknown += refused
+        killer.join(20)
+        programs.start()
+    assert acknowledged
+    # Who was not answered sends again: some of these are on disk, and are duplicates.
+    assert {programs.send(event_id, "order.paid") for event_id in unknown} <= {200}
+    everything = acknowledged | set(unknown)
+    wait_until(lambda: everything <= set(programs.journal.ids()), what="all ran", within_s=60)
+    # A kill can catch no more than what runs at the moment: the worker runs four at a time.
+    assert len(programs.journal.ids()) - len(everything) <= KILLS * 4
+
+
+def _send_until_killed(programs: Programs, numbers: typing.Iterator[int], _: int) -> tuple[set[str], list[str]]:
+    sent = set[str]()
+    while True:
+        event_id = f"msg_{next(numbers)}"
+        try:
+            assert programs.send(event_id, "order.paid") == 200
+        except (OSError, http.client.HTTPException):
+            return sent, [event_id]
+        sent.add(event_id)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from ringback.errors import StoreFailure
 from ringback.receiver import Claim, Event, EventKey, Receiver, Reply, Unavailable
 from ringback.receiver.testing import sign
+from ringback.signing.fetched import KeyRef, KeyUnavailable
 from ringback.signing.request import InboundRequest
 from tests.receiver.clocks import StandingClock
 
@@ -192,6 +195,45 @@ def test_a_secret_that_the_provider_sends_is_stored_before_it_is_answered_and_on
     again = receiver.request({"X-Hook-Secret": "from-a-stranger"}, b"", "POST", "")
     assert receiver.handle(again) == Reply(401)
     assert receiver.counts["rejected:unsolicited_handshake"] == 1 and stored == ["from-asana"]
+
+
+def test_of_two_secrets_at_once_the_first_one_is_taken() -> None:
+    statuses = list[int]()
+
+    def keep(secret: str) -> None:
+        statuses.append(receiver.handle(receiver.request({"X-Hook-Secret": "second"}, b"", "POST", "")).status)
+
+    receiver = Receiver("asana", keep_secret=keep)
+    assert receiver.handle(receiver.request({"X-Hook-Secret": "first"}, b"", "POST", "")).status == 200
+    assert statuses == [503]
+
+
+def test_a_large_body_is_judged_off_the_loop() -> None:
+    receiver, threads = Receiver("stripe", "secret", max_body_bytes=4_000_000), list[threading.Thread]()
+
+    class Watched:
+        """Says on which thread it was asked for a key."""
+
+        def key(self, ref: KeyRef) -> bytes:
+            threads.append(threading.current_thread())
+            raise KeyUnavailable(ref)
+
+        def fetch(self, ref: KeyRef) -> None:
+            raise KeyUnavailable(ref)
+
+        def visit(self, url: str) -> bool:
+            return False
+
+    sns = Receiver("aws-sns", "arn", fetcher=Watched(), max_body_bytes=4_000_000)
+    fields = {"Type": "Notification", "TopicArn": "arn", "SignatureVersion": "1", "Signature": "aa", "MessageId": "1", "Timestamp": "t"}
+    fields["SigningCertURL"] = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-a.pem"
+    for size, on_loop in ((10, True), (2_000_000, False)):
+        body = json.dumps(fields | {"Message": "x" * size}).encode()
+        assert asyncio.run(sns.handle_async(sns.request({}, body, "POST", ""))).status == 503
+        assert (threads.pop() is threading.current_thread()) is on_loop
+    made = sign("stripe", "secret", b'{"id":"evt_1","type":"a"}'.ljust(2_000_000))
+    receiver.on("a")(lambda event: None)
+    assert asyncio.run(receiver.handle_async(receiver.request(made.headers, made.body, "POST", ""))).status == 200
 
 
 def test_where_the_secret_cannot_be_stored_the_provider_is_not_told_that_it_was(handle: Callable[..., Reply]) -> None:

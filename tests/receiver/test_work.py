@@ -270,6 +270,17 @@ def test_what_has_no_handler_is_not_stored(shop: Shop) -> None:
     assert (shop.waiting(), shop.receiver.counts) == (0, {"unknown": 1})
 
 
+def test_a_process_without_handlers_stores_everything_for_the_one_that_has_them(shop: Shop) -> None:
+    door = Receiver("stripe", "secret", inbox=SqliteInbox(shop.queue._database.path), mode="stored")
+    for number, kind in enumerate(("sync", "unknown")):
+        made = sign("stripe", "secret", {"id": f"evt_{number}", "type": kind})
+        assert door.handle(door.request(made.headers, made.body, "POST", "")).status == 200
+    assert (door.counts, shop.waiting()) == ({"stored": 2}, 2)
+    with shop.worker():
+        wait_until(lambda: not shop.waiting(), what="both were taken")
+    assert (shop.ran, shop.receiver.counts) == ([("evt_0", 1)], {"handled": 1, "unknown": 1})
+
+
 def test_a_worker_needs_receivers_that_store_in_one_inbox(tmp_path: Path) -> None:
     shop, other = Shop(tmp_path), Shop(tmp_path)
     with pytest.raises(ValueError, match="mode='stored'"):

@@ -45,6 +45,8 @@ HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]]
 _ASKING: Final = ("GET", "HEAD", "OPTIONS")
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
+# A larger body takes more than some milliseconds to hash and to read: not on an event loop.
+_LARGE_BYTES: Final = 1024 * 1024
 # Bytes of an answer that are kept for duplicates: TwiML and JSON for chats are smaller by far.
 _MAX_KEPT_REPLY: Final = 16 * 1024
 # Refused requests that are logged, a second: enough to see what is wrong, too few for a flood to fill the disk.
@@ -145,7 +147,7 @@ class Receiver:
         self._deadline_s = None if deadline is None else deadline.total_seconds()
         self._late: set[asyncio.Task[Reply]] = set()
         self._keep_us = checked_window(keep.total_seconds())
-        self._keep_secret = keep_secret
+        self._keep_secret, self._capturing = keep_secret, False
         self._fetcher: Fetcher = fetcher or HttpsFetcher()
         self._lock = threading.Lock()
         self._told = Bucket(_REFUSALS_TOLD_PER_S)
@@ -279,12 +281,18 @@ class Receiver:
             return _later(1)
 
     def _judged(self, request: InboundRequest) -> Steps[Judged]:
-        for _ in range(_MAX_FETCHES):
+        slow = len(request.body) > _LARGE_BYTES or b"content-encoding" in request.headers
+        for left in range(_MAX_FETCHES, -1, -1):
             try:
-                return self._judge.judge(request, self.clock.now_us(), self._fetcher)
+                if not slow:
+                    return self._judge.judge(request, self.clock.now_us(), self._fetcher)
+                judged: Judged = yield Call(self._judge.judge, (request, self.clock.now_us(), self._fetcher))
+                return judged
             except KeyUnavailable as missing:
+                if not left:
+                    raise
                 yield Call(self._fetcher.fetch, (missing.ref,))
-        return self._judge.judge(request, self.clock.now_us(), self._fetcher)
+        raise AssertionError("the last round returns or raises")
 
     def _answer(self, answer: Answer) -> Steps[Reply]:
         if answer.captured_secret is not None:
@@ -297,16 +305,23 @@ class Receiver:
         return Reply(answer.status, answer.body, kinds[0] if kinds else "", others)
 
     def _capture(self, secret: str) -> Steps[None]:
-        if self._keep_secret is None:
-            raise Unavailable("the provider sent its secret, and there is no keep_secret to store it")
-        yield Call(self._keep_secret, (secret,))
         source = self._judge.source
+        with self._lock:
+            # Of two offers at once one is the provider's at most; the other one would take its place.
+            if self._keep_secret is None or self._capturing or not source.verification.awaiting_secret:
+                raise Unavailable("a secret was offered while another one was being stored")
+            self._capturing = True
+        try:
+            yield Call(self._keep_secret, (secret,))
+        finally:
+            self._capturing = False
         kept = msgspec.structs.replace(source.verification, secrets=(SourceSecret(secret),), awaiting_secret=False)
         self._judge = Judge(msgspec.structs.replace(source, verification=kept))
 
     def _take(self, events: list[Event], request: InboundRequest) -> Steps[Reply]:
         if self.queue is not None:
-            wanted = [event for event in events if self._is_known(event)]
+            # A program that has its handlers in another process has none here: then nobody can say what is not wanted.
+            wanted = events if self._routes.empty else [event for event in events if self._is_known(event)]
             if wanted:
                 now_us, stored = self.clock.now_us(), [self._judge.without_credentials(event) for event in wanted]
                 new = yield Call(self.queue.put, (self.name, stored, now_us, now_us + self._keep_us))
@@ -371,9 +386,10 @@ class Receiver:
     def run(self, event: Event) -> Steps[Reply | None]:
         """Run the handler of an event: its answer. Raises what the handler raises."""
         handler = self._routes.find(event.type)
-        value: Any = None
-        if handler is not None:
-            value = yield Call(handler, (event,))
+        if handler is None:
+            self._is_known(event)
+            return None
+        value: Any = yield Call(handler, (event,))
         self._count("handled")
         try:
             return reply_of(value, self._judge.text_type)

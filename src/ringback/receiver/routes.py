@@ -32,6 +32,11 @@ class Routes:
             self._exact[name] = handler
         self._found.clear()
 
+    @property
+    def empty(self) -> bool:
+        """Has nobody asked for anything?"""
+        return not self._exact and not self._patterns
+
     def find(self, event_type: str) -> Handler | None:
         """The handler of an event type."""
         handler = self._exact.get(event_type)
