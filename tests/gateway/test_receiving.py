@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import sys
 import zlib
 
+import brotli
 import msgspec
 import pytest
 
@@ -343,13 +345,27 @@ def test_sources_in_memory_are_bounded(running: Running) -> None:
     assert running.run(running.sources.activity(sources[0].id)).accepted == 1, "what was counted is written down"
 
 
-def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running: Running) -> None:
+@pytest.mark.parametrize(("coding", "packed"), [("gzip", gzip.compress(event())), ("br", brotli.compress(event()))], ids=["gzip", "br"])
+def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running: Running, coding: str, packed: bytes) -> None:
     source = running.made()
-    body = gzip.compress(event())
-    assert running.ask(path_of(source), body, {**signed(body), "content-encoding": "gzip"}).status == 200
+    assert running.ask(path_of(source), packed, {**signed(packed), "content-encoding": coding}).status == 200
     (message,) = running.messages()
-    assert (message.payload, message.event_type) == (body, "charge.succeeded")
-    assert b"content-encoding: gzip\r\n" in (message.headers or b"")
+    assert (message.payload, message.event_type) == (packed, "charge.succeeded")
+    assert f"content-encoding: {coding}\r\n".encode() in (message.headers or b"")
+
+
+def test_without_its_extra_a_body_in_brotli_is_answered_415_and_the_owner_is_told_what_to_install(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where it is not installed: the import fails.
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    source, packed = running.made(), brotli.compress(event())
+    answer = running.ask(path_of(source), packed, {**signed(packed), "content-encoding": "br"})
+    assert (answer.status, answer.body) == (415, b"")
+    (kept,) = running.quarantined(source)
+    assert (kept.reason, "ringback[brotli]" in kept.detail) == ("unreadable_coding", True)
+    monkeypatch.undo()
+    assert len(running.run(running.releases.one(WHO, running.app_id, source.id, kept.id, believe=False))) == 1
 
 
 @pytest.mark.parametrize(
@@ -357,11 +373,27 @@ def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running:
     [
         (gzip.compress(b"\0" * 50_000_000), "gzip", 413),
         (zlib.compress(b"\0" * 50_000_000), "deflate", 413),
-        (event(), "br", 415),
+        (brotli.compress(b"\0" * 50_000_000, quality=1), "br", 413),
+        (event(), "zstd", 415),
         (event(), "gzip", 400),
+        (event(), "br", 400),
+        (b"", "br", 400),
         (gzip.compress(event())[:-9], "gzip", 400),
+        (brotli.compress(event())[:-1], "br", 400),
+        (brotli.compress(event()) + b"more", "br", 400),
     ],
-    ids=["bomb of gzip", "bomb of deflate", "unknown coding", "not gzip", "cut short"],
+    ids=[
+        "bomb of gzip",
+        "bomb of deflate",
+        "bomb of brotli",
+        "unknown coding",
+        "not gzip",
+        "not brotli",
+        "nothing",
+        "cut short",
+        "brotli cut short",
+        "something behind",
+    ],  # fmt: skip
 )
 def test_bombs_and_unknown_codings_are_refused(running: Running, body: bytes, coding: str, status: int) -> None:
     source = running.made()
