@@ -393,7 +393,7 @@ def test_without_its_extra_a_body_in_brotli_is_answered_415_and_the_owner_is_tol
         "cut short",
         "brotli cut short",
         "something behind",
-    ],  # fmt: skip
+    ],
 )
 def test_bombs_and_unknown_codings_are_refused(running: Running, body: bytes, coding: str, status: int) -> None:
     source = running.made()

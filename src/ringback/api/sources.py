@@ -57,7 +57,7 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     type: str
     disabled: bool
     metadata: dict[str, str]
-    ingest_url: str
+    ingest_url: str | None
     route: str | None
     route_url: str | None
     verify: str
@@ -89,6 +89,9 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     allowed_ips_unknown: str
     client_certificate: dict[str, str]
     retention_hours: int | None
+    schedule: str | None
+    payload: str | None
+    content_type: str | None
     declared_in: str | None
     warnings: list[str]
     created_at: Timestamp
@@ -135,9 +138,9 @@ class Urls:
         """The page of the holder of a token; in the fragment it is sent to nobody."""
         return f"{self._base}/portal/#key={token}"
 
-    def ingest(self, source: Source) -> str:
-        """The unguessable URL."""
-        return f"{self._base}/ingest/api/v1/source/{source.id}/in/{source.tokens[0].text}"
+    def ingest(self, source: Source) -> str | None:
+        """The unguessable URL; None where nobody calls."""
+        return None if source.cron is not None else f"{self._base}/ingest/api/v1/source/{source.id}/in/{source.tokens[0].text}"
 
     def route(self, source: Source) -> str | None:
         """The readable URL, if there is one."""
@@ -154,7 +157,7 @@ def _camel(value: object) -> Any:
 
 def shown(source: Source, urls: Urls) -> dict[str, Any]:
     """The fields of a SourceOut."""
-    v, r = source.verification, source.rules
+    v, r, cron = source.verification, source.rules, source.cron
     return {
         "id": source.id,
         "uid": source.uid,
@@ -199,6 +202,9 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "allowed_ips_unknown": r.allowed_ips_unknown,
         "client_certificate": r.client_certificate,
         "retention_hours": None if r.retention_s is None else r.retention_s // 3_600,
+        "schedule": None if cron is None else cron.schedule,
+        "payload": None if cron is None else cron.payload,
+        "content_type": None if cron is None else cron.content_type,
         "declared_in": source.declared_in or None,
         "warnings": warnings(source),
         "created_at": rfc3339(source.created_at),
@@ -226,7 +232,7 @@ def _answer(given: CannedAnswer) -> dict[str, Any]:
 def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | None = None) -> list[str]:
     """What the owner of a source should know."""
     found = []
-    if source.verification.verify == "none":
+    if source.verification.verify == "none" and source.cron is None:
         found.append("nothing is verified: whoever knows the URL can send events")
     if source.verification.verify == "observe":
         found.append("nothing is refused: what the signature would have refused is taken in, and says so in its flags")
@@ -299,7 +305,7 @@ class _Handlers:
 
     async def rotate_token(self, call: Call) -> Answer:
         def rendered(source: Source) -> Answer:
-            return answer(200, RotateTokenOut(self._urls.ingest(source)))
+            return answer(200, RotateTokenOut(self._urls.ingest(source) or ""))
 
         return rendered(await self._sources.rotate_token(call.who, *_refs(call), also=call.keeping(rendered)))
 

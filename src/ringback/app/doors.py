@@ -92,6 +92,7 @@ from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
+from ringback.services.schedules import Schedules
 from ringback.services.sending import Sending
 from ringback.services.server import About, ServerFacts
 from ringback.services.sessions import Sessions
@@ -177,6 +178,7 @@ class Doors:
         place = Place(settings.trusted_proxies, settings.public_url)
         self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
+        self.schedules = Schedules(store, vault, clock, self.source_directory, parts.directory, parts.intake)
         self.lists = AddressLists(self._keys, clock)
         gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, parts.metrics)
         self.bins = Bins(store, vault, clock, make_id)

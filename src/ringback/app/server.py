@@ -26,7 +26,7 @@ from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.indexer import Indexer
 from ringback.engine.tasks import TaskRunner
 from ringback.gateway.bins import BinUpkeep
-from ringback.gateway.upkeep import Upkeep
+from ringback.gateway.upkeep import Timetable, Upkeep
 from ringback.services.attempt_log import AttemptLog
 from ringback.store.base import SearchIndex
 from ringback.store.opening import database_path
@@ -85,6 +85,8 @@ class Server:
         await self._doors.payloads.load()
         await self._doors.learn_bins()
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
+        # What they send is handed to the dispatcher: not before that knows what waits.
+        tasks.append(loop.create_task(kept_going("schedules", Timetable(self._doors.schedules).run)))
         doors = _Uvicorn(self._config())
         serving = loop.create_task(doors.serve([sock]))
         deadlines = Sweeper(doors.server_state.connections)

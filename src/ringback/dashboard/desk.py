@@ -45,7 +45,7 @@ from ringback.services.trends import Trends
 class Urls(Protocol):
     """Where this server is reached from outside."""
 
-    def ingest(self, source: Source) -> str:
+    def ingest(self, source: Source) -> str | None:
         """The URL of a source that nobody can guess."""
         ...
 

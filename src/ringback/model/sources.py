@@ -152,12 +152,21 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retention_s: int | None = None
 
 
+class Cron(msgspec.Struct, frozen=True):
+    """What a source sends by itself, and when: `schedule` is of `policy.cron`. Minutes up to `since` (microseconds) are none of it."""
+
+    schedule: str
+    payload: str
+    content_type: str
+    since: int
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One source. It delivers to the endpoints of `app_id`, which for an `ingest` source is an application of its own, hidden.
 
     `type` is a provider of the catalogue or a type of the ingest API; `route` is `webhooks/NAME` or `hooks/NAME`. `tokens` has the current
     one first, then old ones that may still work. `declared_in` is the file of settings that it stands in, "" for those made by the API.
-    Times are microseconds since 1970.
+    `cron` is what it sends by itself: then nobody calls it. Times are microseconds since 1970.
     """
 
     id: str
@@ -176,6 +185,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     declared_in: str = ""
+    cron: Cron | None = None
 
 
 class Activity(msgspec.Struct, frozen=True):

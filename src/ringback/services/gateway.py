@@ -197,6 +197,7 @@ class SourceDirectory:
         self._by_path: dict[bytes, tuple[Ready, int]] = {}
         self._by_id: dict[str, Ready] = {}
         self._changes = 0
+        self._watchers: list[Callable[[str], None]] = []
         # Sources that are kept in memory.
         self.remembered_max = _REMEMBERED
 
@@ -231,27 +232,41 @@ class SourceDirectory:
             found = None if query is None else await self._store.read(query)
             if changes == self._changes:
                 break
-        if found is None or found[0].disabled:
+        if found is None or found[0].disabled or found[0].cron is not None:
             return None
         source, until, activity = found
         ready = self._by_id.get(source.id)
         if ready is None or ready.stale or ready.valid_until <= now_us:
             try:
-                ready = Ready(source, now_us, activity)
+                ready = self.made_ready(source, activity)
             except ValueError:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
-            ready.metrics = self._metrics
-            self._by_id[source.id] = ready
         ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:
             self._by_path.clear()
         self._by_path[hashlib.sha256(path).digest()] = (ready, _NEVER_US if until is None else until)
         return ready
 
+    def made_ready(self, source: Source, activity: Activity) -> Ready:
+        """A source made ready for what comes from it; its counts are written down from now on. Raises ValueError when it cannot verify."""
+        ready = self._by_id[source.id] = Ready(source, self._clock.now_us(), activity)
+        ready.metrics = self._metrics
+        return ready
+
+    def ready(self, source_id: str) -> Ready | None:
+        """The source of this id, if it is remembered."""
+        return self._by_id.get(source_id)
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Have somebody told the id of each source that changes."""
+        self._watchers.append(changed)
+
     def changed(self, source_id: str) -> None:
         """The source was changed or deleted, durably."""
         self._changes += 1
+        for watcher in self._watchers:
+            watcher(source_id)
         ready = self._by_id.pop(source_id, None)
         if ready is not None:
             ready.stale = True

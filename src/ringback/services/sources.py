@@ -26,7 +26,7 @@ from ringback.services import applications
 from ringback.services.source_wishes import PREFIX as PREFIX
 from ringback.services.source_wishes import SecretRotateIn as SecretRotateIn
 from ringback.services.source_wishes import SourceIn as SourceIn
-from ringback.services.source_wishes import rules_for, verification_of
+from ringback.services.source_wishes import cron_of, rules_for, verification_of
 from ringback.services.source_wishes import uid_rule as uid_rule
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
@@ -190,6 +190,8 @@ class Sources:
 
         def operation(tx: Transaction) -> Source:
             former = self.find(tx, who, app_ref, ref)
+            if former.cron is not None:
+                raise Refused("no_url", "a source of type cron has no URL, as nobody calls it: there is nothing to rotate")
             now_us = self._clock.now_us()
             source = msgspec.structs.replace(former, tokens=rotated(former.tokens, self._token(), now_us))
             return self._stored(tx, source, also)
@@ -275,6 +277,7 @@ class Sources:
             tokens=(SourceToken(self._token(), now_us),),
             created_at=now_us,
             updated_at=now_us,
+            cron=cron_of(wanted, None, now_us),
         )
         self._check_names(tx, source)
         self._check(source)
@@ -287,8 +290,7 @@ class Sources:
         self._check(source)
         return self._stored(tx, source, None)
 
-    @staticmethod
-    def _replaced(former: Source, wanted: SourceIn) -> Source:
+    def _replaced(self, former: Source, wanted: SourceIn) -> Source:
         return msgspec.structs.replace(
             former,
             uid=wanted.uid,
@@ -299,6 +301,7 @@ class Sources:
             metadata=wanted.metadata or {},
             verification=verification_of(wanted, former.verification.secrets),
             rules=rules_for(wanted),
+            cron=cron_of(wanted, former, self._clock.now_us()),
         )
 
     def _stored(self, tx: Transaction, source: Source, also: Also | None) -> Source:
@@ -316,6 +319,8 @@ class Sources:
 
     def _check(self, source: Source) -> None:
         found = rules_of.contradictions(source.type, source.route, source.verification, source.rules, self._clock.now_us())
+        if source.cron is not None:
+            found += rules_of.cron_problems(source.route, source.verification, source.cron)
         if found:
             raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in found))
 

@@ -305,7 +305,7 @@ class _Pages:
             href=here,
             refresh_s=_REFRESH_S,
             warnings=warnings_of(seen, now_us),
-            url=services.urls.ingest(source),
+            url=services.urls.ingest(source) or "",
             route_url=services.urls.route(source) or "",
             old_urls=[
                 OldUrl(moment(token.created_at, now_us), utc(token.expires_at))
