@@ -88,6 +88,28 @@ def test_a_source_is_made_changed_switched_and_deleted(shop: Shop, person: Perso
         assert f"{what} a source" in log
 
 
+def test_a_source_that_sends_by_itself_is_made_shown_changed_and_switched_off(shop: Shop, person: Person) -> None:
+    assert "Schedule (cron)" in person.get("/sources/new?q=cron").text
+    app = shop.equipment.service
+    wrong = person.act("/sources", type="cron", name="Nightly", app=app, schedule="60 * * * *", payload="{}")
+    assert (wrong.status_code, "minute: 60 is out of bounds" in html.unescape(wrong.text)) == (422, True)
+    page = person.act(
+        "/sources", type="cron", name="Nightly", app=app, schedule="0 0 1 1 *", payload='{"a":\r\n1}', contentType="text/x-run"
+    )
+    words = plain(page)
+    assert "The source was created. It sends when it is due." in words and "0 0 1 1 * (UTC)" in words and "text/x-run" in words
+    assert "URL for the provider" not in words and "whoever knows the URL" not in words.lower()
+    path = str(page.url).removeprefix(person.url)
+    edit = html.unescape(person.get(f"{path}/edit").text)
+    assert '{"a":\n1}' in edit and "0 0 1 1 *" in edit
+    changed = person.act(f"{path}/edit", type="cron", name="Nightly", app=app, schedule="0 6 * * mon", payload="new", contentType="")
+    assert "Saved." in changed.text and "0 6 * * mon (UTC)" in plain(changed) and "application/json" in changed.text
+    assert "It sends nothing until it is enabled" in plain(person.get(f"{path}/disable"))
+    assert "It is disabled: it sends nothing." in plain(person.act(f"{path}/disable"))
+    assert "It sends when it is due next." in plain(person.act(f"{path}/enable"))
+    assert "It sends nothing any more." in plain(person.get(f"{path}/delete"))
+
+
 def test_a_source_of_its_own_has_endpoints_of_its_own(person: Person) -> None:
     page = person.act("/sources", type="generic-webhook", name="Sensors", app="", verify="none")
     assert "Nothing is verified: whoever knows the URL can send events." in plain(page)

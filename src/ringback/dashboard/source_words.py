@@ -87,7 +87,10 @@ def sentence_of(seen: Seen, now_us: int) -> str:
     """How a source does, in one sentence."""
     source, day, last = seen.source, seen.day, seen.activity.last_at
     if source.disabled:
-        return "It is disabled: its URL answers as if there were none."
+        return "It is disabled: it sends nothing." if source.cron is not None else "It is disabled: its URL answers as if there were none."
+    if source.cron is not None:
+        sent = f"; the last {relative(last, now_us)}" if last is not None else ""
+        return f"It sends by itself: {counted(day.accepted, 'event')} in the last 24 hours{sent}."
     if last is None and not day.rejected:
         return "Nothing has come yet. Paste its URL at the provider, and send a test from there."
     came = f"{counted(day.accepted, 'event')} in the last 24 hours"
@@ -120,7 +123,7 @@ def warnings_of(seen: Seen, now_us: int) -> list[Warning]:
         found.append(Warning("retry", text))
     if verification.verify == "observe":
         found.append(Warning("wait", "It only observes: what the signature would refuse is taken in, and marked."))
-    if verification.verify == "none":
+    if verification.verify == "none" and source.cron is None:
         found.append(Warning("wait", "Nothing is verified: whoever knows the URL can send events."))
     return found
 

@@ -41,6 +41,7 @@ from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, count, counted, duration, moment, percent, relative, size, utc
 from ringback.model.messages import Received
 from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, Source
+from ringback.policy.cron import parse
 from ringback.policy.paging import Walk
 from ringback.services.source_views import Heap, Seen
 from ringback.services.sources import PREFIX
@@ -49,6 +50,7 @@ _SECTION: Final = "sources"
 # Seconds between two looks of a page that is looked at: counts are written down every five.
 _REFRESH_S: Final = 10
 _CAME: Final = StripWords("request", "believed", "nothing came", "Nothing came in the last 24 hours")
+_MINUTE_US: Final = 60 * SECOND_US
 # Events on the source's own page; all of them have a page of their own.
 _RECENT: Final = 10
 _FLAGS: Final = (
@@ -60,6 +62,10 @@ _FLAGS: Final = (
     (RELEASED, "released from quarantine"),
     ("would_refuse", "would be refused"),
 )
+
+
+_NOT_HEARD: Final = Empty("No event yet", "Paste the URL at the provider and send a test event from there: it is here at once.")
+_NOT_DUE: Final = Empty("No event yet", "It was not due since it was made.")
 
 
 class SourceRow(msgspec.Struct, frozen=True):
@@ -124,6 +130,8 @@ class SourceView(msgspec.Struct, frozen=True):
     warnings: Sequence[Warning]
     url: str
     route_url: str
+    schedule: Sequence[Fact]
+    payload: str
     old_urls: Sequence[OldUrl]
     strip: Strip
     figures: Sequence[Figure]
@@ -211,13 +219,26 @@ def facts_of(source: Source, app: str, now_us: int) -> list[Fact]:
     return [
         Fact("Provider", name_of_type(source.type)),
         *([Fact("Scheme", scheme if isinstance(scheme, str) else "your own", mono=True)] if scheme is not None else []),
-        Fact("Verified", verified),
+        *([Fact("Verified", verified)] if source.cron is None else []),
         Fact("Delivers to", "endpoints of its own" if source.ingest else app, href=f"{BASE}/apps/{source.app_id}/endpoints"),
         Fact("Id", source.id, copy=True, mono=True),
         *([Fact("Uid", source.uid, copy=True, mono=True)] if source.uid else []),
         *([Fact("Public URL", verification.url, mono=True)] if verification.url else []),
         Fact("Created", "", moment=moment(source.created_at, now_us)),
         Fact("Changed", "", moment=moment(source.updated_at, now_us)),
+    ]
+
+
+def schedule_of(source: Source, now_us: int) -> list[Fact]:
+    """When a source sends by itself; nothing of one that is called."""
+    cron = source.cron
+    if cron is None:
+        return []
+    following = None if source.disabled else parse(cron.schedule).after(now_us // _MINUTE_US)
+    return [
+        Fact("Due", f"{cron.schedule} (UTC)", mono=True),
+        *([Fact("Next", "", moment=moment(following * _MINUTE_US, now_us))] if following is not None else []),
+        Fact("Content type", cron.content_type, mono=True),
     ]
 
 
@@ -307,6 +328,8 @@ class _Pages:
             warnings=warnings_of(seen, now_us),
             url=services.urls.ingest(source) or "",
             route_url=services.urls.route(source) or "",
+            schedule=schedule_of(source, now_us),
+            payload="" if source.cron is None else source.cron.payload,
             old_urls=[
                 OldUrl(moment(token.created_at, now_us), utc(token.expires_at))
                 for token in source.tokens[1:]
@@ -315,13 +338,13 @@ class _Pages:
             strip=strip(watched.begins_us, [(cell.accepted + cell.duplicates, cell.rejected) for cell in watched.cells], _CAME),
             figures=figures_of(seen, now_us),
             events=[event_row(source, event, now_us) for event in events.items],
-            empty=Empty("No event yet", "Paste the URL at the provider and send a test event from there: it is here at once."),
+            empty=_NOT_DUE if source.cron is not None else _NOT_HEARD,
             heaps=heap_rows(watched.heaps),
             secrets=secrets_sentence(source, now_us),
             has_secrets=source.verification.verify != "none",
             guide=guide_of(source.type),
             facts=facts_of(source, app, now_us),
-            limits=limits_of(source),
+            limits=[] if source.cron is not None else limits_of(source),
             metadata=[Fact(name, value) for name, value in source.metadata.items()],
         )
         turn = Action("Enable", f"{here}/enable", post=True) if source.disabled else Action("Disable", f"{here}/disable")
