@@ -229,6 +229,8 @@ def test_whoever_waits_hears_of_a_new_source_at_once(timed: Timed) -> None:
         await asyncio.wait_for(waiting, 10.0)
 
     timed.running.run(waited())
+    timed.step(after(minutes=1))
+    assert timed.sent() == ["2026-11-26T12:01Z"]
 
 
 def test_what_was_sent_is_counted_and_a_source_that_is_seldom_due_is_not_called_silent(timed: Timed) -> None:

@@ -43,7 +43,9 @@ class _Field(msgspec.Struct, frozen=True):
     names: Mapping[str, int] = _NONE
 
 
+# The bounds of crontab(5); Sunday is 0 and 7.
 _WEEKDAY: Final = _Field("day of week", 0, 7, _WEEKDAYS)
+# As above.
 _FIELDS: Final = (
     _Field("minute", 0, 59),
     _Field("hour", 0, 23),

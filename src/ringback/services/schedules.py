@@ -28,6 +28,7 @@ from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_LATE
 from ringback.telemetry.log import log
 
+# What schedules are counted in.
 _MINUTE_US: Final = 60 * SECOND_US
 # A claim outlives the next due minute by so much: as long as the clock may be set back without anything being sent twice.
 _CLAIM_US: Final = 76 * 3_600 * SECOND_US

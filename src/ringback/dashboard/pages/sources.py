@@ -50,6 +50,7 @@ _SECTION: Final = "sources"
 # Seconds between two looks of a page that is looked at: counts are written down every five.
 _REFRESH_S: Final = 10
 _CAME: Final = StripWords("request", "believed", "nothing came", "Nothing came in the last 24 hours")
+# What schedules are counted in.
 _MINUTE_US: Final = 60 * SECOND_US
 # Events on the source's own page; all of them have a page of their own.
 _RECENT: Final = 10
