@@ -15,7 +15,7 @@ import standardwebhooks
 from playwright.sync_api import expect
 
 from tests.acceptance.receiver import Arrival
-from tests.dashboard.conftest import BASE, Desk, Person, Shop
+from tests.dashboard.conftest import BASE, Desk, Person, Shop, operator, token_of
 from tests.dashboard.equipment import STRIPE_SECRET, call_source, quarantined, stripe_event, stripe_signature
 from tests.dashboard.test_dead_letters import hidden
 from tests.dashboard.test_pages import plain
@@ -86,6 +86,25 @@ def test_a_source_is_made_changed_switched_and_deleted(shop: Shop, person: Perso
     log = plain(person.get(f"/audit?object={path.rsplit('/', 1)[1]}"))
     for what in ("created", "changed", "disabled", "enabled", "deleted"):
         assert f"{what} a source" in log
+
+
+def test_the_page_of_a_source_tells_that_its_organisation_took_in_as_much_as_it_may(shop: Shop) -> None:
+    person = Person(shop.url).log_in(token_of(shop.server, "flooded"))
+    made = person.act("/apps", name="Flooded")
+    app = str(made.url).rsplit("/", 1)[1]
+    page = person.act("/sources", type="generic-webhook", name="Loud", app=app, verify="none")
+    path = str(page.url).removeprefix(person.url)
+    url = re.search(r"http://[^<\s]+/in/\w+", page.text)
+    assert url is not None
+    limit = {"org": "flooded", "receiveRate": 1}
+    assert shop.server.call("PUT", "/operator/organisation/limit", limit, operator(shop.server))[0] == 200
+    answers = [call_source(url[0], b"{}", "") for _ in range(30)]
+    assert set(answers) == {200, 429}
+    wait_until(lambda: "answered 429 in the last 24 hours" in plain(person.get(path)), what="it is told")
+    words = plain(person.get(path))
+    assert "took in as much as they may (1 a second)" in words and "1 a second, together" in words
+    assert "the organisation's rate is used up" in html.unescape(words)
+    person.close()
 
 
 def test_a_source_that_sends_by_itself_is_made_shown_changed_and_switched_off(shop: Shop, person: Person) -> None:

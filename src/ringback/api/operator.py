@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -58,14 +59,21 @@ def shown(token: Token) -> TokenOut:
     )
 
 
-def routes(tokens: Tokens, operator_token: str) -> list[Operation]:
-    """The operations of this module, for whoever holds `operator_token`."""
+def checker(operator_token: str) -> Callable[[Call], None]:
+    """What refuses everybody but the holder of the operator's token. It raises Unauthenticated."""
     expected = f"Bearer {operator_token}".encode()
 
     def check(call: Call) -> None:
         given = next((value for name, value in call.scope["headers"] if name == b"authorization"), b"")
         if not hmac.compare_digest(given, expected):
             raise Unauthenticated
+
+    return check
+
+
+def routes(tokens: Tokens, operator_token: str) -> list[Operation]:
+    """The operations of this module, for whoever holds `operator_token`."""
+    check = checker(operator_token)
 
     async def create(call: Call) -> Answer:
         check(call)

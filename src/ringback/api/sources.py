@@ -35,6 +35,7 @@ class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
     """What came from a source so far, to within some seconds. `usual_gap_s` is its habit: the longest usual time between two events.
 
     `handshakes` were questions of the provider, which were answered. `silent_for_s` is null unless the source is quiet for too long.
+    `rejected_by_reason` are those of the last 24 hours.
     """
 
     accepted: int
@@ -46,6 +47,7 @@ class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
     usual_gap_s: float | None
     silent_for_s: int | None
     old_secret_used_at: Timestamp | None
+    rejected_by_reason: dict[str, int]
 
 
 class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -253,7 +255,7 @@ def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | 
     return found
 
 
-def shown_activity(activity: Activity, silent_us: int | None) -> ActivityOut:
+def shown_activity(activity: Activity, silent_us: int | None, refusals: dict[str, int]) -> ActivityOut:
     """The activity as clients see it."""
     return ActivityOut(
         activity.accepted,
@@ -265,6 +267,7 @@ def shown_activity(activity: Activity, silent_us: int | None) -> ActivityOut:
         None if activity.gap_us is None else activity.gap_us / SECOND_US,
         None if silent_us is None else silent_us // SECOND_US,
         None if activity.old_secret_at is None else rfc3339(activity.old_secret_at),
+        refusals,
     )
 
 
@@ -293,7 +296,8 @@ class _Handlers:
         activity = await self._sources.activity(source.id)
         silent_us = self._sources.silence(source, activity)
         fields = {**shown(source, self._urls), "warnings": warnings(source, activity, silent_us)}
-        return answer(200, SourceWithActivityOut(**fields, activity=shown_activity(activity, silent_us)))
+        refusals = await self._sources.refusals(source.id)
+        return answer(200, SourceWithActivityOut(**fields, activity=shown_activity(activity, silent_us, refusals)))
 
     async def upsert(self, call: Call) -> Answer:
         created = await self._sources.upsert(call.who, *_refs(call), call.parsed(SOURCE_IN))

@@ -26,6 +26,7 @@ from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import operational_webhooks as operational_webhooks_api
+from ringback.api import organisations as organisations_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
@@ -83,6 +84,7 @@ from ringback.services.messages import Messages
 from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.org_tokens import OrgTokens
+from ringback.services.organisations import Organisations
 from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
@@ -143,7 +145,7 @@ class Doors:
         settings, store, clock, make_id, vault = parts.settings, parts.store, parts.clock, parts.ids, parts.vault
         self.fetching = _fetching(settings, clock)
         self.urls = sources_api.Urls(settings.public_url)
-        self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
+        self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics, settings.receive_rate)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         self._received = ReceivedEvents(store, vault, clock, self._sources)
@@ -278,7 +280,7 @@ class Doors:
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
-            source_views=SourceViews(store, vault, clock),
+            source_views=SourceViews(store, vault, clock, parts.settings.receive_rate),
             received=self._received,
             quarantine=self._quarantine,
             releases=self._releases,
@@ -341,6 +343,7 @@ class Doors:
             *attempts_api.routes(self._attempts),
             *dead_letters_api.routes(self._dead_letters),
             *operator.routes(parts.tokens, operator_token),
+            *organisations_api.routes(Organisations(store, self.source_directory), operator_token),
             *sources_api.routes(self._sources, self.urls),
             *authentication.routes(self._portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),

@@ -62,8 +62,12 @@ class Token(msgspec.Struct, frozen=True):
 
 
 class Organisation(msgspec.Struct, frozen=True):
-    """A tenant of this server: nothing of one is visible to another."""
+    """A tenant of this server: nothing of one is visible to another.
+
+    `receive_rate` is how many requests a second all its sources may take in together: None = as the settings say, 0 = as many as come.
+    """
 
     id: str
     name: str
     created_at: int
+    receive_rate: int | None = None

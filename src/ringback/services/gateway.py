@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,7 @@ from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deduplication, quarantine, sources
+from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
@@ -39,6 +39,8 @@ _NEVER_US: Final = 1 << 62
 # An old secret that still matches is told once in so many microseconds (an hour), not with each request.
 _TELL_EVERY_US: Final = 3_600 * SECOND_US
 
+# A source, until when its path is good, what came from it so far, and the rate of its organisation.
+_Found: TypeAlias = tuple[Source, int | None, Activity, int | None]
 # Rows in a slice: 1 to 3 ms of the writer.
 _SLICE: Final = 100
 # How long a request stays in quarantine, microseconds: 30 days, ten times the longest retries.
@@ -86,6 +88,7 @@ class Ready:
         "reply",
         "rotating",
         "schema",
+        "shared",
         "source",
         "stale",
         "told_at",
@@ -140,6 +143,8 @@ class Ready:
         self.old_secret_at: int | None = None
         self.told_at = 0
         self.told_silent = False
+        # The rate of its organisation, which it shares with all sources of that; None: there is none.
+        self.shared: Bucket | None = None
         # Where it is counted how far signed times are from ours; nowhere for what is only tried out.
         self.metrics: Metrics | None = None
 
@@ -186,10 +191,14 @@ _REFUSALS_PER_S: Final = 10.0
 
 
 class SourceDirectory:
-    """Sources by the paths of their URLs. Belongs to one event loop."""
+    """Sources by the paths of their URLs. `receive_rate` is that of organisations without their own. Belongs to one event loop."""
 
-    def __init__(self, store: Store, vault: Sealer, clock: Clock, directory: Directory, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, vault: Sealer, clock: Clock, directory: Directory, metrics: Metrics, receive_rate: int | None = None
+    ) -> None:
         directory.watch(self._application_changed)
+        self._receive_rate = receive_rate
+        self._rates: dict[str, Bucket] = {}
         self._store = store
         self._vault = vault
         self._clock = clock
@@ -234,7 +243,7 @@ class SourceDirectory:
                 break
         if found is None or found[0].disabled or found[0].cron is not None:
             return None
-        source, until, activity = found
+        source, until, activity, rate = found
         ready = self._by_id.get(source.id)
         if ready is None or ready.stale or ready.valid_until <= now_us:
             try:
@@ -242,6 +251,7 @@ class SourceDirectory:
             except ValueError:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
+        ready.shared = self._shared(source.org_id, rate)
         ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:
             self._by_path.clear()
@@ -257,6 +267,24 @@ class SourceDirectory:
     def ready(self, source_id: str) -> Ready | None:
         """The source of this id, if it is remembered."""
         return self._by_id.get(source_id)
+
+    def _shared(self, org_id: str, rate: int | None) -> Bucket | None:
+        """The bucket that all sources of an organisation take from."""
+        per_s = self._receive_rate if rate is None else rate
+        if not per_s:
+            self._rates.pop(org_id, None)
+            return None
+        bucket = self._rates.get(org_id)
+        if bucket is None or bucket.per_s != per_s:
+            bucket = self._rates[org_id] = Bucket(per_s)
+        return bucket
+
+    def organisation_changed(self, org_id: str) -> None:
+        """The rate of an organisation was changed, durably."""
+        self._changes += 1
+        for ready in self._by_id.values():
+            if ready.source.org_id == org_id:
+                ready.unsure = True
 
     def watch(self, changed: Callable[[str], None]) -> None:
         """Have somebody told the id of each source that changes."""
@@ -281,28 +309,32 @@ class SourceDirectory:
     async def note(self) -> None:
         """Write down what came since the last time. To be called every few seconds."""
         self._let_go()
-        told = [(ready, more) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
+        told = [(ready, more, ready.reasons) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
         if not told:
             return
+        for ready, _, _ in told:
+            ready.reasons = {}
 
         def operation(tx: Transaction) -> None:
             now_us = self._clock.now_us()
-            for ready, more in told:
+            for ready, more, reasons in told:
                 sources.add_activity(tx, ready.source.id, more, now_us)
+                if reasons:
+                    source_traffic.add_refusals(tx, ready.source.id, reasons, now_us)
 
         try:
             await self._store.write(operation)
         except RingbackError:
             # Counts that could not be kept: they are told again with the next ones.
-            for ready, more in told:
+            for ready, more, reasons in told:
                 for index, count in enumerate(_counted(more)):
                     ready.counts[index] += count
+                ready.reasons = dict(Counter(reasons) + Counter(ready.reasons))
             return
         metrics, requests, rejections = self._metrics, Counter(self._metrics.source_requests), Counter(self._metrics.source_rejections)
-        for ready, more in told:
+        for _, more, reasons in told:
             requests.update(dict(zip(SOURCE_OUTCOMES, _counted(more), strict=True)))
-            rejections.update(ready.reasons)
-            ready.reasons.clear()
+            rejections.update(reasons)
         metrics.source_requests = dict(requests)
         metrics.source_rejections = dict(rejections)
 
@@ -357,7 +389,7 @@ class SourceDirectory:
         listed = sources.live(tx, self._vault, after, 100)
         return [(source, sources.activity(tx, source.id)) for source in listed], listed[-1].id if len(listed) == 100 else None
 
-    def _query(self, path: bytes, now_us: int) -> Callable[[Transaction], tuple[Source, int | None, Activity] | None] | None:
+    def _query(self, path: bytes, now_us: int) -> Callable[[Transaction], _Found | None] | None:
         match = _INGEST.fullmatch(path)
         if match is not None:
             source_id, token = match[1].decode(), match[2].decode()
@@ -367,15 +399,18 @@ class SourceDirectory:
             return None
         route = match[1].decode()
 
-        def query(tx: Transaction) -> tuple[Source, int | None, Activity] | None:
+        def query(tx: Transaction) -> _Found | None:
             source = sources.by_route(tx, self._vault, route)
             return None if source is None else _with_activity(tx, (source, None))
 
         return query
 
 
-def _with_activity(tx: Transaction, found: Any) -> tuple[Source, int | None, Activity] | None:
-    return None if found is None else (found[0], found[1], sources.activity(tx, found[0].id))
+def _with_activity(tx: Transaction, found: tuple[Source, int | None] | None) -> _Found | None:
+    if found is None:
+        return None
+    source, until = found
+    return source, until, sources.activity(tx, source.id), organisations.receive_rate(tx, source.org_id)
 
 
 def _taken(ready: Ready) -> Activity | None:

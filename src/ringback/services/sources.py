@@ -31,7 +31,7 @@ from ringback.services.source_wishes import uid_rule as uid_rule
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import applications as application_operations
-from ringback.store.operations import sources
+from ringback.store.operations import source_traffic, sources
 from ringback.store.operations.endpoints import Sealer
 
 # 22 base62 digits hold 131 bits (contract, 1.1); an id keeps its 40 bits of time and 90 of chance, and so its order.
@@ -112,6 +112,11 @@ class Sources:
     async def activity(self, source_id: str) -> Activity:
         """What came from a source so far, to within some seconds."""
         return await self._store.read(lambda tx: sources.activity(tx, source_id))
+
+    async def refusals(self, source_id: str) -> dict[str, int]:
+        """For which reasons requests were refused in the last 24 hours, and how many, to within some seconds."""
+        first = self._clock.now_us() // source_traffic.QUARTER_US - source_traffic.DAY + 1
+        return await self._store.read(lambda tx: source_traffic.refusals(tx, source_id, first))
 
     def silence(self, source: Source, activity: Activity) -> int | None:
         """How long a source has been quiet, microseconds, if that is longer than it may be; else None."""

@@ -139,6 +139,7 @@ class SourceView(msgspec.Struct, frozen=True):
     events: Sequence[EventRow]
     empty: Empty
     heaps: Sequence[HeapRow]
+    refusals: Sequence[Fact]
     secrets: str
     has_secrets: bool
     guide: Guide | None
@@ -243,7 +244,7 @@ def schedule_of(source: Source, now_us: int) -> list[Fact]:
     ]
 
 
-def limits_of(source: Source) -> list[Fact]:
+def limits_of(source: Source, shared_rate: int | None) -> list[Fact]:
     """What a source takes, and what it does with it."""
     rules = source.rules
     tolerance = source.verification.tolerance_s
@@ -253,6 +254,7 @@ def limits_of(source: Source) -> list[Fact]:
         Fact("Methods", ", ".join(rules.methods)),
         Fact("Largest body", size(rules.max_body_bytes)),
         Fact("Rate", "unlimited" if rules.rate is None else f"{count(rules.rate)} a second"),
+        *([Fact("Rate of all sources", f"{count(shared_rate)} a second, together")] if shared_rate is not None else []),
         Fact("Duplicates by", by),
         Fact("Remembered for", duration(deduplication.window_s)),
         *([Fact("Tolerance", duration(tolerance))] if tolerance is not None else []),
@@ -326,7 +328,7 @@ class _Pages:
         view = SourceView(
             href=here,
             refresh_s=_REFRESH_S,
-            warnings=warnings_of(seen, now_us),
+            warnings=warnings_of(watched, now_us),
             url=services.urls.ingest(source) or "",
             route_url=services.urls.route(source) or "",
             schedule=schedule_of(source, now_us),
@@ -341,11 +343,12 @@ class _Pages:
             events=[event_row(source, event, now_us) for event in events.items],
             empty=_NOT_DUE if source.cron is not None else _NOT_HEARD,
             heaps=heap_rows(watched.heaps),
+            refusals=[Fact(reason_words(reason), count(number)) for reason, number in watched.refusals.items()],
             secrets=secrets_sentence(source, now_us),
             has_secrets=source.verification.verify != "none",
             guide=guide_of(source.type),
             facts=facts_of(source, app, now_us),
-            limits=[] if source.cron is not None else limits_of(source),
+            limits=[] if source.cron is not None else limits_of(source, watched.shared_rate),
             metadata=[Fact(name, value) for name, value in source.metadata.items()],
         )
         turn = Action("Enable", f"{here}/enable", post=True) if source.disabled else Action("Disable", f"{here}/disable")
