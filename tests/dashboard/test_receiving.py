@@ -88,6 +88,12 @@ def test_a_source_is_made_changed_switched_and_deleted(shop: Shop, person: Perso
         assert f"{what} a source" in log
 
 
+def test_the_page_of_a_source_tells_how_the_lists_of_addresses_stand_that_it_follows(shop: Shop, person: Person) -> None:
+    made = made_of(shop, allowedIpsFrom=["https://lists.example/all?key=hidden#hooks"])
+    words = plain(person.get(made.path))
+    assert "https://lists.example/all#hooks: not read yet" in words and "hidden" not in words
+
+
 def test_the_page_of_a_source_tells_that_its_organisation_took_in_as_much_as_it_may(shop: Shop) -> None:
     person = Person(shop.url).log_in(token_of(shop.server, "flooded"))
     made = person.act("/apps", name="Flooded")

@@ -89,6 +89,7 @@ from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
+from ringback.services.published import Published
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
@@ -149,7 +150,8 @@ class Doors:
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         self._received = ReceivedEvents(store, vault, clock, self._sources)
-        self._keys = FetchedKeys(self.fetching, clock)
+        self.published = Published(store, vault, clock)
+        self._keys = FetchedKeys(self.fetching, clock, self.published)
         self.comparing = Comparing(clock)
         self._receiver = self._make_receiver()
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
@@ -181,7 +183,7 @@ class Doors:
         self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
         self.schedules = Schedules(store, vault, clock, self.source_directory, parts.directory, parts.intake)
-        self.lists = AddressLists(self._keys, clock)
+        self.lists = AddressLists(self._keys, clock, self.published)
         gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, parts.metrics)
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
@@ -280,6 +282,7 @@ class Doors:
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
+            address_lists=self.lists,
             source_views=SourceViews(store, vault, clock, parts.settings.receive_rate),
             received=self._received,
             quarantine=self._quarantine,

@@ -135,7 +135,7 @@ class Server:
             "leases": self._tidy,
             "attempt log": self._attempt_log,
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
-            "sources": Upkeep(self._doors.source_directory, self._doors.lists).run,
+            "sources": Upkeep(self._doors.source_directory, self._doors.lists, self._doors.published).run,
             "bins": BinUpkeep(self._doors.bins).run,
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run,
             **({} if index is None else {"search": self._indexer(index).run}),

@@ -11,6 +11,7 @@ from typing import Final
 from ringback.errors import RingbackError
 from ringback.services.address_lists import AddressLists
 from ringback.services.gateway import SourceDirectory
+from ringback.services.published import Published
 from ringback.services.schedules import Schedules
 
 # Counts that a crash may lose: a few seconds of them, and no events.
@@ -26,9 +27,10 @@ _PAUSE_S: Final = 0.02
 class Upkeep:
     """Looks after sources for ever."""
 
-    def __init__(self, sources: SourceDirectory, lists: AddressLists) -> None:
+    def __init__(self, sources: SourceDirectory, lists: AddressLists, published: Published) -> None:
         self._sources = sources
         self._lists = lists
+        self._published = published
 
     async def run(self) -> None:
         """Until cancelled. A store that fails is tried again."""
@@ -41,7 +43,7 @@ class Upkeep:
                 if turn % _SWEEP_EVERY == 0:
                     await self._sources.silent()
                     await self._lists.refresh()
-                    while await self._sources.forget():
+                    while await self._sources.forget() + await self._published.forget():
                         await asyncio.sleep(_PAUSE_S)
             except RingbackError:
                 # The store has told the log what ails it.

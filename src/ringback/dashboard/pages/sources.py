@@ -43,6 +43,7 @@ from ringback.model.messages import Received
 from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, Source
 from ringback.policy.cron import parse
 from ringback.policy.paging import Walk
+from ringback.services.address_lists import Read
 from ringback.services.source_views import Heap, Seen
 from ringback.services.sources import PREFIX
 
@@ -269,6 +270,17 @@ def limits_of(source: Source, shared_rate: int | None) -> list[Fact]:
     return facts
 
 
+def list_facts(lists: Sequence[Read]) -> list[Fact]:
+    """How the lists of addresses stand that a source follows."""
+
+    def words(read: Read) -> str:
+        if read.networks is None or read.age_s is None:
+            return f"{read.url}: not read yet"
+        return f"{read.url}: {counted(read.networks, 'network')}, read {duration(max(read.age_s, 1), parts=1)} ago"
+
+    return [Fact("Addresses from", words(read), mono=True) for read in lists]
+
+
 def heap_rows(heaps: Sequence[Heap]) -> list[HeapRow]:
     """What a source has in quarantine, by reason."""
     return [
@@ -348,7 +360,9 @@ class _Pages:
             has_secrets=source.verification.verify != "none",
             guide=guide_of(source.type),
             facts=facts_of(source, app, now_us),
-            limits=[] if source.cron is not None else limits_of(source, watched.shared_rate),
+            limits=[]
+            if source.cron is not None
+            else [*limits_of(source, watched.shared_rate), *list_facts(services.address_lists.states(source.rules.allowed_ips_from))],
             metadata=[Fact(name, value) for name, value in source.metadata.items()],
         )
         turn = Action("Enable", f"{here}/enable", post=True) if source.disabled else Action("Disable", f"{here}/disable")

@@ -13,3 +13,15 @@ CREATE TABLE source_refusal (
 
 -- Requests a second that all sources of an organisation may take in together. NULL = as the settings say, 0 = as many as come.
 ALTER TABLE organisation ADD COLUMN receive_rate INTEGER;
+
+-- What providers publish, as it was fetched last: lists of their addresses and keys, so that a restart does not depend on them. key: SHA-256
+-- of kind and URL, which may hold a credential; content is sealed.
+CREATE TABLE published (
+    kind       TEXT NOT NULL CHECK (kind = 'addresses' OR kind = 'key'),
+    key        BLOB NOT NULL,
+    content    BLOB NOT NULL,
+    fetched_at INTEGER NOT NULL,
+    used_at    INTEGER NOT NULL,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX published_by_use ON published (kind, used_at);
