@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import httpx
 import pytest
 
 from benchmarks import server as servers
+from ringback.services.tokens import DEFAULT_ORG_ID
+from tests.api.test_authentication import jwt
 from tests.dashboard.conftest import BASE, Person, Shop, operator
 
 REFUSED = "That was not accepted"
@@ -265,3 +269,47 @@ def test_logins_and_logouts_are_in_the_audit_log(shop: Shop) -> None:
     text = person.get("/audit").text
     person.close()
     assert "logged in" in text and "logged out" in text and "127.0.0.1" in text
+
+
+def test_a_page_that_refreshes_itself_keeps_no_session_alive_and_a_look_does(tmp_path: Path) -> None:
+    database = tmp_path / "ringback.db"
+
+    def seen() -> int:
+        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+            at: int = opened.execute("SELECT seen_at FROM dashboard_session").fetchone()[0]
+            return at
+
+    first = servers.start(database)
+    try:
+        person = Person(f"{first.url}{BASE}").log_in()
+    finally:
+        assert first.stop() == 0
+    hours_ago = seen() - 3 * 3_600_000_000
+    with contextlib.closing(sqlite3.connect(database)) as opened:
+        opened.execute("UPDATE dashboard_session SET seen_at = ?", (hours_ago,))
+        opened.commit()
+    second = servers.start(database, port=first.port)
+    try:
+        assert person.get("", headers={"hx-request": "true", "ringback-timer": "1"}).status_code == 200
+        assert seen() == hours_ago
+        assert person.get("").status_code == 200
+        assert seen() > hours_ago
+        person.close()
+    finally:
+        second.stop()
+
+
+def test_a_session_of_a_signed_token_ends_with_the_secret_that_signed_it(tmp_path: Path) -> None:
+    token = jwt({"sub": DEFAULT_ORG_ID}, secret="the-first-secret")
+    first = servers.start(tmp_path / "ringback.db", {"jwt_secret": "the-first-secret"})
+    try:
+        person = Person(f"{first.url}{BASE}").log_in(token)
+        assert person.get("/audit").status_code == 200
+    finally:
+        assert first.stop() == 0
+    second = servers.start(first.database, {"jwt_secret": "another-secret"}, port=first.port)
+    try:
+        assert person.get("/audit").status_code == 303
+        person.close()
+    finally:
+        second.stop()

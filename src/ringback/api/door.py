@@ -304,13 +304,13 @@ class HotDoor(HttpToolsProtocol):
         # Large bodies are read on a thread, by the ordinary route.
         if authorization is None or length is None or len(length) > 7 or int(length) > min(way.reader.max_body_bytes, OFF_LOOP_BYTES):
             return None
-        believed, revocations, principal = self._believed
-        if authorization != believed or revocations != way.tokens.revocations or principal is None:
+        believed, epoch, principal = self._believed
+        if authorization != believed or epoch != way.tokens.epoch or principal is None:
             principal = way.tokens.known(authorization)
             if principal is None or principal.kind is not TokenKind.ORG:
                 return None
             if principal.expires_at is None and not principal.signed:
-                self._believed = (authorization, way.tokens.revocations, principal)
+                self._believed = (authorization, way.tokens.epoch, principal)
         entry = way.publisher.directory.known(principal.org_id, route.app_ref)
         if entry is None:
             return None

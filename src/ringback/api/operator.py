@@ -35,6 +35,7 @@ class TokenOut(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     created_at: Timestamp
     revoked: bool
+    last_used_at: Timestamp | None
 
 
 class TokenCreated(msgspec.Struct, frozen=True):
@@ -56,6 +57,7 @@ def shown(token: Token) -> TokenOut:
         name=token.name,
         created_at=rfc3339(token.created_at),
         revoked=token.revoked_at is not None,
+        last_used_at=None if token.last_used_at is None else rfc3339(token.last_used_at),
     )
 
 

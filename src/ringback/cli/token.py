@@ -134,10 +134,11 @@ def _create(desk: _Desk, args: argparse.Namespace) -> None:
 
 def _list(desk: _Desk, args: argparse.Namespace) -> None:
     listed = desk.list(args.org)
-    print(f"{'ID':<32} {'ORGANISATION':<32} {'KIND':<5} {'STATE':<8} {'CREATED':<28} NAME")
+    print(f"{'ID':<32} {'ORGANISATION':<32} {'KIND':<5} {'STATE':<8} {'CREATED':<28} {'LAST USED':<28} NAME")
     for token in listed:
         state = "revoked" if token["revoked"] else "usable"
-        print(f"{token['id']:<32} {token['orgId']:<32} {token['kind']:<5} {state:<8} {token['createdAt']:<28} {token['name']}".rstrip())
+        times = f"{token['createdAt']:<28} {token['lastUsedAt'] or '-':<28}"
+        print(f"{token['id']:<32} {token['orgId']:<32} {token['kind']:<5} {state:<8} {times} {token['name']}".rstrip())
 
 
 def _revoke(desk: _Desk, args: argparse.Namespace) -> None:
