@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hmac
 import sys
 import zlib
 
@@ -11,10 +12,12 @@ import brotli
 import msgspec
 import pytest
 
+from ringback.api.received import _facts
+from ringback.dashboard.pages.sources import event_row
 from ringback.errors import Conflict, InvalidField, Refused
 from ringback.services.sources import SecretRotateIn, SourceIn
 from ringback.store.operations.retention import expire_payloads
-from tests.gateway.conftest import WHO, Running, path_of
+from tests.gateway.conftest import NEWEST, WHO, Running, path_of
 from tests.gateway.signing import NOW_S, SECRET, event, signed
 
 HOUR_S = 3_600
@@ -635,3 +638,36 @@ def test_odd_json_and_xml_are_taken_as_they_are(running: Running) -> None:
     for body in bodies:
         assert running.ask(path_of(source), body, {"x-key": "k"}).status == 200
     assert [message.payload for message in running.messages()] == bodies
+
+
+def slack(body: bytes, **more: str) -> dict[str, str]:
+    signature = hmac.digest(b"secret", b"v0:%d:%b" % (int(NOW_S), body), "sha256").hex()
+    return {"x-slack-request-timestamp": str(int(NOW_S)), "x-slack-signature": f"v0={signature}", **more}
+
+
+def test_the_providers_own_count_of_deliveries_is_kept_with_the_event_and_shown(running: Running) -> None:
+    source = running.made(type="slack", secrets=["secret"])
+    first, second = b'{"event_id":"Ev1","type":"event_callback"}', b'{"event_id":"Ev2","type":"event_callback"}'
+    assert running.ask(path_of(source), first, slack(first)).status == 200
+    assert (
+        running.ask(path_of(source), second, slack(second, **{"x-slack-retry-num": "2", "x-slack-retry-reason": "http_timeout"})).status
+        == 200
+    )
+    events = running.run(running.received.page(WHO, running.app_id, source.id, NEWEST, None)).items
+    assert [event.origin.redelivery for event in events] == ["2", None]
+    assert [event_row(source, event, running.clock.now_us()).flags for event in events] == [["delivery counter 2"], []]
+    assert [_facts(event)["redelivery"] for event in events] == ["2", None]
+
+
+def test_where_deliveries_are_counted_can_be_said_and_what_strangers_write_there_is_cut(running: Running) -> None:
+    source = running.made(redeliveryAt=["header:x-try", "json:try"])
+    for number, headers in enumerate(({"x-try": "7"}, {"x-try": "9" * 500}, {"x-try": "\xff\n"[:1]}, {}), 1):
+        body = b'{"id":"evt_%d","type":"a","try":3}' % number
+        assert running.ask(path_of(source), body, {**signed(body), **headers}).status == 200
+    found = [message.origin.redelivery for message in running.messages() if message.origin is not None]
+    assert (found[0], found[1], found[3]) == ("7", "9" * 20, "3")
+    batch = running.made(type="azure-event-grid", secrets=["s"])
+    headers = {"aeg-delivery-count": "1", "content-type": "application/json"}
+    body = b'[{"id":"a","eventType":"x"},{"id":"b","eventType":"x"}]'
+    assert running.ask(path_of(batch), body, headers, query=b"secret=s").status == 200
+    assert [message.origin.redelivery for message in running.messages()[-2:] if message.origin is not None] == ["1", "1"]

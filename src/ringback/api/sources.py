@@ -77,6 +77,7 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     max_body_bytes: int
     event_types: tuple[str, ...] | None
     event_type_at: tuple[str, ...]
+    redelivery_at: tuple[str, ...]
     schema: Any
     schema_mode: str
     rate_limit: int | None
@@ -185,6 +186,7 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "max_body_bytes": r.max_body_bytes,
         "event_types": r.event_types,
         "event_type_at": r.event_type_at,
+        "redelivery_at": r.redelivery_at,
         "schema": r.schema,
         "schema_mode": r.schema_mode,
         "rate_limit": r.rate,

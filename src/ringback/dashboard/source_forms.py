@@ -212,6 +212,7 @@ def wanted_of(source: Source) -> dict[str, Any]:
         "maxBodyBytes": r.max_body_bytes,
         "eventTypes": r.event_types,
         "eventTypeAt": r.event_type_at,
+        "redeliveryAt": r.redelivery_at,
         "schema": r.schema,
         "schemaMode": r.schema_mode,
         "rateLimit": r.rate,

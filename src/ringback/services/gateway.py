@@ -84,6 +84,7 @@ class Ready:
         "plain",
         "prompt",
         "reasons",
+        "redelivery",
         "refused",
         "reply",
         "rotating",
@@ -103,6 +104,8 @@ class Ready:
         self.source = source
         row, sender = rules_of.provider_of(source.type), source.verification.secret_by
         self.events = EventReader(row, source.rules, f"{source.type}.webhook", sender)
+        # Where the provider counts how often it sent an event.
+        self.redelivery: tuple[str, ...] = source.rules.redelivery_at or (() if row is None else row.redelivery)
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source, now_us)

@@ -127,6 +127,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     max_body_bytes: int = DEFAULT_BODY_BYTES
     event_types: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=1_000)] | None = None
     event_type_at: tuple[_Short, ...] = ()
+    redelivery_at: tuple[_Short, ...] = ()
     schema: Any = None
     schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
     rate_limit: Annotated[int, msgspec.Meta(ge=1, le=validation.MAX_RATE)] | None = None
@@ -157,6 +158,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "client_certificate": rules_of.required_headers,
         "allowed_ips_from": rules_of.address_lists,
         "event_type_at": rules_of.places,
+        "redelivery_at": rules_of.places,
         "handshakes": rules_of.handshakes,
         "schema": schema_rule,
         "schedule": schedule_rule,
@@ -242,6 +244,7 @@ def rules_for(wanted: SourceIn) -> Rules:
         max_body_bytes=wanted.max_body_bytes,
         event_types=wanted.event_types,
         event_type_at=wanted.event_type_at,
+        redelivery_at=wanted.redelivery_at,
         schema=wanted.schema,
         schema_mode=wanted.schema_mode,
         rate=wanted.rate_limit,

@@ -194,7 +194,7 @@ def event_row(source: Source, event: Received, now_us: int) -> EventRow:
         event.event_type,
         origin.event_type if origin.event_type not in (None, event.event_type) else "",
         origin.event_id or "",
-        [flag_words(flag) for flag in origin.flags],
+        [*(flag_words(flag) for flag in origin.flags), *([f"delivery counter {origin.redelivery}"] if origin.redelivery else [])],
         "gone" if event.size_bytes is None else size(event.size_bytes),
         moment(event.created_at, now_us),
     )
@@ -258,6 +258,7 @@ def limits_of(source: Source, shared_rate: int | None) -> list[Fact]:
         *([Fact("Rate of all sources", f"{count(shared_rate)} a second, together")] if shared_rate is not None else []),
         Fact("Duplicates by", by),
         Fact("Remembered for", duration(deduplication.window_s)),
+        *([Fact("Counts deliveries at", ", ".join(rules.redelivery_at), mono=True)] if rules.redelivery_at else []),
         *([Fact("Tolerance", duration(tolerance))] if tolerance is not None else []),
         *([Fact("Addresses", ", ".join(rules.allowed_ips))] if rules.allowed_ips else []),
         *([Fact("Event types", ", ".join(rules.event_types))] if rules.event_types is not None else []),
