@@ -100,6 +100,25 @@ def test_what_a_source_refuses_by_its_own_rate_takes_nothing_from_the_others(sha
     assert shared.call(shared.two, 4) == [200, 200, 200, 429]
 
 
+def test_providers_that_ask_are_granted_no_more_than_the_organisation_may_take_in(shared: Shared) -> None:
+    running = shared.running
+    asking = {"type": "cloudevents", "secrets": ["s"], "allowedOrigins": ["events.example"]}
+    plain, limited = running.made(**asking), running.made(**asking, rateLimit=5)
+    question = {"webhook-request-origin": "events.example", "webhook-request-rate": "6000"}
+
+    def granted(source: Source) -> str:
+        return running.ask(path_of(source), b"", question, method="OPTIONS").headers["webhook-allowed-rate"]
+
+    before = granted(plain)
+    assert granted(limited) == "300"
+    shared.limit(3)
+    assert (granted(plain), granted(limited)) == ("180", "180")
+    shared.limit(9)
+    assert (granted(plain), granted(limited)) == ("540", "300")
+    shared.limit(0)
+    assert granted(plain) == before
+
+
 def test_refusals_are_counted_by_reason_for_a_day_and_forgotten_with_the_source(shared: Shared) -> None:
     running = shared.running
     running.changed(shared.one, secrets=("whsec_test",), rate_limit=2)

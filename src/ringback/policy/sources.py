@@ -221,9 +221,10 @@ def shown_url(source: Source, url: bytes) -> str:
     return path + question + "&".join(shown)
 
 
-def knowledge(source: Source, now_us: int) -> Knowledge:
-    """What the source knows when a provider asks who it is."""
-    verification, rate = source.verification, source.rules.rate
+def knowledge(source: Source, now_us: int, shared_rate: int | None = None) -> Knowledge:
+    """What the source knows when a provider asks who it is; `shared_rate` is what all sources of its organisation may take in a second."""
+    verification = source.verification
+    rate = min((rate for rate in (source.rules.rate, shared_rate) if rate is not None), default=None)
     return Knowledge(
         secrets=tuple(secret.text for secret in active(verification.secrets, now_us)),
         verify_token=verification.verify_token,

@@ -151,6 +151,12 @@ class Ready:
         # Where it is counted how far signed times are from ours; nowhere for what is only tried out.
         self.metrics: Metrics | None = None
 
+    def share(self, bucket: Bucket | None, now_us: int) -> None:
+        """Take in no more than all sources of the organisation may together, and grant no more to providers that ask."""
+        if bucket is not self.shared:
+            self.shared = bucket
+            self.knowledge = rules_of.knowledge(self.source, now_us, None if bucket is None else int(bucket.per_s))
+
     def heard(self, now_us: int) -> None:
         """An event came; what it says of the source's habit is worked out for many events together (`learn`)."""
         self.counts[0] += 1
@@ -254,7 +260,7 @@ class SourceDirectory:
             except ValueError:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
-        ready.shared = self._shared(source.org_id, rate)
+        ready.share(self._shared(source.org_id, rate), now_us)
         ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:
             self._by_path.clear()
