@@ -275,15 +275,14 @@ def test_the_rate_of_an_organisation_holds_at_both_doors_alike(door: Door) -> No
     limit(1)
     try:
         for extra in ([], [ORDINARY]):
-            # More than one a second, however slow the machine is.
-            requests = [door.request(source["path"], body, [*stripe(body), *extra])] * 60
-            answers = door.target.talk(b"".join(requests), answers=60).answers
+            # One after the other, as a provider sends, so that the hot door answers; and more than one a second, however slow the machine is.
+            answers = [door.send(source["path"], body, [*stripe(body), *extra]) for _ in range(40)]
             refused = [answer for answer in answers if answer.status == 429]
-            assert len(answers) == 60 and len(refused) > 30
+            assert len(refused) > 10
             assert {(answer.body, answer.header("retry-after")) for answer in refused} == {
                 (b'{"code":"rate_limited","detail":"Too many requests"}', "1")
             }
     finally:
         limit(None)
     assert door.send(source["path"], body, stripe(body)).status == 200
-    wait_until(lambda: door.activity(source["id"])["rejectedByReason"].get("organisation_rate_limited", 0) > 60, what="they are counted")
+    wait_until(lambda: door.activity(source["id"])["rejectedByReason"].get("organisation_rate_limited", 0) > 20, what="they are counted")

@@ -200,6 +200,17 @@ def test_a_clock_that_is_set_back_sends_no_minute_twice_and_goes_on(timed: Timed
     assert timed.sent() == [f"2026-11-26T12:0{minute}Z" for minute in (1, 2, 3, 4)]
 
 
+def test_another_payload_is_no_other_event_of_a_minute_that_comes_again(timed: Timed) -> None:
+    source = timed.made()
+    timed.step(after(minutes=1))
+    timed.change(source, payload="new")
+    timed.step(after(seconds=30))
+    timed.step(after(minutes=1))
+    assert timed.sent() == ["2026-11-26T12:01Z"]
+    timed.step(after(minutes=2))
+    assert timed.sent() == ["2026-11-26T12:01Z", "2026-11-26T12:02Z"]
+
+
 def test_a_clock_that_was_a_year_ahead_holds_nothing_up_once_it_is_right(timed: Timed) -> None:
     timed.made()
     timed.step(after(days=365))
