@@ -275,7 +275,7 @@ def test_the_rate_of_an_organisation_holds_at_both_doors_alike(door: Door) -> No
     limit(1)
     try:
         for extra in ([], [ORDINARY]):
-            # One after the other, as a provider sends, so that the hot door answers; and more than one a second, however slow the machine is.
+            # One after the other, so that the hot door answers; and more than one a second, however slow the machine is.
             answers = [door.send(source["path"], body, [*stripe(body), *extra]) for _ in range(40)]
             refused = [answer for answer in answers if answer.status == 429]
             assert len(refused) > 10

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from ringback.clock import SECOND_US, Clock
-from ringback.errors import RingbackError, Unavailable
+from ringback.errors import RingbackError
 from ringback.model.messages import Message, Origin
 from ringback.model.sources import NO_ACTIVITY, Activity, Cron, Source
 from ringback.policy.cron import Schedule, parse
@@ -170,7 +170,8 @@ class Schedules:
             )
             self._intake.accept(entry, _event(ready, source.cron, due, following), None, answers)
             await done
-        except Unavailable:
+        except RingbackError:
+            # It stays due: the next step tries again.
             return
         late_us = self._clock.now_us() - timed.next * _MINUTE_US
         if late_us > _LATE_US:
