@@ -23,14 +23,14 @@ _LAST_S: Final = (1 << 32) - 1
 # Bits of chance below the 40 bits of time.
 RANDOM_BITS: Final = 120
 _RANDOM_MASK: Final = (1 << RANDOM_BITS) - 1
-# Ids made within one slot of 4 ms climb by a random step of so many bits: small enough that mostly only the last 5 of the 27 digits
+# Ids made within one slot of 4 ms climb by a random step of so many bits: small enough that mostly only the last 4 of the 27 digits
 # change, which is what `make` costs at full speed. Ids are names, not secrets: each slot starts at an unguessable place all the same.
-_STEP_BITS: Final = 22
+_STEP_BITS: Final = 15
 
 _PAIRS: Final = tuple(a + b for a in ALPHABET for b in ALPHABET)
-# Powers by which a number is cut into pieces of 2, 5 and 9 digits: a piece of 9 fits a machine word.
+# Powers by which a number is cut into pieces of 2, 4 and 9 digits: a piece of 9 fits a machine word.
 _P2: Final = 62**2
-_P5: Final = 62**5
+_P4: Final = 62**4
 _P9: Final = 62**9
 _P18: Final = 62**18
 _DIGITS: Final = {c: i for i, c in enumerate(ALPHABET)}
@@ -83,26 +83,25 @@ class IdMaker:
     def __init__(self, draw: Callable[[int], int] = secrets.randbits, step: Callable[[int], int] = random.getrandbits) -> None:
         self._draw = draw
         self._step = step
-        # The last number made, without and with only its low five digits, and the text of the high ones.
+        # The last number made, without and with only its low four digits, and the text of the high ones.
         self._high = self._low = 0
-        self._head = ALPHABET[0] * (LENGTH - 5)
+        self._head = ALPHABET[0] * (LENGTH - 4)
         self._slot = 0
 
     def make(self, prefix: str, now_us: int) -> str:
         """The next id, later than every id this maker has made."""
-        low = self._low + 1 + self._step(_STEP_BITS)
-        if now_us // _SLOT_US == self._slot and low < _P5:
+        step = self._step
+        low = self._low + 1 + step(_STEP_BITS)
+        if now_us // _SLOT_US == self._slot and low < _P4:
             self._low = low
         else:
             low = self._turn(now_us)
-        pairs, digit = divmod(low, 62)
-        high, pair = divmod(pairs, _P2)
-        return f"{prefix}{self._head}{_PAIRS[high]}{_PAIRS[pair]}{ALPHABET[digit]}"
+        return f"{prefix}{self._head}{_PAIRS[low // _P2]}{_PAIRS[low % _P2]}"
 
     def _turn(self, now_us: int) -> int:
         """Begin a slot, or go on in one whose low digits are used up; the new low digits."""
         value = _time_bits(now_us) << RANDOM_BITS
-        last = self._high * _P5 + self._low
+        last = self._high * _P4 + self._low
         if value > last:
             # The top bit of the random part starts at 0, so that a slot has room for its steps.
             value |= self._draw(RANDOM_BITS - 1)
@@ -112,14 +111,14 @@ class IdMaker:
         return self._set(value)
 
     def _set(self, value: int) -> int:
-        self._high, self._low = divmod(value, _P5)
-        self._head = encode(value)[:-5]
+        self._high, self._low = divmod(value, _P4)
+        self._head = encode(value)[:-4]
         return self._low
 
     def after(self, newest: str) -> None:
         """Never again make an id at or below `newest` (the last one stored before a restart)."""
         value = decode(newest)
-        if value > self._high * _P5 + self._low:
+        if value > self._high * _P4 + self._low:
             self._set(value)
             # No slot is that of this value: the next id looks at the time.
             self._slot = -1

@@ -68,6 +68,56 @@ def test_a_connection_with_anything_odd_is_dropped(run: Run, answer: bytes) -> N
     run(story())
 
 
+def test_each_answer_is_told_as_it_came_though_the_one_before_was_nearly_the_same(run: Run) -> None:
+    other = OK.replace(b"ok", b"no")
+    longer = OK.replace(b"2\r\n\r\nok", b"3\r\n\r\noki")
+    failure = b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n"
+    answers = [OK, OK, other, OK, failure, failure, CHUNKED, CHUNKED, longer, longer, OK, OK + b"x"]
+
+    async def script(peer: Peer) -> None:
+        for answer in answers[len(server_saw) :]:
+            await peer.request()
+            server_saw.append(answer)
+            peer.send(answer)
+        await peer.closed()
+
+    server_saw: list[bytes] = []
+
+    async def story() -> None:
+        async with serving(script) as server, transport() as client:
+            told = [await attempt(client, request(server.port)) for _ in answers]
+            assert [(e.status, e.body) for e in told] == [
+                *((200, b"ok"), (200, b"ok"), (200, b"no"), (200, b"ok"), (500, b""), (500, b"")),
+                *((200, b"ok"), (200, b"ok"), (200, b"oki"), (200, b"oki"), (200, b"ok"), (200, b"ok")),
+            ]
+            assert [e.head for e in told] == [answer[: answer.find(b"\r\n\r\n") + 4] for answer in answers]
+            assert [e.reused for e in told] == [False] + [True] * (len(answers) - 1)
+            assert all(0 <= e.phases.wait_us <= e.duration_us and e.phases.connect_us == -1 for e in told[1:])
+            assert server.connections == 1
+            # The last one had a byte too much.
+            await until(lambda: client.open_connections == 0)
+
+    run(story())
+
+
+def test_the_same_answer_in_pieces_is_still_the_same(run: Run) -> None:
+    async def script(peer: Peer) -> None:
+        for in_pieces in (False, False, True, False, True):
+            await peer.request()
+            for piece in (OK[:20], OK[20:30], OK[30:-1], OK[-1:]) if in_pieces else (OK,):
+                peer.send(piece)
+                await asyncio.sleep(0)
+        await peer.closed()
+
+    async def story() -> None:
+        async with serving(script) as server, transport() as client:
+            told = [await attempt(client, request(server.port)) for _ in range(5)]
+            assert {(e.status, e.body, e.body_truncated) for e in told} == {(200, b"ok", False)}
+            assert server.connections == 1
+
+    run(story())
+
+
 def test_bytes_that_come_late_are_nobodys_answer(run: Run) -> None:
     late = asyncio.Event()
 

@@ -7,11 +7,11 @@ thorough one that decodes field by field, so that every failing field is named a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from ringback.errors import FieldProblem, InvalidField
 from ringback.policy.validation import Rule
@@ -79,36 +79,40 @@ class Body(Generic[T]):
         # What a field may be called, the name that wins first.
         self._names = {wire: (wire, *(name for name, alias in self.aliases.items() if alias.field == wire)) for wire in self._wire.values()}
         checks = [(name, self._wire[name], rule) for name, rule in self.rules.items()]
-        required = {field.name for field in self._fields if field.required}
+        required = {field.name: field.encode_name for field in self._fields if field.required}
         self._checks = tuple(check for check in checks if check[0] in required)
         # Looked at together: mostly none of them is given.
         self._optional = tuple(check for check in checks if check[0] not in required)
-        self._given = attrgetter(*(name for name, _, _ in self._optional)) if self._optional else None
-        defaults = {field.name: field.default for field in self._fields}
-        absent = tuple(defaults[name] for name, _, _ in self._optional)
-        self._absent: Any = absent[0] if len(absent) == 1 else absent
-        self._quoted = tuple(f'"{name}"'.encode() for name in self._wire.values())
+        # Required fields stand before all others; where they do not, no value is equal to what has no default.
+        self._required = next((place for place, field in enumerate(self._fields) if not field.required), len(self._fields))
+        self._absent = tuple(field.default for field in self._fields[self._required :])
+        # What is given twice, the last time with its default, looks as if it were not given.
+        self._shows = all(default is None or default is msgspec.UNSET for default in self._absent)
+        self._quoted = _quoted(self._wire.values())
+        self._quoted_required = _quoted(required.values())
         # An alias of a required field only matters when that field is missing, and then decoding fails anyway.
-        needed = {field.encode_name for field in self._fields if field.required}
-        self._quoted_aliases: tuple[bytes, ...] = (
-            *(f'"{name}"'.encode() for name, alias in self.aliases.items() if alias.field not in needed),
-            *(quoted for body in (*self.inner.values(), *self.inner_lists.values()) for quoted in body._quoted_aliases),
-        )
+        own = (name for name, alias in self.aliases.items() if alias.field not in required.values())
+        self._own_aliases = _quoted(own)
+        within = (body._quoted_aliases for body in (*self.inner.values(), *self.inner_lists.values()))
+        self._quoted_aliases: tuple[bytes, ...] = (*self._own_aliases, *(quoted for aliases in within for quoted in aliases))
 
     def parse(self, raw: bytes) -> T:
         """The request in these bytes; no bytes at all are `{}`. Raises InvalidField with every problem there is."""
         raw = raw or b"{}"
         check_text(raw)
-        if max(map(raw.count, self._quoted), default=0) > 1 or (self._quoted_aliases and any(map(raw.count, self._quoted_aliases))):
-            return self._parse_fields(raw)
         try:
             value = self._decoder.decode(raw)
         except (ValueError, RecursionError):
             return self._parse_fields(raw)
+        spare = astuple(value)[self._required :] == self._absent
+        if self._is_ambiguous(raw, spare):
+            return self._parse_fields(raw)
         problems = [_no_object(self._wire[name]) for name in self.objects if memoryview(getattr(value, name))[0] != _OPENING]
         for name, wire, rule in self._checks:
-            problems += [FieldProblem(("body", wire, *where), message) for where, message in rule(getattr(value, name))]
-        if self._given is not None and self._given(value) != self._absent:
+            wrong = rule(getattr(value, name))
+            if wrong:
+                problems += [FieldProblem(("body", wire, *where), message) for where, message in wrong]
+        if not spare:
             for name, wire, rule in self._optional:
                 given = getattr(value, name)
                 if given is not None and given is not msgspec.UNSET:
@@ -116,6 +120,15 @@ class Body(Generic[T]):
         if problems:
             raise InvalidField(*problems)
         return value
+
+    def _is_ambiguous(self, raw: bytes, spare: bool) -> bool:
+        """Might a field stand in these bytes twice, or by another name? `spare`: only the required ones were found by their own names."""
+        if not (spare and self._shows and raw.find(b"null") < 0):
+            return max(map(raw.count, self._quoted), default=0) > 1 or any(map(raw.count, self._quoted_aliases))
+        for quoted in self._quoted_required:
+            if raw.count(quoted) > 1:
+                return True
+        return bool(self._own_aliases) and any(map(raw.count, self._own_aliases))
 
     def _parse_fields(self, raw: bytes) -> T:
         values, problems = self._read(raw, ("body",), by_rules=True)
@@ -193,6 +206,10 @@ class Body(Generic[T]):
             return problems
         depth = len(at) + 1
         return [FieldProblem(p.loc[:depth] + p.loc[depth + 1 :], p.msg, p.type) for p in problems]
+
+
+def _quoted(names: Iterable[str]) -> tuple[bytes, ...]:
+    return tuple(f'"{name}"'.encode() for name in names)
 
 
 def _no_object(wire: str, at: Location = ("body",)) -> FieldProblem:

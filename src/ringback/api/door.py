@@ -45,12 +45,17 @@ IDLE_TIMEOUT_S: Final = 75.0
 # How often deadlines are looked at, seconds: they are counted in tens of seconds.
 SWEEP_S: Final = 1.0
 
+# Digits of a length that is looked at: the ordinary way refuses longer ones.
+_MAX_DIGITS: Final = 7
 # Headers that ask for more than the hot way has.
 _COLD: Final = frozenset({b"expect", b"origin", b"upgrade", b"transfer-encoding"})
 _JSON: Final = b"content-type: application/json\r\ncontent-length: "
 _ID: Final = b"\r\nx-request-id: "
 _CLOSE: Final = b"\r\nconnection: close"
 _END: Final = b"\r\n\r\n"
+# Elsewhere no owner publishes.
+_API: Final = b"/api/"
+_NEVER: Final = float("inf")
 # What somebody hears who does not speak HTTP: status, code, detail.
 _INVALID: Final = (400, "bad_request", "the request is not valid HTTP/1.1")
 
@@ -70,15 +75,24 @@ _NO_EVENT: Final = _NoEvent()
 class HotCycle:
     """One hot request: its body while it arrives, its answer when that is known. Has what uvicorn expects of a cycle."""
 
-    # What most cycles never change stands here once.
-    message_event = _NO_EVENT
-    response_complete = False
-    disconnected = False
-    running = False
-    answered = False
-    size = 0
-    timer: asyncio.TimerHandle | None = None
-    waiter: Any = None
+    __slots__ = (
+        "answered",
+        "chunks",
+        "disconnected",
+        "door",
+        "entry",
+        "keep_alive",
+        "key",
+        "message_event",
+        "principal",
+        "request_id",
+        "response_complete",
+        "route",
+        "running",
+        "size",
+        "timer",
+        "waiter",
+    )
 
     def __init__(
         self, door: HotDoor, route: Route, principal: Principal, entry: Entry, key: bytes | None, request_id: bytes, keep_alive: bool
@@ -91,6 +105,24 @@ class HotCycle:
         self.request_id = request_id
         self.keep_alive = keep_alive
         self.chunks: list[bytes] = []
+        self.size = 0
+        self.answered = self.running = self.disconnected = self.response_complete = False
+        self.message_event = _NO_EVENT
+        self.timer: asyncio.TimerHandle | None = None
+        self.waiter: Any = None
+
+    def take(self, body: bytes) -> None:
+        """A piece of the body."""
+        size = len(body)
+        try:
+            self.door.way.reader.take(size)
+        except RingbackError as error:
+            self.keep_alive = False
+            self.refuse(error)
+            return
+        # No more than was announced, which is little enough: the parser sees to that.
+        self.size += size
+        self.chunks.append(body)
 
     def run(self) -> None:
         """The body is complete: publish it."""
@@ -201,19 +233,24 @@ class _Refused(Exception):
 
 
 class HotDoor(HttpToolsProtocol):
-    """One connection. `way` is set on the subclass that `protocol_class` makes."""
+    """One connection. `doorway` is set on the subclass that `protocol_class` makes."""
 
-    way: Doorway
+    doorway: Doorway
     # uvicorn's own kind of cycle, or ours.
     cycle: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # What a class has is found six times as slowly.
+        self.way = self.doorway
+        # Large bodies are read on a thread, by the ordinary route.
+        self._most = min(self.way.reader.max_body_bytes, OFF_LOOP_BYTES)
         self.deadline = self.loop.time() + HEAD_TIMEOUT_S
         self._head_bytes = 0
         self._in_head = True
         self._in_body = False
-        self._hot: HotCycle | None = None
+        # A `HotCycle`, or another door's that looks like one.
+        self._hot: Any = None
         self._refusal: tuple[int, str, str] | None = None
         self._dated: tuple[Any, bytes] = (None, b"")
         # The token that came last, if it never ends, how many had been revoked by then, and whose it is: clients mostly send the same.
@@ -275,14 +312,12 @@ class HotDoor(HttpToolsProtocol):
         self._hot = None
         cycle = self.cycle
         if (cycle is None or cycle.response_complete) and self.parser.get_method() == b"POST":
-            route = self.way.route(self.url)
-            if route is not None:
-                hot = self._hot_cycle(route)
-                if hot is not None:
-                    self.deadline = self.loop.time() + BODY_TIMEOUT_S
-                    self._hot = hot
-                    self.cycle = hot
-                    return
+            url = self.url
+            hot = self._hot_cycle(url) if url.startswith(_API) else self._provider_cycle()
+            if hot is not None:
+                self.deadline = self.loop.time() + BODY_TIMEOUT_S
+                self._hot = self.cycle = hot
+                return
         if len(self.headers) > MAX_HEADERS:
             self._stop(431, "headers_too_large", f"a request may have {MAX_HEADERS} headers")
         # Bodies of ordinary requests have their own deadline, in `api.intake`.
@@ -294,15 +329,21 @@ class HotDoor(HttpToolsProtocol):
         self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
 
-    def _hot_cycle(self, route: Route) -> HotCycle | None:
+    def _provider_cycle(self) -> Any:
+        """The cycle of a hot request that is none of the API's; the door for providers has some."""
+        return None
+
+    def _hot_cycle(self, url: bytes) -> HotCycle | None:
         way = self.way
+        route = way.route(url)
+        if route is None:
+            return None
         headers = dict(self.headers)
         if len(headers) < len(self.headers) or not _COLD.isdisjoint(headers):
             return None
         authorization = headers.get(b"authorization")
         length = headers.get(b"content-length")
-        # Large bodies are read on a thread, by the ordinary route.
-        if authorization is None or length is None or len(length) > 7 or int(length) > min(way.reader.max_body_bytes, OFF_LOOP_BYTES):
+        if authorization is None or length is None or len(length) > _MAX_DIGITS or int(length) > self._most:
             return None
         believed, epoch, principal = self._believed
         if authorization != believed or epoch != way.tokens.epoch or principal is None:
@@ -316,7 +357,8 @@ class HotDoor(HttpToolsProtocol):
             return None
         request_id = headers.get(b"svix-req-id")
         if not request_id:
-            request_id = b"%016x" % self.way.draw(64)
+            draw = way.draw
+            request_id = b"%016x" % draw(64)
         elif len(request_id) > 128 or not request_id.isascii() or not request_id.decode().isprintable():
             return None
         key = headers.get(b"idempotency-key")
@@ -330,17 +372,8 @@ class HotDoor(HttpToolsProtocol):
         if hot is None:
             super().on_body(body)
             return
-        if hot.answered:
-            return
-        try:
-            self.way.reader.take(len(body))
-        except RingbackError as error:
-            hot.keep_alive = False
-            hot.refuse(error)
-            return
-        # No more than was announced, which is little enough: the parser sees to that.
-        hot.size += len(body)
-        hot.chunks.append(body)
+        if not hot.answered:
+            hot.take(body)
 
     def on_message_complete(self) -> None:
         """A request is whole."""
@@ -352,7 +385,7 @@ class HotDoor(HttpToolsProtocol):
         if hot is None:
             super().on_message_complete()
             return
-        self.deadline = float("inf")
+        self.deadline = _NEVER
         if not hot.answered:
             hot.run()
 
@@ -443,7 +476,7 @@ class HotDoor(HttpToolsProtocol):
 
 def protocol_class(way: Doorway) -> type[HotDoor]:
     """The protocol of one server."""
-    return type("Door", (HotDoor,), {"way": way})
+    return type("Door", (HotDoor,), {"doorway": way})
 
 
 class Sweeper:

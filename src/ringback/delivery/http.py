@@ -4,6 +4,7 @@
   when the body comes slowly, so that nobody has to wait for it.
 - A connection is used again only after a complete, well framed response with no byte after it. Whatever looks odd drops it: a
   response must never be taken for another request's answer.
+- Most servers answer the same again and again. An answer that is, byte for byte, the one before on its connection is not parsed again.
 - Everything a peer can send without end has a bound: header bytes, interim responses, body bytes, and time.
 """
 
@@ -20,7 +21,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ringback.delivery.transport import SealedRequest, Watcher
 from ringback.model.attempts import ErrorClass, Exchange, Phases
-from ringback.policy.heads import header_value
+from ringback.policy.heads import HEAD_END, head_span, header_value
 
 Done = Callable[[Exchange], None]
 
@@ -31,7 +32,8 @@ _JOIN_BYTES = 65_536
 # How much of the response head is kept for the attempt record (see Exchange).
 _HEAD_KEPT_BYTES = 4_096
 _FINAL_STATUS, _LOWEST_STATUS = 200, 100
-_END = b"\r\n\r\n"
+# Answers up to this size are compared with the one before; each connection remembers one.
+_REMEMBERED_BYTES = 2_048
 # POLLRDHUP tells that the peer has closed its side even when no byte is waiting.
 _READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 # How llhttp words a head whose length headers contradict each other or cannot be read.
@@ -106,6 +108,7 @@ class Connection(asyncio.Protocol):
         "_problem",
         "_raw",
         "_received",
+        "_remembered",
         "_request",
         "_sent_s",
         "_started_s",
@@ -141,6 +144,8 @@ class Connection(asyncio.Protocol):
         self._request: SealedRequest | None = None
         self._watcher: Watcher | None = None
         self._opening: Opening | None = None
+        # The last answer: its bytes, which came in one piece and left the parser between two messages, and what was found in them.
+        self._remembered: tuple[bytes, Exchange] | None = None
         self._started_s = self._sent_s = self.status_s = 0.0
         self._problem = ""
         self._forget()
@@ -181,14 +186,16 @@ class Connection(asyncio.Protocol):
             self._transport.write(request.head + request.body)
         else:
             self._transport.writelines((request.head, request.body))
-        self._sent_s = self._now()
+        now = self._now
+        self._sent_s = now()
 
     def usable(self) -> bool:
         """May another request be written? Asks the kernel, too: bytes that wait to be read belong to no request of ours.
 
         Not while the answer before is being handed on: then all that had come was read a moment ago, and asking costs as much as writing.
         """
-        if self.closed or not (self._just_read or not self._poll(0)):
+        poll = self._poll
+        if self.closed or not (self._just_read or not poll(0)):
             return False
         return not self._transport.is_closing()
 
@@ -222,7 +229,7 @@ class Connection(asyncio.Protocol):
         """Tell whoever watches what is known so far: it decides, and the body alone is still coming."""
         watcher, self._watcher = self._watcher, None
         self._request = None
-        start, end = self._head_span()
+        start, end = head_span(self._raw, self._interim)
         if watcher is not None:
             watcher.decided(self._facts(bytes(self._raw[start:end]), self._now(), True))
 
@@ -249,6 +256,10 @@ class Connection(asyncio.Protocol):
         if self._done is None:
             self._problem = "the server sent bytes before it was asked"
             self.drop()
+            return
+        remembered = self._remembered
+        if remembered is not None and data == remembered[0] and not self._received:
+            self._same_again(remembered[1])
             return
         self._received += len(data)
         self._last = data
@@ -352,7 +363,7 @@ class Connection(asyncio.Protocol):
 
     def _await_mangled_head(self) -> None:
         """A head whose lengths cannot be believed still has a status: it counts once the head is complete, without any body."""
-        start, end = self._head_span()
+        start, end = head_span(self._raw, self._interim)
         if len(self._raw) > self._limits.head_max_bytes and not self._head_fits():
             return
         # The parser has passed the status line, so the three digits are there.
@@ -366,7 +377,7 @@ class Connection(asyncio.Protocol):
 
     def _head_fits(self) -> bool:
         """Is the head, interim ones included, within the limit? Ends the attempt when it is not."""
-        _, end = self._head_span()
+        _, end = head_span(self._raw, self._interim)
         if 0 <= end <= self._limits.head_max_bytes:
             return True
         self._fail(ErrorClass.PROTOCOL, f"the response headers are longer than {self._limits.head_max_bytes} bytes")
@@ -383,12 +394,37 @@ class Connection(asyncio.Protocol):
 
     def _conclude(self, ended_s: float, *, cut: bool = False) -> None:
         """The status is in, and so is as much of the body as there will be."""
-        start, end = self._head_span()
+        start, end = head_span(self._raw, self._interim)
         head = bytes(self._raw[start:end])
         exchange = self._facts(head, ended_s, cut)
         if self.uses == 1 and not self.closed:
             self._owner.first_answer(self, self._transport)
-        self._end(exchange, keep=not cut and self._may_follow(head, end))
+        keep = not cut and self._may_follow(head, end)
+        if keep:
+            whole = self._received == len(self._raw) <= _REMEMBERED_BYTES and not self._interim
+            self._remembered = (bytes(self._raw), exchange) if whole else None
+            self._forget()
+        self._end(exchange, keep=keep)
+
+    def _same_again(self, before: Exchange) -> None:
+        """The server has answered the same as before."""
+        now = self._now
+        self.status_s = now_s = now()
+        wait_us = int((now_s - self._sent_s) * _US)
+        exchange = Exchange(
+            before.status,
+            before.head,
+            before.body,
+            before.body_truncated,
+            None,
+            "",
+            self.address,
+            True,
+            int((now_s - self._started_s) * _US),
+            self._phases(wait_us, 0),
+        )
+        # An answer that came before the request had left us ends the connection.
+        self._end(exchange, keep=not (self.closed or self._transport.get_write_buffer_size()))
 
     def _facts(self, head: bytes, ended_s: float, cut: bool) -> Exchange:
         """What is known once the status is in. `cut`: the body is not all there."""
@@ -425,7 +461,6 @@ class Connection(asyncio.Protocol):
             return
         self._done = None
         if keep:
-            self._forget()
             self.idle_since_s = self.status_s
             self._owner.reusable(self)
         else:
@@ -445,37 +480,19 @@ class Connection(asyncio.Protocol):
         if not self._chunked:
             return self._received == body_at + self._body_bytes
         # The last chunk ends in one empty line; bytes after it, further line ends included, are not of this response.
-        tail_is_clean = self._last.endswith(_END) and not self._last.endswith(_END + b"\r\n")
+        tail_is_clean = self._last.endswith(HEAD_END) and not self._last.endswith(HEAD_END + b"\r\n")
         return tail_is_clean and header_value(head, b"content-length") is None
 
     def _phases(self, wait_us: int, body_us: int) -> Phases:
         opening = self._opening
         if opening is None:
-            return Phases(send_us=int((self._sent_s - self._started_s) * _US), wait_us=wait_us, body_us=body_us)
+            return Phases(-1, -1, -1, int((self._sent_s - self._started_s) * _US), wait_us, body_us)
         send_us = int((self._sent_s - opening.opened_s) * _US)
         return Phases(opening.dns_us, opening.connect_us, opening.tls_us, send_us, wait_us, body_us)
 
     def _has_length(self) -> bool:
-        start, end = self._head_span()
+        start, end = head_span(self._raw, self._interim)
         return header_value(bytes(self._raw[start:end]), b"content-length") is not None
-
-    def _head_span(self) -> tuple[int, int]:
-        """Where the deciding head starts in what was received, and where it ends (-1: not yet)."""
-        raw, start = self._raw, 0
-        if self._interim or raw[:1] in (b"\r", b"\n"):
-            start = self._past_interim()
-        end = raw.find(_END, start)
-        return start, end + len(_END) if end >= 0 else -1
-
-    def _past_interim(self) -> int:
-        """Where the deciding head starts, past interim heads (they have no body) and the line ends that the parser skips."""
-        raw, start = self._raw, 0
-        for left in range(self._interim, -1, -1):
-            while raw[start : start + 1] in (b"\r", b"\n"):
-                start += 1
-            if left:
-                start = raw.find(_END, start) + len(_END)
-        return start
 
 
 def _because(exc: BaseException | None) -> str:

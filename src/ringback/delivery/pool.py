@@ -101,7 +101,8 @@ class HttpTransport:
 
     def send(self, request: SealedRequest, done: Done, watcher: Watcher | None = None) -> None:
         """Start one attempt on the running loop; see `Transport.send`."""
-        started = self._now()
+        now = self._now
+        started = now()
         pool = self._pools.get(request.origin)
         if pool is not None and not self._closed:
             while pool.idle:

@@ -229,22 +229,27 @@ class Dispatcher:
 
     def _pump(self) -> None:
         """Give the lanes in the ring their turns, but hold the loop for no more than so many: the rest follows in its next round."""
+        if not (self._running and self._recorder.ready):
+            return
         served = 0
-        throttle = self._throttle
-        while served < _TURNS and self._running and self._recorder.ready:
+        ring, limiter, throttle = self._ring, self._limiter, self._throttle
+        while served < _TURNS:
             # Those who waited for a place come first, or those who have one would take it again and again.
-            lane = self._limiter.called() if self._limiter.starving else None
+            lane = limiter.called() if limiter.starving else None
             if lane is None and throttle.due:
                 lane = throttle.called()
             if lane is None:
-                lane = self._ring.next()
+                lane = ring.next()
                 if lane is None:
                     return
             served += 1 if lane.proven else _OTHER_TURN
-            if self._serve(lane):
-                self._ring.join(lane)
-        if served >= _TURNS:
-            self._pump_soon()
+            while self._serve(lane):
+                if served >= _TURNS or ring.size or limiter.starving or throttle.due:
+                    ring.join(lane)
+                    break
+                # Nobody else wants a turn.
+                served += 1 if lane.proven else _OTHER_TURN
+        self._pump_soon()
 
     def _pump_soon(self) -> None:
         if not self._pumping:
@@ -360,9 +365,11 @@ class Dispatcher:
         return outcome
 
     def _go_on(self, lane: Lane) -> None:
+        ring = self._ring
         if (lane.first or lane.retries) and lane.resting is None:
-            self._ring.join(lane)
-        self._pump()
+            ring.join(lane)
+        if ring.size or self._limiter.starving or self._throttle.due:
+            self._pump()
         if lane.stored and not lane.claiming:
             self._supply.claim(lane)
 
@@ -379,7 +386,8 @@ class Dispatcher:
         self._rests.rest(lane, self._rests.now_us() + for_us, WaitCause.PAUSED)
 
     def _settled(self, lane: Lane, record: Record) -> None:
-        self._told(record)
+        told = self._told
+        told(record)
         if record.disables is not None and not lane.disabled:
             # Once, although others were on the wire that say the same.
             lane.disabled = True

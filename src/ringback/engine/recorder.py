@@ -87,12 +87,15 @@ class Recorder:
     def record(self, lane: Lane, flight: Flight, head: bytes, exchange: Exchange, outcome: Outcome, now_us: int) -> None:
         """Commit one attempt and what follows from it. `head` is the request as sent, with its secrets masked."""
         delivery = flight.claim.delivery
-        delay, change = None, NOTHING
-        if outcome.success:
-            if self._health.failing or outcome.disables:
-                change = self._health.succeeded(delivery.endpoint_id, outcome, now_us)
-        else:
+        change, delay, next_due_at, status = NOTHING, None, None, _SUCCESS
+        if not outcome.success:
+            status = _FAIL
             delay, change = self._failed(delivery, outcome, now_us)
+            if delay is not None:
+                # From when the outcome was known: a body that drips makes no retry later.
+                next_due_at = flight.ended_at + int(delay.seconds * SECOND_US)
+        elif self._health.failing or outcome.disables:
+            change = self._health.succeeded(delivery.endpoint_id, outcome, now_us)
         error = exchange.error
         attempt = Attempt(
             self._ids.make(ids.ATTEMPT, now_us),
@@ -101,7 +104,7 @@ class Recorder:
             delivery.message_id,
             flight.plan.url,
             delivery.attempts + 1,
-            _SUCCESS if outcome.success else _FAIL,
+            status,
             delivery.trigger,
             exchange.status,
             flight.started_at,
@@ -115,8 +118,7 @@ class Recorder:
             head,
             delivery.sequence,
             flight.wait,
-            # From when the outcome was known: a body that drips makes no retry later.
-            None if delay is None else flight.ended_at + int(delay.seconds * SECOND_US),
+            next_due_at,
             None if delay is None else delay.cause,
         )
         manual = delivery.trigger is not _SCHEDULED
@@ -130,11 +132,11 @@ class Recorder:
             dead = self._letter(flight, attempt, outcome, now_us) if dies else None
             tell = flight.plan.tell() if dies or attempt.number == FAILING or change.disables is not None else None
             record = Record(
-                delivery, attempt, attempt.next_due_at, dead, False, change.disables, change.first_failure_at, tell, flight.claim.message
+                delivery, attempt, next_due_at, dead, False, change.disables, change.first_failure_at, tell, flight.claim.message
             )
         self._metrics.count_attempt(exchange.status, attempt.error)
         self._pending += 1
-        self._store.record((record,), lambda failure: self._done(lane, record, failure))
+        self._store.record((record,), partial(self._done, lane, record))
 
     def _failed(self, delivery: Delivery, outcome: Outcome, now_us: int) -> tuple[Delay | None, Change]:
         """When a delivery that failed is tried again, and what that says of its endpoint."""
@@ -165,7 +167,8 @@ class Recorder:
                 self._metrics.dead_letters += 1
             if record.next_due_at is None and record.delivery.trigger is _SCHEDULED:
                 self._metrics.backlog -= 1
-            self._settled(lane, record)
+            settled = self._settled
+            settled(lane, record)
         elif isinstance(failure, StoreFailure):
             if not self.paused:
                 self.paused = True

@@ -13,22 +13,21 @@ _PROVEN_PER_OTHER: Final = 7
 
 
 class Ring:
-    """The lanes that want a turn, each once. A lane goes to the end of its kind's queue each time that it joins."""
+    """The lanes that want a turn, each once, and how many. A lane goes to the end of its kind's queue each time that it joins."""
 
-    __slots__ = ("_others", "_proven", "_since_other")
+    __slots__ = ("_others", "_proven", "_since_other", "size")
 
     def __init__(self) -> None:
         self._proven: deque[Lane] = deque()
         self._others: deque[Lane] = deque()
         self._since_other = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._proven or self._others)
+        self.size = 0
 
     def join(self, lane: Lane) -> None:
         """The lane wants a turn; nothing happens when it stands here already."""
         if not lane.ringed:
             lane.ringed = True
+            self.size += 1
             (self._proven if lane.proven else self._others).append(lane)
 
     def next(self) -> Lane | None:
@@ -42,4 +41,5 @@ class Ring:
         else:
             return None
         lane.ringed = False
+        self.size -= 1
         return lane

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+# What ends a head.
+HEAD_END: Final = b"\r\n\r\n"
+
 
 def header_value(head: bytes, name: bytes) -> bytes | None:
     """The value of the first header called `name` (any case), without surrounding blanks; None when there is none.
@@ -28,3 +33,23 @@ def header_fields(head: bytes) -> list[tuple[str, str]]:
         if colon:
             fields.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
     return fields
+
+
+def head_span(raw: bytes | bytearray, interim: int = 0) -> tuple[int, int]:
+    """Where the head behind so many interim ones starts in what was received, and where it ends (-1: not yet)."""
+    start = 0
+    if interim or raw[:1] in (b"\r", b"\n"):
+        start = _past_interim(raw, interim)
+    end = raw.find(HEAD_END, start)
+    return start, end + len(HEAD_END) if end >= 0 else -1
+
+
+def _past_interim(raw: bytes | bytearray, interim: int) -> int:
+    """Past interim heads (they have no body) and the line ends that parsers skip."""
+    start = 0
+    for left in range(interim, -1, -1):
+        while raw[start : start + 1] in (b"\r", b"\n"):
+            start += 1
+        if left:
+            start = raw.find(HEAD_END, start) + len(HEAD_END)
+    return start

@@ -60,7 +60,7 @@ def judge(exchange: Exchange, now_us: int) -> Outcome:
     status = exchange.status
     if 200 <= status < 300:
         # A cheap look first: nearly every answer is one of these, and nearly none has the header.
-        if CONTROL in exchange.head.lower() and _control(exchange) == b"disable":
+        if exchange.head.lower().find(CONTROL) >= 0 and _control(exchange) == b"disable":
             return _LAST_SUCCESS
         return _SUCCESS
     if status == 0:

@@ -134,9 +134,10 @@ class EventReader:
     def read(self, request: InboundRequest) -> list[Event]:
         """The events of a believed request, in order; one, unless the provider sends batches."""
         body = request.body
-        if self._named is not None:
+        read_named = self._named
+        if read_named is not None:
             try:
-                named = self._named(body)
+                named = read_named(body)
             except (ValueError, RecursionError):
                 pass  # Looked at with more patience below.
             else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -131,6 +132,8 @@ def uid_in_path(ref: str, rule: Rule, prefix: str, parameter: str) -> str | None
     raise InvalidField(*(FieldProblem(("path", parameter), message) for _, message in problems))
 
 
+# The same names come again and again.
+@lru_cache(maxsize=1_024)
 def name(value: str) -> Sequence[Problem]:
     """The rule for uids, event type names, group names and feature flags."""
     return _shaped(value, _NAME, MAX_NAME_CHARS, "letters, digits, '-', '_' and '.'")

@@ -74,6 +74,9 @@ class Intake:
         self._clock = clock
         self._ids = make_id
         self._handoff = handoff
+        # A method is bound once, not for each message.
+        self._reserve = handoff.reserve
+        self._callbacks = (self._accepted, self._refused, self._repeated)
         self._metrics = metrics
         self._feed = feed
         self._pending = 0
@@ -128,12 +131,11 @@ class Intake:
             new.origin,
             new.headers,
         )
-        reserve, size = self._handoff.reserve, len(new.payload)
+        reserve, size = self._reserve, len(new.payload)
         targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
         self._pending += 1
-        acceptance = _Pending(message, targets, self._accepted, self._refused, self._repeated, mark, new.event, answers=answers)
-        acceptance.refusal = refusal
-        self._store.accept(acceptance)
+        accepted, refused, repeated = self._callbacks
+        self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1

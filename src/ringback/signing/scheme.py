@@ -120,12 +120,14 @@ class SignedVerifier:
 
     def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
         """Believe the request or raise VerificationError."""
-        signatures, timestamp = self._find(request.headers)
-        if self._time is not None:
-            timestamp = self._time(request)
+        # Functions in attributes are called through names of their own: three times as cheap as calling them as if they were methods.
+        find, read_time, make_content = self._find, self._time, self._content
+        signatures, timestamp = find(request.headers)
+        if read_time is not None:
+            timestamp = read_time(request)
         signed_at_s = self._when(timestamp) if timestamp else None
         for index, key, check in self._keys:
-            content = request.body if self._content is None else self._content(request, timestamp, key)
+            content = request.body if make_content is None else make_content(request, timestamp, key)
             if check(content, signatures):
                 # Only now is the time known to be the sender's.
                 if signed_at_s is not None and self._tolerance_s is not None:
@@ -142,8 +144,9 @@ class SignedVerifier:
         return request.body if self._content is None else self._content(request, timestamp, self._keys[0][1])
 
     def _when(self, timestamp: bytes) -> float | None:
+        seconds = self._seconds
         try:
-            return self._seconds(timestamp)
+            return seconds(timestamp)
         except (ValueError, OverflowError):
             # A time that nobody asked to check is only some more signed bytes.
             if self._tolerance_s is None:

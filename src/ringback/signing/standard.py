@@ -52,8 +52,9 @@ class Signer:
     def sign(self, message_id: bytes, timestamp: bytes, body: bytes) -> bytes:
         """The value of the signature header. `timestamp` is unix seconds in decimal digits."""
         content = b"%b.%b.%b" % (message_id, timestamp, body)
-        if self._first is not None:
-            return self._first(content)
+        first = self._first
+        if first is not None:
+            return first(content)
         return b" ".join([sign(content) for sign in self._signs])
 
 

@@ -25,25 +25,23 @@ class ClaimBook:
         self._now_s = now_s
         self._leases: dict[str, dict[Key, float]] = {}
 
-    def take(self, delivery: Delivery, lease_us: int) -> None:
-        """Lease one delivery, or hold its lease longer, for so many microseconds from now."""
-        leases = self._leases.get(delivery.endpoint_id)
-        if leases is None:
-            leases = self._leases[delivery.endpoint_id] = {}
-        leases[(delivery.due_at, delivery.message_id, delivery.trigger)] = self._now_s() + lease_us / SECOND_US
-
-    def give_back(self, delivery: Delivery) -> None:
-        """End one lease; nothing happens when there is none."""
-        leases = self._leases.get(delivery.endpoint_id)
-        if leases is not None:
-            leases.pop((delivery.due_at, delivery.message_id, delivery.trigger), None)
-            if not leases:
-                del self._leases[delivery.endpoint_id]
-
-    def give_back_all(self, deliveries: Iterable[Delivery]) -> None:
-        """End several leases."""
+    def take(self, deliveries: Iterable[Delivery], lease_us: int) -> None:
+        """Lease deliveries, or hold their leases longer, for so many microseconds from now."""
+        until_s = self._now_s() + lease_us / SECOND_US
         for delivery in deliveries:
-            self.give_back(delivery)
+            leases = self._leases.get(delivery.endpoint_id)
+            if leases is None:
+                leases = self._leases[delivery.endpoint_id] = {}
+            leases[(delivery.due_at, delivery.message_id, delivery.trigger)] = until_s
+
+    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        """End leases; nothing happens where there is none."""
+        for delivery in deliveries:
+            leases = self._leases.get(delivery.endpoint_id)
+            if leases is not None:
+                leases.pop((delivery.due_at, delivery.message_id, delivery.trigger), None)
+                if not leases:
+                    del self._leases[delivery.endpoint_id]
 
     def taken(self, endpoint_id: str) -> set[Key]:
         """The keys of an endpoint's deliveries that are leased now."""

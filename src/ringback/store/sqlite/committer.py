@@ -225,9 +225,7 @@ class Committer:
 
     def _apply_writes(self, batch: _Batch) -> None:
         # After the acceptances, with their leases taken: a claim among the writes must not see a delivery that was handed over as free.
-        for acceptance in batch.accepted:
-            for delivery in acceptance.claimed:
-                self._book.take(delivery, self._lease_us)
+        self._book.take((delivery for acceptance in batch.accepted for delivery in acceptance.claimed), self._lease_us)
         until_s = time.perf_counter() + OPERATIONS_S
         for done, write in enumerate(batch.writes, 1):
             self._apply_write(write)
@@ -348,11 +346,10 @@ class Committer:
             self._idle.set_result(None)
 
     def _call(self, callback: Callable[..., None], *arguments: Any) -> None:
-        # What one caller does with its answer must not cost the others theirs.
         try:
             callback(*arguments)
         except Exception as error:
-            log(TASK_FAILED, failure=error, task="commit", error=str(error))
+            _complain(error)
 
     def _tell(self, error: Exception | None) -> None:
         """Log the first failure and the first success after it; a full disk fails a thousand commits a second."""
@@ -374,13 +371,18 @@ class Committer:
             else:
                 write.future.set_exception(write.error)
         for acceptance in batch.accepted:
-            self._call(acceptance.accepted, acceptance)
+            try:
+                acceptance.accepted(acceptance)
+            except Exception as error:
+                _complain(error)
         for acceptance, verdict in batch.others:
             self._call(acceptance.repeated if isinstance(verdict, str) else acceptance.refused, acceptance, verdict)
-        for records, done in batch.records:
-            for r in records:
-                self._book.give_back(r.delivery)
-            self._call(done, None)
+        self._book.give_back(r.delivery for records, _ in batch.records for r in records)
+        for _, done in batch.records:
+            try:
+                done(None)
+            except Exception as error:
+                _complain(error)
         for done, cause in batch.unkept:
             self._call(done, cause)
         for callback in batch.following:
@@ -393,10 +395,15 @@ class Committer:
             if not write.future.cancelled():
                 write.future.set_exception(cause)
         for acceptance in batch.acceptances:
-            self._book.give_back_all(acceptance.claimed)
+            self._book.give_back(acceptance.claimed)
             self._call(acceptance.refused, acceptance, cause)
         for done in [*(done for _, done in batch.records), *(done for done, _ in batch.unkept)]:
             self._call(done, cause)
+
+
+def _complain(error: Exception) -> None:
+    """What one caller does with its answer must not cost the others theirs."""
+    log(TASK_FAILED, failure=error, task="commit", error=str(error))
 
 
 def _refusal(error: Exception) -> RingbackError:

@@ -90,18 +90,17 @@ class SqliteStore:
         try:
             return cast(Claims, await self._committer.write(operation))
         except BaseException:
-            self._book.give_back_all(claimed)
+            self._book.give_back(claimed)
             raise
 
     def renew(self, deliveries: Iterable[Delivery], until_us: int) -> None:
         """Hold leases until a later time."""
         lease_us = until_us - self._clock.now_us()
-        for delivery in deliveries:
-            self._book.take(delivery, lease_us)
+        self._book.take(deliveries, lease_us)
 
     def release(self, deliveries: Iterable[Delivery]) -> None:
         """Give leases back."""
-        self._book.give_back_all(deliveries)
+        self._book.give_back(deliveries)
 
     def write(self, operation: Callable[[Transaction], T]) -> Awaitable[T]:
         """Run a short operation in the next group commit."""

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from ringback.errors import Conflict
-from ringback.model.attempts import Attempt
+from ringback.model.attempts import Attempt, Phases
 from ringback.model.deliveries import Claim, DeadLetter, Delivery, Trigger
 from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
@@ -37,6 +37,8 @@ _LISTS_AT: Final = _MESSAGE_COLUMNS.index("channels")
 _ORIGIN_AT: Final = _MESSAGE_COLUMNS.index("origin")
 _ATTEMPT = _insert("attempt", Attempt.__struct_fields__)
 _PHASES_AT: Final = Attempt.__struct_fields__.index("phases")
+# The microseconds of all phases.
+_PHASES: Final = " ".join(["%d"] * len(Phases.__struct_fields__))
 _DEFERRED = "INSERT INTO deferred_message (app_id, deliver_at, message_id, event_type, channels) VALUES (?, ?, ?, ?, ?)"
 _SEQUENCE = (
     "INSERT INTO endpoint_sequence (endpoint_id, last) VALUES (?, ?) "
@@ -84,6 +86,33 @@ def accept(
 
     `about_to` hears of the former right before they are written.
     """
+    others: list[tuple[Acceptance, str | Exception]] = []
+    # Mostly all of them.
+    fresh = [a for a in acceptances if a.mark is None and a.event is None and a.message.event_id is None]
+    if len(fresh) < len(acceptances):
+        fresh, others = _told_apart(tx, marks, acceptances)
+    about_to(tx, fresh)
+    tx.executemany(_MESSAGE, [_message_row(a.message) for a in fresh])
+    deliveries = _number(tx, fresh)
+    if deliveries:
+        tx.executemany(_DELIVERY, deliveries)
+    for a in fresh:
+        m = a.message
+        if m.expires_at - m.created_at != _DEFAULT_LIFE_US:
+            tx.execute("INSERT INTO payload_expiry (expires_at, message_id, app_id) VALUES (?, ?, ?)", (m.expires_at, m.id, m.app_id))
+        if m.deliver_at is not None and not a.targets:
+            _defer(tx, m)
+    new = [(a.mark.key, a.mark.expires_at, a.message.app_id, a.message.id) for a in fresh if a.mark is not None]
+    if new:
+        # Last, so that nothing after it can undo what is remembered.
+        marks.add(tx, new)
+    return fresh, others
+
+
+def _told_apart(
+    tx: SqliteTransaction, marks: Marks, acceptances: Sequence[Acceptance]
+) -> tuple[list[Acceptance], list[tuple[Acceptance, str | Exception]]]:
+    """Messages that are new, and others with the id of the repeated message or the error. Claims the names of the former."""
     fresh: list[Acceptance] = []
     others: list[tuple[Acceptance, str | Exception]] = []
     asked = [(a.mark.key, a.message.created_at) for a in acceptances if a.mark is not None]
@@ -102,22 +131,6 @@ def accept(
                 fresh.append(acceptance)
             else:
                 others.append((acceptance, verdict))
-    messages = [a.message for a in fresh]
-    about_to(tx, fresh)
-    tx.executemany(_MESSAGE, [_message_row(m) for m in messages])
-    deliveries = _number(tx, fresh)
-    if deliveries:
-        tx.executemany(_DELIVERY, deliveries)
-    for a in fresh:
-        m = a.message
-        if m.expires_at - m.created_at != _DEFAULT_LIFE_US:
-            tx.execute("INSERT INTO payload_expiry (expires_at, message_id, app_id) VALUES (?, ?, ?)", (m.expires_at, m.id, m.app_id))
-        if m.deliver_at is not None and not a.targets:
-            _defer(tx, m)
-    new = [(a.mark.key, a.mark.expires_at, a.message.app_id, a.message.id) for a in fresh if a.mark is not None]
-    if new:
-        # Last, so that nothing after it can undo what is remembered.
-        marks.add(tx, new)
     return fresh, others
 
 
@@ -139,14 +152,15 @@ def _claim_names(tx: SqliteTransaction, keys: dict[bytes, str], acceptance: Acce
     return None
 
 
-def _message_row(m: Message) -> tuple[Any, ...]:
+def _message_row(m: Message) -> Sequence[Any]:
     row = astuple(m)
-    if m.origin is not None:
-        row = (*row[:_ORIGIN_AT], _json(m.origin), *row[_ORIGIN_AT + 1 :])
-    if m.channels is not None or m.tags is not None:
-        # Both stand side by side.
-        row = (*row[:_LISTS_AT], _json(m.channels), _json(m.tags), *row[_LISTS_AT + 2 :])
-    return row
+    if m.origin is None and m.channels is None and m.tags is None:
+        return row
+    changed = list(row)
+    changed[_ORIGIN_AT] = _json(m.origin)
+    # Both stand side by side.
+    changed[_LISTS_AT : _LISTS_AT + 2] = _json(m.channels), _json(m.tags)
+    return changed
 
 
 def _json(value: object) -> str | None:
@@ -253,10 +267,11 @@ def _retry_row(r: Record) -> tuple[Any, ...]:
     return (r.next_due_at, r.delivery.attempts + 1, *_delivery_key(r.delivery))
 
 
-def _attempt_row(r: Record) -> tuple[Any, ...]:
-    row, p = astuple(r.attempt), r.attempt.phases
-    phases = f"{p.dns_us} {p.connect_us} {p.tls_us} {p.send_us} {p.wait_us} {p.body_us}"
-    return (*row[:_PHASES_AT], phases, *row[_PHASES_AT + 1 :])
+def _attempt_row(r: Record) -> list[Any]:
+    a = r.attempt
+    row = list(astuple(a))
+    row[_PHASES_AT] = _PHASES % astuple(a.phases)
+    return row
 
 
 def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Bounds, now_us: int, lease_us: int) -> Claims:
@@ -277,7 +292,7 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Boun
         # One by one, not joined to the walk: what is taken already, and what is too much, is not read for nothing.
         message = _carried(tx, delivery, now_us)
         claims.append(Claim(delivery, message))
-        book.take(delivery, lease_us)
+        book.take((delivery,), lease_us)
         left -= len(message.payload or b"")
         if left <= 0:
             break
