@@ -671,3 +671,17 @@ def test_where_deliveries_are_counted_can_be_said_and_what_strangers_write_there
     body = b'[{"id":"a","eventType":"x"},{"id":"b","eventType":"x"}]'
     assert running.ask(path_of(batch), body, headers, query=b"secret=s").status == 200
     assert [message.origin.redelivery for message in running.messages()[-2:] if message.origin is not None] == ["1", "1"]
+
+
+def test_a_thousand_sources_of_one_moment_have_ids_in_the_order_of_their_making_at_once(running: Running) -> None:
+    # The clock of this test stands still: all of them are of one moment.
+    given = SourceIn(name="n", type="generic-webhook")
+
+    async def all_made() -> list[str]:
+        return [(await running.sources.create(WHO, running.app_id, given)).id for _ in range(1_000)]
+
+    async def within() -> list[str]:
+        return await asyncio.wait_for(all_made(), 20.0)
+
+    made = running.run(within())
+    assert made == sorted(set(made)) and len(made) == 1_000

@@ -285,7 +285,7 @@ def test_what_contradicts_itself_is_refused_by_field(timed: Timed, given: dict[s
 moves = st.lists(st.tuples(st.integers(0, 200), st.booleans()), min_size=1, max_size=8)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.sampled_from(["* * * * *", "*/7 * * * *", "30 12-14 * * *", "0 13 * * *"]), moves)
 def test_each_look_sends_the_last_due_minute_unless_it_was_sent(schedule: str, passing: list[tuple[int, bool]]) -> None:
     with asyncio.Runner() as runner:

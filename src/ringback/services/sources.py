@@ -92,7 +92,7 @@ class Sources:
         self._watcher = watcher
         self._directory = directory
         self._draw = draw
-        self._last_id = ""
+        self._last_number = 0
 
     async def create(self, who: Principal, app_ref: str | None, wanted: SourceIn, *, also: Also | None = None) -> Source:
         """Make a source of an application, or without one an ingest source. Raises NotFound, Conflict (uid, route), InvalidField."""
@@ -337,16 +337,14 @@ class Sources:
         return app_id
 
     def _source_id(self, now_us: int) -> str:
-        while True:
-            number = ids.decode(self._ids.make(ids.APPLICATION, now_us)) >> _ID_DROPPED_BITS
-            digits = []
-            for _ in range(_ID_DIGITS):
-                number, digit = divmod(number, 62)
-                digits.append(ALPHABET[digit])
-            made = PREFIX + "".join(reversed(digits))
-            if made > self._last_id:
-                self._last_id = made
-                return made
+        # Ids of one moment differ in the bits that are dropped: the next number is the next id then.
+        made = ids.decode(self._ids.make(ids.APPLICATION, now_us)) >> _ID_DROPPED_BITS
+        number = self._last_number = max(made, self._last_number + 1)
+        digits = []
+        for _ in range(_ID_DIGITS):
+            number, digit = divmod(number, 62)
+            digits.append(ALPHABET[digit])
+        return PREFIX + "".join(reversed(digits))
 
     def _token(self) -> str:
         number = self._draw(_TOKEN_CHARS * 6)
