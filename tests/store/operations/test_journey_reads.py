@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import apsw
 import pytest
@@ -12,10 +12,10 @@ from ringback.store.migrations.steps import migrations
 from ringback.store.operations import journeys
 from ringback.store.operations.journeys import Live, Tally
 from ringback.store.sqlite.connection import SqliteTransaction, open_writer
+from tests.store.counting import instructions
 
 # Deliveries of an endpoint that have nothing to do with the message, and instructions of SQLite that a look at one may take.
 AROUND, INSTRUCTIONS = 20_000, 2_000
-STEP = 100
 
 
 @pytest.fixture
@@ -40,23 +40,6 @@ def connection() -> Iterator[apsw.Connection]:
     opened.close()
 
 
-def instructions(connection: apsw.Connection, work: Callable[[], object]) -> int:
-    """How many instructions of SQLite a piece of work takes, to the next hundred."""
-    ticks = 0
-
-    def tick() -> bool:
-        nonlocal ticks
-        ticks += 1
-        return False
-
-    connection.set_progress_handler(tick, STEP)
-    try:
-        work()
-    finally:
-        connection.set_progress_handler(None)
-    return ticks * STEP
-
-
 def message(number: int, created_at: int) -> Message:
     return Message(f"msg_{number:05}", "app_1", "a", b"", created_at, 0)
 
@@ -78,7 +61,7 @@ def test_the_live_deliveries_of_a_message_cost_no_walk_through_those_of_others(
 ) -> None:
     tx = SqliteTransaction(connection)
     assert journeys.live(tx, asked, ["ep_1", "ep_2"]) == found
-    assert instructions(connection, lambda: journeys.live(tx, asked, ["ep_1", "ep_2"])) <= INSTRUCTIONS
+    assert instructions(lambda: journeys.live(tx, asked, ["ep_1", "ep_2"]), connection) <= INSTRUCTIONS
 
 
 def test_how_a_page_of_messages_stands_costs_no_walk_through_what_is_retried(connection: apsw.Connection) -> None:
@@ -94,4 +77,4 @@ def test_how_a_page_of_messages_stands_costs_no_walk_through_what_is_retried(con
         connection.execute(f"INSERT INTO attempt ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values)
     wanted = {ids[2]: Tally(retrying=1), ids[3]: Tally(failed=1), ids[4]: Tally(delivered=1)}
     assert journeys.tallies(tx, "app_1", ids) == wanted
-    assert instructions(connection, lambda: journeys.tallies(tx, "app_1", ids)) <= 5 * INSTRUCTIONS
+    assert instructions(lambda: journeys.tallies(tx, "app_1", ids), connection) <= 5 * INSTRUCTIONS

@@ -177,7 +177,8 @@ def seq_at(tx: Transaction, at_us: int) -> int:
 
     Looks by halves, since numbers follow time.
     """
-    row = tx.row("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM message")
+    # Two questions: asked as one, a database would walk the whole tree instead of going to both of its ends.
+    row = tx.row("SELECT COALESCE((SELECT MIN(seq) FROM message), 0), COALESCE((SELECT MAX(seq) FROM message), 0)")
     low, high = (0, 0) if row is None else (row[0], row[1] + 1)
     while low < high:
         middle = (low + high) // 2

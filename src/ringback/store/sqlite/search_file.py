@@ -36,6 +36,8 @@ _CACHE_KIB: Final = 4_096
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 _origins: Final = msgspec.json.Decoder(Origin)
+# Two questions: asked as one, SQLite would walk the whole tree instead of going to both of its ends.
+_ENDS: Final = "SELECT COALESCE((SELECT MIN(seq) FROM message), 0), COALESCE((SELECT MAX(seq) FROM message), 0)"
 _ROWS: Final = (
     "SELECT m.seq, m.id, m.app_id, a.org_id, m.event_type, m.event_id, m.channels, m.tags, m.origin, "
     f"substr(m.payload, 1, {MAX_BYTES + 1}) FROM message m JOIN application a ON a.id = m.app_id WHERE a.deleted_at IS NULL AND "
@@ -102,7 +104,7 @@ class SearchFile:
         main.execute("BEGIN")
         try:
             gone = list(main.execute("SELECT n, seq FROM search_gone ORDER BY n LIMIT ?", (_REMOVED,)))
-            ((oldest, newest),) = main.execute("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM message")
+            ((oldest, newest),) = main.execute(_ENDS)
             seq, last_id = self._position(newest)
             rows = list(self._slice(seq))
             # They are still there, but without what they said: what is known of them otherwise can be searched still.
