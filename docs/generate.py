@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +23,8 @@ from ringback.api.routing import Operation  # noqa: E402 - as above
 from ringback.cli.main import build_parser  # noqa: E402 - as above
 from ringback.config.settings import declared_settings  # noqa: E402 - as above
 from ringback.model.operational import CATALOGUE as OPERATIONAL  # noqa: E402 - as above
+from ringback.model.quarantine import TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE  # noqa: E402 - as above
+from ringback.signing.verdict import REASONS  # noqa: E402 - as above
 from ringback.telemetry.events import catalogue  # noqa: E402 - as above
 from ringback.telemetry.prometheus import CATALOGUE  # noqa: E402 - as above
 
@@ -171,8 +175,107 @@ def http_api() -> str:
     return "".join(parts)
 
 
+# What programs import, by module; what a module offers besides is its own business.
+RECEIVER = {
+    "ringback.receiver": ("Receiver", "Event", "Reply", "SqliteInbox", "Worker", "Inbox", "Claim", "EventKey"),
+    "ringback.receiver.queue": ("SqliteQueue", "DeadLetter"),
+    "ringback.receiver.asgi": ("ReceiverApp",),
+    "ringback.receiver.wsgi": ("ReceiverApp",),
+    "ringback.receiver.fastapi": ("router", "verified"),
+    "ringback.receiver.flask": ("view", "blueprint"),
+    "ringback.receiver.django": ("view",),
+    "ringback.receiver.testing": ("sign", "SignedRequest"),
+    "ringback.receiver.conformance": ("check",),
+    "ringback.receiver.fetching": ("HttpsFetcher", "Fetcher"),
+}
+# Methods that adapters and the worker call, not programs.
+NOT_CALLED = {
+    "refusal", "too_large", "too_slow", "failed", "claim_in", "finish_in", "fields", "odd_names",
+    "take", "renew", "done", "retry", "bury", "put", "watch", "next_due_us",
+}  # fmt: skip
+
+
+# A longer signature has each parameter on a line of its own.
+LINE = 100
+
+
+def _parameter(one: inspect.Parameter) -> str:
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(one.kind, "")
+    if one.default is inspect.Parameter.empty:
+        return f"{stars}{one.name}: {one.annotation}"
+    default = f"{one.default.__name__}" if callable(one.default) else repr(one.default).replace("datetime.timedelta", "timedelta")
+    return f"{one.name}: {one.annotation} = {default}"
+
+
+def _signature(named: Callable[..., object], name: str) -> str:
+    shown = inspect.signature(named)
+    given = [one for one in shown.parameters.values() if one.name not in ("self", "cls")]
+    parts = [_parameter(one) for one in given]
+    first = next((place for place, one in enumerate(given) if one.kind is inspect.Parameter.KEYWORD_ONLY), None)
+    if first is not None and not any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in given):
+        parts.insert(first, "*")
+    returns = "" if shown.return_annotation in (inspect.Signature.empty, "None") else f" -> {shown.return_annotation}"
+    inside = ", ".join(parts)
+    if len(inside) > LINE:
+        inside = "\n    " + ",\n    ".join(parts) + ",\n"
+    return f"{'await ' if inspect.iscoroutinefunction(named) else ''}{name}({inside}){returns}"
+
+
+def _told(docstring: str) -> str:
+    """A docstring as Markdown: arguments become a list, examples a block."""
+    text, _, arguments = inspect.cleandoc(docstring).partition("\n\nArgs:\n")
+    text = re.sub(r"\n\nExample:\n.*", "", text, flags=re.DOTALL)
+    joined = re.sub(r"\n {8,}", " ", arguments)
+    listed = [f"- `{name}`: {meaning}" for name, meaning in re.findall(r"^    (\w+): (.*)$", joined, re.MULTILINE)]
+    return "\n\n".join([text, "\n".join(listed)]) if listed else text
+
+
+def _class(found: type, name: str) -> str:
+    parts = [_told(found.__doc__ or "")]
+    if issubclass(found, msgspec.Struct):
+        fields = [f"`{field}: {kind}`" for field, kind in found.__annotations__.items()]
+        parts.append(f"Fields: {', '.join(fields)}.")
+    elif not getattr(found, "_is_protocol", False):
+        parts.insert(0, f"```python\n{_signature(found.__init__, name)}\n```")  # type: ignore[misc]  # only looked at
+    for member, value in vars(found).items():
+        attribute = value.func if isinstance(value, functools.cached_property) else value.fget if isinstance(value, property) else None
+        function = attribute or (value.__func__ if isinstance(value, classmethod | staticmethod) else value)
+        # What a class of ours runs is an adapter's; a worker is run by a program.
+        if member.startswith("_") or member in NOT_CALLED or (member, name) == ("run", "Receiver") or not inspect.isfunction(function):
+            continue
+        shown = f"{name}.{member}" if attribute else _signature(function, f"{name}.{member}")
+        parts.append(f"`{shown}`\\\n{_told(function.__doc__ or '')}")
+    return "\n\n".join(parts)
+
+
+def receiver() -> str:
+    """docs/reference/receiver.md."""
+    reasons = ", ".join(f"`{reason}`" for reason in (*REASONS, TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE))
+    parts = [
+        f"# Receiver library\n\n{NOTE}\n"
+        "`from ringback.receiver import Receiver, Event, Reply, SqliteInbox, Worker, VerificationError, Unavailable`. All of it works\n"
+        "with a plain `pip install ringback`; each framework is imported by its own adapter alone. How to use it: the\n"
+        "[tutorial](../tutorial/receive-in-python.md), and the guides for [FastAPI](../how-to/receive-in-fastapi.md),\n"
+        "[Flask](../how-to/receive-in-flask.md) and [Django](../how-to/receive-in-django.md).\n\n"
+        f"`VerificationError.reason` is one of {reasons}: the words of the gateway's\n"
+        "quarantine. They are for the owner; the sender is answered 401, without a body.\n"
+    ]
+    for module_name, names in RECEIVER.items():
+        module = importlib.import_module(module_name)
+        parts.append(f"\n## {module_name}\n\n{_told(module.__doc__ or '')}\n")
+        for name in names:
+            found = getattr(module, name)
+            if inspect.isclass(found):
+                told = _class(found, name)
+            else:
+                told = f"```python\n{_signature(found, name)}\n```\n\n{_told(found.__doc__ or '')}"
+            parts.append(f"\n### {name}\n\n{told}\n")
+    return "".join(parts)
+
+
 PAGES = {"http-api.md": http_api, "settings.md": settings, "events.md": events, "metrics.md": metrics, "cli.md": cli}
 PAGES["operational-events.md"] = operational_events
+PAGES["receiver.md"] = receiver
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ IDLE_TIMEOUT_S: Final = 75.0
 # How often deadlines are looked at, seconds: they are counted in tens of seconds.
 SWEEP_S: Final = 1.0
 
-# Digits of a length that is looked at: the ordinary way refuses longer ones.
+# Digits of a length that the hot way looks at: bodies of ten megabytes and more are none of its own.
 _MAX_DIGITS: Final = 7
 # Headers that ask for more than the hot way has.
 _COLD: Final = frozenset({b"expect", b"origin", b"upgrade", b"transfer-encoding"})

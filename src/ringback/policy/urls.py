@@ -6,7 +6,6 @@ import base64
 import re
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
-import idna
 import msgspec
 
 from ringback.policy.addresses import parse_literal
@@ -97,6 +96,9 @@ def _host(host: str, *, bracketed: bool) -> str:
     if literal is not None:
         return str(literal)
     if not host.isascii():
+        # Loaded only where a name needs it: the receiver library comes by here, and a plain install does not have the package.
+        import idna
+
         try:
             host = idna.encode(host, uts46=True).decode("ascii")
         except idna.IDNAError as exc:

@@ -36,7 +36,7 @@ class Headers:
     def of(cls, fields: Mapping[str, str] | Iterable[tuple[str, str]]) -> Headers:
         """Headers from text, as files and frameworks hold them. Characters past Latin-1 become their UTF-8 bytes."""
         pairs = fields.items() if isinstance(fields, Mapping) else fields
-        return cls((_raw(name), _raw(value)) for name, value in pairs)
+        return cls((raw_field(name), raw_field(value)) for name, value in pairs)
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self.fields)
@@ -76,7 +76,10 @@ class Headers:
         return value
 
 
-def _raw(text: str) -> bytes:
+def raw_field(text: str | bytes) -> bytes:
+    """A name or a value as bytes: Latin-1, and characters past that as their UTF-8 bytes."""
+    if isinstance(text, bytes):
+        return text
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:

@@ -12,12 +12,13 @@ from typing import Any, Final
 import msgspec
 
 from ringback.errors import VerificationError
-from ringback.signing import algorithms
+from ringback.signing import algorithms, hmac_body
 from ringback.signing.algorithms import Check
 from ringback.signing.documents import find, parse_json, text_of
-from ringback.signing.encodings import decode_secret
+from ringback.signing.encodings import base64_signature, decode_secret
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.request import InboundRequest, Secret, Verifier
+from ringback.signing.secret import HmacKey
 from ringback.signing.verdict import MALFORMED_HEADER, MISSING_HEADER, SIGNATURE_MISMATCH, Verdict
 
 _FIELDS: Final = (
@@ -62,7 +63,7 @@ class _AdyenVerifier:
 
     def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
         document = parse_json(request.body)
-        items = list(find(document, "notificationItems[].NotificationRequestItem")) or [document]
+        items: list[Any] = list(find(document, "notificationItems[].NotificationRequestItem")) or [document]
         if len(items) > _MAX_ITEMS:
             raise VerificationError(MALFORMED_HEADER, f"the notification has more than {_MAX_ITEMS} items")
         return Verdict(self._name, max(self._signer(item) for item in items))
@@ -71,11 +72,29 @@ class _AdyenVerifier:
         signature = text_of(next(find(item, "additionalData.hmacSignature"), None))
         if signature is None:
             raise VerificationError(MISSING_HEADER, "an item has no additionalData.hmacSignature")
-        content = b":".join(_field(item, path) for path in _FIELDS)
+        content = _content(item)
         for index, check in enumerate(self._checks):
             if check(content, (signature,)):
                 return index
         raise VerificationError(SIGNATURE_MISMATCH, "the signature of an item was not made with one of the HMAC keys")
+
+
+def signed_item(body: bytes, secret: Secret) -> bytes:
+    """A notification with each of its items signed, for tests of programs that receive them. Raises ValueError for any other body."""
+    document: Any = msgspec.json.decode(body)
+    items: list[Any] = list(find(document, "notificationItems[].NotificationRequestItem"))
+    key = decode_secret(secret, "hex")
+    if not isinstance(key, HmacKey) or not items or not all(isinstance(item, dict) for item in items):
+        raise ValueError("an Adyen notification has notificationItems[].NotificationRequestItem, signed with a shared key in hex")
+    mac = hmac_body.prepare(key.secret)
+    for item in items:
+        signature = base64_signature(mac(_content(item))).decode()
+        item["additionalData"] = item.get("additionalData", {}) | {"hmacSignature": signature}
+    return msgspec.json.encode(document)
+
+
+def _content(item: Any) -> bytes:
+    return b":".join([_field(item, path) for path in _FIELDS])
 
 
 def _field(item: Any, path: tuple[str, ...]) -> bytes:

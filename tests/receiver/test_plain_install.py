@@ -1,0 +1,49 @@
+"""`pip install ringback` is enough: the library loads nothing else, and a framework only with its own adapter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+PROGRAM = """
+import json, sys, tempfile, pathlib, io
+before = set(sys.modules)
+from ringback.receiver import Receiver, SqliteInbox, Worker
+from ringback.receiver import asgi, wsgi, testing, conformance
+with tempfile.TemporaryDirectory() as directory:
+    receiver = Receiver("stripe", "whsec_a", inbox=SqliteInbox(pathlib.Path(directory) / "inbox.db"), mode="stored")
+    ran = []
+    receiver.on("*")(lambda event: ran.append(event.id))
+    made = testing.sign("stripe", "whsec_a", {"id": "evt_1", "type": "a"})
+    environ = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in made.headers.items() if name != "content-type"}
+    environ |= {"REQUEST_METHOD": "POST", "CONTENT_LENGTH": str(len(made.body)), "wsgi.input": io.BytesIO(made.body)}
+    answers = []
+    wsgi.ReceiverApp(receiver)(environ, lambda status, headers: answers.append(status))
+    with Worker(receiver) as worker:
+        while receiver.inbox.queue.waiting():
+            pass
+print(json.dumps([answers, ran, sorted({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)]))
+"""
+
+
+def _run(program: str) -> object:
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(SOURCE)})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_library_works_with_what_a_plain_install_has() -> None:
+    answers, ran, loaded = _run(PROGRAM)  # type: ignore[misc]  # the program prints a list of three
+    assert (answers, ran) == (["200 OK"], ["evt_1"])
+    # msgspec looks for the second one, and does without it.
+    assert set(loaded) - {"typing_extensions"} <= {"ringback", "msgspec", "cryptography", "_cffi_backend"}
+
+
+def test_verifying_an_hmac_does_not_even_load_cryptography() -> None:
+    made = 'import json, sys; from ringback.receiver import Receiver; Receiver("stripe", "a")'
+    assert _run(f'{made}; print(json.dumps("cryptography" in sys.modules))') is False
