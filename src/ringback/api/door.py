@@ -345,13 +345,13 @@ class HotDoor(HttpToolsProtocol):
         length = headers.get(b"content-length")
         if authorization is None or length is None or len(length) > _MAX_DIGITS or int(length) > self._most:
             return None
-        believed, revocations, principal = self._believed
-        if authorization != believed or revocations != way.tokens.revocations or principal is None:
+        believed, epoch, principal = self._believed
+        if authorization != believed or epoch != way.tokens.epoch or principal is None:
             principal = way.tokens.known(authorization)
             if principal is None or principal.kind is not TokenKind.ORG:
                 return None
             if principal.expires_at is None and not principal.signed:
-                self._believed = (authorization, way.tokens.revocations, principal)
+                self._believed = (authorization, way.tokens.epoch, principal)
         entry = way.publisher.directory.known(principal.org_id, route.app_ref)
         if entry is None:
             return None

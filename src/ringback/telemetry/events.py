@@ -92,6 +92,12 @@ SOURCE_CONFLICT = LogEvent(
     ("source_id", "message_id"),
     "A provider sent another body under the name of an event that came before; both are kept.",
 )
+SOURCE_LATE = LogEvent(
+    "source.late",
+    "warning",
+    ("source_id", "due_at", "late_s"),
+    "A source that sends by itself missed its time, by so much: one event, that of the last due minute, made up for all that was missed.",
+)
 ADDRESSES_UNREAD = LogEvent(
     "source.addresses_unread",
     "warning",
