@@ -107,9 +107,27 @@ def test_a_source_of_every_type_is_made_shown_and_found_again(ingest: Ingest) ->
     assert {source.id for source in listed.data} == {source.id for source in made.values()}
 
 
-@pytest.mark.parametrize("kind", ["checkbook", "nango", "orum-io", "cron"])
+def test_a_source_of_type_cron_has_its_schedule_and_no_url_and_says_what_is_wrong_with_it(ingest: Ingest) -> None:
+    config = {"schedule": "0 6 * * mon-fri", "payload": '{"report": "daily"}', "contentType": "application/vnd.report+json"}
+    made = ingest.source("cron", config, uid="daily")
+    assert made.ingest_url is None
+    assert made.config is not None and made.model_dump(by_alias=True)["config"] == config
+    assert ingest.svix.ingest.source.get("daily") == made
+    changed = IngestSourceIn.model_validate({"name": "my cron", "type": "cron", "config": {"schedule": "* * * * *", "payload": "x"}})
+    assert ingest.svix.ingest.source.upsert("daily", changed).model_dump(by_alias=True)["config"]["payload"] == "x"
+    for wrong, where in (({"schedule": "* * * *", "payload": "x"}, "schedule"), ({"schedule": "* * * * *"}, "payload")):
+        answer = ingest.target.ask(
+            json.dumps({"name": "my source", "type": "cron", "config": wrong}).encode(), path="/ingest/api/v1/source"
+        )
+        assert (answer.status, answer.json()["detail"][0]["loc"]) == (422, ["body", "config", where])
+    with pytest.raises(HttpError) as refused:
+        ingest.svix.ingest.source.rotate_token("daily")
+    assert "has no URL" in str(refused.value.to_dict())
+
+
+@pytest.mark.parametrize("kind", ["checkbook", "nango", "orum-io"])
 def test_a_type_that_is_not_built_is_refused_by_name(ingest: Ingest, kind: str) -> None:
-    config = {"secret": "s", "publicKey": "k", "schedule": "* * * * *", "payload": "{}"}
+    config = {"secret": "s", "publicKey": "k"}
     with pytest.raises(HTTPValidationError) as refused:
         ingest.source(kind, config)
     assert kind in str(refused.value.to_dict())

@@ -44,7 +44,7 @@ def doors(api: Any) -> Any:
 
 @pytest.fixture
 def signed(api: Any) -> Any:
-    api.tokens._jwts = Jwts(SECRET, "HS256")
+    api.tokens._jwts = Jwts(SECRET, "HS256", bytes)
     return opened(api)
 
 
@@ -308,12 +308,12 @@ def test_the_public_half_of_a_key_checks_and_never_serves_as_a_secret() -> None:
     content = f"{part({'alg': 'EdDSA'})}.{part({'sub': OTHER_ORG})}"
     token = f"{content}.{part(key.sign(content.encode()))}".encode()
     for pem in (private, public):
-        jwts = Jwts(pem, "EdDSA")
+        jwts = Jwts(pem, "EdDSA", bytes)
         assert jwts.read(token, 0).org_id == OTHER_ORG
         with pytest.raises(Exception, match="Invalid token"):
             jwts.read(jwt({"sub": OTHER_ORG}, secret=public).encode(), 0)
     with pytest.raises(OperatorError, match="jwt_secret"):
-        Jwts("no key at all", "RS256")
+        Jwts("no key at all", "RS256", bytes)
 
 
 def test_the_page_runs_its_own_script_alone(doors: Any) -> None:

@@ -130,6 +130,7 @@ STRANGERS: typing.Final = (
     "POST /api/v1/auth/logout",
     "GET /api/v1/auth/whoami",
     "POST /api/v1/environment/export",
+    "GET /api/v1/operator/organisation",
     "GET /api/v1/silent-source",
     "PUT /api/v1/stats/usage/event-types",
 )
@@ -204,7 +205,7 @@ NO_DESTINATION: typing.Final = (
     "snowflake, sns, sqs"
 )
 NO_SOURCE: typing.Final = (
-    "sources of type 'carrier-pigeon' are not built; use one of adobe-sign, airwallex, beehiiv, brex, clerk, docusign, "
+    "sources of type 'carrier-pigeon' are not built; use one of adobe-sign, airwallex, beehiiv, brex, clerk, cron, docusign, "
     "easypost, generic-webhook, github, guesty, hubspot, incident-io, lithic, meta, nash, open-ai, pleo, psi-fi, render, "
     "replicate, resend, safebase, sardine, segment, shopify, slack, stripe, stych, svix, tailscale, telnyx, vapi, veriff, "
     "zoom"
@@ -539,6 +540,14 @@ BODIES: typing.Final = [
             broken(NO_EVENT, "eventTypes", "[0]"),
             malformed("Expected `str`, got `int`", "metadata", "a"),
             broken("Expected `int` >= 1", "throttleRate"),
+        ],
+    ),
+    Wrong(
+        ["PUT /api/v1/operator/organisation/limit"],
+        {"org": 1, "receiveRate": -1},
+        [
+            malformed("Expected `str`, got `int`", "org"),
+            broken("Expected `int` >= 0", "receiveRate"),
         ],
     ),
     Wrong(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import server
 from ringback.clock import SystemClock
 from ringback.config.running import RunningServer, announce, find, withdraw
 from ringback.ids import IdMaker
@@ -125,3 +126,19 @@ def test_a_running_server_is_found_by_its_owner_alone(tmp_path: Path) -> None:
 def test_a_server_that_was_killed_does_not_stand_in_the_way(tmp_path: Path) -> None:
     announce(str(tmp_path / "ringback.db"), RunningServer("http://127.0.0.1:1", "hush"))
     assert ringback(tmp_path, "token", "create").returncode == 0
+
+
+def test_the_list_says_when_a_token_was_used_last(tmp_path: Path) -> None:
+    text = ringback(tmp_path, "token", "create").stdout.strip()
+    unused = ringback(tmp_path, "token", "list").stdout.splitlines()
+    assert "LAST USED" in unused[0] and unused[1].split()[5] == "-"
+    running = server.start(tmp_path / "ringback.db")
+    used = {"authorization": f"Bearer {text}"}
+    try:
+        app = running.call("POST", "/app", {"name": "a"}, used)[1]["id"]
+        assert running.call("POST", f"/app/{app}/msg", {"eventType": "a", "payload": {}}, used)[0] == 202
+    finally:
+        # It is written down once a minute, and at the end.
+        assert running.stop() == 0
+    line = next(line for line in ringback(tmp_path, "token", "list").stdout.splitlines() if line.split()[1:2] and "usable" in line)
+    assert line.split()[5] > line.split()[4], "used after it was made"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from benchmarks import server as servers
 from tests.dashboard.conftest import BASE, Desk, OpenDesk, Shop
@@ -347,3 +347,27 @@ def test_the_page_asks_nobody_else(shop: Shop, desk: Desk) -> None:
     assert any("Content Security Policy" in what or "asked" in what for what in desk.trouble.found)
     desk.trouble.found.clear()
     assert page.url.startswith(f"{shop.server.url}{BASE}")
+
+
+def test_what_a_page_asks_for_by_itself_says_so_and_what_a_person_comes_back_to_does_not(shop: Shop, open_desk: OpenDesk) -> None:
+    page = open_desk().page
+    # Before any script: the timers of pages are then those of this clock.
+    page.clock.install()
+    page.goto(f"{shop.url}/sources")
+    asked: list[str | None] = []
+
+    def answered(response: Response) -> None:
+        if "hx-request" in response.request.headers:
+            asked.append(response.request.headers.get("ringback-timer"))
+
+    def answers(number: int) -> bool:
+        # The browser is heard while it is asked something.
+        page.evaluate("0")
+        return len(asked) == number
+
+    page.on("response", answered)
+    page.clock.run_for(11_000)
+    wait_until(lambda: answers(1), what="the page has refreshed itself")
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    wait_until(lambda: answers(2), what="it has refreshed itself for who came back")
+    assert asked == ["1", None]

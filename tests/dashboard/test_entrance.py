@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import httpx
 import pytest
 
 from benchmarks import server as servers
+from ringback.services.tokens import DEFAULT_ORG_ID
+from tests.api.test_authentication import jwt
 from tests.dashboard.conftest import BASE, Person, Shop, operator
 
 REFUSED = "That was not accepted"
@@ -265,3 +269,57 @@ def test_logins_and_logouts_are_in_the_audit_log(shop: Shop) -> None:
     text = person.get("/audit").text
     person.close()
     assert "logged in" in text and "logged out" in text and "127.0.0.1" in text
+
+
+class Back:
+    """A server that was started again, with another `jwt_secret`, hours after two people had logged in: one of them with a signed token."""
+
+    def __init__(self, server: servers.Server, person: Person, signed: Person, hours_ago: int) -> None:
+        self.server = server
+        self.person = person
+        self.signed = signed
+        self.hours_ago = hours_ago
+
+    def seen(self) -> int:
+        """When the first of them was seen last."""
+        return newest(self.server.database)
+
+
+def newest(database: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+        at: int = opened.execute("SELECT seen_at FROM dashboard_session WHERE token_id LIKE 'key%'").fetchone()[0]
+        return at
+
+
+@pytest.fixture(scope="module")
+def back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Back]:
+    database = tmp_path_factory.mktemp("back") / "ringback.db"
+    first = servers.start(database, {"jwt_secret": "the-first-secret"})
+    person, signed = Person(f"{first.url}{BASE}"), Person(f"{first.url}{BASE}")
+    try:
+        person.log_in()
+        signed.log_in(jwt({"sub": DEFAULT_ORG_ID}, secret="the-first-secret"))
+        assert signed.get("/audit").status_code == 200
+    finally:
+        assert first.stop() == 0
+    hours_ago = newest(database) - 3 * 3_600_000_000
+    with contextlib.closing(sqlite3.connect(database)) as opened:
+        opened.execute("UPDATE dashboard_session SET seen_at = ?", (hours_ago,))
+        opened.commit()
+    second = servers.start(database, {"jwt_secret": "another-secret"}, port=first.port)
+    yield Back(second, person, signed, hours_ago)
+    person.close()
+    signed.close()
+    second.stop()
+
+
+def test_a_page_that_refreshes_itself_keeps_no_session_alive_and_a_look_does(back: Back) -> None:
+    assert back.person.get("", headers={"hx-request": "true", "ringback-timer": "1"}).status_code == 200
+    assert back.seen() == back.hours_ago
+    assert back.person.get("").status_code == 200
+    assert back.seen() > back.hours_ago
+
+
+def test_a_session_of_a_signed_token_ends_with_the_secret_that_signed_it(back: Back) -> None:
+    assert back.person.get("/audit").status_code == 200
+    assert back.signed.get("/audit").status_code == 303

@@ -15,7 +15,7 @@ import standardwebhooks
 from playwright.sync_api import expect
 
 from tests.acceptance.receiver import Arrival
-from tests.dashboard.conftest import BASE, Desk, Person, Shop
+from tests.dashboard.conftest import BASE, Desk, Person, Shop, operator, token_of
 from tests.dashboard.equipment import STRIPE_SECRET, call_source, quarantined, stripe_event, stripe_signature
 from tests.dashboard.test_dead_letters import hidden
 from tests.dashboard.test_pages import plain
@@ -86,6 +86,53 @@ def test_a_source_is_made_changed_switched_and_deleted(shop: Shop, person: Perso
     log = plain(person.get(f"/audit?object={path.rsplit('/', 1)[1]}"))
     for what in ("created", "changed", "disabled", "enabled", "deleted"):
         assert f"{what} a source" in log
+
+
+def test_the_page_of_a_source_tells_how_the_lists_of_addresses_stand_that_it_follows(shop: Shop, person: Person) -> None:
+    made = made_of(shop, allowedIpsFrom=["https://lists.example/all?key=hidden#hooks"])
+    words = plain(person.get(made.path))
+    assert "https://lists.example/all#hooks: not read yet" in words and "hidden" not in words
+
+
+def test_the_page_of_a_source_tells_that_its_organisation_took_in_as_much_as_it_may(shop: Shop) -> None:
+    person = Person(shop.url).log_in(token_of(shop.server, "flooded"))
+    made = person.act("/apps", name="Flooded")
+    app = str(made.url).rsplit("/", 1)[1]
+    page = person.act("/sources", type="generic-webhook", name="Loud", app=app, verify="none")
+    path = str(page.url).removeprefix(person.url)
+    url = re.search(r"http://[^<\s]+/in/\w+", page.text)
+    assert url is not None
+    limit = {"org": "flooded", "receiveRate": 1}
+    assert shop.server.call("PUT", "/operator/organisation/limit", limit, operator(shop.server))[0] == 200
+    answers = [call_source(url[0], b"{}", "") for _ in range(30)]
+    assert set(answers) == {200, 429}
+    wait_until(lambda: "answered 429 in the last 24 hours" in plain(person.get(path)), what="it is told")
+    words = plain(person.get(path))
+    assert "took in as much as they may (1 a second)" in words and "1 a second, together" in words
+    assert "the organisation's rate is used up" in html.unescape(words)
+    person.close()
+
+
+def test_a_source_that_sends_by_itself_is_made_shown_changed_and_switched_off(shop: Shop, person: Person) -> None:
+    assert "Schedule (cron)" in person.get("/sources/new?q=cron").text
+    app = shop.equipment.service
+    wrong = person.act("/sources", type="cron", name="Nightly", app=app, schedule="60 * * * *", payload="{}")
+    assert (wrong.status_code, "minute: 60 is out of bounds" in html.unescape(wrong.text)) == (422, True)
+    page = person.act(
+        "/sources", type="cron", name="Nightly", app=app, schedule="0 0 1 1 *", payload='{"a":\r\n1}', contentType="text/x-run"
+    )
+    words = plain(page)
+    assert "The source was created. It sends when it is due." in words and "0 0 1 1 * (UTC)" in words and "text/x-run" in words
+    assert "URL for the provider" not in words and "whoever knows the URL" not in words.lower()
+    path = str(page.url).removeprefix(person.url)
+    edit = html.unescape(person.get(f"{path}/edit").text)
+    assert '{"a":\n1}' in edit and "0 0 1 1 *" in edit
+    changed = person.act(f"{path}/edit", type="cron", name="Nightly", app=app, schedule="0 6 * * mon", payload="new", contentType="")
+    assert "Saved." in changed.text and "0 6 * * mon (UTC)" in plain(changed) and "application/json" in changed.text
+    assert "It sends nothing until it is enabled" in plain(person.get(f"{path}/disable"))
+    assert "It is disabled: it sends nothing." in plain(person.act(f"{path}/disable"))
+    assert "It sends when it is due next." in plain(person.act(f"{path}/enable"))
+    assert "It sends nothing any more." in plain(person.get(f"{path}/delete"))
 
 
 def test_a_source_of_its_own_has_endpoints_of_its_own(person: Person) -> None:

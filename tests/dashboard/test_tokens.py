@@ -38,6 +38,7 @@ def test_a_token_is_shown_once_works_and_is_revoked(shop: Shop, person: Person) 
     text = made(person.act("/tokens", name="Night export", expiry="86400"))
     assert status_with(shop, text) == 200
     page = person.get("/tokens")
+    assert "Last used" in plain(page)
     assert text not in page.text and "Night export" in page.text and re.search(r"in (1 d|23 h)", plain(page))
     token_id = id_of(person, "Night export")
     assert "answered 401 at once" in plain(person.get(f"/tokens/{token_id}/revoke"))

@@ -27,6 +27,7 @@ from ringback.services.endpoints import Endpoints
 from ringback.services.gateway import SourceDirectory
 from ringback.services.intake import Intake
 from ringback.services.processing import Outcomes
+from ringback.services.published import Published
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
@@ -85,7 +86,7 @@ class Hand:
         self.at_us = int(at_s * 1_000_000)
 
 
-class Published:
+class Publishing:
     """Keys as providers publish them: nothing, until a test says so."""
 
     def __init__(self) -> None:
@@ -154,7 +155,7 @@ class Running:
         self.quarantine = Quarantine(self.store, self.vault, clock, make_id, self.sources)
         self.outcomes = Outcomes(self.store)
         self.intake = Intake(self.store, clock, make_id, Hands(), self.metrics)
-        self.published = Published()
+        self.published = Publishing()
         self.comparing = Comparing(clock)
         self.receiver = Receiver(
             self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes, self.comparing
@@ -163,7 +164,8 @@ class Running:
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
         self.endpoints = Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes)
         self.app_id = (await self.applications.create(WHO, ApplicationIn(name="a"))).application.id
-        self.lists = AddressLists(self.published, clock)
+        self.kept = Published(self.store, self.vault, clock)
+        self.lists = AddressLists(self.published, clock, self.kept)
         self.gateway = Gateway(
             self.receiver,
             self.known,

@@ -13,8 +13,10 @@ from ringback.gateway.app import Place
 from ringback.policy.address_lists import Networks, read_networks
 from ringback.policy.addresses import Address, Network, parse_networks
 from ringback.policy.forwarded import Hop, hops, rewritten
+from ringback.services.address_lists import AddressLists, Read
 from ringback.services.gateway import Ready
 from ringback.signing.headers import Headers
+from ringback.store.operations.published import MOST
 from tests.gateway.conftest import Running, path_of
 from tests.gateway.signing import NOW_S, event, signed
 
@@ -75,6 +77,71 @@ def test_lists_that_nobody_asks_for_are_read_no_more(running: Running) -> None:
     running.clock.set(NOW_S + 100_000)
     running.run(running.lists.refresh())
     assert running.published.fetched == [WHERE]
+
+
+def restarted(running: Running) -> None:
+    """As after a restart: the lists that were in memory are gone."""
+    running.lists = AddressLists(running.published, running.clock, running.kept)
+    running.gateway._lists = running.lists
+
+
+def test_a_list_outlives_a_restart_however_old_it_is_and_is_read_anew_as_before(running: Running) -> None:
+    running.published.bodies[WHERE] = b'{"hooks":["203.0.113.0/24","2001:db8::/32"]}'
+    path = path_of(running.made(allowedIpsFrom=[LIST]))
+    assert running.ask(path, event(1), signed(event(1))).status == 200
+    del running.published.bodies[WHERE]
+    later_s = NOW_S + 7 * 86_400
+    running.clock.set(later_s)
+    restarted(running)
+    assert running.lists.states((LIST,)) == [Read(LIST, None, None)]
+    assert running.ask(path, event(2), signed(event(2), at_s=later_s)).status == 200
+    assert running.ask(path, event(3), signed(event(3), at_s=later_s), peer="198.51.100.9").status == 403
+    assert running.lists.states((LIST,)) == [Read(LIST, 2, 7 * 86_400.0)]
+    assert running.published.fetched == [WHERE], "whoever calls does not wait for the provider of the list"
+    running.run(running.lists.refresh())
+    assert running.published.fetched == [WHERE, WHERE], "it was due"
+    running.published.bodies[WHERE] = b'{"hooks":["198.51.100.0/24"]}'
+    running.clock.set(later_s + 60)
+    running.run(running.lists.refresh())
+    assert running.ask(path, event(4), signed(event(4), at_s=later_s + 60)).status == 403
+    restarted(running)
+    assert running.ask(path, event(5), signed(event(5), at_s=later_s + 60), peer="198.51.100.9").status == 200
+
+
+def test_places_in_one_list_are_kept_apart(running: Running) -> None:
+    running.published.bodies[WHERE] = b'{"hooks":["203.0.113.0/24"],"actions":["198.51.100.0/24"]}'
+    hooks, actions = path_of(running.made(allowedIpsFrom=[LIST])), path_of(running.made(allowedIpsFrom=[f"{WHERE}#actions"]))
+    for _ in range(2):
+        assert running.ask(hooks, event(1), signed(event(1))).status == 200
+        assert running.ask(actions, event(1), signed(event(1))).status == 403
+        running.published.bodies.clear()
+        restarted(running)
+
+
+def test_a_list_that_is_used_is_kept_for_ever_and_one_that_is_not_for_a_month(running: Running) -> None:
+    running.published.bodies[WHERE] = b'{"hooks":["203.0.113.0/24"]}'
+    path = path_of(running.made(allowedIpsFrom=[LIST]))
+    assert running.ask(path, event(1), signed(event(1))).status == 200
+    running.published.bodies.clear()
+    for day in range(1, 40):
+        running.clock.set(NOW_S + day * 86_400 - 60)
+        running.ask(path, event(day), signed(event(day), at_s=NOW_S + day * 86_400 - 60))
+        running.run(running.lists.refresh())
+        assert running.run(running.kept.forget()) == 0
+    restarted(running)
+    running.clock.set(NOW_S + 39 * 86_400)
+    assert running.ask(path, event(40), signed(event(40), at_s=NOW_S + 39 * 86_400)).status == 200
+    running.clock.set(NOW_S + 70 * 86_400)
+    assert running.run(running.kept.forget()) == 1
+    assert running.run(running.kept.find("addresses", LIST)) is None
+
+
+def test_of_many_lists_the_ones_that_were_used_last_are_kept(running: Running) -> None:
+    for number in range(MOST + 5):
+        running.clock.at_us += 1
+        running.run(running.kept.keep("addresses", f"https://{number}.example/", b"192.0.2.1"))
+    found = [number for number in range(MOST + 5) if running.run(running.kept.find("addresses", f"https://{number}.example/")) is not None]
+    assert found == list(range(5, MOST + 5))
 
 
 @pytest.mark.parametrize("url", ["http://api.github.com/meta", "ftp://x/", "https://", "nonsense"])

@@ -12,6 +12,7 @@ import time
 import typing
 import zlib
 
+import brotli
 import pytest
 
 from tests.api.fuzz_client import Answer, read_answers
@@ -149,7 +150,9 @@ BOMBS = {
     "deflate": ("deflate", zlib.compress(b"\0" * 100 * MIB)),
     "gzip twice": ("gzip", gzip.compress(gzip.compress(b"\0" * 100 * MIB))),
     "a list of codings": ("gzip, gzip", gzip.compress(gzip.compress(b"\0" * 10 * MIB))),
-    "an unknown coding": ("br", b"\x00" * 100),
+    "brotli": ("br", brotli.compress(b"\0" * 100 * MIB, quality=1)),
+    "no brotli at all": ("br", b"\x00" * 100),
+    "an unknown coding": ("zstd", b"\x00" * 100),
     "no gzip at all": ("gzip", b"\x00" * 100),
     "half a gzip": ("gzip", gzip.compress(BODY)[:-9]),
 }

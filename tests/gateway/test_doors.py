@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringback.config.running import find
 from tests.api.fuzz_client import Answer, read_answers
 from tests.gateway.door import ORDINARY, SECRET, SIGNERS, Door, opened, stripe
 from tests.waiting import wait_until
@@ -259,3 +260,29 @@ def test_a_change_counts_for_requests_whose_body_is_still_on_its_way(door: Door,
         connection.sendall(request[-1:])
         talk = read_answers(connection, 1, 20.0)
     assert talk.answers[-1].status == (401 if change == "rotated" else 404)
+
+
+def test_the_rate_of_an_organisation_holds_at_both_doors_alike(door: Door) -> None:
+    source, body = door.source(), b'{"id":"evt_1","type":"a"}'
+    operator = find(str(door.server.database))
+    assert operator is not None
+
+    def limit(rate: int | None) -> None:
+        headers = {"authorization": f"Bearer {operator.token}"}
+        answer = door.server.call("PUT", "/operator/organisation/limit", {"org": "default", "receiveRate": rate}, headers)
+        assert (answer[0], answer[1]["receiveRate"]) == (200, rate)
+
+    limit(1)
+    try:
+        for extra in ([], [ORDINARY]):
+            # One after the other, so that the hot door answers; and more than one a second, however slow the machine is.
+            answers = [door.send(source["path"], body, [*stripe(body), *extra]) for _ in range(40)]
+            refused = [answer for answer in answers if answer.status == 429]
+            assert len(refused) > 10
+            assert {(answer.body, answer.header("retry-after")) for answer in refused} == {
+                (b'{"code":"rate_limited","detail":"Too many requests"}', "1")
+            }
+    finally:
+        limit(None)
+    assert door.send(source["path"], body, stripe(body)).status == 200
+    wait_until(lambda: door.activity(source["id"])["rejectedByReason"].get("organisation_rate_limited", 0) > 20, what="they are counted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import socket
 from collections.abc import Coroutine
 from typing import Any
@@ -13,7 +14,11 @@ import pytest
 from ringback.delivery.resolver import Resolver
 from ringback.delivery.tls import client_context
 from ringback.gateway.keys import FetchedKeys
+from ringback.services.published import Published
 from ringback.signing.fetched import KeyRef, KeyUnavailable
+from ringback.store.opening import open_store
+from ringback.store.operations.published import key_of
+from ringback.store.vault import Vault
 from tests.delivery.hostile import Authority, Peer, Script, serving
 from tests.delivery.sending import transport
 from tests.gateway.conftest import Hand
@@ -70,11 +75,19 @@ class World:
         self.server = await self._serving.__aenter__()
         ca = client_context(self._authority.file)
         self._opened = transport(allowed=self._allowed, resolver=Resolver(lookup=at_loopback), ca=ca)
-        self.keys = FetchedKeys(await self._opened.__aenter__(), self.clock)
+        self._transport = await self._opened.__aenter__()
+        self.store = await open_store("sqlite:///:memory:", self.clock)
+        self._vault = Vault(secrets.token_bytes(32))
+        self.start()
         return self
+
+    def start(self) -> None:
+        """As after a restart: what was in memory is gone."""
+        self.keys = FetchedKeys(self._transport, self.clock, Published(self.store, self._vault, self.clock))
 
     async def __aexit__(self, *exc: object) -> None:
         await self._opened.__aexit__(None, None, None)
+        await self.store.close()
         await self._serving.__aexit__(None, None, None)
 
     def later(self, seconds: float) -> None:
@@ -227,5 +240,59 @@ def test_a_url_that_was_asked_for_is_visited_and_its_answer_told(authority: Auth
             assert not await world.keys.visit(url)
             assert [request.split(b" ")[1] for request in world.server.requests] == [b"/?Action=ConfirmSubscription&Token=t"] * 2
             assert json.loads(publisher.body)
+
+    run(story())
+
+
+def test_a_key_outlives_a_restart_but_is_believed_no_longer_for_it(authority: Authority) -> None:
+    async def story() -> None:
+        publisher = Publisher()
+        async with World(authority, publisher) as world:
+            wanted = ref(world.server.port)
+            kept = publisher.body
+            assert await world.has(wanted) == kept
+            publisher.status = 500
+            world.later(590)
+            world.start()
+            assert await world.has(wanted) == kept, "the provider is not needed for a restart"
+            assert len(world.server.requests) == 1
+            world.later(11)
+            assert await world.has(wanted) is None, "ten minutes are ten minutes"
+            world.start()
+            assert await world.has(wanted) is None
+
+    run(story())
+
+
+def test_a_kept_set_that_lacks_a_key_is_fetched_anew_after_a_restart(authority: Authority) -> None:
+    async def story() -> None:
+        publisher = Publisher()
+        async with World(authority, publisher) as world:
+            port = world.server.port
+            assert await world.has(ref(port)) is not None
+            publisher.body = b'{"keys":[{"kid":"one"},{"kid":"two"}]}'
+            world.later(60)
+            world.start()
+            assert await world.has(ref(port)) == b'{"keys":[{"kid":"one"}]}'
+            assert await world.has(ref(port, "two")) == publisher.body
+
+    run(story())
+
+
+def test_what_somebody_put_in_place_of_another_key_in_the_database_is_not_believed(authority: Authority) -> None:
+    async def story() -> None:
+        publisher = Publisher()
+        async with World(authority, publisher) as world:
+            good, other = ref(world.server.port), ref(world.server.port, path="/other")
+            assert await world.has(good) == publisher.body
+            publisher.body = b'{"keys":[{"kid":"one","n":"of another"}]}'
+            assert await world.has(other) == publisher.body
+            stored = key_of("key", other.url), key_of("key", good.url)
+            swap = "UPDATE published SET content = (SELECT content FROM published WHERE key = ?) WHERE key = ?"
+            await world.store.write(lambda tx: tx.run(swap, stored))
+            publisher.status = 500
+            world.start()
+            assert await world.has(other) == publisher.body
+            assert await world.has(good) is None
 
     run(story())

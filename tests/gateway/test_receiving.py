@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hmac
+import sys
 import zlib
 
+import brotli
 import msgspec
 import pytest
 
+from ringback.api.received import _facts
+from ringback.dashboard.pages.sources import event_row
 from ringback.errors import Conflict, InvalidField, Refused
 from ringback.services.sources import SecretRotateIn, SourceIn
 from ringback.store.operations.retention import expire_payloads
-from tests.gateway.conftest import WHO, Running, path_of
+from tests.gateway.conftest import NEWEST, WHO, Running, path_of
 from tests.gateway.signing import NOW_S, SECRET, event, signed
 
 HOUR_S = 3_600
@@ -343,13 +348,27 @@ def test_sources_in_memory_are_bounded(running: Running) -> None:
     assert running.run(running.sources.activity(sources[0].id)).accepted == 1, "what was counted is written down"
 
 
-def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running: Running) -> None:
+@pytest.mark.parametrize(("coding", "packed"), [("gzip", gzip.compress(event())), ("br", brotli.compress(event()))], ids=["gzip", "br"])
+def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running: Running, coding: str, packed: bytes) -> None:
     source = running.made()
-    body = gzip.compress(event())
-    assert running.ask(path_of(source), body, {**signed(body), "content-encoding": "gzip"}).status == 200
+    assert running.ask(path_of(source), packed, {**signed(packed), "content-encoding": coding}).status == 200
     (message,) = running.messages()
-    assert (message.payload, message.event_type) == (body, "charge.succeeded")
-    assert b"content-encoding: gzip\r\n" in (message.headers or b"")
+    assert (message.payload, message.event_type) == (packed, "charge.succeeded")
+    assert f"content-encoding: {coding}\r\n".encode() in (message.headers or b"")
+
+
+def test_without_its_extra_a_body_in_brotli_is_answered_415_and_the_owner_is_told_what_to_install(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where it is not installed: the import fails.
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    source, packed = running.made(), brotli.compress(event())
+    answer = running.ask(path_of(source), packed, {**signed(packed), "content-encoding": "br"})
+    assert (answer.status, answer.body) == (415, b"")
+    (kept,) = running.quarantined(source)
+    assert (kept.reason, "ringback[brotli]" in kept.detail) == ("unreadable_coding", True)
+    monkeypatch.undo()
+    assert len(running.run(running.releases.one(WHO, running.app_id, source.id, kept.id, believe=False))) == 1
 
 
 @pytest.mark.parametrize(
@@ -357,11 +376,27 @@ def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running:
     [
         (gzip.compress(b"\0" * 50_000_000), "gzip", 413),
         (zlib.compress(b"\0" * 50_000_000), "deflate", 413),
-        (event(), "br", 415),
+        (brotli.compress(b"\0" * 50_000_000, quality=1), "br", 413),
+        (event(), "zstd", 415),
         (event(), "gzip", 400),
+        (event(), "br", 400),
+        (b"", "br", 400),
         (gzip.compress(event())[:-9], "gzip", 400),
+        (brotli.compress(event())[:-1], "br", 400),
+        (brotli.compress(event()) + b"more", "br", 400),
     ],
-    ids=["bomb of gzip", "bomb of deflate", "unknown coding", "not gzip", "cut short"],
+    ids=[
+        "bomb of gzip",
+        "bomb of deflate",
+        "bomb of brotli",
+        "unknown coding",
+        "not gzip",
+        "not brotli",
+        "nothing",
+        "cut short",
+        "brotli cut short",
+        "something behind",
+    ],
 )
 def test_bombs_and_unknown_codings_are_refused(running: Running, body: bytes, coding: str, status: int) -> None:
     source = running.made()
@@ -603,3 +638,50 @@ def test_odd_json_and_xml_are_taken_as_they_are(running: Running) -> None:
     for body in bodies:
         assert running.ask(path_of(source), body, {"x-key": "k"}).status == 200
     assert [message.payload for message in running.messages()] == bodies
+
+
+def slack(body: bytes, **more: str) -> dict[str, str]:
+    signature = hmac.digest(b"secret", b"v0:%d:%b" % (int(NOW_S), body), "sha256").hex()
+    return {"x-slack-request-timestamp": str(int(NOW_S)), "x-slack-signature": f"v0={signature}", **more}
+
+
+def test_the_providers_own_count_of_deliveries_is_kept_with_the_event_and_shown(running: Running) -> None:
+    source = running.made(type="slack", secrets=["secret"])
+    first, second = b'{"event_id":"Ev1","type":"event_callback"}', b'{"event_id":"Ev2","type":"event_callback"}'
+    assert running.ask(path_of(source), first, slack(first)).status == 200
+    assert (
+        running.ask(path_of(source), second, slack(second, **{"x-slack-retry-num": "2", "x-slack-retry-reason": "http_timeout"})).status
+        == 200
+    )
+    events = running.run(running.received.page(WHO, running.app_id, source.id, NEWEST, None)).items
+    assert [event.origin.redelivery for event in events] == ["2", None]
+    assert [event_row(source, event, running.clock.now_us()).flags for event in events] == [["delivery counter 2"], []]
+    assert [_facts(event)["redelivery"] for event in events] == ["2", None]
+
+
+def test_where_deliveries_are_counted_can_be_said_and_what_strangers_write_there_is_cut(running: Running) -> None:
+    source = running.made(redeliveryAt=["header:x-try", "json:try"])
+    for number, headers in enumerate(({"x-try": "7"}, {"x-try": "9" * 500}, {"x-try": "\xff\n"[:1]}, {}), 1):
+        body = b'{"id":"evt_%d","type":"a","try":3}' % number
+        assert running.ask(path_of(source), body, {**signed(body), **headers}).status == 200
+    found = [message.origin.redelivery for message in running.messages() if message.origin is not None]
+    assert (found[0], found[1], found[3]) == ("7", "9" * 20, "3")
+    batch = running.made(type="azure-event-grid", secrets=["s"])
+    headers = {"aeg-delivery-count": "1", "content-type": "application/json"}
+    body = b'[{"id":"a","eventType":"x"},{"id":"b","eventType":"x"}]'
+    assert running.ask(path_of(batch), body, headers, query=b"secret=s").status == 200
+    assert [message.origin.redelivery for message in running.messages()[-2:] if message.origin is not None] == ["1", "1"]
+
+
+def test_a_thousand_sources_of_one_moment_have_ids_in_the_order_of_their_making_at_once(running: Running) -> None:
+    # The clock of this test stands still: all of them are of one moment.
+    given = SourceIn(name="n", type="generic-webhook")
+
+    async def all_made() -> list[str]:
+        return [(await running.sources.create(WHO, running.app_id, given)).id for _ in range(1_000)]
+
+    async def within() -> list[str]:
+        return await asyncio.wait_for(all_made(), 20.0)
+
+    made = running.run(within())
+    assert made == sorted(set(made)) and len(made) == 1_000

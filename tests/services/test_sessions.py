@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,9 +15,12 @@ from ringback.errors import Unauthenticated
 from ringback.ids import IdMaker
 from ringback.policy.paging import Walk
 from ringback.services.audit import RETENTION_US, Audit, Door
+from ringback.services.jwts import Jwts
 from ringback.services.sessions import IDLE_S, LIFE_S, LINK_LIFE_S, Sessions
-from ringback.services.tokens import Tokens
+from ringback.services.tokens import DEFAULT_ORG_ID, Tokens
 from ringback.store.opening import open_store
+from ringback.store.vault import Vault
+from tests.api.test_authentication import jwt
 
 TOKEN = "sk_test_token_of_the_default_organisation"
 MINUTE_S = 60
@@ -129,6 +133,25 @@ def test_a_session_ends_at_once_with_its_token_and_with_its_expiry(play):
         held = await world.sessions.log_in(text, "127.0.0.1")
         await world.tokens.revoke(other.id)
         assert await world.sessions.believe(held) is None
+
+    play(scenario)
+
+
+def test_a_session_that_a_signed_token_opened_ends_when_another_key_signs(play):
+    async def scenario(world):
+        def believing(secret: str | None, algorithm: str = "HS256", key: bytes = bytes(32)) -> Sessions:
+            jwts = None if secret is None else Jwts(secret, algorithm, Vault(key).fingerprint)
+            tokens = Tokens(world.store, world.clock, IdMaker(), secrets.randbits, jwts)
+            return Sessions(world.store, world.clock, tokens, secrets.token_bytes)
+
+        held = await believing("the first secret").log_in(jwt({"sub": DEFAULT_ORG_ID}, secret="the first secret"), "127.0.0.1")
+        stored = await believing("the first secret").log_in(TOKEN, "127.0.0.1")
+        assert await believing("the first secret").believe(held) is not None, "a restart ends nothing"
+        for changed in (believing("another secret"), believing(None), believing("the first secret", "HS512")):
+            assert await changed.believe(held) is None
+            assert await changed.believe(stored) is not None, "one that an org token opened does not depend on it"
+        rows = await world.store.read(lambda tx: tx.rows("SELECT signed_with FROM dashboard_session WHERE signed_with IS NOT NULL"))
+        assert len(rows) == 1 and rows[0][0] != hashlib.sha256(b"HS256 the first secret").digest()
 
     play(scenario)
 

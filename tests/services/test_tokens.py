@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from ringback.clock import SystemClock
-from ringback.errors import Conflict, NotFound, Unauthenticated
+from ringback.errors import Conflict, NotFound, RingbackError, Unauthenticated
 from ringback.ids import IdMaker
-from ringback.model.applications import TokenKind
+from ringback.model.applications import Application, TokenKind
 from ringback.services.tokens import DEFAULT_ORG_ID, Tokens
 from ringback.store.opening import open_store
+from ringback.store.operations import applications
 
 
 class Clock(SystemClock):
@@ -140,5 +141,73 @@ def test_tokens_are_listed_by_organisation(with_tokens):
         assert first.org_id == second.org_id != other.org_id
         with pytest.raises(NotFound):
             await tokens.list("three")
+
+    with_tokens(scenario)
+
+
+def test_when_a_token_was_used_last_is_written_down_in_one_batch_and_only_if_it_was_used(with_tokens):
+    async def scenario(tokens, clock, store):
+        made = [await tokens.create(name=str(number)) for number in range(250)]
+        first = clock.now_us()
+        for _, text in made[:200]:
+            await tokens.authenticate(bearer(text))
+
+        async def last():
+            return {token.name: token.last_used_at for token in await tokens.list()}
+
+        assert set((await last()).values()) == {None}, "not on the way of the request"
+        await tokens.note()
+        noted = await last()
+        assert all(noted[str(number)] >= first for number in range(200))
+        assert all(noted[str(number)] is None for number in range(200, 250))
+        await tokens.note()
+        assert await last() == noted
+
+        clock.ahead_us = 60_000_000
+        assert tokens.known(bearer(made[3][1])) is not None
+        await tokens.note()
+        later = await last()
+        assert later["3"] >= noted["3"] + 60_000_000
+        assert {name for name, at in later.items() if at != noted[name]} == {"3"}
+
+    with_tokens(scenario)
+
+
+def test_a_use_is_written_down_although_the_token_was_revoked_or_its_application_went_meanwhile(with_tokens):
+    async def scenario(tokens, clock, store):
+        token, text = await tokens.create()
+        await tokens.authenticate(bearer(text))
+        await tokens.revoke(token.id)
+        shop = Application("app_1", DEFAULT_ORG_ID, "a", None, None, {}, 1, 1)
+        await store.write(lambda tx: applications.insert(tx, shop))
+        app, app_text = await tokens.create(app_id="app_1")
+        await tokens.authenticate(bearer(app_text))
+        tokens.forget_application("app_1")
+        await tokens.note()
+        listed = {each.id: each.last_used_at for each in await tokens.list()}
+        assert listed[token.id] is not None and listed[app.id] is not None
+
+    with_tokens(scenario)
+
+
+def test_a_use_that_could_not_be_written_down_is_told_again(with_tokens):
+    async def scenario(tokens, clock, store):
+        _, text = await tokens.create()
+        await tokens.authenticate(bearer(text))
+        await store.write(lambda tx: tx.run("ALTER TABLE token RENAME TO aside"))
+        with pytest.raises(RingbackError):
+            await tokens.note()
+        await store.write(lambda tx: tx.run("ALTER TABLE aside RENAME TO token"))
+        await tokens.note()
+        assert (await tokens.list())[0].last_used_at is not None
+
+    with_tokens(scenario)
+
+
+def test_a_connection_that_remembers_who_calls_asks_anew_once_uses_were_written_down(with_tokens):
+    async def scenario(tokens, clock, store):
+        before = tokens.epoch
+        await tokens.note()
+        assert tokens.epoch != before
 
     with_tokens(scenario)

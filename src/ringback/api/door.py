@@ -345,13 +345,13 @@ class HotDoor(HttpToolsProtocol):
         length = headers.get(b"content-length")
         if authorization is None or length is None or len(length) > _MAX_DIGITS or int(length) > self._most:
             return None
-        believed, revocations, principal = self._believed
-        if authorization != believed or revocations != way.tokens.revocations or principal is None:
+        believed, epoch, principal = self._believed
+        if authorization != believed or epoch != way.tokens.epoch or principal is None:
             principal = way.tokens.known(authorization)
             if principal is None or principal.kind is not TokenKind.ORG:
                 return None
             if principal.expires_at is None and not principal.signed:
-                self._believed = (authorization, way.tokens.revocations, principal)
+                self._believed = (authorization, way.tokens.epoch, principal)
         entry = way.publisher.directory.known(principal.org_id, route.app_ref)
         if entry is None:
             return None
@@ -394,16 +394,18 @@ class HotDoor(HttpToolsProtocol):
     def answer(self, cycle: HotCycle, status: int, body: bytes, problem: Problem | None) -> None:
         """Write a hot answer, the same bytes as uvicorn would for the ordinary route."""
         headers = self.server_state.default_headers
-        if headers is not self._dated[0]:
-            self._dated = (headers, b"".join(b"%b: %b\r\n" % header for header in headers))
+        known, dated = self._dated
+        if headers is not known:
+            dated = b"".join(b"%b: %b\r\n" % header for header in headers)
+            self._dated = (headers, dated)
         extra = b""
         if problem is not None:
             extra = b"".join(b"%b: %b\r\n" % header for header in problem.headers)
-            if b"connection: close" in extra:
+            if extra.find(b"connection: close") >= 0:
                 cycle.keep_alive = False
-        end = _END if cycle.keep_alive or b"connection: close" in extra else _CLOSE + _END
-        head = (STATUS_LINE[status], self._dated[1], extra, _JSON, b"%d" % len(body), _ID, cycle.request_id, end, body)
-        self.transport.write(b"".join(head))
+        end = _END if cycle.keep_alive or extra.find(b"connection: close") >= 0 else _CLOSE + _END
+        line = STATUS_LINE[status]
+        self.transport.write(b"%b%b%b%b%d%b%b%b%b" % (line, dated, extra, _JSON, len(body), _ID, cycle.request_id, end, body))
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()

@@ -21,7 +21,8 @@ from ringback.model.applications import Capability
 from ringback.model.endpoints import Endpoint
 from ringback.model.sources import Source
 from ringback.policy import validation
-from ringback.policy.sources import GENERIC, OPTIONAL_SECRET
+from ringback.policy.cron import schedule as schedule_rule
+from ringback.policy.sources import CRON, GENERIC, OPTIONAL_SECRET
 from ringback.policy.validation import Name, Problem, Rate, Rule, Url
 from ringback.services.endpoints import UID, Created, EndpointHeadersIn, EndpointIn, Endpoints, EndpointSecretRotateIn, EndpointUpsertIn
 from ringback.services.portal import AppPortalAccessIn, Portal, SourcePortalAccessIn
@@ -33,9 +34,9 @@ _LIST: Final = "/ingest/api/v1/source"
 _ONE: Final = _LIST + "/{source_id}"
 _ENDPOINTS: Final = _ONE + "/endpoint"
 _ENDPOINT: Final = _ENDPOINTS + "/{endpoint_id}"
-# All types of the contract but those that nobody could tell how to verify, and the one that is no provider at all: checkbook, cron, merge,
-# nango, openclaw, orum-io, panda-doc, port-io, rutter, vgs.
-_TYPES: Final = sorted((GENERIC, *INGEST_TYPES))
+# All types of the contract but those that nobody could tell how to verify: checkbook, merge, nango, openclaw, orum-io, panda-doc, port-io,
+# rutter, vgs.
+_TYPES: Final = sorted((CRON, GENERIC, *INGEST_TYPES))
 
 
 def _built(value: str) -> Sequence[Problem]:
@@ -50,6 +51,13 @@ class ConfigIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     public_key: str | None = None
     client_id: str | None = None
     timestamp_grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] | None = None
+    schedule: str | None = None
+    payload: str | None = None
+    content_type: Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[ -~]*$")] | None = None
+
+
+def _scheduled_well(config: ConfigIn) -> Sequence[Problem]:
+    return [] if config.schedule is None else [(("schedule", *where), text) for where, text in schedule_rule(config.schedule)]
 
 
 class IngestSourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -64,6 +72,7 @@ class IngestSourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     RULES: ClassVar[Mapping[str, Rule]] = {
         "name": validation.text,
         "type": _built,
+        "config": _scheduled_well,
         "uid": uid_rule,
         "metadata": validation.metadata,
     }
@@ -75,7 +84,7 @@ class IngestSourceOut(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     uid: str | None
     name: str
-    ingest_url: str
+    ingest_url: str | None
     type: str
     config: dict[str, str]
     metadata: dict[str, str]
@@ -159,6 +168,8 @@ def wanted_source(given: IngestSourceIn) -> SourceIn:
     """The source that a request describes. Raises InvalidField."""
     config = given.config or ConfigIn()
     secret = config.public_key if given.type == "telnyx" else config.client_id if given.type == "adobe-sign" else config.secret
+    if given.type == CRON:
+        return _scheduled(given, config)
     if secret is None and given.type not in OPTIONAL_SECRET and given.type != GENERIC:
         field = {"telnyx": "publicKey", "adobe-sign": "clientId"}.get(given.type, "secret")
         raise InvalidField(FieldProblem(("body", "config", field), f"a source of type {given.type} cannot verify anything without it"))
@@ -174,6 +185,29 @@ def wanted_source(given: IngestSourceIn) -> SourceIn:
         verify_token=config.verify_token or "",
         tolerance_s=config.timestamp_grace_seconds if given.type == "tailscale" else None,
     )
+
+
+def _scheduled(given: IngestSourceIn, config: ConfigIn) -> SourceIn:
+    missing = [name for name in ("schedule", "payload") if getattr(config, name) is None]
+    if missing:
+        raise InvalidField(*(FieldProblem(("body", "config", name), "the field is missing; it is required") for name in missing))
+    return SourceIn(
+        name=given.name,
+        type=CRON,
+        uid=given.uid,
+        metadata=given.metadata,
+        schedule=config.schedule,
+        payload=config.payload,
+        content_type=config.content_type,
+    )
+
+
+def _shown_config(source: Source) -> dict[str, str]:
+    """What may be seen of a source's configuration: no secrets."""
+    cron = source.cron
+    if cron is not None:
+        return {"schedule": cron.schedule, "payload": cron.payload, "contentType": cron.content_type}
+    return {"publicKey": source.verification.secrets[0].text} if source.type == "telnyx" and source.verification.secrets else {}
 
 
 def shown_endpoint(endpoint: Endpoint) -> IngestEndpointOut:
@@ -199,14 +233,13 @@ class _Sources:
         self._urls = urls
 
     def _shown(self, source: Source) -> IngestSourceOut:
-        config = {"publicKey": source.verification.secrets[0].text} if source.type == "telnyx" and source.verification.secrets else {}
         return IngestSourceOut(
             id=source.id,
             uid=source.uid,
             name=source.name,
             ingest_url=self._urls.ingest(source),
             type=source.type,
-            config=config,
+            config=_shown_config(source),
             metadata=source.metadata,
             created_at=rfc3339(source.created_at),
             updated_at=rfc3339(source.updated_at),
@@ -236,7 +269,7 @@ class _Sources:
 
     async def rotate_token(self, call: Call) -> Answer:
         def rendered(source: Source) -> Answer:
-            return answer(200, RotateTokenOut(self._urls.ingest(source)))
+            return answer(200, RotateTokenOut(self._urls.ingest(source) or ""))
 
         return rendered(await self._sources.rotate_token(call.who, None, call.params["source_id"], also=call.keeping(rendered)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -34,6 +35,7 @@ class TokenOut(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     created_at: Timestamp
     revoked: bool
+    last_used_at: Timestamp | None
 
 
 class TokenCreated(msgspec.Struct, frozen=True):
@@ -55,17 +57,25 @@ def shown(token: Token) -> TokenOut:
         name=token.name,
         created_at=rfc3339(token.created_at),
         revoked=token.revoked_at is not None,
+        last_used_at=None if token.last_used_at is None else rfc3339(token.last_used_at),
     )
 
 
-def routes(tokens: Tokens, operator_token: str) -> list[Operation]:
-    """The operations of this module, for whoever holds `operator_token`."""
+def checker(operator_token: str) -> Callable[[Call], None]:
+    """What refuses everybody but the holder of the operator's token. It raises Unauthenticated."""
     expected = f"Bearer {operator_token}".encode()
 
     def check(call: Call) -> None:
         given = next((value for name, value in call.scope["headers"] if name == b"authorization"), b"")
         if not hmac.compare_digest(given, expected):
             raise Unauthenticated
+
+    return check
+
+
+def routes(tokens: Tokens, operator_token: str) -> list[Operation]:
+    """The operations of this module, for whoever holds `operator_token`."""
+    check = checker(operator_token)
 
     async def create(call: Call) -> Answer:
         check(call)

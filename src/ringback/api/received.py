@@ -31,8 +31,8 @@ class ReceivedOut(msgspec.Struct, frozen=True, rename="camel"):
     """An event that a source took in. `id` is that of its message; `secret` the number of the secret that matched, null = unverified.
 
     `provider_event_id` and `provider_event_type` are the provider's own words. `flags` say what was noted: `unverified`, `old_secret`,
-    `conflict` (another body came under the same id), `schema`, `released`, `reconciled` (nobody called, it
-    was found at the provider), `would_refuse:REASON`.
+    `conflict` (another body came under the same id), `schema`, `released`, `reconciled` (nobody called, it was found at the provider),
+    `would_refuse:REASON`. `redelivery` is the provider's own count of how often it sent the event, as it says it.
     """
 
     id: str
@@ -42,6 +42,7 @@ class ReceivedOut(msgspec.Struct, frozen=True, rename="camel"):
     provider_event_type: str | None
     secret: int | None
     flags: list[str]
+    redelivery: str | None
     content_type: str
     body_bytes: int | None
 
@@ -84,6 +85,7 @@ def _facts(item: Received) -> dict[str, Any]:
         "provider_event_type": item.origin.event_type,
         "secret": item.origin.secret,
         "flags": list(item.origin.flags),
+        "redelivery": item.origin.redelivery,
         "content_type": item.content_type,
         "body_bytes": item.size_bytes,
     }

@@ -35,6 +35,7 @@ class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
     """What came from a source so far, to within some seconds. `usual_gap_s` is its habit: the longest usual time between two events.
 
     `handshakes` were questions of the provider, which were answered. `silent_for_s` is null unless the source is quiet for too long.
+    `rejected_by_reason` are those of the last 24 hours.
     """
 
     accepted: int
@@ -46,6 +47,7 @@ class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
     usual_gap_s: float | None
     silent_for_s: int | None
     old_secret_used_at: Timestamp | None
+    rejected_by_reason: dict[str, int]
 
 
 class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,7 +59,7 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     type: str
     disabled: bool
     metadata: dict[str, str]
-    ingest_url: str
+    ingest_url: str | None
     route: str | None
     route_url: str | None
     verify: str
@@ -75,6 +77,7 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     max_body_bytes: int
     event_types: tuple[str, ...] | None
     event_type_at: tuple[str, ...]
+    redelivery_at: tuple[str, ...]
     schema: Any
     schema_mode: str
     rate_limit: int | None
@@ -89,6 +92,9 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     allowed_ips_unknown: str
     client_certificate: dict[str, str]
     retention_hours: int | None
+    schedule: str | None
+    payload: str | None
+    content_type: str | None
     declared_in: str | None
     warnings: list[str]
     created_at: Timestamp
@@ -135,9 +141,9 @@ class Urls:
         """The page of the holder of a token; in the fragment it is sent to nobody."""
         return f"{self._base}/portal/#key={token}"
 
-    def ingest(self, source: Source) -> str:
-        """The unguessable URL."""
-        return f"{self._base}/ingest/api/v1/source/{source.id}/in/{source.tokens[0].text}"
+    def ingest(self, source: Source) -> str | None:
+        """The unguessable URL; None where nobody calls."""
+        return None if source.cron is not None else f"{self._base}/ingest/api/v1/source/{source.id}/in/{source.tokens[0].text}"
 
     def route(self, source: Source) -> str | None:
         """The readable URL, if there is one."""
@@ -154,7 +160,7 @@ def _camel(value: object) -> Any:
 
 def shown(source: Source, urls: Urls) -> dict[str, Any]:
     """The fields of a SourceOut."""
-    v, r = source.verification, source.rules
+    v, r, cron = source.verification, source.rules, source.cron
     return {
         "id": source.id,
         "uid": source.uid,
@@ -180,6 +186,7 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "max_body_bytes": r.max_body_bytes,
         "event_types": r.event_types,
         "event_type_at": r.event_type_at,
+        "redelivery_at": r.redelivery_at,
         "schema": r.schema,
         "schema_mode": r.schema_mode,
         "rate_limit": r.rate,
@@ -199,6 +206,9 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "allowed_ips_unknown": r.allowed_ips_unknown,
         "client_certificate": r.client_certificate,
         "retention_hours": None if r.retention_s is None else r.retention_s // 3_600,
+        "schedule": None if cron is None else cron.schedule,
+        "payload": None if cron is None else cron.payload,
+        "content_type": None if cron is None else cron.content_type,
         "declared_in": source.declared_in or None,
         "warnings": warnings(source),
         "created_at": rfc3339(source.created_at),
@@ -226,7 +236,7 @@ def _answer(given: CannedAnswer) -> dict[str, Any]:
 def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | None = None) -> list[str]:
     """What the owner of a source should know."""
     found = []
-    if source.verification.verify == "none":
+    if source.verification.verify == "none" and source.cron is None:
         found.append("nothing is verified: whoever knows the URL can send events")
     if source.verification.verify == "observe":
         found.append("nothing is refused: what the signature would have refused is taken in, and says so in its flags")
@@ -247,7 +257,7 @@ def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | 
     return found
 
 
-def shown_activity(activity: Activity, silent_us: int | None) -> ActivityOut:
+def shown_activity(activity: Activity, silent_us: int | None, refusals: dict[str, int]) -> ActivityOut:
     """The activity as clients see it."""
     return ActivityOut(
         activity.accepted,
@@ -259,6 +269,7 @@ def shown_activity(activity: Activity, silent_us: int | None) -> ActivityOut:
         None if activity.gap_us is None else activity.gap_us / SECOND_US,
         None if silent_us is None else silent_us // SECOND_US,
         None if activity.old_secret_at is None else rfc3339(activity.old_secret_at),
+        refusals,
     )
 
 
@@ -287,7 +298,8 @@ class _Handlers:
         activity = await self._sources.activity(source.id)
         silent_us = self._sources.silence(source, activity)
         fields = {**shown(source, self._urls), "warnings": warnings(source, activity, silent_us)}
-        return answer(200, SourceWithActivityOut(**fields, activity=shown_activity(activity, silent_us)))
+        refusals = await self._sources.refusals(source.id)
+        return answer(200, SourceWithActivityOut(**fields, activity=shown_activity(activity, silent_us, refusals)))
 
     async def upsert(self, call: Call) -> Answer:
         created = await self._sources.upsert(call.who, *_refs(call), call.parsed(SOURCE_IN))
@@ -299,7 +311,7 @@ class _Handlers:
 
     async def rotate_token(self, call: Call) -> Answer:
         def rendered(source: Source) -> Answer:
-            return answer(200, RotateTokenOut(self._urls.ingest(source)))
+            return answer(200, RotateTokenOut(self._urls.ingest(source) or ""))
 
         return rendered(await self._sources.rotate_token(call.who, *_refs(call), also=call.keeping(rendered)))
 

@@ -27,6 +27,7 @@ from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import operational_webhooks as operational_webhooks_api
+from ringback.api import organisations as organisations_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
@@ -88,11 +89,13 @@ from ringback.services.messages import Messages
 from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.org_tokens import OrgTokens
+from ringback.services.organisations import Organisations
 from ringback.services.payloads import Payloads
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
 from ringback.services.provider_api import MAX_BODY_BYTES, TIMEOUT_S, ProviderApi
+from ringback.services.published import Published
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
@@ -100,6 +103,7 @@ from ringback.services.reconciler import Reconciler
 from ringback.services.reconciliations import Reconciliations
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
+from ringback.services.schedules import Schedules
 from ringback.services.sending import Sending
 from ringback.services.server import About, ServerFacts
 from ringback.services.sessions import Sessions
@@ -159,11 +163,12 @@ class Doors:
         settings, store, clock, make_id, vault = parts.settings, parts.store, parts.clock, parts.ids, parts.vault
         self.fetching = _fetching(settings, clock)
         self.urls = sources_api.Urls(settings.public_url)
-        self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics)
+        self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics, settings.receive_rate)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
         self._quarantine = Quarantine(store, vault, clock, make_id, self._sources)
         self._received = ReceivedEvents(store, vault, clock, self._sources)
-        self._keys = FetchedKeys(self.fetching, clock)
+        self.published = Published(store, vault, clock)
+        self._keys = FetchedKeys(self.fetching, clock, self.published)
         self.comparing = Comparing(clock)
         # Sources of which an event is awaited: told by `Expectations`, looked into by the receiver.
         self._awaited: dict[str, Callable[[], None]] = {}
@@ -203,7 +208,8 @@ class Doors:
         place = Place(settings.trusted_proxies, settings.public_url)
         self.sessions = Sessions(store, clock, parts.tokens, secrets.token_bytes)
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
-        self.lists = AddressLists(self._keys, clock)
+        self.schedules = Schedules(store, vault, clock, self.source_directory, parts.directory, parts.intake)
+        self.lists = AddressLists(self._keys, clock, self.published)
         gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, parts.metrics)
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
@@ -303,7 +309,8 @@ class Doors:
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
-            source_views=SourceViews(store, vault, clock),
+            address_lists=self.lists,
+            source_views=SourceViews(store, vault, clock, parts.settings.receive_rate),
             received=self._received,
             reconciliations=self._reconciliations,
             expectations=self._expectations,
@@ -368,6 +375,7 @@ class Doors:
             *attempts_api.routes(self._attempts),
             *dead_letters_api.routes(self._dead_letters),
             *operator.routes(parts.tokens, operator_token),
+            *organisations_api.routes(Organisations(store, self.source_directory), operator_token),
             *sources_api.routes(self._sources, self.urls),
             *authentication.routes(self._portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),

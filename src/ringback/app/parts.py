@@ -96,7 +96,8 @@ class Parts:
             prepare=planner(settings.header_style, self.operational.teller),  # type: ignore[arg-type]  # config has checked that it is one of the three
             told=self._told,
         )
-        jwts = None if settings.jwt_secret is None else Jwts(settings.jwt_secret.reveal(), settings.jwt_algorithm)
+        secret = settings.jwt_secret
+        jwts = None if secret is None else Jwts(secret.reveal(), settings.jwt_algorithm, self.vault.fingerprint)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
         self.tasks = Tasks(store, clock, make_id, self.dispatcher, self.operational.task_ended)
         self.trends = Trends(store, clock, self.dispatcher, metrics)

@@ -25,8 +25,9 @@ from ringback.engine.attempt_log import LogRunner
 from ringback.engine.dispatcher import LEASE_US
 from ringback.engine.indexer import Indexer
 from ringback.engine.tasks import TaskRunner
+from ringback.errors import StoreFailure
 from ringback.gateway.bins import BinUpkeep
-from ringback.gateway.upkeep import Upkeep
+from ringback.gateway.upkeep import Timetable, Upkeep
 from ringback.services.attempt_log import AttemptLog
 from ringback.store.base import SearchIndex
 from ringback.store.opening import database_path
@@ -37,6 +38,8 @@ from ringback.telemetry.loop_lag import watch_loop
 
 # Seconds between two looks at numbers that nobody counts along the way.
 _GAUGES_EVERY_S: Final = 1.0
+# Seconds between two looks at which tokens are in use: a row a minute and token.
+_TOKENS_EVERY_S: Final = 60.0
 # Seconds of the drain that are kept for recording and closing, after the doors and the attempts had theirs.
 _CLOSING_S: Final = 1.0
 
@@ -85,6 +88,8 @@ class Server:
         await self._doors.payloads.load()
         await self._doors.learn_bins()
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
+        # What they send is handed to the dispatcher: not before that knows what waits.
+        tasks.append(loop.create_task(kept_going("schedules", Timetable(self._doors.schedules).run)))
         doors = _Uvicorn(self._config())
         serving = loop.create_task(doors.serve([sock]))
         deadlines = Sweeper(doors.server_state.connections)
@@ -101,6 +106,7 @@ class Server:
         for task in (*tasks, stop):
             task.cancel()
         await asyncio.gather(*tasks, stop, return_exceptions=True)
+        await self._note_used()
         await parts.transport.close()
         await self._doors.fetching.close()
         await self._doors.asking.close()
@@ -132,9 +138,10 @@ class Server:
             "loop lag": lambda: watch_loop(parts.metrics, parts.clock),
             "gauges": self._gauges,
             "leases": self._tidy,
+            "tokens": self._note_tokens,
             "attempt log": self._attempt_log,
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
-            "sources": Upkeep(self._doors.source_directory, self._doors.lists).run,
+            "sources": Upkeep(self._doors.source_directory, self._doors.lists, self._doors.published).run,
             "reconciliation": self._doors.reconciling.run,
             "expectations": self._doors.expecting.run,
             "bins": BinUpkeep(self._doors.bins).run,
@@ -181,6 +188,18 @@ class Server:
                 disk = os.statvfs(path)
                 metrics.disk_free_bytes = disk.f_bavail * disk.f_frsize
             await asyncio.sleep(_GAUGES_EVERY_S)
+
+    async def _note_tokens(self) -> None:
+        while True:
+            await asyncio.sleep(_TOKENS_EVERY_S)
+            await self._note_used()
+
+    async def _note_used(self) -> None:
+        try:
+            await self._parts.tokens.note()
+        except StoreFailure:
+            # The store has told the log what ails it; it is told again with the next ones.
+            return
 
     async def _tidy(self) -> None:
         while True:

@@ -7,14 +7,13 @@ opened here.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringback.cli.options import add_options, settings_of
+from ringback.cli.reach import listening_server, must_exist, with_store
 
 if TYPE_CHECKING:
     from ringback.config import Settings
@@ -74,37 +73,18 @@ class _Desk:
         async def verb(tokens: Tokens) -> list[dict[str, Any]]:
             return [msgspec.to_builtins(shown(token)) for token in await tokens.list(org)]
 
-        self._must_exist()
+        must_exist(self._settings)
         return self._with_tokens(verb)
 
     def revoke(self, token_id: str) -> None:
-        self._must_exist()
+        must_exist(self._settings)
         self._with_tokens(lambda tokens: tokens.revoke(token_id))
 
-    def _must_exist(self) -> None:
-        """A name that was mistyped must not leave an empty database behind."""
-        from ringback.errors import OperatorError
-        from ringback.store.opening import database_path
-
-        path = database_path(self._settings.database_url)
-        if not Path(path).exists():
-            raise OperatorError(f"there is no database {path}; name the one of your server with --database")
-
     def _with_tokens(self, verb: Callable[[Tokens], Awaitable[T]]) -> T:
-        from ringback.clock import SystemClock
         from ringback.ids import IdMaker
         from ringback.services.tokens import Tokens
-        from ringback.store.opening import open_store
 
-        async def opened() -> T:
-            clock = SystemClock()
-            store = await open_store(self._settings.database_url, clock)
-            try:
-                return await verb(Tokens(store, clock, IdMaker(), secrets.randbits))
-            finally:
-                await store.close()
-
-        return asyncio.run(opened())
+        return with_store(self._settings, lambda store, clock: verb(Tokens(store, clock, IdMaker(), secrets.randbits)))
 
 
 class _RemoteDesk(_Desk):
@@ -143,23 +123,8 @@ class _RemoteDesk(_Desk):
 
 
 def _desk_of(settings: Settings) -> _Desk:
-    from ringback.config.running import find
-    from ringback.store.opening import database_path
-
-    server = find(database_path(settings.database_url))
-    if server is None or not _listens(server):
-        return _Desk(settings)
-    return _RemoteDesk(settings, server)
-
-
-def _listens(server: RunningServer) -> bool:
-    from ringback.cli.api import Api
-
-    try:
-        Api(server.url, server.token).call("GET", "/api/v1/health/ping")
-    except OSError:
-        return False
-    return True
+    server = listening_server(settings)
+    return _Desk(settings) if server is None else _RemoteDesk(settings, server)
 
 
 def _create(desk: _Desk, args: argparse.Namespace) -> None:
@@ -169,10 +134,11 @@ def _create(desk: _Desk, args: argparse.Namespace) -> None:
 
 def _list(desk: _Desk, args: argparse.Namespace) -> None:
     listed = desk.list(args.org)
-    print(f"{'ID':<32} {'ORGANISATION':<32} {'KIND':<5} {'STATE':<8} {'CREATED':<28} NAME")
+    print(f"{'ID':<32} {'ORGANISATION':<32} {'KIND':<5} {'STATE':<8} {'CREATED':<28} {'LAST USED':<28} NAME")
     for token in listed:
         state = "revoked" if token["revoked"] else "usable"
-        print(f"{token['id']:<32} {token['orgId']:<32} {token['kind']:<5} {state:<8} {token['createdAt']:<28} {token['name']}".rstrip())
+        times = f"{token['createdAt']:<28} {token['lastUsedAt'] or '-':<28}"
+        print(f"{token['id']:<32} {token['orgId']:<32} {token['kind']:<5} {state:<8} {times} {token['name']}".rstrip())
 
 
 def _revoke(desk: _Desk, args: argparse.Namespace) -> None:

@@ -134,6 +134,11 @@ class Settings:
         "Request bins at `/in/…` with their viewer, and the relay that `svix listen` speaks to. Anybody may write to them without a token. "
         "`auto` = only where this server listens on loopback and has no `public_url` but a loopback one; otherwise set it to `true`.",
     )
+    receive_rate: int | None = optional(
+        values.count(1, 1_000_000),
+        "Requests a second that all sources of one organisation may take in together; more are answered 429, and other organisations "
+        "notice nothing. Left out, there is no such limit. `ringback organisation limit` sets another one for a single organisation.",
+    )
     sources: tuple[dict[str, Any], ...] = setting(
         "",
         values.tables(),

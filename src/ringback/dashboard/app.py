@@ -50,6 +50,8 @@ from ringback.telemetry.log import log
 
 # Sessions whose next page has something to tell; a notice that nobody comes to read is forgotten.
 _NOTICES_MAX: Final = 1_000
+# The header of requests that a page makes by itself, now and then: no sign of a person.
+_TIMER: Final = b"ringback-timer"
 # What an open page is about when nothing else says so.
 _OPEN: Final = Route("GET", "", lambda visit: lost("the page"), access=Access.OPEN)
 # Seconds between two looks whether the session behind a stream still holds.
@@ -122,7 +124,8 @@ class Dashboard:
             visit.query = fields(scope["query_string"].decode("latin-1"))
             route = self._route(visit, scope)
             held = visit.cookies.get(SESSION_COOKIE, "")
-            visit.visitor = await self._services.sessions.believe(held, active=not route.quiet) if held else None
+            active = visit.method == "POST" or not (route.quiet or _TIMER in headers)
+            visit.visitor = await self._services.sessions.believe(held, active=active) if held else None
             if route.access is Access.SESSION and visit.visitor is None:
                 return route, _to_login(visit)
             if visit.method == "POST":

@@ -9,6 +9,7 @@ import msgspec
 
 from ringback.clock import Clock
 from ringback.model.sources import Source
+from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
@@ -47,7 +48,7 @@ from ringback.services.trends import Trends
 class Urls(Protocol):
     """Where this server is reached from outside."""
 
-    def ingest(self, source: Source) -> str:
+    def ingest(self, source: Source) -> str | None:
         """The URL of a source that nobody can guess."""
         ...
 
@@ -95,6 +96,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     naming: Naming
     sources: Sources
     source_views: SourceViews
+    address_lists: AddressLists
     received: ReceivedEvents
     reconciliations: Reconciliations
     expectations: Expectations

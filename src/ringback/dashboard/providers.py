@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ringback.dashboard.components import Badge
-from ringback.policy.sources import CUSTOM, GENERIC, provider_of
+from ringback.policy.sources import CRON, CUSTOM, GENERIC, provider_of
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.setup import failures_of
 
@@ -67,6 +67,8 @@ def name_of_type(source_type: str) -> str:
         return "Custom scheme"
     if source_type == GENERIC:
         return "Any sender, unverified"
+    if source_type == CRON:
+        return "Schedule (cron)"
     row = provider_of(source_type)
     return source_type if row is None else row.name
 
@@ -106,4 +108,6 @@ def offers(text: str) -> list[Offer]:
         found.append(Offer(CUSTOM, "Custom scheme", "You describe the header, the bytes that are signed, and the algorithm.", None))
     if fits("any sender unverified generic webhook"):
         found.append(Offer(GENERIC, "Any sender, unverified", "Nothing is checked but the URL, which nobody can guess.", None))
+    if fits("schedule cron timer"):
+        found.append(Offer(CRON, "Schedule (cron)", "This server sends a payload of yours at the times that you write down.", None))
     return found

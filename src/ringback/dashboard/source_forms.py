@@ -10,7 +10,7 @@ import msgspec
 from ringback.dashboard.components import Choice
 from ringback.dashboard.forms import Wrong, lines, pairs
 from ringback.model.sources import DEFAULT_BODY_BYTES, DEFAULT_DEADLINE_S, Source
-from ringback.policy.sources import CUSTOM, GENERIC, provider_of
+from ringback.policy.sources import CRON, CUSTOM, GENERIC, provider_of
 from ringback.signing.encodings import SECRET_ENCODINGS
 from ringback.signing.providers.setup import signs_url, source_of
 
@@ -44,6 +44,9 @@ FIELDS: Final = (
     "answerType",
     "answerBody",
     "metadata",
+    "schedule",
+    "payload",
+    "contentType",
 )
 _VERIFY: Final = (
     ("signature", "and refuse what does not match"),
@@ -88,6 +91,7 @@ _SHOWN_AT: Final[Mapping[str, str]] = {
     "required_headers": "requiredHeaders",
     "event_types": "eventTypes",
     "processed_by": "processedBy",
+    "content_type": "contentType",
 }
 _MINUTE_S: Final = 60
 
@@ -103,6 +107,7 @@ class Needs(msgspec.Struct, frozen=True):
     topics: bool
     waits: bool
     scheme: bool
+    schedule: bool = False
 
 
 def needs_of(source_type: str) -> Needs:
@@ -110,7 +115,7 @@ def needs_of(source_type: str) -> Needs:
     row = provider_of(source_type)
     if row is None:
         custom = source_type == CUSTOM
-        return Needs(custom, "As the sender shows it.", False, False, False, False, False, custom)
+        return Needs(custom, "As the sender shows it.", False, False, False, False, False, custom, source_type == CRON)
     wanted = source_of(row)
     return Needs(
         secret="secrets" in wanted,
@@ -129,7 +134,7 @@ def new_values(source_type: str) -> dict[str, str]:
     needs = needs_of(source_type)
     row = provider_of(source_type)
     values = dict.fromkeys(FIELDS, "")
-    unsigned = source_type == GENERIC or (row is not None and source_of(row).get("verify") == "none")
+    unsigned = source_type in (CRON, GENERIC) or (row is not None and source_of(row).get("verify") == "none")
     return values | {
         "name": "" if row is None else row.name.partition(" (")[0],
         "verify": "none" if unsigned else "signature",
@@ -171,7 +176,13 @@ def values_of(source: Source) -> dict[str, str]:
         "answerType": "" if r.answer is None else r.answer.content_type,
         "answerBody": "" if r.answer is None else r.answer.body,
         "metadata": "\n".join(f"{name}: {value}" for name, value in source.metadata.items()),
+        **_scheduled(source),
     }
+
+
+def _scheduled(source: Source) -> dict[str, str]:
+    cron = source.cron
+    return {} if cron is None else {"schedule": cron.schedule, "payload": cron.payload, "contentType": cron.content_type}
 
 
 def wanted_of(source: Source) -> dict[str, Any]:
@@ -201,6 +212,7 @@ def wanted_of(source: Source) -> dict[str, Any]:
         "maxBodyBytes": r.max_body_bytes,
         "eventTypes": r.event_types,
         "eventTypeAt": r.event_type_at,
+        "redeliveryAt": r.redelivery_at,
         "schema": r.schema,
         "schemaMode": r.schema_mode,
         "rateLimit": r.rate,
@@ -229,6 +241,7 @@ def wanted_of(source: Source) -> dict[str, Any]:
         "allowedIpsUnknown": r.allowed_ips_unknown,
         "clientCertificate": r.client_certificate,
         "retentionHours": None if r.retention_s is None else r.retention_s // 3_600,
+        **_scheduled(source),
     }
 
 
@@ -267,6 +280,10 @@ def asked_of(values: Mapping[str, str]) -> dict[str, Any]:
         "silenceS": read("silenceMin", _minutes),
         "metadata": read("metadata", lambda text: pairs(text, ":")),
         "answer": _answer(values),
+        "schedule": values["schedule"].strip() or None,
+        # A form writes all ends of lines as CR LF.
+        "payload": values["payload"].replace("\r\n", "\n") or None,
+        "contentType": values["contentType"].strip() or None,
     }
     if problems:
         raise Wrong(problems)

@@ -46,9 +46,10 @@ class ExpectationRow(msgspec.Struct, frozen=True):
 
 
 class GapsView(msgspec.Struct, frozen=True):
-    """What did not come: `set` says that the source is compared with its provider."""
+    """What did not come: `set` says that the source is compared with its provider, `possible` that it has one."""
 
     href: str
+    possible: bool
     set: bool
     badge: Badge | None
     sentence: str
@@ -65,12 +66,20 @@ def gaps_of(source: Source, standing: Standing | None, awaited: Sequence[Expecta
     every = f"{here}/expectations" if rows else ""
     if standing is None:
         text = "It is not compared with its provider. A provider that lists what it sent can be asked for the calls that never came."
-        return GapsView(f"{here}/reconciliation", False, None, text, (), (), rows, every)
+        return GapsView(f"{here}/reconciliation", source.cron is None, False, None, text, (), (), rows, every)
     listing = standing.settings.listing
     row = LISTINGS.get(listing) if isinstance(listing, str) else listing
     notes = [f"{row.note[0].upper()}{row.note[1:]}."] if row is not None and row.note else []
     return GapsView(
-        f"{here}/reconciliation", True, badge_of(standing), sentence_of(standing, now_us), facts_of(standing, now_us), notes, rows, every
+        f"{here}/reconciliation",
+        True,
+        True,
+        badge_of(standing),
+        sentence_of(standing, now_us),
+        facts_of(standing, now_us),
+        notes,
+        rows,
+        every,
     )
 
 

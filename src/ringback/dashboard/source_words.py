@@ -10,10 +10,11 @@ import msgspec
 from ringback.clock import SECOND_US
 from ringback.dashboard.components import Badge, Kind
 from ringback.dashboard.words import count, counted, duration, relative, utc
+from ringback.model.quarantine import ORGANISATION_RATE_LIMITED
 from ringback.model.reconciliation import RECONCILED
 from ringback.model.sources import CONFLICT, NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE, Source
 from ringback.policy.sources import active
-from ringback.services.source_views import Seen
+from ringback.services.source_views import Seen, Watched
 
 ENABLED: Final = Badge("ok", "enabled")
 DISABLED: Final = Badge("off", "disabled")
@@ -48,6 +49,14 @@ _REASONS: Final[Mapping[str, tuple[str, str]]] = {
     "schema_mismatch": ("does not fit the schema", "The body is no instance of the source's schema."),
     "unreadable_coding": ("unreadable coding", "The body is compressed in a way that cannot be read."),
     "unsolicited_handshake": ("unasked handshake", "The provider sent a new secret that nobody waits for."),
+    "method_not_allowed": ("method not allowed", "It came with a method that this source does not take."),
+    "rate_limited": ("too many requests", "More came than this source takes in a second; they were answered 429."),
+    "organisation_rate_limited": (
+        "the organisation's rate is used up",
+        "All sources together took in as much as they may; it was answered 429.",
+    ),
+    "too_large": ("too large", "The body is larger than this source takes."),
+    "too_slow": ("too slow", "The body did not arrive in time."),
     "body_not_kept": ("body not kept", "The body was too large to be kept."),
 }
 
@@ -89,7 +98,10 @@ def sentence_of(seen: Seen, now_us: int) -> str:
     """How a source does, in one sentence."""
     source, day, last = seen.source, seen.day, seen.activity.last_at
     if source.disabled:
-        return "It is disabled: its URL answers as if there were none."
+        return "It is disabled: it sends nothing." if source.cron is not None else "It is disabled: its URL answers as if there were none."
+    if source.cron is not None:
+        sent = f"; the last {relative(last, now_us)}" if last is not None else ""
+        return f"It sends by itself: {counted(day.accepted, 'event')} in the last 24 hours{sent}."
     if last is None and not day.rejected:
         return "Nothing has come yet. Paste its URL at the provider, and send a test from there."
     came = f"{counted(day.accepted, 'event')} in the last 24 hours"
@@ -101,8 +113,9 @@ def sentence_of(seen: Seen, now_us: int) -> str:
     return f"{', '.join(parts)}{heard}."
 
 
-def warnings_of(seen: Seen, now_us: int) -> list[Warning]:
+def warnings_of(watched: Watched, now_us: int) -> list[Warning]:
     """What the owner should know, the most urgent first."""
+    seen = watched.seen
     source, activity = seen.source, seen.activity
     verification = source.verification
     found = []
@@ -113,6 +126,14 @@ def warnings_of(seen: Seen, now_us: int) -> list[Warning]:
         quiet = duration(seen.silent_us / SECOND_US)
         text = f"Nothing has come for {quiet}, longer than usual. The provider may have disabled the webhook: look there."
         found.append(Warning("retry", text))
+    over = watched.refusals.get(ORGANISATION_RATE_LIMITED, 0)
+    if over:
+        rate = f" ({count(watched.shared_rate)} a second)" if watched.shared_rate is not None else ""
+        text = (
+            f"{counted(over, 'request was', 'requests were')} answered 429 in the last 24 hours because all sources of the organisation "
+            f"together took in as much as they may{rate}. Providers try again; whoever runs this server can raise the limit."
+        )
+        found.append(Warning("retry", text))
     ends = [secret.expires_at for secret in verification.secrets if secret.expires_at is not None and secret.expires_at > now_us]
     if activity.old_secret_at is not None and ends:
         text = (
@@ -122,7 +143,7 @@ def warnings_of(seen: Seen, now_us: int) -> list[Warning]:
         found.append(Warning("retry", text))
     if verification.verify == "observe":
         found.append(Warning("wait", "It only observes: what the signature would refuse is taken in, and marked."))
-    if verification.verify == "none":
+    if verification.verify == "none" and source.cron is None:
         found.append(Warning("wait", "Nothing is verified: whoever knows the URL can send events."))
     return found
 

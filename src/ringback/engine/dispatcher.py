@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from ringback.clock import SECOND_US, Clock
@@ -288,7 +289,7 @@ class Dispatcher:
             wait = self._why(lane, claim, now_us)
         place = self._limiter.start(lane)
         if message.payload is None:
-            self._loop.call_soon(Flight(self, lane, claim, plan, b"", now_us, place, wait).landed, GONE)
+            self._loop.call_soon(self.landed, lane, Flight(self, lane, claim, plan, b"", now_us, place, wait), GONE)
             return
         try:
             request = seal(
@@ -301,11 +302,11 @@ class Dispatcher:
                 headers=message.headers,
             )
             flight = Flight(self, lane, claim, plan, request.head, now_us, place, wait)
-            self._transport.send(request, flight.landed, flight)
+            self._transport.send(request, partial(self.landed, lane, flight), flight)
         except Exception as error:
             # A defect of ours in one request must not stop the turns of all others.
             log(TASK_FAILED, failure=error, task="dispatch", error=str(error))
-            self._loop.call_soon(Flight(self, lane, claim, plan, b"", now_us, place, wait).landed, UNSENDABLE)
+            self._loop.call_soon(self.landed, lane, Flight(self, lane, claim, plan, b"", now_us, place, wait), UNSENDABLE)
 
     def _why(self, lane: Lane, claim: Claim, now_us: int) -> str | None:
         """What an attempt that begins now has waited for since it was due; None = it has not."""

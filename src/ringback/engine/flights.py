@@ -21,11 +21,7 @@ class Tower(Protocol):
     """Who hears what becomes of flights."""
 
     def decided(self, lane: Lane, flight: Flight, exchange: Exchange) -> None:
-        """The outcome is known, and the rest of the response is still being read; `landed` follows."""
-        ...
-
-    def landed(self, lane: Lane, flight: Flight, exchange: Exchange) -> None:
-        """The attempt is over."""
+        """The outcome is known, and the rest of the response is still being read."""
         ...
 
 
@@ -55,10 +51,6 @@ class Flight:
     def decided(self, exchange: Exchange) -> None:
         """The transport has the status and the headers."""
         self._tower.decided(self._lane, self, exchange)
-
-    def landed(self, exchange: Exchange) -> None:
-        """The transport is done."""
-        self._tower.landed(self._lane, self, exchange)
 
     def unload(self) -> None:
         """Let go of the payload: it has arrived, and a response that drips must not hold it."""

@@ -233,6 +233,10 @@ class InboundDoor(HttpToolsProtocol):
             or not _COLD.isdisjoint(named)
         ):
             return None
+        shared = ready.shared
+        if shared is not None and shared.take(self.loop.time()):
+            # The ordinary way takes once more, in vain, and says so.
+            return None
         return InboundCycle(self, ready, Headers.indexed(headers, named), self.parser.should_keep_alive())
 
     def expire(self, now_s: float) -> None:

@@ -15,6 +15,7 @@ from ringback.clock import Clock
 from ringback.delivery.transport import Origin, SealedRequest, Transport
 from ringback.model.attempts import Exchange
 from ringback.policy.urls import split_url
+from ringback.services.published import Kept
 from ringback.signing.fetched import KeyRef, KeyUnavailable
 
 # Providers rotate their keys weeks ahead, and revoke them in emergencies: ten minutes is how long a revoked one may be believed.
@@ -25,6 +26,9 @@ _FAILED_S: Final = 10.0
 _AGAIN_S: Final = 30.0
 # Fetches at once: providers have a few keys, and strangers can name addresses on their hosts.
 _AT_ONCE: Final = 16
+# Larger ones are fetched anew after a restart: the largest set that is known has half of it.
+_STORED_MAX_BYTES: Final = 64 * 1024
+_KIND: Final = "key"
 # Keys remembered, some kilobytes each: as many as there are sources of different providers, with room for rotation.
 _REMEMBERED: Final = 1_000
 
@@ -39,12 +43,15 @@ class _Kept(msgspec.Struct, frozen=True):
 class FetchedKeys:
     """`services.receiving.Keys` over the delivery client. Belongs to one event loop."""
 
-    def __init__(self, transport: Transport, clock: Clock) -> None:
+    def __init__(self, transport: Transport, clock: Clock, stored: Kept) -> None:
         self._transport = transport
         self._clock = clock
+        self._stored = stored
         self._kept: dict[str, _Kept] = {}
         self._failed: dict[str, float] = {}
-        self._running: dict[str, asyncio.Future[bytes | None]] = {}
+        self._running: dict[str, asyncio.Future[_Kept | None]] = {}
+        # Keys that were looked for among those kept from before the start.
+        self._looked: set[str] = set()
 
     def key(self, ref: KeyRef) -> bytes:
         """The key, if it was fetched lately. Raises KeyUnavailable."""
@@ -64,16 +71,31 @@ class FetchedKeys:
         if running is None:
             if len(self._running) >= _AT_ONCE:
                 raise KeyUnavailable(ref)
-            running = self._running[ref.url] = asyncio.ensure_future(self._get(ref.url))
+            running = self._running[ref.url] = asyncio.ensure_future(self._published(ref.url))
             running.add_done_callback(lambda _: self._running.pop(ref.url, None))
-        body = await asyncio.shield(running)
-        now_s = self._clock.monotonic_s()
-        if body is None:
+        kept = await asyncio.shield(running)
+        if kept is None:
             self._forget_some(self._failed)
-            self._failed[ref.url] = now_s + _FAILED_S
+            self._failed[ref.url] = self._clock.monotonic_s() + _FAILED_S
             raise KeyUnavailable(ref)
         self._forget_some(self._kept)
-        self._kept[ref.url] = _Kept(body, now_s)
+        self._kept[ref.url] = kept
+
+    async def _published(self, url: str) -> _Kept | None:
+        """A key as it was kept by the server that ran before, if it is fresh enough to be believed; else as it is published now."""
+        if url not in self._looked:
+            if len(self._looked) >= _REMEMBERED:
+                self._looked.clear()
+            self._looked.add(url)
+            stored = await self._stored.find(_KIND, url)
+            if stored is not None and stored.age_s < _FRESH_S:
+                return _Kept(stored.body, self._clock.monotonic_s() - stored.age_s)
+        body = await self._get(url)
+        if body is None:
+            return None
+        if len(body) <= _STORED_MAX_BYTES:
+            await self._stored.keep(_KIND, url, body)
+        return _Kept(body, self._clock.monotonic_s())
 
     async def document(self, url: str) -> bytes | None:
         """The document at a URL, over TLS; None when it cannot be had."""

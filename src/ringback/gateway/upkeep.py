@@ -1,4 +1,7 @@
-"""What must be done now and then for sources? Counts are written down, silence is noticed, what is past its time is forgotten."""
+"""What must be done now and then for sources? Counts are written down, silence is noticed, what is past its time is forgotten.
+
+And those that send by themselves send, when they are due.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from typing import Final
 from ringback.errors import RingbackError
 from ringback.services.address_lists import AddressLists
 from ringback.services.gateway import SourceDirectory
+from ringback.services.published import Published
+from ringback.services.schedules import Schedules
 
 # Counts that a crash may lose: a few seconds of them, and no events.
 NOTE_EVERY_S: Final = 5.0
 # Silence is counted in tens of minutes, windows in days.
 _SWEEP_EVERY: Final = 12
+# Seconds until a store that failed is asked again.
+_AGAIN_S: Final = 1.0
 # Seconds between two slices: leaves most of the writer to others.
 _PAUSE_S: Final = 0.02
 
@@ -20,9 +27,10 @@ _PAUSE_S: Final = 0.02
 class Upkeep:
     """Looks after sources for ever."""
 
-    def __init__(self, sources: SourceDirectory, lists: AddressLists) -> None:
+    def __init__(self, sources: SourceDirectory, lists: AddressLists, published: Published) -> None:
         self._sources = sources
         self._lists = lists
+        self._published = published
 
     async def run(self) -> None:
         """Until cancelled. A store that fails is tried again."""
@@ -35,8 +43,25 @@ class Upkeep:
                 if turn % _SWEEP_EVERY == 0:
                     await self._sources.silent()
                     await self._lists.refresh()
-                    while await self._sources.forget():
+                    while await self._sources.forget() + await self._published.forget():
                         await asyncio.sleep(_PAUSE_S)
             except RingbackError:
                 # The store has told the log what ails it.
                 continue
+
+
+class Timetable:
+    """Has sources that send by themselves send, for ever."""
+
+    def __init__(self, schedules: Schedules) -> None:
+        self._schedules = schedules
+
+    async def run(self) -> None:
+        """Until cancelled. A store that fails is tried again."""
+        while True:
+            try:
+                wait_s = await self._schedules.step()
+            except RingbackError:
+                # The store has told the log what ails it.
+                wait_s = _AGAIN_S
+            await self._schedules.wait(wait_s)

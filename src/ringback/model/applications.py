@@ -42,7 +42,7 @@ class Token(msgspec.Struct, frozen=True):
     """A bearer token as stored: only its SHA-256 is known. Times are microseconds since 1970, None = never.
 
     Of a token of an application: `capabilities` (None = all), the feature flags it holds, the session it was made for, the integration
-    whose key it is, and the auto-config subscription that it completes.
+    whose key it is, and the auto-config subscription that it completes. `last_used_at` is right to within a minute or two.
     """
 
     id: str
@@ -59,11 +59,16 @@ class Token(msgspec.Struct, frozen=True):
     session_id: str | None = None
     integration_id: str | None = None
     auto_config_id: str | None = None
+    last_used_at: int | None = None
 
 
 class Organisation(msgspec.Struct, frozen=True):
-    """A tenant of this server: nothing of one is visible to another."""
+    """A tenant of this server: nothing of one is visible to another.
+
+    `receive_rate` is how many requests a second all its sources may take in together: None = as the settings say, 0 = as many as come.
+    """
 
     id: str
     name: str
     created_at: int
+    receive_rate: int | None = None

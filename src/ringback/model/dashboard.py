@@ -11,6 +11,7 @@ class Session(msgspec.Struct, frozen=True):
     """Somebody who is logged in. Times are microseconds since 1970.
 
     `token_id` and `token_name` are of the token that it was opened with; None: it was opened with the link that the server printed.
+    `signed_with` is which key signed that token, if it was a signed one (`services.tokens.Tokens.signing_key`).
     """
 
     hash: bytes
@@ -21,6 +22,7 @@ class Session(msgspec.Struct, frozen=True):
     created_at: int
     seen_at: int
     expires_at: int
+    signed_with: bytes | None = None
 
 
 class Door(enum.StrEnum):

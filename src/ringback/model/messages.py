@@ -9,7 +9,8 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Where a message that was received came from, and what is known of it.
 
     `event_id` and `event_type` are the provider's own words; `secret` is the number of the secret that matched, None when nothing was
-    verified. `flags` are words of `model.sources`.
+    verified. `flags` are words of `model.sources`. `redelivery` is the provider's own count of how often it sent the event, as it says it:
+    some begin with 0, some with 1, some count only what comes after the first.
     """
 
     source_id: str
@@ -17,6 +18,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     event_type: str | None = None
     secret: int | None = None
     flags: tuple[str, ...] = ()
+    redelivery: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

@@ -18,6 +18,8 @@ UNSOLICITED_HANDSHAKE: Final = "unsolicited_handshake"
 # Reasons of requests that are counted and not kept: nothing about them helps to mend a source.
 METHOD_NOT_ALLOWED: Final = "method_not_allowed"
 RATE_LIMITED: Final = "rate_limited"
+# All sources of the organisation together took in as much as they may.
+ORGANISATION_RATE_LIMITED: Final = "organisation_rate_limited"
 TOO_LARGE_BODY: Final = "too_large"
 TOO_SLOW_BODY: Final = "too_slow"
 

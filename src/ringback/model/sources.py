@@ -123,8 +123,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `required_headers` maps names to the value that is wanted; one that ends in `*` asks for what stands before it. `rate` is requests per
     second. `event_types` are the provider's own names; others are acknowledged and dropped. `event_type_at` are places of the name, tried
-    in order, where the provider's own are not meant. `split` makes an event of each item of a batch. `silence_s`: a notice is due after so
-    long without an event; None: after several times the usual gap. `processed_by` names the endpoint whose answer is waited for.
+    in order, where the provider's own are not meant, and `redelivery_at` those of the count of its deliveries. `split` makes an event of
+    each item of a batch. `silence_s`: a notice is due after so long without an event; None: after several times the usual gap.
+    `processed_by` names the endpoint whose answer is waited for.
 
     `allowed_ips_from` are URLs of lists of addresses, which come besides `allowed_ips`; while one of them could never be read, the rule
     `allowed_ips_unknown` holds. `client_certificate` are headers, as `required_headers`, that only a trusted proxy may set. `retention_s`
@@ -137,6 +138,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_body_bytes: int = DEFAULT_BODY_BYTES
     event_types: tuple[str, ...] | None = None
     event_type_at: tuple[str, ...] = ()
+    redelivery_at: tuple[str, ...] = ()
     schema: Any = None
     schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
     rate: int | None = None
@@ -152,12 +154,21 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retention_s: int | None = None
 
 
+class Cron(msgspec.Struct, frozen=True):
+    """What a source sends by itself, and when: `schedule` is of `policy.cron`. Minutes up to `since` (microseconds) are none of it."""
+
+    schedule: str
+    payload: str
+    content_type: str
+    since: int
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One source. It delivers to the endpoints of `app_id`, which for an `ingest` source is an application of its own, hidden.
 
     `type` is a provider of the catalogue or a type of the ingest API; `route` is `webhooks/NAME` or `hooks/NAME`. `tokens` has the current
     one first, then old ones that may still work. `declared_in` is the file of settings that it stands in, "" for those made by the API.
-    Times are microseconds since 1970.
+    `cron` is what it sends by itself: then nobody calls it. Times are microseconds since 1970.
     """
 
     id: str
@@ -176,6 +187,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     updated_at: int
     declared_in: str = ""
+    cron: Cron | None = None
 
 
 class Activity(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from ringback.model.reconciliation import HEADER
-from ringback.model.sources import CannedAnswer, OwnScheme, Rules, Source, SourceSecret, Verification
+from ringback.model.sources import DEFAULT_BODY_BYTES, CannedAnswer, Cron, OwnScheme, Rules, Source, SourceSecret, Verification
 from ringback.policy.addresses import parse_networks
 from ringback.policy.json_instances import QuickLook
 from ringback.policy.sources_answers import needs_answerer
@@ -30,6 +30,8 @@ from ringback.signing.verify import prepare_provider, prepare_scheme
 # Types without a row in the catalogue: the owner describes the scheme, or says that there is none.
 CUSTOM: Final = "custom"
 GENERIC: Final = "generic-webhook"
+# The type whose sources send by themselves; nobody calls them.
+CRON: Final = "cron"
 # Ingest types whose secret may be left out: then they are accepted unsigned (contract, 12).
 OPTIONAL_SECRET: Final = frozenset({"github", "hubspot", "docusign", "easypost", "segment"})
 # The largest body that any provider is known to send: GitHub's.
@@ -83,7 +85,7 @@ def provider_of(source_type: str) -> Provider | None:
 
 def known_types() -> list[str]:
     """All types that a source may have."""
-    return sorted({CUSTOM, GENERIC, *catalogue.PROVIDERS, *INGEST_TYPES})
+    return sorted({CUSTOM, CRON, GENERIC, *catalogue.PROVIDERS, *INGEST_TYPES})
 
 
 def source_type(value: str) -> Sequence[Problem]:
@@ -95,7 +97,7 @@ def source_type(value: str) -> Sequence[Problem]:
 
 def is_known(source_type: str) -> bool:
     """Is this a type that a source may have?"""
-    return source_type in (CUSTOM, GENERIC) or provider_of(source_type) is not None
+    return source_type in (CUSTOM, CRON, GENERIC) or provider_of(source_type) is not None
 
 
 def active(secrets: Sequence[SourceSecret], now_us: int) -> tuple[SourceSecret, ...]:
@@ -220,9 +222,10 @@ def shown_url(source: Source, url: bytes) -> str:
     return path + question + "&".join(shown)
 
 
-def knowledge(source: Source, now_us: int) -> Knowledge:
-    """What the source knows when a provider asks who it is."""
-    verification, rate = source.verification, source.rules.rate
+def knowledge(source: Source, now_us: int, shared_rate: int | None = None) -> Knowledge:
+    """What the source knows when a provider asks who it is; `shared_rate` is what all sources of its organisation may take in a second."""
+    verification = source.verification
+    rate = min((rate for rate in (source.rules.rate, shared_rate) if rate is not None), default=None)
     return Knowledge(
         secrets=tuple(secret.text for secret in active(verification.secrets, now_us)),
         verify_token=verification.verify_token,
@@ -303,6 +306,19 @@ def answer_headers(value: Mapping[str, str]) -> Sequence[Problem]:
             problems.append(((name,), text))
         elif not content.isascii() or (content and not content.isprintable()):
             problems.append(((name,), "the value must be a single line of ASCII"))
+    return problems
+
+
+def cron_problems(route_name: str | None, verification: Verification, cron: Cron) -> list[Problem]:
+    """What is wrong with a source that sends by itself."""
+    problems: list[Problem] = []
+    size = len(cron.payload.encode("utf-8", "surrogatepass"))
+    if size > DEFAULT_BODY_BYTES:
+        problems.append((("payload",), f"the payload has {size} bytes; at most {DEFAULT_BODY_BYTES} are sent"))
+    if route_name is not None:
+        problems.append((("route",), f"a source of type {CRON} has no URL, as nobody calls it; leave the route out"))
+    if verification.secrets:
+        problems.append((("secrets",), f"a source of type {CRON} verifies nothing, as nobody calls it; leave secrets out"))
     return problems
 
 

@@ -27,6 +27,8 @@ MAX_INFLATED_BYTES: Final = 32 * 1024 * 1024
 _MAX_NAME: Final = 256
 # Text that needs no further look: far below the longest name that is taken for one.
 _SHORT: Final = 128
+# What is unpacked in one step: a thirtieth of the largest body.
+_PIECE_BYTES: Final = 1024 * 1024
 # zlib: the window size, and 32 for "gzip or zlib, whichever the header says".
 _ANY_WRAPPING: Final = 15 + 32
 
@@ -58,13 +60,18 @@ class BombError(ValueError):
 
 
 def inflated(body: bytes, coding: bytes) -> bytes:
-    """The body without its content coding (gzip, deflate, none). Raises BombError, and ValueError for what cannot be read."""
+    """The body without its content coding (gzip, deflate, br, none).
+
+    Raises BombError, ValueError for what cannot be read, and LookupError for a coding that is not known here.
+    """
     coding = coding.strip().lower()
     if coding in (b"", b"identity"):
         return body
-    if coding not in (b"gzip", b"x-gzip", b"deflate"):
-        raise LookupError(f"the content coding {coding.decode('latin-1')!r} is not known; send gzip, deflate or none")
     most = min(MAX_INFLATED_BYTES, max(len(body), 1_024) * MAX_RATIO)
+    if coding == b"br":
+        return _without_brotli(body, most)
+    if coding not in (b"gzip", b"x-gzip", b"deflate"):
+        raise LookupError(f"the content coding {coding.decode('latin-1')!r} is not known; send gzip, deflate, br or none")
     engine = zlib.decompressobj(_ANY_WRAPPING)
     try:
         plain = engine.decompress(body, most)
@@ -75,6 +82,31 @@ def inflated(body: bytes, coding: bytes) -> bytes:
     if not engine.eof:
         raise ValueError(f"the body is not all of its {coding.decode()}")
     return plain
+
+
+def _without_brotli(body: bytes, most: int) -> bytes:
+    try:
+        # Imported where it is needed: it is an extra, and few providers send what it reads.
+        import brotli
+    except ImportError:
+        raise LookupError("the body is in Brotli, which this server cannot read; install ringback[brotli], and it can") from None
+    engine = brotli.Decompressor()
+    pieces: list[bytes] = []
+    left = most
+    try:
+        # In small pieces: what one call gives back may be half as large again as it was allowed.
+        piece = engine.process(body, output_buffer_limit=_PIECE_BYTES)
+        while piece:
+            left -= len(piece)
+            if left < 0:
+                raise BombError(f"the body unpacks to more than {most} bytes")
+            pieces.append(piece)
+            piece = b"" if engine.is_finished() else engine.process(b"", output_buffer_limit=_PIECE_BYTES)
+    except brotli.error as error:
+        raise ValueError(f"the body is not br: {error}") from None
+    if not engine.is_finished():
+        raise ValueError("the body is not all of its br")
+    return b"".join(pieces)
 
 
 class EventReader:

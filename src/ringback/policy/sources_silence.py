@@ -34,10 +34,11 @@ def allowed_silence(source: Source, gap_us: int | None) -> int | None:
 def silence(source: Source, activity: Activity, now_us: int) -> int | None:
     """How long a source has been quiet, microseconds, if that is longer than it may be; else None.
 
-    One that was never heard counts from its creation where its owner has said how long it may be quiet. What is disabled is not missed.
+    One that was never heard counts from its creation where its owner has said how long it may be quiet. What is disabled is not missed, and
+    one that sends by itself is quiet as its schedule says.
     """
     allowed_us = allowed_silence(source, activity.gap_us)
-    if allowed_us is None or source.disabled:
+    if allowed_us is None or source.disabled or source.cron is not None:
         return None
     silent_us = now_us - (source.created_at if activity.last_at is None else activity.last_at)
     return silent_us if silent_us > allowed_us else None

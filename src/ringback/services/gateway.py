@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -24,7 +24,7 @@ from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deduplication, quarantine, sources
+from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
@@ -39,6 +39,8 @@ _NEVER_US: Final = 1 << 62
 # An old secret that still matches is told once in so many microseconds (an hour), not with each request.
 _TELL_EVERY_US: Final = 3_600 * SECOND_US
 
+# A source, until when its path is good, what came from it so far, and the rate of its organisation.
+_Found: TypeAlias = tuple[Source, int | None, Activity, int | None]
 # Rows in a slice: 1 to 3 ms of the writer.
 _SLICE: Final = 100
 # How long a request stays in quarantine, microseconds: 30 days, ten times the longest retries.
@@ -82,10 +84,12 @@ class Ready:
         "plain",
         "prompt",
         "reasons",
+        "redelivery",
         "refused",
         "reply",
         "rotating",
         "schema",
+        "shared",
         "source",
         "stale",
         "told_at",
@@ -100,6 +104,8 @@ class Ready:
         self.source = source
         row, sender = rules_of.provider_of(source.type), source.verification.secret_by
         self.events = EventReader(row, source.rules, f"{source.type}.webhook", sender)
+        # Where the provider counts how often it sent an event.
+        self.redelivery: tuple[str, ...] = source.rules.redelivery_at or (() if row is None else row.redelivery)
         self.verifier: Verifier | None = rules_of.make_verifier(source.type, source.verification, now_us)
         self.handshakes = rules_of.handshakes_of(source)
         self.knowledge: Knowledge = rules_of.knowledge(source, now_us)
@@ -140,8 +146,16 @@ class Ready:
         self.old_secret_at: int | None = None
         self.told_at = 0
         self.told_silent = False
+        # The rate of its organisation, which it shares with all sources of that; None: there is none.
+        self.shared: Bucket | None = None
         # Where it is counted how far signed times are from ours; nowhere for what is only tried out.
         self.metrics: Metrics | None = None
+
+    def share(self, bucket: Bucket | None, now_us: int) -> None:
+        """Take in no more than all sources of the organisation may together, and grant no more to providers that ask."""
+        if bucket is not self.shared:
+            self.shared = bucket
+            self.knowledge = rules_of.knowledge(self.source, now_us, None if bucket is None else int(bucket.per_s))
 
     def heard(self, now_us: int) -> None:
         """An event came; what it says of the source's habit is worked out for many events together (`learn`)."""
@@ -186,10 +200,14 @@ _REFUSALS_PER_S: Final = 10.0
 
 
 class SourceDirectory:
-    """Sources by the paths of their URLs. Belongs to one event loop."""
+    """Sources by the paths of their URLs. `receive_rate` is that of organisations without their own. Belongs to one event loop."""
 
-    def __init__(self, store: Store, vault: Sealer, clock: Clock, directory: Directory, metrics: Metrics) -> None:
+    def __init__(
+        self, store: Store, vault: Sealer, clock: Clock, directory: Directory, metrics: Metrics, receive_rate: int | None = None
+    ) -> None:
         directory.watch(self._application_changed)
+        self._receive_rate = receive_rate
+        self._rates: dict[str, Bucket] = {}
         self._store = store
         self._vault = vault
         self._clock = clock
@@ -197,6 +215,7 @@ class SourceDirectory:
         self._by_path: dict[bytes, tuple[Ready, int]] = {}
         self._by_id: dict[str, Ready] = {}
         self._changes = 0
+        self._watchers: list[Callable[[str], None]] = []
         # Sources that are kept in memory.
         self.remembered_max = _REMEMBERED
 
@@ -231,27 +250,60 @@ class SourceDirectory:
             found = None if query is None else await self._store.read(query)
             if changes == self._changes:
                 break
-        if found is None or found[0].disabled:
+        if found is None or found[0].disabled or found[0].cron is not None:
             return None
-        source, until, activity = found
+        source, until, activity, rate = found
         ready = self._by_id.get(source.id)
         if ready is None or ready.stale or ready.valid_until <= now_us:
             try:
-                ready = Ready(source, now_us, activity)
+                ready = self.made_ready(source, activity)
             except ValueError:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
-            ready.metrics = self._metrics
-            self._by_id[source.id] = ready
+        ready.share(self._shared(source.org_id, rate), now_us)
         ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:
             self._by_path.clear()
         self._by_path[hashlib.sha256(path).digest()] = (ready, _NEVER_US if until is None else until)
         return ready
 
+    def made_ready(self, source: Source, activity: Activity) -> Ready:
+        """A source made ready for what comes from it; its counts are written down from now on. Raises ValueError when it cannot verify."""
+        ready = self._by_id[source.id] = Ready(source, self._clock.now_us(), activity)
+        ready.metrics = self._metrics
+        return ready
+
+    def ready(self, source_id: str) -> Ready | None:
+        """The source of this id, if it is remembered."""
+        return self._by_id.get(source_id)
+
+    def _shared(self, org_id: str, rate: int | None) -> Bucket | None:
+        """The bucket that all sources of an organisation take from."""
+        per_s = self._receive_rate if rate is None else rate
+        if not per_s:
+            self._rates.pop(org_id, None)
+            return None
+        bucket = self._rates.get(org_id)
+        if bucket is None or bucket.per_s != per_s:
+            bucket = self._rates[org_id] = Bucket(per_s)
+        return bucket
+
+    def organisation_changed(self, org_id: str) -> None:
+        """The rate of an organisation was changed, durably."""
+        self._changes += 1
+        for ready in self._by_id.values():
+            if ready.source.org_id == org_id:
+                ready.unsure = True
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """Have somebody told the id of each source that changes."""
+        self._watchers.append(changed)
+
     def changed(self, source_id: str) -> None:
         """The source was changed or deleted, durably."""
         self._changes += 1
+        for watcher in self._watchers:
+            watcher(source_id)
         ready = self._by_id.pop(source_id, None)
         if ready is not None:
             ready.stale = True
@@ -266,28 +318,32 @@ class SourceDirectory:
     async def note(self) -> None:
         """Write down what came since the last time. To be called every few seconds."""
         self._let_go()
-        told = [(ready, more) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
+        told = [(ready, more, ready.reasons) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
         if not told:
             return
+        for ready, _, _ in told:
+            ready.reasons = {}
 
         def operation(tx: Transaction) -> None:
             now_us = self._clock.now_us()
-            for ready, more in told:
+            for ready, more, reasons in told:
                 sources.add_activity(tx, ready.source.id, more, now_us)
+                if reasons:
+                    source_traffic.add_refusals(tx, ready.source.id, reasons, now_us)
 
         try:
             await self._store.write(operation)
         except RingbackError:
             # Counts that could not be kept: they are told again with the next ones.
-            for ready, more in told:
+            for ready, more, reasons in told:
                 for index, count in enumerate(_counted(more)):
                     ready.counts[index] += count
+                ready.reasons = dict(Counter(reasons) + Counter(ready.reasons))
             return
         metrics, requests, rejections = self._metrics, Counter(self._metrics.source_requests), Counter(self._metrics.source_rejections)
-        for ready, more in told:
+        for _, more, reasons in told:
             requests.update(dict(zip(SOURCE_OUTCOMES, _counted(more), strict=True)))
-            rejections.update(ready.reasons)
-            ready.reasons.clear()
+            rejections.update(reasons)
         metrics.source_requests = dict(requests)
         metrics.source_rejections = dict(rejections)
 
@@ -342,7 +398,7 @@ class SourceDirectory:
         listed = sources.live(tx, self._vault, after, 100)
         return [(source, sources.activity(tx, source.id)) for source in listed], listed[-1].id if len(listed) == 100 else None
 
-    def _query(self, path: bytes, now_us: int) -> Callable[[Transaction], tuple[Source, int | None, Activity] | None] | None:
+    def _query(self, path: bytes, now_us: int) -> Callable[[Transaction], _Found | None] | None:
         match = _INGEST.fullmatch(path)
         if match is not None:
             source_id, token = match[1].decode(), match[2].decode()
@@ -352,15 +408,18 @@ class SourceDirectory:
             return None
         route = match[1].decode()
 
-        def query(tx: Transaction) -> tuple[Source, int | None, Activity] | None:
+        def query(tx: Transaction) -> _Found | None:
             source = sources.by_route(tx, self._vault, route)
             return None if source is None else _with_activity(tx, (source, None))
 
         return query
 
 
-def _with_activity(tx: Transaction, found: Any) -> tuple[Source, int | None, Activity] | None:
-    return None if found is None else (found[0], found[1], sources.activity(tx, found[0].id))
+def _with_activity(tx: Transaction, found: tuple[Source, int | None] | None) -> _Found | None:
+    if found is None:
+        return None
+    source, until = found
+    return source, until, sources.activity(tx, source.id), organisations.receive_rate(tx, source.org_id)
 
 
 def _taken(ready: Ready) -> Activity | None:

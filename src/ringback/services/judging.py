@@ -18,6 +18,7 @@ from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.signing.fetched import KeySource
 from ringback.signing.handshake import Answer, answer_handshake, offers_secret
+from ringback.signing.places import first_text
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
 from ringback.store.base import EventClaim
@@ -27,6 +28,8 @@ _UNSOLICITED: Final = (
     "a secret was offered, but the source has one; if the provider made a new webhook, let the source wait for its handshake again"
 )
 _UNKNOWN_TYPE: Final = "application/octet-stream"
+# Providers count deliveries to some dozens; what strangers write there is kept no longer than that.
+_COUNT_CHARS: Final = 20
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):
@@ -134,9 +137,12 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
     kind = _content_type(ready, request)
     if not unpacked.body.isascii() and _is_garbled(unpacked.body, kind):
         flags = (*flags, NOT_UTF8)
+    count = None
+    if ready.redelivery:
+        count = (first_text(ready.redelivery, unpacked) or "")[:_COUNT_CHARS] or None
     if len(events) == 1 and events[0].payload is unpacked.body:
-        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags)], doubtful)
-    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags) for event in events], doubtful)
+        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags, count)], doubtful)
+    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags, count) for event in events], doubtful)
 
 
 def compared(ready: Ready, taken: Taken, problem: str | None, *, known: bool) -> Decision:
@@ -160,13 +166,20 @@ def _flagged(event: NewMessage, flag: str) -> NewMessage:
 
 
 def _message(
-    ready: Ready, event: Event, payload: bytes, kind: str, headers: bytes, verdict: Verdict | None, flags: tuple[str, ...]
+    ready: Ready,
+    event: Event,
+    payload: bytes,
+    kind: str,
+    headers: bytes,
+    verdict: Verdict | None,
+    flags: tuple[str, ...],
+    count: str | None,
 ) -> NewMessage:
     source_id, identity = ready.source.id, event.identity
     claim = None
     if identity is not None:
         claim = EventClaim(source_id, key_of(identity), digest(payload if event.stable is None else event.stable), ready.window_us)
-    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags)
+    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags, count)
     return NewMessage(event.name, payload, ready.life_us, None, None, None, None, kind, True, origin, headers, claim)
 
 

@@ -6,6 +6,7 @@ The setting decides the algorithm, never the token; what is not signed so is not
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -38,10 +39,14 @@ class Claims(msgspec.Struct, frozen=True):
 
 
 class Jwts:
-    """Believes tokens signed with one secret: text for HS algorithms, a key or certificate in PEM for the others. Raises OperatorError."""
+    """Believes tokens signed with one secret: text for HS algorithms, a key or certificate in PEM for the others. Raises OperatorError.
 
-    def __init__(self, secret: str, algorithm: str) -> None:
+    `fingerprint` makes a digest of the secret that can be kept beside what a token opened.
+    """
+
+    def __init__(self, secret: str, algorithm: str, fingerprint: Callable[[bytes], bytes]) -> None:
         self._secret = secret.encode()
+        self.key_print = fingerprint(f"{algorithm} {secret}".encode())
         symmetric = algorithm in _SYMMETRIC
         text = secret if symmetric else _public_pem(secret)
         scheme = Jwt(name="jwt", algorithms=(algorithm,), secret_encoding="utf8" if symmetric else "pem")

@@ -1,7 +1,7 @@
 """Who is at the dashboard? People log in with an org token, or with the link that the server printed; the browser then holds a session.
 
 What the browser holds is known here by its SHA-256 alone. A session ends when it is idle, when it is old, when its person logs out, and
-with the token that it was opened with.
+with the token that it was opened with; one that a signed token opened, with the key that signed it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Sessions:
         who = await self._tokens.authenticate(b"Bearer " + token.strip().encode("utf-8", "surrogatepass"))
         if who.kind is not TokenKind.ORG:
             raise Unauthenticated
-        return await self._open(who.org_id, who.token_id, who.expires_at, address)
+        return await self._open(who.org_id, who.token_id, who.expires_at, address, self._tokens.signing_key if who.signed else None)
 
     def offer_link(self) -> str:
         """The secret of a link that logs in, once and soon, for whoever can read what the server prints. A new one ends the former."""
@@ -78,7 +78,8 @@ class Sessions:
     async def believe(self, text: str, *, active: bool = True) -> Visitor | None:
         """Who holds this, if their session is not over. `active`: somebody did something, and it was no page that refreshed itself."""
         digest, now_us = _digest(text), self._clock.now_us()
-        session = await self._store.read(lambda tx: dashboard.live(tx, digest, _KEPT, now_us))
+        key = self._tokens.signing_key
+        session = await self._store.read(lambda tx: dashboard.live(tx, digest, _KEPT, now_us, key))
         if session is None:
             return None
         if active and now_us - session.seen_at > _MARK_US:
@@ -94,13 +95,13 @@ class Sessions:
         """End all sessions of the caller's organisation; how many."""
         return await self._store.write(lambda tx: dashboard.delete_all(tx, who.org_id))
 
-    async def _open(self, org_id: str, token_id: str | None, until_us: int | None, address: str) -> str:
+    async def _open(self, org_id: str, token_id: str | None, until_us: int | None, address: str, signed_with: bytes | None = None) -> str:
         text = self._draw(_CHANCE).hex()
         now_us = self._clock.now_us()
         ends_us = now_us + LIFE_S * SECOND_US
         if until_us is not None:
             ends_us = min(ends_us, until_us)
-        session = Session(_digest(text), org_id, token_id, None, address, now_us, now_us, ends_us)
+        session = Session(_digest(text), org_id, token_id, None, address, now_us, now_us, ends_us, signed_with)
 
         def operation(tx: Transaction) -> None:
             dashboard.insert(tx, session, _KEPT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import msgspec
 
@@ -15,13 +14,11 @@ from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.sources_silence import silence
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import quarantine, source_traffic, sources
+from ringback.store.operations import organisations, quarantine, source_traffic, sources
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.quarantine import Heap as Heap
+from ringback.store.operations.source_traffic import DAY as DAY
 from ringback.store.operations.source_traffic import QUARTER_US as QUARTER_US
-
-# Quarters of an hour in a day.
-DAY: Final = 96
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -34,18 +31,28 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """One source looked at closely: `cells` are the quarters of the last day, from `begins_us` on; `heaps` what it has in quarantine."""
+    """One source looked at closely: `cells` are the quarters of the last day, from `begins_us` on; `heaps` what it has in quarantine.
+
+    `refusals` are the reasons for which requests were refused in that day, `shared_rate` the requests a second that all sources of the
+    organisation may take in together; None: as many as come.
+    """
 
     seen: Seen
     cells: list[Traffic]
     begins_us: int
     heaps: list[Heap]
+    refusals: dict[str, int]
+    shared_rate: int | None
 
 
 class SourceViews:
-    """Looks at the sources of every organisation; each verb sees those of its caller alone. Counts are true to within some seconds."""
+    """Looks at the sources of every organisation; each verb sees those of its caller alone. Counts are true to within some seconds.
 
-    def __init__(self, store: Store, vault: Sealer, clock: Clock) -> None:
+    `receive_rate` is that of organisations without their own.
+    """
+
+    def __init__(self, store: Store, vault: Sealer, clock: Clock, receive_rate: int | None = None) -> None:
+        self._receive_rate = receive_rate
         self._store = store
         self._vault = vault
         self._clock = clock
@@ -85,7 +92,15 @@ class SourceViews:
             first = now_us // QUARTER_US - DAY + 1
             cells = source_traffic.cells(tx, source.id, first, DAY)
             seen = self._seen(tx, source, source_traffic.whole(cells), now_us)
-            return Watched(seen, cells, first * QUARTER_US, quarantine.heaps(tx, who.org_id, source.id))
+            rate = organisations.receive_rate(tx, who.org_id)
+            return Watched(
+                seen,
+                cells,
+                first * QUARTER_US,
+                quarantine.heaps(tx, who.org_id, source.id),
+                source_traffic.refusals(tx, source.id, first),
+                (self._receive_rate if rate is None else rate) or None,
+            )
 
         return await self._store.read(query)
 

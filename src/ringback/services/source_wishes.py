@@ -17,14 +17,17 @@ from ringback.model.sources import (
     DEFAULT_WINDOW_S,
     AnswerSignature,
     CannedAnswer,
+    Cron,
     Deduplication,
     OwnScheme,
     Rules,
+    Source,
     SourceSecret,
     Verification,
 )
 from ringback.policy import sources as rules_of
 from ringback.policy import validation
+from ringback.policy.cron import schedule as schedule_rule
 from ringback.policy.json_schemas import schema as schema_rule
 from ringback.policy.validation import Instant, Problem, Rule
 
@@ -45,6 +48,7 @@ _HUMP: Final = re.compile(r"[A-Z]")
 SourceName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 # Secrets, URLs and places: what common servers accept in a single header.
 _Short = Annotated[str, msgspec.Meta(max_length=4_096)]
+_ContentType = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[ -~]*$")]
 # The longest name of an encoding has 24 letters.
 _Encoding = Annotated[str, msgspec.Meta(max_length=40)]
 
@@ -123,6 +127,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     max_body_bytes: int = DEFAULT_BODY_BYTES
     event_types: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=1_000)] | None = None
     event_type_at: tuple[_Short, ...] = ()
+    redelivery_at: tuple[_Short, ...] = ()
     schema: Any = None
     schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
     rate_limit: Annotated[int, msgspec.Meta(ge=1, le=validation.MAX_RATE)] | None = None
@@ -136,6 +141,9 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     allowed_ips_unknown: Literal["refuse", "allow"] = "refuse"
     client_certificate: Annotated[dict[str, _Short], msgspec.Meta(max_length=10)] = {}
     retention_hours: Annotated[int, msgspec.Meta(ge=1, le=_MAX_RETENTION_H)] | None = None
+    schedule: str | None = None
+    payload: str | None = None
+    content_type: _ContentType | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {
         "name": validation.text,
@@ -150,8 +158,10 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "client_certificate": rules_of.required_headers,
         "allowed_ips_from": rules_of.address_lists,
         "event_type_at": rules_of.places,
+        "redelivery_at": rules_of.places,
         "handshakes": rules_of.handshakes,
         "schema": schema_rule,
+        "schedule": schedule_rule,
     }
 
 
@@ -168,7 +178,7 @@ def verification_of(wanted: SourceIn, former: tuple[SourceSecret, ...]) -> Verif
     """How the source proves its requests; `former` are the secrets that stay when none are given. Raises InvalidField."""
     secrets = former if isinstance(wanted.secrets, UnsetType) else tuple(_secret(given) for given in wanted.secrets)
     return Verification(
-        verify="none" if wanted.type == rules_of.GENERIC else wanted.verify,
+        verify="none" if wanted.type in (rules_of.CRON, rules_of.GENERIC) else wanted.verify,
         scheme=_scheme(wanted.scheme),
         secrets=secrets,
         tolerance_s=wanted.tolerance_s,
@@ -181,6 +191,23 @@ def verification_of(wanted: SourceIn, former: tuple[SourceSecret, ...]) -> Verif
         awaiting_secret=wanted.await_handshake and not secrets,
         secret_by=wanted.secret_by,
     )
+
+
+def cron_of(wanted: SourceIn, former: Source | None, now_us: int) -> Cron | None:
+    """What the source sends by itself. A schedule that stays in force goes on: no minute is lost or sent twice. Raises InvalidField."""
+    if wanted.type != rules_of.CRON:
+        given = [name for name in ("schedule", "payload", "content_type") if getattr(wanted, name) is not None]
+        text = f"a source of type {wanted.type} sends nothing by itself; only type {rules_of.CRON} has a schedule"
+        if given:
+            raise InvalidField(*(FieldProblem(("body", "contentType" if name == "content_type" else name), text) for name in given))
+        return None
+    if wanted.schedule is None or wanted.payload is None:
+        missing = [name for name in ("schedule", "payload") if getattr(wanted, name) is None]
+        raise InvalidField(*(FieldProblem(("body", name), f"a source of type {rules_of.CRON} needs a {name}") for name in missing))
+    since = now_us
+    if former is not None and former.cron is not None and former.cron.schedule == wanted.schedule and not former.disabled:
+        since = former.cron.since
+    return Cron(wanted.schedule, wanted.payload, wanted.content_type or "application/json", since)
 
 
 def _secret(given: str | SecretIn) -> SourceSecret:
@@ -217,6 +244,7 @@ def rules_for(wanted: SourceIn) -> Rules:
         max_body_bytes=wanted.max_body_bytes,
         event_types=wanted.event_types,
         event_type_at=wanted.event_type_at,
+        redelivery_at=wanted.redelivery_at,
         schema=wanted.schema,
         schema_mode=wanted.schema_mode,
         rate=wanted.rate_limit,

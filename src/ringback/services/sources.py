@@ -26,12 +26,12 @@ from ringback.services import applications
 from ringback.services.source_wishes import PREFIX as PREFIX
 from ringback.services.source_wishes import SecretRotateIn as SecretRotateIn
 from ringback.services.source_wishes import SourceIn as SourceIn
-from ringback.services.source_wishes import rules_for, verification_of
+from ringback.services.source_wishes import cron_of, rules_for, verification_of
 from ringback.services.source_wishes import uid_rule as uid_rule
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import applications as application_operations
-from ringback.store.operations import sources
+from ringback.store.operations import source_traffic, sources
 from ringback.store.operations.endpoints import Sealer
 
 # 22 base62 digits hold 131 bits (contract, 1.1); an id keeps its 40 bits of time and 90 of chance, and so its order.
@@ -92,7 +92,7 @@ class Sources:
         self._watcher = watcher
         self._directory = directory
         self._draw = draw
-        self._last_id = ""
+        self._last_number = 0
 
     async def create(self, who: Principal, app_ref: str | None, wanted: SourceIn, *, also: Also | None = None) -> Source:
         """Make a source of an application, or without one an ingest source. Raises NotFound, Conflict (uid, route), InvalidField."""
@@ -112,6 +112,11 @@ class Sources:
     async def activity(self, source_id: str) -> Activity:
         """What came from a source so far, to within some seconds."""
         return await self._store.read(lambda tx: sources.activity(tx, source_id))
+
+    async def refusals(self, source_id: str) -> dict[str, int]:
+        """For which reasons requests were refused in the last 24 hours, and how many, to within some seconds."""
+        first = self._clock.now_us() // source_traffic.QUARTER_US - source_traffic.DAY + 1
+        return await self._store.read(lambda tx: source_traffic.refusals(tx, source_id, first))
 
     def silence(self, source: Source, activity: Activity) -> int | None:
         """How long a source has been quiet, microseconds, if that is longer than it may be; else None."""
@@ -190,6 +195,8 @@ class Sources:
 
         def operation(tx: Transaction) -> Source:
             former = self.find(tx, who, app_ref, ref)
+            if former.cron is not None:
+                raise Refused("no_url", "a source of type cron has no URL, as nobody calls it: there is nothing to rotate")
             now_us = self._clock.now_us()
             source = msgspec.structs.replace(former, tokens=rotated(former.tokens, self._token(), now_us))
             return self._stored(tx, source, also)
@@ -275,6 +282,7 @@ class Sources:
             tokens=(SourceToken(self._token(), now_us),),
             created_at=now_us,
             updated_at=now_us,
+            cron=cron_of(wanted, None, now_us),
         )
         self._check_names(tx, source)
         self._check(source)
@@ -287,8 +295,7 @@ class Sources:
         self._check(source)
         return self._stored(tx, source, None)
 
-    @staticmethod
-    def _replaced(former: Source, wanted: SourceIn) -> Source:
+    def _replaced(self, former: Source, wanted: SourceIn) -> Source:
         return msgspec.structs.replace(
             former,
             uid=wanted.uid,
@@ -299,6 +306,7 @@ class Sources:
             metadata=wanted.metadata or {},
             verification=verification_of(wanted, former.verification.secrets),
             rules=rules_for(wanted),
+            cron=cron_of(wanted, former, self._clock.now_us()),
         )
 
     def _stored(self, tx: Transaction, source: Source, also: Also | None) -> Source:
@@ -316,6 +324,8 @@ class Sources:
 
     def _check(self, source: Source) -> None:
         found = rules_of.contradictions(source.type, source.route, source.verification, source.rules, self._clock.now_us())
+        if source.cron is not None:
+            found += rules_of.cron_problems(source.route, source.verification, source.cron)
         if found:
             raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in found))
 
@@ -327,16 +337,14 @@ class Sources:
         return app_id
 
     def _source_id(self, now_us: int) -> str:
-        while True:
-            number = ids.decode(self._ids.make(ids.APPLICATION, now_us)) >> _ID_DROPPED_BITS
-            digits = []
-            for _ in range(_ID_DIGITS):
-                number, digit = divmod(number, 62)
-                digits.append(ALPHABET[digit])
-            made = PREFIX + "".join(reversed(digits))
-            if made > self._last_id:
-                self._last_id = made
-                return made
+        # Ids of one moment differ in the bits that are dropped: the next number is the next id then.
+        made = ids.decode(self._ids.make(ids.APPLICATION, now_us)) >> _ID_DROPPED_BITS
+        number = self._last_number = max(made, self._last_number + 1)
+        digits = []
+        for _ in range(_ID_DIGITS):
+            number, digit = divmod(number, 62)
+            digits.append(ALPHABET[digit])
+        return PREFIX + "".join(reversed(digits))
 
     def _token(self) -> str:
         number = self._draw(_TOKEN_CHARS * 6)

@@ -13,7 +13,7 @@ import msgspec
 
 from ringback import ids
 from ringback.clock import SECOND_US, Clock
-from ringback.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from ringback.errors import Conflict, Forbidden, NotFound, RingbackError, Unauthenticated
 from ringback.ids import IdMaker
 from ringback.model.applications import Capability, Organisation, Token, TokenKind
 from ringback.services.jwts import Claims, Jwts
@@ -38,6 +38,8 @@ _SIGNED = "jwt_"
 _BEARER = b"Bearer "
 # Tokens remembered in memory, about 400 bytes each: as many as may call within minutes, and a bound on what strangers can fill.
 _REMEMBERED = 10_000
+# Tokens whose use is written down in one step: some tenths of a millisecond.
+_SLICE = 100
 # Later than every expiry: tokens without one compare like the others.
 _NEVER_US = 1 << 62
 
@@ -95,9 +97,13 @@ class Grant(msgspec.Struct, frozen=True):
     auto_config_id: str | None = None
 
 
-class _Known(msgspec.Struct, frozen=True, gc=False):
+class _Known(msgspec.Struct, gc=False):
+    """A token that was believed; `used_at` is when last, and `noted_at` what of that is written down."""
+
     principal: Principal
     expires_at: int
+    used_at: int = 0
+    noted_at: int = 0
 
 
 class Tokens:
@@ -110,14 +116,23 @@ class Tokens:
         self._draw = draw
         self._jwts = jwts
         self._known: dict[bytes, _Known] = {}
-        # How many were revoked, in this run: what was believed before the last one may not hold.
-        self.revocations = 0
+        # Changes when what was believed must be asked again: a token was revoked, or it is time to hear which ones are in use.
+        self.epoch = 0
+        # Uses of tokens that are remembered no more.
+        self._used: dict[str, int] = {}
+
+    @property
+    def signing_key(self) -> bytes | None:
+        """Which key signed tokens (JWTs) are believed by, as a digest that tells it from others; None: they are refused."""
+        return None if self._jwts is None else self._jwts.key_print
 
     def known(self, authorization: bytes) -> Principal | None:
         """Who sent this `Authorization` value, if the token was believed before and still holds. Never blocks; None: ask `authenticate`."""
         known = self._known.get(hashlib.sha256(authorization[7:]).digest())
-        if known is None or known.expires_at <= self._clock.now_us() or authorization[:7] != _BEARER:
+        now_us = self._clock.now_us()
+        if known is None or known.expires_at <= now_us or authorization[:7] != _BEARER:
             return None
+        known.used_at = now_us
         return known.principal
 
     async def authenticate(self, authorization: bytes | None) -> Principal:
@@ -210,7 +225,7 @@ class Tokens:
         # Its expiry is looked at with some leeway: deny it as long.
         until_us = None if who.expires_at is None else who.expires_at + 2 * LEEWAY_S * SECOND_US
         await self._store.write(lambda tx: tokens.deny(tx, digest, until_us, now_us))
-        self.revocations += 1
+        self.epoch += 1
         self._known.pop(digest, None)
 
     async def expire_application(self, app_id: str, sessions: Sequence[str] | None, after_us: int) -> None:
@@ -238,14 +253,15 @@ class Tokens:
             return token
 
         token = await self._store.write(operation)
-        self.revocations += 1
-        self._known.pop(token.hash, None)
+        self.epoch += 1
+        self._drop(token.hash)
         return token
 
     def forget_application(self, app_id: str) -> None:
         """Believe no token of this application without asking the store again: it was deleted, or its tokens changed."""
-        self.revocations += 1
-        self._known = {digest: known for digest, known in self._known.items() if known.principal.app_id != app_id}
+        self.epoch += 1
+        for digest in [digest for digest, known in self._known.items() if known.principal.app_id == app_id]:
+            self._drop(digest)
 
     async def ensure_first(self, given: str | None) -> str | None:
         """Make sure that somebody can call this server: with the token `given`, or with a new one, whose text is returned this once.
@@ -275,7 +291,7 @@ class Tokens:
 
     async def _believe(self, digest: bytes) -> Principal:
         now_us = self._clock.now_us()
-        revocations = self.revocations
+        epoch = self.epoch
         token = await self._store.read(lambda tx: tokens.usable_by_hash(tx, digest, now_us))
         if token is None:
             raise Unauthenticated
@@ -291,12 +307,12 @@ class Tokens:
             token.expires_at,
             token.auto_config_id,
         )
-        self._remember(digest, principal, token.expires_at, revocations)
+        self._remember(digest, principal, token.expires_at, epoch)
         return principal
 
     async def _believe_signed(self, digest: bytes, claims: Claims) -> Principal:
         now_us = self._clock.now_us()
-        revocations = self.revocations
+        epoch = self.epoch
 
         def query(tx: Transaction) -> tuple[bool, int | None]:
             """Is the organisation known, and from when is the token dead?"""
@@ -319,15 +335,38 @@ class Tokens:
         flags = claims.feature_flags
         principal = Principal(kind, claims.org_id, claims.app_id, token_id, feature_flags=flags, expires_at=claims.expires_at)
         ends = [at for at in (claims.expires_at, dead_from) if at is not None]
-        self._remember(digest, principal, min(ends) if ends else None, revocations)
+        self._remember(digest, principal, min(ends) if ends else None, epoch)
         return principal
 
-    def _remember(self, digest: bytes, principal: Principal, until_us: int | None, revocations: int) -> None:
+    def _remember(self, digest: bytes, principal: Principal, until_us: int | None, epoch: int) -> None:
         # A revocation may have committed after our snapshot: then the next request asks again.
-        if revocations == self.revocations:
+        if epoch == self.epoch:
             if len(self._known) >= _REMEMBERED:
-                del self._known[next(iter(self._known))]
-            self._known[digest] = _Known(principal, until_us or _NEVER_US)
+                self._drop(next(iter(self._known)))
+            self._known[digest] = _Known(principal, until_us or _NEVER_US, self._clock.now_us())
+
+    def _drop(self, digest: bytes) -> None:
+        """Believe a token no longer without asking the store; that it was used is written down all the same."""
+        known = self._known.pop(digest, None)
+        if known is not None and known.used_at > known.noted_at and not known.principal.signed:
+            self._used[known.principal.token_id] = known.used_at
+
+    async def note(self) -> None:
+        """Write down which tokens were used since the last time. To be called once a minute. Raises StoreFailure: then it is told again."""
+        self.epoch += 1
+        told = [known for known in self._known.values() if known.used_at > known.noted_at and not known.principal.signed]
+        used, self._used = self._used, {}
+        times = [*used.items(), *((known.principal.token_id, known.used_at) for known in told)]
+        for begin in range(0, len(times), _SLICE):
+            part = times[begin : begin + _SLICE]
+            try:
+                await self._store.write(lambda tx, part=part: tokens.used(tx, part))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            except RingbackError:
+                self._used = used | self._used
+                raise
+        noted = dict(times)
+        for known in told:
+            known.noted_at = noted[known.principal.token_id]
 
     def _insert(
         self, tx: Transaction, org_id: str, kind: TokenKind, app_id: str | None, text: str, name: str, now_us: int, expires_at: int | None

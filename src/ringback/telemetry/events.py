@@ -110,6 +110,12 @@ EXPECTATION_MISSED = LogEvent(
     ("source_id", "expectation_id"),
     "An event that somebody waits for did not come by its deadline.",
 )
+SOURCE_LATE = LogEvent(
+    "source.late",
+    "warning",
+    ("source_id", "due_at", "late_s"),
+    "A source that sends by itself missed its time, by so much: one event, that of the last due minute, made up for all that was missed.",
+)
 ADDRESSES_UNREAD = LogEvent(
     "source.addresses_unread",
     "warning",

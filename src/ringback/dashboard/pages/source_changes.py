@@ -146,7 +146,8 @@ class _Pages:
         except (Wrong, InvalidField, Conflict) as error:
             return await self._form(visit, None, kind, values, _problems(error))
         change = Change("source.created", source.id, source.app_id, f"{source.name}, {name_of_type(source.type)}")
-        return Moved(href_of(source), Notice("The source was created. Paste its URL at the provider."), change)
+        then = "Paste its URL at the provider." if source.cron is None else "It sends when it is due."
+        return Moved(href_of(source), Notice(f"The source was created. {then}"), change)
 
     async def edit(self, visit: Visit) -> Reply:
         source = await self._source(visit)
@@ -255,6 +256,11 @@ class _Pages:
             "Its URL answers 404 at once, as if there were no such source. Most providers try again for hours or days, then give up.",
             "What it took in before is delivered all the same.",
         ]
+        if source.cron is not None:
+            effects = [
+                "It sends nothing until it is enabled, and makes up for nothing then.",
+                "What it sent before is delivered all the same.",
+            ]
         view = AskView(f"{href_of(source)}/disable", effects, "Disable source", href_of(source))
         return Shown("ask.html", view, Head("Disable this source?", source.name, trail_of(source)))
 
@@ -262,6 +268,8 @@ class _Pages:
         source = await self._source(visit)
         watched = await self._services.source_views.watch(visit.who, source.id)
         effects = ["Its URL answers 404 at once, for good. The provider will report failures: remove the webhook there."]
+        if source.cron is not None:
+            effects = ["It sends nothing any more."]
         kept = sum(heap.requests for heap in watched.heaps)
         if kept:
             effects.append(f"{counted(kept, 'request')} in quarantine {'is' if kept == 1 else 'are'} dropped.")
@@ -288,6 +296,8 @@ class _Pages:
         await self._services.sources.upsert(visit.who, *refs_of(source), wanted)
         change = Change("source.disabled" if off else "source.enabled", source.id, source.app_id, source.name)
         words = "Its URL answers 404." if off else "Its URL takes requests again."
+        if source.cron is not None:
+            words = "It sends nothing." if off else "It sends when it is due next."
         return Moved(href_of(source), Notice(f"The source was {'disabled' if off else 'enabled'}. {words}"), change)
 
     async def delete(self, visit: Visit) -> Reply:

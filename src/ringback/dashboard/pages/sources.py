@@ -43,7 +43,9 @@ from ringback.dashboard.words import Moment, count, counted, duration, moment, p
 from ringback.model.messages import Received
 from ringback.model.reconciliation import RECONCILED
 from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, Source
+from ringback.policy.cron import parse
 from ringback.policy.paging import Walk
+from ringback.services.address_lists import Read
 from ringback.services.source_views import Heap, Seen
 from ringback.services.sources import PREFIX
 
@@ -51,6 +53,8 @@ _SECTION: Final = "sources"
 # Seconds between two looks of a page that is looked at: counts are written down every five.
 _REFRESH_S: Final = 10
 _CAME: Final = StripWords("request", "believed", "nothing came", "Nothing came in the last 24 hours")
+# What schedules are counted in.
+_MINUTE_US: Final = 60 * SECOND_US
 # Events on the source's own page; all of them have a page of their own.
 _RECENT: Final = 10
 # Awaited events there.
@@ -65,6 +69,10 @@ _FLAGS: Final = (
     (RECONCILED, "found at the provider"),
     ("would_refuse", "would be refused"),
 )
+
+
+_NOT_HEARD: Final = Empty("No event yet", "Paste the URL at the provider and send a test event from there: it is here at once.")
+_NOT_DUE: Final = Empty("No event yet", "It was not due since it was made.")
 
 
 class SourceRow(msgspec.Struct, frozen=True):
@@ -129,12 +137,15 @@ class SourceView(msgspec.Struct, frozen=True):
     warnings: Sequence[Warning]
     url: str
     route_url: str
+    schedule: Sequence[Fact]
+    payload: str
     old_urls: Sequence[OldUrl]
     strip: Strip
     figures: Sequence[Figure]
     events: Sequence[EventRow]
     empty: Empty
     heaps: Sequence[HeapRow]
+    refusals: Sequence[Fact]
     secrets: str
     has_secrets: bool
     guide: Guide | None
@@ -189,7 +200,7 @@ def event_row(source: Source, event: Received, now_us: int) -> EventRow:
         event.event_type,
         origin.event_type if origin.event_type not in (None, event.event_type) else "",
         origin.event_id or "",
-        [flag_words(flag) for flag in origin.flags],
+        [*(flag_words(flag) for flag in origin.flags), *([f"delivery counter {origin.redelivery}"] if origin.redelivery else [])],
         "gone" if event.size_bytes is None else size(event.size_bytes),
         moment(event.created_at, now_us),
     )
@@ -217,7 +228,7 @@ def facts_of(source: Source, app: str, now_us: int) -> list[Fact]:
     return [
         Fact("Provider", name_of_type(source.type)),
         *([Fact("Scheme", scheme if isinstance(scheme, str) else "your own", mono=True)] if scheme is not None else []),
-        Fact("Verified", verified),
+        *([Fact("Verified", verified)] if source.cron is None else []),
         Fact("Delivers to", "endpoints of its own" if source.ingest else app, href=f"{BASE}/apps/{source.app_id}/endpoints"),
         Fact("Id", source.id, copy=True, mono=True),
         *([Fact("Uid", source.uid, copy=True, mono=True)] if source.uid else []),
@@ -227,7 +238,20 @@ def facts_of(source: Source, app: str, now_us: int) -> list[Fact]:
     ]
 
 
-def limits_of(source: Source) -> list[Fact]:
+def schedule_of(source: Source, now_us: int) -> list[Fact]:
+    """When a source sends by itself; nothing of one that is called."""
+    cron = source.cron
+    if cron is None:
+        return []
+    following = None if source.disabled else parse(cron.schedule).after(now_us // _MINUTE_US)
+    return [
+        Fact("Due", f"{cron.schedule} (UTC)", mono=True),
+        *([Fact("Next", "", moment=moment(following * _MINUTE_US, now_us))] if following is not None else []),
+        Fact("Content type", cron.content_type, mono=True),
+    ]
+
+
+def limits_of(source: Source, shared_rate: int | None) -> list[Fact]:
     """What a source takes, and what it does with it."""
     rules = source.rules
     tolerance = source.verification.tolerance_s
@@ -237,8 +261,10 @@ def limits_of(source: Source) -> list[Fact]:
         Fact("Methods", ", ".join(rules.methods)),
         Fact("Largest body", size(rules.max_body_bytes)),
         Fact("Rate", "unlimited" if rules.rate is None else f"{count(rules.rate)} a second"),
+        *([Fact("Rate of all sources", f"{count(shared_rate)} a second, together")] if shared_rate is not None else []),
         Fact("Duplicates by", by),
         Fact("Remembered for", duration(deduplication.window_s)),
+        *([Fact("Counts deliveries at", ", ".join(rules.redelivery_at), mono=True)] if rules.redelivery_at else []),
         *([Fact("Tolerance", duration(tolerance))] if tolerance is not None else []),
         *([Fact("Addresses", ", ".join(rules.allowed_ips))] if rules.allowed_ips else []),
         *([Fact("Event types", ", ".join(rules.event_types))] if rules.event_types is not None else []),
@@ -249,6 +275,17 @@ def limits_of(source: Source) -> list[Fact]:
         *([Fact("Silent after", duration(rules.silence_s))] if rules.silence_s is not None else []),
     ]
     return facts
+
+
+def list_facts(lists: Sequence[Read]) -> list[Fact]:
+    """How the lists of addresses stand that a source follows."""
+
+    def words(read: Read) -> str:
+        if read.networks is None or read.age_s is None:
+            return f"{read.url}: not read yet"
+        return f"{read.url}: {counted(read.networks, 'network')}, read {duration(max(read.age_s, 1), parts=1)} ago"
+
+    return [Fact("Addresses from", words(read), mono=True) for read in lists]
 
 
 def heap_rows(heaps: Sequence[Heap]) -> list[HeapRow]:
@@ -313,9 +350,11 @@ class _Pages:
         view = SourceView(
             href=here,
             refresh_s=_REFRESH_S,
-            warnings=[*gap_warnings(standing, missed.items, now_us), *warnings_of(seen, now_us)],
-            url=services.urls.ingest(source),
+            warnings=[*gap_warnings(standing, missed.items, now_us), *warnings_of(watched, now_us)],
+            url=services.urls.ingest(source) or "",
             route_url=services.urls.route(source) or "",
+            schedule=schedule_of(source, now_us),
+            payload="" if source.cron is None else source.cron.payload,
             old_urls=[
                 OldUrl(moment(token.created_at, now_us), utc(token.expires_at))
                 for token in source.tokens[1:]
@@ -324,13 +363,16 @@ class _Pages:
             strip=strip(watched.begins_us, [(cell.accepted + cell.duplicates, cell.rejected) for cell in watched.cells], _CAME),
             figures=figures_of(seen, now_us),
             events=[event_row(source, event, now_us) for event in events.items],
-            empty=Empty("No event yet", "Paste the URL at the provider and send a test event from there: it is here at once."),
+            empty=_NOT_DUE if source.cron is not None else _NOT_HEARD,
             heaps=heap_rows(watched.heaps),
+            refusals=[Fact(reason_words(reason), count(number)) for reason, number in watched.refusals.items()],
             secrets=secrets_sentence(source, now_us),
             has_secrets=source.verification.verify != "none",
             guide=guide_of(source.type),
             facts=facts_of(source, app, now_us),
-            limits=limits_of(source),
+            limits=[]
+            if source.cron is not None
+            else [*limits_of(source, watched.shared_rate), *list_facts(services.address_lists.states(source.rules.allowed_ips_from))],
             metadata=[Fact(name, value) for name, value in source.metadata.items()],
             gaps=gaps_of(source, standing, awaited.items, now_us),
         )

@@ -42,6 +42,7 @@ class TokenRow(msgspec.Struct, frozen=True):
     badge: Badge
     mine: bool
     created: Moment
+    used: Moment | None
     ends: Moment | None
     revoke: str | None
 
@@ -82,6 +83,7 @@ def row_of(token: Token, mine: str, now_us: int) -> TokenRow:
         badge,
         token.id == mine,
         moment(token.created_at, now_us),
+        None if token.last_used_at is None else moment(token.last_used_at, now_us),
         None if ends is None else moment(ends, now_us),
         f"{BASE}/tokens/{token.id}/revoke" if badge is _WORKS else None,
     )

@@ -174,17 +174,18 @@
   // Regions that load themselves anew while somebody looks.
   function refresh(region) {
     const every = Number(region.dataset.refresh) * 1000;
-    const look = () => {
+    // What a timer asks for says so: it is no sign that somebody is there, and keeps no session alive.
+    const look = (headers) => {
       const live = document.getElementById(region.id);
       if (!live || !live.isConnected) { clearInterval(timer); return; }
       // What has ended needs no more looks.
       if (!live.dataset.refresh) return;
       // Nobody is disturbed: not who is in it, has something in it unfolded or marked, or looks at something over it.
       const busy = live.contains(document.activeElement) || $("details[open]", live) || (panel && panel.open) || (palette && palette.open) || String(getSelection());
-      if (!document.hidden && !busy) htmx.ajax("GET", live.dataset.from || location.href, { source: live, target: live, swap: "outerHTML", select: `#${live.id}` });
+      if (!document.hidden && !busy) htmx.ajax("GET", live.dataset.from || location.href, { source: live, target: live, swap: "outerHTML", select: `#${live.id}`, headers });
     };
-    const timer = setInterval(look, every);
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+    const timer = setInterval(() => look({ "ringback-timer": "1" }), every);
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) look({}); });
   }
 
   function settle(within) {

@@ -72,6 +72,7 @@ ROWS: Final = (
         header="X-Hub-Signature: sha256=<hex>",
         signed="{raw_body} (HMAC-SHA256, hex)",
         also_sent="X-Hook-UUID, X-Attempt-Number",
+        redelivery=("header:x-attempt-number",),
         addresses="https://ip-ranges.atlassian.com/",
         event_id=("header:x-request-uuid",),
         event_type=("header:x-event-key",),

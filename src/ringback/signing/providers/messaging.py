@@ -31,6 +31,7 @@ ROWS: Final = (
         secret="hex-looking string used as UTF-8",
         several="none (one signing secret per app)",
         also_sent="X-Slack-Retry-Num, X-Slack-Retry-Reason",
+        redelivery=("header:x-slack-retry-num",),
         user_agent="Slackbot 1.0 (+https://api.slack.com/robots)",
         event_id=("json:event_id",),
         event_type=("json:event.type", "json:type"),
@@ -287,9 +288,12 @@ ROWS: Final = (
         header="Twitch-Eventsub-Message-Signature: sha256=<hex>",
         signed="{Message-Id}{Message-Timestamp}{raw_body} (HMAC-SHA256, hex)",
         secret="10-100 ASCII, yours",
+        also_sent="Twitch-Eventsub-Message-Retry",
         event_id=("header:twitch-eventsub-message-id",),
         event_type=("header:twitch-eventsub-subscription-type",),
+        redelivery=("header:twitch-eventsub-message-retry",),
         handshakes=("twitch",),
+        unconfirmed=("Twitch-Eventsub-Message-Retry",),
         note="revocation must be surfaced as an alert",
         source=(
             "twitchAPI eventsub/webhook.py; hookdeck/webhook-skills providers.yaml @00ad8d05 (secondary; quotes provider docs, mid-2026)"

@@ -120,6 +120,7 @@ ROWS: Final = (
         schemes=(Token(name="azure-event-grid", places=("query:secret",)),),
         signed="unsigned",
         also_sent="aeg-delivery-count",
+        redelivery=("header:aeg-delivery-count",),
         event_id=("json:id",),
         event_type=("json:eventType", "json:type"),
         batch="[]",

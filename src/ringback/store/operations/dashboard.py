@@ -29,16 +29,26 @@ def insert(tx: Transaction, session: Session, kept: Kept) -> None:
         (session.org_id, kept.most - 1),
     )
     tx.run(
-        "INSERT INTO dashboard_session (hash, org_id, token_id, address, created_at, seen_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (session.hash, session.org_id, session.token_id, session.address, now_us, session.seen_at, session.expires_at),
+        "INSERT INTO dashboard_session (hash, org_id, token_id, address, created_at, seen_at, expires_at, signed_with) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            session.hash,
+            session.org_id,
+            session.token_id,
+            session.address,
+            now_us,
+            session.seen_at,
+            session.expires_at,
+            session.signed_with,
+        ),
     )
 
 
-def live(tx: Transaction, digest: bytes, kept: Kept, now_us: int) -> Session | None:
-    """The session with that hash, unless it is over, or its token is revoked or expired."""
+def live(tx: Transaction, digest: bytes, kept: Kept, now_us: int, signing_key: bytes | None) -> Session | None:
+    """The session with that hash, unless it is over, or its token is revoked or expired, or was signed with another key than this."""
     row = tx.row(
         "SELECT s.hash, s.org_id, s.token_id, t.name, s.address, s.created_at, s.seen_at, s.expires_at, "
-        "t.id IS NOT NULL AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > ?) "
+        "s.signed_with, t.id IS NOT NULL AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > ?) "
         "FROM dashboard_session s LEFT JOIN token t ON t.id = s.token_id WHERE s.hash = ? AND s.expires_at > ? AND s.seen_at > ?",
         (now_us, digest, now_us, now_us - kept.idle_us),
     )
@@ -46,9 +56,11 @@ def live(tx: Transaction, digest: bytes, kept: Kept, now_us: int) -> Session | N
         return None
     *values, usable = row
     session = Session(*values)
-    if session.token_id is not None and session.token_id.startswith(_STORED_TOKEN) and not usable:
-        return None
-    return session
+    if session.token_id is None:
+        return session
+    if session.token_id.startswith(_STORED_TOKEN):
+        return session if usable else None
+    return session if signing_key is not None and session.signed_with == signing_key else None
 
 
 def seen(tx: Transaction, digest: bytes, now_us: int) -> None:

@@ -70,6 +70,12 @@ def known(tx: Transaction, source_id: str, keys: Sequence[bytes], now_us: int) -
     return {row[0] for row in tx.rows_many(found, [(source_id, key, now_us) for key in keys])}
 
 
+def is_claimed(tx: Transaction, source_id: str, key: bytes, now_us: int) -> bool:
+    """Did the event that is stored under this key come before?"""
+    row = tx.row("SELECT 1 FROM deduplication WHERE source_id = ? AND key = ? AND expires_at > ?", (source_id, key, now_us))
+    return row is not None
+
+
 def _claim(acceptance: Acceptance, event: EventClaim) -> tuple[Any, ...]:
     message = acceptance.message
     return (event.source_id, event.key, event.body, message.id, message.created_at + event.window_us, message.created_at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -13,8 +13,10 @@ from ringback.store.operations.walks import one_of
 
 # Microseconds in a quarter of an hour.
 QUARTER_US: Final = 900 * 1_000_000
+# Quarters in a day.
+DAY: Final = 96
 # Quarters that are kept: eight days, so that a week can be compared with itself.
-_KEPT: Final = 8 * 96
+_KEPT: Final = 8 * DAY
 _COLUMNS: Final = "accepted, duplicates, rejected, ignored, asked"
 
 
@@ -51,9 +53,30 @@ def sums(tx: Transaction, source_ids: Sequence[str], first: int) -> dict[str, Tr
     return {row[0]: Traffic(*row[1:]) for row in rows}
 
 
+def add_refusals(tx: Transaction, source_id: str, reasons: Mapping[str, int], now_us: int) -> None:
+    """Add the reasons for which requests were refused in the last seconds, and let go of what is too old."""
+    at = now_us // QUARTER_US
+    tx.run_many(
+        "INSERT INTO source_refusal (source_id, at, reason, requests) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (source_id, at, reason) DO UPDATE SET requests = requests + excluded.requests",
+        [(source_id, at, reason, requests) for reason, requests in reasons.items()],
+    )
+    tx.run("DELETE FROM source_refusal WHERE source_id = ? AND at < ?", (source_id, at - _KEPT))
+
+
+def refusals(tx: Transaction, source_id: str, first: int) -> dict[str, int]:
+    """How many requests were refused since a quarter, by reason, the most frequent first."""
+    rows = tx.rows(
+        "SELECT reason, SUM(requests) FROM source_refusal WHERE source_id = ? AND at >= ? GROUP BY reason ORDER BY 2 DESC, 1",
+        (source_id, first),
+    )
+    return dict(rows)
+
+
 def purge(tx: Transaction, source_id: str) -> None:
     """Forget the traffic of a source: some hundred rows."""
     tx.run("DELETE FROM source_traffic WHERE source_id = ?", (source_id,))
+    tx.run("DELETE FROM source_refusal WHERE source_id = ?", (source_id,))
 
 
 def whole(parts: Sequence[Traffic]) -> Traffic:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ringback.model.sources import Activity, Rules, Source, SourceToken, Verification
+from ringback.model.sources import Activity, Cron, Rules, Source, SourceToken, Verification
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 from ringback.store.operations import expectations, reconciliations, source_traffic
@@ -27,6 +27,7 @@ class _Definition(msgspec.Struct, frozen=True):
     rules: Rules
     tokens: tuple[SourceToken, ...]
     declared_in: str = ""
+    cron: Cron | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(_Definition)
@@ -40,7 +41,7 @@ def token_hash(text: str) -> bytes:
 def insert(tx: Transaction, vault: Sealer, source: Source) -> None:
     """Add a source; its uid and route must be free."""
     tx.run(
-        f"INSERT INTO source ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO source ({_COLUMNS}, scheduled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             source.id,
             source.org_id,
@@ -52,6 +53,7 @@ def insert(tx: Transaction, vault: Sealer, source: Source) -> None:
             _sealed(vault, source),
             source.created_at,
             source.updated_at,
+            int(source.cron is not None),
         ),
     )
     _keep_tokens(tx, source)
@@ -60,8 +62,8 @@ def insert(tx: Transaction, vault: Sealer, source: Source) -> None:
 def replace(tx: Transaction, vault: Sealer, source: Source) -> None:
     """Store what a source is now."""
     tx.run(
-        "UPDATE source SET uid = ?, name = ?, route = ?, definition = ?, updated_at = ? WHERE id = ?",
-        (source.uid, source.name, source.route, _sealed(vault, source), source.updated_at, source.id),
+        "UPDATE source SET uid = ?, name = ?, route = ?, definition = ?, updated_at = ?, scheduled = ? WHERE id = ?",
+        (source.uid, source.name, source.route, _sealed(vault, source), source.updated_at, int(source.cron is not None), source.id),
     )
     _keep_tokens(tx, source)
 
@@ -134,6 +136,12 @@ def live(tx: Transaction, vault: Sealer, after: str, limit: int) -> list[Source]
     return [_source(vault, row) for row in rows]
 
 
+def scheduled(tx: Transaction, vault: Sealer, after: str, limit: int) -> list[Source]:
+    """Live sources of everybody that send by themselves, in order of their ids."""
+    rows = tx.rows(f"SELECT {_COLUMNS} FROM source WHERE scheduled = 1 AND id > ? AND {_LIVE} ORDER BY id LIMIT ?", (after, limit))
+    return [_source(vault, row) for row in rows]
+
+
 def delete(tx: Transaction, source_id: str, now_us: int) -> None:
     """Hide a source; what it left is purged later, in slices."""
     tx.run("UPDATE source SET deleted_at = ? WHERE id = ?", (now_us, source_id))
@@ -190,7 +198,8 @@ def _keep_tokens(tx: Transaction, source: Source) -> None:
 
 
 def _sealed(vault: Sealer, s: Source) -> bytes:
-    return vault.seal(msgspec.json.encode(_Definition(s.type, s.disabled, s.metadata, s.verification, s.rules, s.tokens, s.declared_in)))
+    decided = _Definition(s.type, s.disabled, s.metadata, s.verification, s.rules, s.tokens, s.declared_in, s.cron)
+    return vault.seal(msgspec.json.encode(decided))
 
 
 def _one(vault: Sealer, row: Row | None) -> Source | None:
@@ -217,4 +226,5 @@ def _source(vault: Sealer, row: Row) -> Source:
         created_at=created_at,
         updated_at=updated_at,
         declared_in=decided.declared_in,
+        cron=decided.cron,
     )

@@ -13,7 +13,7 @@ from ringback.store.base import Row, Transaction
 
 _COLUMNS = (
     "id, org_id, kind, app_id, hash, name, created_at, expires_at, revoked_at, capabilities, feature_flags, session_id, integration_id, "
-    "auto_config_id"
+    "auto_config_id, last_used_at"
 )
 # Later than every expiry: tokens without one compare like the others.
 _NEVER_US = 1 << 62
@@ -22,7 +22,7 @@ _NEVER_US = 1 << 62
 def insert(tx: Transaction, token: Token) -> None:
     """Add a token."""
     tx.run(
-        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             token.id,
             token.org_id,
@@ -38,6 +38,7 @@ def insert(tx: Transaction, token: Token) -> None:
             token.session_id,
             token.integration_id,
             token.auto_config_id,
+            token.last_used_at,
         ),
     )
 
@@ -107,6 +108,13 @@ def portal_tokens_of(tx: Transaction, app_id: str, now_us: int, most: int) -> in
         (app_id, now_us, most),
     )
     return 0 if row is None else int(row[0])
+
+
+def used(tx: Transaction, times: Sequence[tuple[str, int]]) -> None:
+    """Tokens were used at these times; an earlier one than is known changes nothing."""
+    tx.run_many(
+        "UPDATE token SET last_used_at = ? WHERE id = ? AND COALESCE(last_used_at, 0) < ?", [(at, token_id, at) for token_id, at in times]
+    )
 
 
 def revoke(tx: Transaction, token_id: str, now_us: int) -> None:
@@ -199,6 +207,7 @@ def _token(row: Row) -> Token:
         session_id,
         integration_id,
         auto_config_id,
+        last_used_at,
     ) = row
     return Token(
         id=identifier,
@@ -215,4 +224,5 @@ def _token(row: Row) -> Token:
         session_id=session_id,
         integration_id=integration_id,
         auto_config_id=auto_config_id,
+        last_used_at=last_used_at,
     )
