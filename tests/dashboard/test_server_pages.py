@@ -160,7 +160,13 @@ def test_operational_endpoints_and_settings_in_the_browser(shop: Shop, desk: Des
     expect(page.locator(".notice")).to_contain_text("was created")
     shop.server.make("/stats/usage/app", {"since": "2026-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"})
     wait_until(lambda: shop.receiver.at("/browser-ops"), what="it is told")
-    page.reload()
+
+    def shown() -> bool:
+        # What was told is recorded a moment later.
+        page.reload()
+        return page.locator("a.open").count() > 0
+
+    wait_until(shown, what="what it was told is shown")
     page.locator("a.open").first.click(force=True)
     expect(page.locator("#panel h1")).to_have_text("background_task.finished")
     page.keyboard.press("Escape")
