@@ -83,7 +83,6 @@ class HotCycle:
         "entry",
         "keep_alive",
         "key",
-        "message_event",
         "principal",
         "request_id",
         "response_complete",
@@ -93,6 +92,7 @@ class HotCycle:
         "timer",
         "waiter",
     )
+    message_event = _NO_EVENT
 
     def __init__(
         self, door: HotDoor, route: Route, principal: Principal, entry: Entry, key: bytes | None, request_id: bytes, keep_alive: bool
@@ -107,7 +107,6 @@ class HotCycle:
         self.chunks: list[bytes] = []
         self.size = 0
         self.answered = self.running = self.disconnected = self.response_complete = False
-        self.message_event = _NO_EVENT
         self.timer: asyncio.TimerHandle | None = None
         self.waiter: Any = None
 
@@ -404,8 +403,8 @@ class HotDoor(HttpToolsProtocol):
             if extra.find(b"connection: close") >= 0:
                 cycle.keep_alive = False
         end = _END if cycle.keep_alive or extra.find(b"connection: close") >= 0 else _CLOSE + _END
-        line = STATUS_LINE[status]
-        self.transport.write(b"%b%b%b%b%d%b%b%b%b" % (line, dated, extra, _JSON, len(body), _ID, cycle.request_id, end, body))
+        parts = (STATUS_LINE[status], dated, extra, _JSON, len(body), _ID, cycle.request_id, end, body)
+        self.transport.write(b"%b%b%b%b%d%b%b%b%b" % parts)
         cycle.response_complete = True
         if not cycle.keep_alive:
             self.transport.close()

@@ -75,12 +75,12 @@ class InboundCycle:
         "entry",
         "headers",
         "keep_alive",
-        "message_event",
         "ready",
         "response_complete",
         "running",
         "size",
     )
+    message_event = _NO_EVENT
 
     def __init__(self, door: InboundDoor, ready: Ready, headers: Headers, keep_alive: bool) -> None:
         self.door = door
@@ -90,7 +90,6 @@ class InboundCycle:
         self.chunks: list[bytes] = []
         self.size = 0
         self.answered = self.running = self.disconnected = self.response_complete = False
-        self.message_event = _NO_EVENT
         self.entry: Entry | None = None
         self.began_s = door.loop.time()
 
