@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
 import socket
 import threading
 import time
 import typing
+import urllib.request
 
 import pytest
 
@@ -116,6 +119,32 @@ def test_past_the_deadline_the_provider_comes_again_and_joins_the_run_in_progres
     assert (answers[-1].status, answers[-1].body) == (200, b"done")
     assert len(receiver.arrivals) == 1, "the endpoint ran twice"
     assert len(events_of(scene.running, scene.app_id, scene.source_id)) == 1
+
+
+def test_a_passed_deadline_is_told_in_the_log_and_counted_and_a_failure_is_not(
+    begin: Begin, receiver: Receiver, tmp_path: pathlib.Path
+) -> None:
+    failing = begin(SOON_DEAD, deadlineS=20)
+    receiver.decide = lambda arrival: FAILED
+    assert failing.send(1).status == 503
+    assert deadlines(failing, tmp_path) == (0, [])
+    slow = Scene(failing.running, receiver, {"deadlineS": 0.3})
+    receiver.decide = Gate(receiver)
+    assert slow.send(1).status == 503
+    count, (line,) = deadlines(slow, tmp_path)
+    (event,) = events_of(slow.running, slow.app_id, slow.source_id)
+    assert count == 1
+    assert (line["source_id"], line["message_id"]) == (slow.source_id, event["id"])
+    assert line["waited_s"] >= 0.3
+
+
+def deadlines(scene: Scene, directory: pathlib.Path) -> tuple[float, list[dict[str, typing.Any]]]:
+    """How many deadlines passed, by the metrics and by the log."""
+    with urllib.request.urlopen(f"{scene.running.url}/metrics") as answer:
+        text = answer.read().decode()
+    (count,) = [float(line.split(" ")[1]) for line in text.splitlines() if line.startswith("ringback_source_deadlines_passed_total ")]
+    lines = (directory / "server.log").read_text().splitlines()
+    return count, [json.loads(line) for line in lines if "source.deadline_passed" in line]
 
 
 def test_twenty_impatient_providers_wait_for_one_run(begin: Begin, receiver: Receiver) -> None:

@@ -27,7 +27,7 @@ from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.store.base import EventClaim
 from ringback.store.operations.deduplication import digest
-from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT
+from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT, SOURCE_DEADLINE_PASSED
 from ringback.telemetry.log import log
 
 Header = tuple[bytes, bytes]
@@ -237,17 +237,28 @@ class Receiver:
         endpoint = None if entry is None else next((e for e in entry.endpoints.values() if rules.processed_by in (e.id, e.uid)), None)
         if entry is None or endpoint is None or endpoint.disabled:
             raise Unavailable("the endpoint whose answer is waited for is not there, or disabled")
-        end_s = self._clock.monotonic_s() + rules.deadline_s
+        began_s = self._clock.monotonic_s()
+        end_s = began_s + rules.deadline_s
         spoken = None
         for event, message_id in zip(events, ids, strict=True):
             if endpoint.id in entry.match(event.event_type, None):
                 pair = Pair(ready.source.app_id, endpoint.id, message_id)
                 spoken = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
                 if spoken is None:
+                    self._too_late(ready, message_id, began_s, end_s)
                     raise Unavailable("the endpoint has not taken the event in time")
         if spoken is None or spoken.status == 0 or rules.answer is not None:
             return None
         return Reply(spoken.status, spoken.headers, spoken.body)
+
+    def _too_late(self, ready: Ready, message_id: str, began_s: float, end_s: float) -> None:
+        """Tell of an answer that did not come by `end_s`; one that failed before is told of by its attempt."""
+        now_s = self._clock.monotonic_s()
+        if now_s < end_s:
+            return
+        if ready.metrics is not None:
+            ready.metrics.source_deadlines_passed += 1
+        log(SOURCE_DEADLINE_PASSED, source_id=ready.source.id, message_id=message_id, waited_s=round(now_s - began_s, 3))
 
     async def store(self, ready: Ready, events: list[NewMessage]) -> list[str]:
         """Store events; the ids of their messages, of the first ones where they came before.

@@ -92,6 +92,12 @@ SOURCE_CONFLICT = LogEvent(
     ("source_id", "message_id"),
     "A provider sent another body under the name of an event that came before; both are kept.",
 )
+SOURCE_DEADLINE_PASSED = LogEvent(
+    "source.deadline_passed",
+    "warning",
+    ("source_id", "message_id", "waited_s"),
+    "The endpoint that a source waits for (`processedBy`) has not taken the event within `deadlineS`: the provider was answered 503.",
+)
 SOURCE_RECONCILED = LogEvent(
     "source.reconciled",
     "warning",

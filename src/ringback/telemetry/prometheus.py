@@ -98,6 +98,11 @@ CATALOGUE = (
         "From the head of a provider's request to its answer, where that was a success: an event that was taken, a duplicate, a handshake.",
     ),
     Described(
+        "ringback_source_deadlines_passed_total",
+        "counter",
+        "Requests of providers that were answered 503 since the start because the awaited endpoint had not taken the event in time.",
+    ),
+    Described(
         "ringback_source_clock_skew_seconds",
         "histogram",
         "Our time less the time that a provider signed, of requests that were believed: the way here, and how far the clocks are apart.",
@@ -193,6 +198,7 @@ class Metrics:
         "search_bytes",
         "search_lag",
         "source_ack_seconds",
+        "source_deadlines_passed",
         "source_rejections",
         "source_requests",
         "started_us",
@@ -209,6 +215,7 @@ class Metrics:
         self.payloads_warned = 0
         self.source_requests = dict.fromkeys(SOURCE_OUTCOMES, 0)
         self.source_rejections: dict[str, int] = {}
+        self.source_deadlines_passed = 0
         self.reconciliation_events = dict.fromkeys(RECONCILIATION_EVENTS, 0)
         self.reconciliation_runs = dict.fromkeys(RECONCILIATION_RUNS, 0)
         self.reconciliations_failing = 0
@@ -284,6 +291,7 @@ class Exposition(Collector):
             "ringback_source_requests_total": metrics.source_requests,
             "ringback_source_rejections_total": metrics.source_rejections,
             "ringback_source_ack_seconds": metrics.source_ack_seconds,
+            "ringback_source_deadlines_passed_total": metrics.source_deadlines_passed,
             "ringback_source_clock_skew_seconds": metrics.clock_skew_seconds,
             "ringback_reconciliation_events_total": metrics.reconciliation_events,
             "ringback_reconciliation_runs_total": metrics.reconciliation_runs,
