@@ -80,10 +80,13 @@ def main(arguments: list[str]) -> None:
 
 def history(directory: pathlib.Path, messages: int, stack: contextlib.ExitStack) -> pathlib.Path:
     """The database in a directory, filled when there is none; what is left to be attempted hangs for as long as the stack is open."""
-    sink = stack.enter_context(contextlib.closing(_silent()))
     database = directory / "ringback.db"
+    # What is kept hangs again at the same place: refused at another, it would be tried again all the time.
+    place = directory / "port"
+    sink = stack.enter_context(contextlib.closing(_silent(int(place.read_text()) if place.exists() else 0)))
     if not database.exists():
         directory.mkdir(parents=True, exist_ok=True)
+        place.write_text(str(sink.getsockname()[1]))
         _say(f"filling {database} with {messages:,} messages ...")
         filled = filling.fill(database, messages, f"http://127.0.0.1:{sink.getsockname()[1]}")
         counts = f"{filled.messages:,} messages, {filled.attempts:,} attempts, {filled.live:,} live, {filled.dead:,} dead"
@@ -107,10 +110,11 @@ def wait_indexed(running: server.Server) -> float:
     return time.monotonic() - began
 
 
-def _silent() -> socket.socket:
+def _silent(port: int) -> socket.socket:
     """A server that takes connections and never answers: what the history left waiting to be attempted hangs there."""
     listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(("127.0.0.1", port))
     listening.listen(64)
     return listening
 
