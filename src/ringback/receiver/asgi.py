@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
@@ -54,7 +55,10 @@ class ReceiverApp:
                 reply = _NOT_FOUND if receiver is None else await answer(receiver, scope, receive, body_timeout_s=self._body_timeout_s)
             except ClientGoneError:
                 return
-            await _send(send, reply, without_body=scope["method"] == "HEAD")
+            try:
+                await _send(send, reply, without_body=scope["method"] == "HEAD")
+            except OSError:
+                pass  # the sender went away, as servers tell by this: what was done stays done
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
 
@@ -112,7 +116,7 @@ def url_of(scope: Scope, headers: Headers) -> bytes:
     """The URL that was called, as far as the server knows: behind a proxy the receiver must be given the public one."""
     hosts = headers.all(b"host")
     raw: bytes | None = scope.get("raw_path")
-    path = str(scope["path"]).encode() if raw is None else raw.partition(b"?")[0]
+    path = quote(str(scope["path"]), safe="/:;,=@!$&'()*+~", errors="surrogatepass").encode() if raw is None else raw.partition(b"?")[0]
     query = scope.get("query_string", b"")
     return b"".join((str(scope.get("scheme", "http")).encode(), b"://", hosts[0] if hosts else b"", path, b"?" if query else b"", query))
 
@@ -122,7 +126,11 @@ def _path(scope: Scope) -> str:
     return path[len(root) :] if root and path.startswith(root) else path
 
 
+def fields_of(reply: Reply) -> list[tuple[bytes, bytes]]:
+    """The headers of a reply, as servers want them."""
+    return [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.fields()]
+
+
 async def _send(send: Send, reply: Reply, *, without_body: bool) -> None:
-    fields = [(name.lower().encode("latin-1"), value.encode("latin-1", "replace")) for name, value in reply.fields()]
-    await send({"type": "http.response.start", "status": reply.status, "headers": fields})
+    await send({"type": "http.response.start", "status": reply.status, "headers": fields_of(reply)})
     await send({"type": "http.response.body", "body": b"" if without_body else reply.body})

@@ -13,13 +13,17 @@ class TooLargeError(Exception):
     """The body is over the limit; what is left of it was not read."""
 
 
+class CutShortError(Exception):
+    """The body is shorter than was announced: whoever sent it went away, or somebody has read it before."""
+
+
 class Body:
     """Pieces of a body, up to `limit` bytes."""
 
-    __slots__ = ("_pieces", "_room")
+    __slots__ = ("_room", "_whole")
 
     def __init__(self, limit: int) -> None:
-        self._pieces: list[bytes] = []
+        self._whole: bytes | bytearray = b""
         self._room = limit
 
     def add(self, piece: bytes) -> None:
@@ -27,19 +31,27 @@ class Body:
         self._room -= len(piece)
         if self._room < 0:
             raise TooLargeError
-        self._pieces.append(piece)
+        if not self._whole:
+            self._whole = piece
+        else:
+            # One buffer: small pieces, kept apart, would take many times the room of what is in them.
+            if isinstance(self._whole, bytes):
+                self._whole = bytearray(self._whole)
+            self._whole += piece
 
     def whole(self) -> bytes:
         """All of it."""
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        return bytes(self._whole)
 
 
 def read_all(read: Callable[[int], bytes], limit: int, size: int | None) -> bytes:
-    """The body behind `read(most)`: `size` bytes of it, or all that comes when that is None. Blocks. Raises TooLargeError."""
+    """The body behind `read(most)`: `size` bytes, or all that comes when that is None. Blocks. Raises TooLargeError, CutShortError."""
     body = Body(limit)
     left = limit + 1 if size is None else size
     while left > 0:
         piece = read(min(left, _PIECE))
+        if not piece and size is not None:
+            raise CutShortError
         if not piece:
             break
         body.add(piece)

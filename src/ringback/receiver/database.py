@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from weakref import WeakSet
 
 from ringback.errors import StoreFailure
 
 # Milliseconds that one process waits for another's transaction, each of which takes a few.
 _BUSY_MS: Final = 5_000
+# Seconds until a file that another process sets up is tried again; that takes a few milliseconds.
+_AGAIN_S: Final = 0.01
+# Seconds that a thread waits for its turn: with the file's own wait still under what most providers wait for an answer.
+_TURN_S: Final = 5.0
 # RETURNING came with this one (2021).
 _OLDEST: Final = (3, 35, 0)
 
@@ -37,53 +43,83 @@ CREATE INDEX IF NOT EXISTS queued_event_key ON queued_event (receiver, event_id,
 """
 
 
+# Connections of the process that forked this one; they must never be used nor closed here.
+_INHERITED: Final[list[sqlite3.Connection]] = []
+_OPEN_FILES: Final[WeakSet[Database]] = WeakSet()
+
+
 class Database:
     """The file. One connection per process, opened when it is first needed; threads take turns."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if sqlite3.sqlite_version_info < _OLDEST:
             raise RuntimeError(f"SQLite {sqlite3.sqlite_version} is too old; this needs {'.'.join(map(str, _OLDEST))} or newer")
+        if str(path) in ("", ":memory:") or str(path).startswith("file:"):
+            raise ValueError(
+                f"an inbox needs the path of a file, which outlives the process, not {str(path)!r}; tests have a temporary one"
+            )
         self.path = Path(path)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._process = 0
+        _OPEN_FILES.add(self)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """What is done inside is durable as a whole when it ends, or not done at all. Blocks for the disk. Raises StoreFailure."""
-        with self._lock:
+        if not self._lock.acquire(timeout=_TURN_S):
+            raise StoreFailure(f"{self.path} is busy: other threads have kept it for {_TURN_S:.0f} s")
+        try:
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                connection = self._open()
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
-                connection.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._roll_back()
-                raise StoreFailure(f"{self.path} could not be written: {error}") from error
+                yield connection
+            except sqlite3.Error:
+                raise
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            # Undoes what is open. Opened anew next time: what was full, read-only or replaced may be mended by then.
+            self.close()
+            raise StoreFailure(f"{self.path} could not be written: {error}") from error
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Close the file; the next transaction opens it again."""
         with self._lock:
+            if self._process != os.getpid():
+                self._leave_to_parent()
             connection, self._connection = self._connection, None
-            if connection is not None and self._process == os.getpid():
+            if connection is not None:
                 connection.close()
 
+    def leave_to_parent(self) -> None:
+        """This process was forked: nobody here will give the turn back that a thread of the parent had."""
+        self._lock = threading.RLock()
+        self._leave_to_parent()
+
+    def _leave_to_parent(self) -> None:
+        # Not even to be closed: that would undo, in the memory that both share, what the parent is at.
+        if self._connection is not None:
+            _INHERITED.append(self._connection)
+        self._connection = None
+
     def _open(self) -> sqlite3.Connection:
-        # A connection must not be carried into a child process: servers that fork after loading the program would share its locks.
-        if self._connection is not None and self._process == os.getpid():
+        # Servers that are no Python fork without telling.
+        if self._process != os.getpid():
+            self._leave_to_parent()
+        if self._connection is not None:
             return self._connection
         self._make()
         connection = sqlite3.connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
         try:
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-            connection.execute("PRAGMA journal_mode = WAL")
+            _switch_to_wal(connection)
             # What was acknowledged must be on the disk.
             connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(_SCHEMA)
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
         except BaseException:
             connection.close()
             raise
@@ -99,7 +135,25 @@ class Database:
         except OSError as error:
             raise StoreFailure(f"{self.path} could not be written: {error.strerror}") from error
 
-    def _roll_back(self) -> None:
-        """After a failed COMMIT the transaction is still open."""
-        if self._connection is not None and self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Of two that do this at once one is told that the file is locked, without the wait that all else has."""
+    give_up_s = time.monotonic() + _BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_s:
+                raise
+            time.sleep(_AGAIN_S)
+
+
+def _in_child() -> None:
+    for database in list(_OPEN_FILES):
+        database.leave_to_parent()
+
+
+# Systems that cannot fork have no such hook.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

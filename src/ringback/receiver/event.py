@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
@@ -18,6 +19,9 @@ T = TypeVar("T")
 Shape: TypeAlias = type[T]
 
 _FORM = "application/x-www-form-urlencoded"
+# RFC 9110, 5.1 and 5.5.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
@@ -102,12 +106,41 @@ class Reply(msgspec.Struct, frozen=True):
         return [*typed, *self.headers, *sized]
 
 
+class RefusedByHandlerError(Exception):
+    """A handler answered that it did not take the event."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"it answered {reply.status}, which is not 2xx: the event counts as failed")
+        self.reply = reply
+
+
 def reply_of(value: object, text_type: str) -> Reply | None:
-    """What a handler's return value means; None: the provider's usual answer. `text_type` is what texts are. Raises TypeError."""
-    if value is None or isinstance(value, Reply):
+    """What a handler's return value means; None: the provider's usual answer. `text_type` is what texts are.
+
+    Raises TypeError and ValueError for what no server could send.
+    """
+    if value is None:
+        return None
+    if isinstance(value, Reply):
+        _check(value)
         return value
     if isinstance(value, str):
         return Reply.text(value, content_type=text_type)
     if isinstance(value, Mapping | list | tuple | msgspec.Struct):
         return Reply.json(value)
     raise TypeError(f"a handler returned a {type(value).__name__}; return None, text, a dict or list (JSON), or a Reply")
+
+
+def _check(reply: Reply) -> None:
+    try:
+        # Structs do not look at what they are made of.
+        msgspec.convert(msgspec.structs.asdict(reply), Reply)
+    except msgspec.ValidationError as error:
+        raise TypeError(f"a handler returned a Reply that cannot be sent: {error}; text goes in as Reply.text(...)") from None
+    if not 200 <= reply.status <= 599:
+        raise ValueError(f"a handler returned a Reply with status {reply.status}; a status lies between 200 and 599")
+    if reply.body and reply.status in (204, 304):
+        raise ValueError(f"a handler returned a Reply with status {reply.status} and a body; such answers have none")
+    for name, value in (("content-type", reply.content_type), *reply.headers):
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"a handler returned a Reply with the header {name!r}: {value!r}; it must be printable Latin-1, on one line")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from starlette.requests import ClientDisconnect
 
 from ringback.errors import Unavailable, VerificationError
 from ringback.receiver import asgi
@@ -27,7 +28,10 @@ def router(receiver: Receiver, path: str, *, include_in_schema: bool = False) ->
             reply = await asgi.answer(receiver, request.scope, request.receive)
         except asgi.ClientGoneError:
             return Response(status_code=400)
-        return Response(reply.body, reply.status, dict(reply.headers), media_type=reply.content_type or None)
+        response = Response(reply.body, reply.status)
+        # As they are: a header may come twice, and a text has its charset already.
+        response.raw_headers = asgi.fields_of(reply)
+        return response
 
     made.add_api_route(path, receive, methods=METHODS, include_in_schema=include_in_schema, name=f"receive {receiver.name}")
     return made
@@ -36,7 +40,8 @@ def router(receiver: Receiver, path: str, *, include_in_schema: bool = False) ->
 def verified(receiver: Receiver) -> Callable[[Request], Awaitable[Event]]:
     """A dependency that gives the verified event: `event: Annotated[Event, Depends(verified(stripe))]`.
 
-    It answers 401, 408 and 413 itself. Handshakes, handlers, the inbox and the queue are the router's: the route does all else.
+    It answers 401, 408 and 413 itself, and 503 where the provider's key cannot be had. Handshakes, handlers, the inbox and the queue are
+    the router's: the route does all else.
     """
 
     async def dependency(request: Request) -> Event:
@@ -49,9 +54,13 @@ def verified(receiver: Receiver) -> Callable[[Request], Awaitable[Event]]:
             raise HTTPException(receiver.too_large().status) from None
         except TimeoutError:
             raise HTTPException(receiver.too_slow().status) from None
+        except ClientDisconnect:
+            # There is nobody to answer.
+            raise HTTPException(400) from None
         try:
             headers = Headers(request.headers.raw, lowered=True)
-            return receiver.verify(headers, body.whole(), request.method, asgi.url_of(request.scope, headers).decode("latin-1"))
+            asked = receiver.request(headers, body.whole(), request.method, asgi.url_of(request.scope, headers))
+            return await receiver.verify_async(asked)
         except VerificationError:
             raise HTTPException(401) from None
         except Unavailable as error:

@@ -74,18 +74,31 @@ class HttpsFetcher:
 
     def fetch(self, ref: KeyRef) -> None:
         """Get a key; one at a time. Raises KeyUnavailable."""
-        with self._lock:
-            now_s = self._clock.monotonic_s()
-            if self._failed.get(ref.url, 0.0) > now_s:
-                raise KeyUnavailable(ref)
-            body = self._get(ref.url)
-            remembered: dict[str, float] | dict[str, tuple[bytes, float]] = self._failed if not body else self._kept
-            if len(remembered) >= _REMEMBERED:
-                remembered.pop(next(iter(remembered)))
-            if not body:
-                self._failed[ref.url] = now_s + _FAILED_S
-                raise KeyUnavailable(ref)
-            self._kept[ref.url] = (body, now_s)
+        # Strangers can name addresses that do not answer: nobody waits behind them for longer than for an answer.
+        if not self._lock.acquire(timeout=_TIMEOUT_S):
+            raise KeyUnavailable(ref)
+        try:
+            self._fetch(ref)
+        finally:
+            self._lock.release()
+
+    def _fetch(self, ref: KeyRef) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._failed.get(ref.url, 0.0) > now_s:
+            raise KeyUnavailable(ref)
+        try:
+            self.key(ref)
+            return
+        except KeyUnavailable:
+            pass  # nobody else has got it while this one waited
+        body = self._get(ref.url)
+        remembered: dict[str, float] | dict[str, tuple[bytes, float]] = self._failed if not body else self._kept
+        if len(remembered) >= _REMEMBERED:
+            remembered.pop(next(iter(remembered)))
+        if not body:
+            self._failed[ref.url] = now_s + _FAILED_S
+            raise KeyUnavailable(ref)
+        self._kept[ref.url] = (body, now_s)
 
     def visit(self, url: str) -> bool:
         """GET a URL; was it answered 2xx?"""

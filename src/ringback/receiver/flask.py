@@ -6,10 +6,10 @@ import io
 from collections.abc import Callable
 
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from ringback.receiver import wsgi
-from ringback.receiver.body import TooLargeError
+from ringback.receiver.body import CutShortError, TooLargeError
 from ringback.receiver.receiving import Receiver
 
 # What a view must let through: handshakes ask with the others.
@@ -53,6 +53,8 @@ def _reader(receiver: Receiver) -> Callable[[int], bytes]:
                 copy.append(io.BytesIO(request.get_data(parse_form_data=False)))
             except RequestEntityTooLarge:
                 raise TooLargeError from None
+            except ClientDisconnected:
+                raise CutShortError from None
         return copy[0].read(most)
 
     return read

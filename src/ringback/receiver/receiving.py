@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import threading
 from collections import Counter
@@ -25,13 +26,13 @@ from ringback.errors import Unavailable, VerificationError
 from ringback.model.sources import DEFAULT_BODY_BYTES, OwnScheme, SourceSecret
 from ringback.policy.sources_arrival import Bucket
 from ringback.receiver.dedup import KEPT_S, Claim, EventKey, Inbox, checked_window, key_of
-from ringback.receiver.event import Event, Reply, reply_of
+from ringback.receiver.event import Event, RefusedByHandlerError, Reply, reply_of
 from ringback.receiver.fetching import Fetcher, HttpsFetcher
 from ringback.receiver.flow import Call, Steps, run, run_async
-from ringback.receiver.judging import Judge, Judged, describe
+from ringback.receiver.judging import Judge, describe
 from ringback.receiver.routes import Handler, Routes
 from ringback.receiver.sqlite_inbox import SqliteInbox
-from ringback.signing.fetched import KeyUnavailable
+from ringback.signing.fetched import KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers, raw_field
 from ringback.signing.request import InboundRequest, Secret
@@ -39,6 +40,7 @@ from ringback.signing.request import InboundRequest, Secret
 _LOG: Final = logging.getLogger("ringback.receiver")
 
 H = TypeVar("H", bound=Handler)
+T = TypeVar("T")
 HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]] | Iterable[tuple[bytes, bytes]]
 
 # Methods that are only ever questions.
@@ -57,6 +59,7 @@ _LEASE_S: Final = 60
 # RFC 9110, 15.5 and 15.6: what these answers say.
 UNBELIEVED: Final = Reply(401)
 FAILED: Final = Reply(500)
+CUT_SHORT: Final = Reply(400)
 TOO_LARGE: Final = Reply(413)
 TOO_SLOW: Final = Reply(408)
 
@@ -118,7 +121,7 @@ class Receiver:
         name: str = "",
         clock: Clock | None = None,
     ) -> None:
-        _check(mode, inbox, deadline, unverified=unverified)
+        _check(mode, inbox, deadline, lease, unverified=unverified)
         source = describe(
             provider,
             secrets=secrets,
@@ -157,7 +160,8 @@ class Receiver:
         """Let a function, or coroutine function, handle events of these types; `*` in a name stands for any text, `*` alone for the rest.
 
         One event goes to one handler: that of its own name, else that of the longest pattern. What it returns is the answer where the
-        provider wants one (text, dict, list, `Reply`); what it raises is answered 500, so that the provider sends the event again.
+        provider wants one (text, dict, list, `Reply`); what it raises is answered 500, so that the provider sends the event again. A
+        `Reply` that is not 2xx goes out as it is, and counts as a failure too: the next try runs the handler.
         """
         names = (event_type, *more)
         if not all(name and isinstance(name, str) for name in names):
@@ -182,6 +186,10 @@ class Receiver:
             )
         return self._judge.whole(self.request(headers, body, method, url), self.clock.now_us(), self._fetcher)
 
+    async def verify_async(self, request: InboundRequest) -> Event:
+        """As `verify`, but gets the provider's key where that is needed, and leaves the loop alone while it reads a large body."""
+        return await run_async(self._judged(request, self._judge.whole))
+
     def request(self, headers: HeadersLike, body: bytes, method: str, url: str | bytes) -> InboundRequest:
         """A request as verification sees it: under the public URL of the receiver, with the query that came."""
         called = url if isinstance(url, bytes) else url.encode("utf-8", "surrogatepass")
@@ -194,10 +202,21 @@ class Receiver:
         if self._deadline_s is None:
             return run(self._steps(request))
         replies: list[Reply] = []
-        thread = threading.Thread(target=lambda: replies.append(run(self._steps(request))), name="ringback-handler", daemon=True)
-        thread.start()
+        # What the framework knows of the request is known to the handler, as it is without a deadline.
+        context = contextvars.copy_context()
+        work = lambda: replies.append(context.run(run, self._steps(request)))  # noqa: E731 - the two lines belong together
+        thread = threading.Thread(target=work, name="ringback-handler", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._count("unavailable")
+            _LOG.error("receiver %s could not take a request: %s", self.name, error)
+            return _later(1)
         thread.join(self._deadline_s)
-        return replies[0] if replies else self._too_late()
+        is_late = thread.is_alive()
+        if replies:
+            return replies[0]
+        return self._too_late() if is_late else FAILED
 
     async def handle_async(self, request: InboundRequest) -> Reply:
         """As `handle`; handlers that are no coroutines, and the inbox, run on threads."""
@@ -233,6 +252,15 @@ class Receiver:
         self._count("rejected:too_large")
         return TOO_LARGE
 
+    def cut_short(self) -> Reply:
+        """The answer to a body that is shorter than was announced, which is counted."""
+        self._count("rejected:cut_short")
+        if self._told.take(self.clock.monotonic_s()) == 0.0:
+            _LOG.warning(
+                "receiver %s got less of a body than was announced: the sender went away, or something before us has read it", self.name
+            )
+        return CUT_SHORT
+
     def too_slow(self) -> Reply:
         """The answer to a body that did not arrive in time, which is counted."""
         self._count("rejected:too_slow")
@@ -261,7 +289,7 @@ class Receiver:
             if request.method != b"POST":
                 answer = self._judge.ask(request, verified=False) if request.method.decode("latin-1") in _ASKING else None
                 return self._not_allowed() if answer is None else (yield from self._answer(answer))
-            judged = yield from self._judged(request)
+            judged = yield from self._judged(request, self._judge.judge)
             if isinstance(judged, Answer):
                 return (yield from self._answer(judged))
             return (yield from self._take(judged, request))
@@ -280,13 +308,13 @@ class Receiver:
             _LOG.exception("receiver %s could not take a request", self.name)
             return _later(1)
 
-    def _judged(self, request: InboundRequest) -> Steps[Judged]:
+    def _judged(self, request: InboundRequest, judge: Callable[[InboundRequest, int, KeySource], T]) -> Steps[T]:
         slow = len(request.body) > _LARGE_BYTES or b"content-encoding" in request.headers
         for left in range(_MAX_FETCHES, -1, -1):
             try:
                 if not slow:
-                    return self._judge.judge(request, self.clock.now_us(), self._fetcher)
-                judged: Judged = yield Call(self._judge.judge, (request, self.clock.now_us(), self._fetcher))
+                    return judge(request, self.clock.now_us(), self._fetcher)
+                judged: T = yield Call(judge, (request, self.clock.now_us(), self._fetcher))
                 return judged
             except KeyUnavailable as missing:
                 if not left:
@@ -312,11 +340,11 @@ class Receiver:
                 raise Unavailable("a secret was offered while another one was being stored")
             self._capturing = True
         try:
-            yield Call(self._keep_secret, (secret,))
+            yield Call(self._keep_secret, (secret,), books=True)
+            kept = msgspec.structs.replace(source.verification, secrets=(SourceSecret(secret),), awaiting_secret=False)
+            self._judge = Judge(msgspec.structs.replace(source, verification=kept))
         finally:
             self._capturing = False
-        kept = msgspec.structs.replace(source.verification, secrets=(SourceSecret(secret),), awaiting_secret=False)
-        self._judge = Judge(msgspec.structs.replace(source, verification=kept))
 
     def _take(self, events: list[Event], request: InboundRequest) -> Steps[Reply]:
         if self.queue is not None:
@@ -324,7 +352,7 @@ class Receiver:
             wanted = events if self._routes.empty else [event for event in events if self._is_known(event)]
             if wanted:
                 now_us, stored = self.clock.now_us(), [self._judge.without_credentials(event) for event in wanted]
-                new = yield Call(self.queue.put, (self.name, stored, now_us, now_us + self._keep_us))
+                new = yield Call(self.queue.put, (self.name, stored, now_us, now_us + self._keep_us), books=True)
                 for number in range(len(wanted)):
                     self._count("stored" if number < new else "duplicate")
             return self._judge.acknowledgement(request, self.clock.now_us())
@@ -333,7 +361,7 @@ class Receiver:
             reply = yield from self._process(event)
             replies.append(reply)
         # One that failed lets the whole batch come again; those that ran are duplicates then.
-        failure = next((reply for reply in replies if reply is not None and reply.status >= 500), None)
+        failure = next((reply for reply in replies if reply is not None and reply.status >= 300), None)
         if failure is not None:
             return failure
         own = replies[0] if len(replies) == 1 else None
@@ -343,7 +371,8 @@ class Receiver:
         if self._routes.find(event.type) is not None:
             return True
         self._count("unknown")
-        _LOG.info("receiver %s has no handler for %s", self.name, event.type)
+        level = logging.WARNING if self._routes.empty else logging.INFO
+        _LOG.log(level, "receiver %s has no handler for %s%s", self.name, event.type, ", nor for anything else" * self._routes.empty)
         return False
 
     def _process(self, event: Event) -> Steps[Reply | None]:
@@ -356,7 +385,7 @@ class Receiver:
             except Exception as error:
                 return self.failed(event, error)
         key, now_us = key_of(self.name, event.id, event.raw), self.clock.now_us()
-        claim: Claim = yield Call(self.inbox.claim, (key, now_us, now_us + self._lease_us))
+        claim: Claim = yield Call(self.inbox.claim, (key, now_us, now_us + self._lease_us), books=True)
         if claim.state == "done":
             self._count("duplicate")
             return msgspec.msgpack.decode(claim.reply, type=Reply) if claim.reply else None
@@ -373,43 +402,60 @@ class Receiver:
             _LOG.warning("receiver %s got another body under the known id %s", self.name, event.id)
         try:
             reply = yield from self.run(event)
-        except asyncio.CancelledError:
-            yield Call(self.inbox.release, (key, claim))
-            raise
         except Exception as error:
-            yield Call(self.inbox.release, (key, claim))
-            return self.failed(event, error)
+            # Told first: the inbox may fail as well.
+            answer = self.failed(event, error)
+            yield Call(self.inbox.release, (key, claim), books=True)
+            return answer
+        except GeneratorExit:
+            raise
+        except BaseException:
+            # Cancelled, or the process is to end.
+            yield Call(self.inbox.release, (key, claim), books=True)
+            raise
         kept = b"" if reply is None or len(reply.body) > _MAX_KEPT_REPLY else msgspec.msgpack.encode(reply)
-        yield Call(self.inbox.finish, (key, claim, kept, self.clock.now_us() + self._keep_us))
+        yield Call(self.inbox.finish, (key, claim, kept, self.clock.now_us() + self._keep_us), books=True)
         return reply
 
     def run(self, event: Event) -> Steps[Reply | None]:
-        """Run the handler of an event: its answer. Raises what the handler raises."""
+        """Run the handler of an event: its answer. Raises what the handler raises, and RefusedByHandlerError for what is not 2xx."""
+        if self._routes.empty:
+            raise LookupError(f"receiver {self.name} has no handlers in this process; import the module that registers them")
         handler = self._routes.find(event.type)
         if handler is None:
             self._is_known(event)
             return None
         value: Any = yield Call(handler, (event,))
-        self._count("handled")
         try:
-            return reply_of(value, self._judge.text_type)
-        except TypeError:
+            reply = reply_of(value, self._judge.text_type)
+        except Exception:
             # Its work is done: to have it done again for days would not mend what it returns.
             _LOG.exception("receiver %s: the handler of %s", self.name, event.type)
-            return None
+            reply = None
+        if reply is not None and not 200 <= reply.status < 300:
+            raise RefusedByHandlerError(reply)
+        self._count("handled")
+        return reply
 
     def failed(self, event: Event, error: Exception) -> Reply:
         """Tell that a handler failed, and what to answer."""
         self._count("failed")
+        if isinstance(error, RefusedByHandlerError):
+            _LOG.error("receiver %s: the handler of %s for event %s: %s", self.name, event.type, event.id, error)
+            return error.reply
         _LOG.error("receiver %s: the handler of %s failed for event %s", self.name, event.type, event.id, exc_info=error)
         return _later(error.retry_after_s) if isinstance(error, Unavailable) else FAILED
 
 
-def _check(mode: str, inbox: Inbox | None, deadline: timedelta | None, *, unverified: bool) -> None:
+def _check(mode: str, inbox: Inbox | None, deadline: timedelta | None, lease: timedelta, *, unverified: bool) -> None:
     if mode == "stored" and not isinstance(inbox, SqliteInbox):
         raise ValueError("mode='stored' keeps events in a queue; give inbox=SqliteInbox(PATH)")
+    if lease <= timedelta(0):
+        raise ValueError(f"lease must be longer than nothing, not {lease}: an event that runs would be run again at once")
     if deadline is not None and (inbox is None or mode == "stored"):
         raise ValueError("a deadline needs an inbox and mode='processed': the sender's next try must find the run in progress")
+    if deadline is not None and not timedelta(0) < deadline < lease:
+        raise ValueError(f"the deadline, {deadline}, must lie between nothing and the lease, {lease}: past that the next try runs again")
     if unverified:
         _LOG.warning("a receiver believes everybody: nothing that it gets is verified")
 

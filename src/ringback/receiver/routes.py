@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 Handler: TypeAlias = Callable[..., Any]
-
-# Types whose handler was looked up; they come from strangers, so there must be an end.
-_REMEMBERED: Final = 1_000
 
 
 class Routes:
@@ -18,7 +15,6 @@ class Routes:
     def __init__(self) -> None:
         self._exact: dict[str, Handler] = {}
         self._patterns: list[tuple[str, re.Pattern[str], Handler]] = []
-        self._found: dict[str, Handler | None] = {}
 
     def add(self, name: str, handler: Handler) -> None:
         """Let events of that type, or of types like that, go to `handler`. Raises ValueError when the name has one already."""
@@ -30,7 +26,6 @@ class Routes:
             self._patterns.sort(key=lambda known: -len(known[0].replace("*", "")))
         else:
             self._exact[name] = handler
-        self._found.clear()
 
     @property
     def empty(self) -> bool:
@@ -40,10 +35,6 @@ class Routes:
     def find(self, event_type: str) -> Handler | None:
         """The handler of an event type."""
         handler = self._exact.get(event_type)
-        if handler is not None or not self._patterns:
+        if handler is not None:
             return handler
-        if event_type not in self._found:
-            if len(self._found) >= _REMEMBERED:
-                self._found.clear()
-            self._found[event_type] = next((handler for _, pattern, handler in self._patterns if pattern.fullmatch(event_type)), None)
-        return self._found[event_type]
+        return next((handler for _, pattern, handler in self._patterns if pattern.fullmatch(event_type)), None)

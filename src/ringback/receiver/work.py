@@ -65,6 +65,8 @@ class Worker:
         self._receivers = {receiver.name: receiver for receiver in receivers}
         if len(self._receivers) != len(receivers):
             raise ValueError("two receivers have the same name; give them different ones: Receiver(..., name=...)")
+        if concurrency < 1 or lease <= timedelta(0):
+            raise ValueError(f"a worker needs a concurrency of 1 or more and a lease, not {concurrency} and {lease}")
         self._queue: SqliteQueue = next(queue for queue in queues.values() if queue is not None)
         self._concurrency = concurrency
         self._waits_s = [wait.total_seconds() if isinstance(wait, timedelta) else float(wait) for wait in schedule]
@@ -102,6 +104,8 @@ class Worker:
             renewing.cancel()
             for task in self._running:
                 task.cancel()
+            # It may be run again: by the next server of a test, say.
+            self._stopping = False
 
     def stop(self) -> None:
         """Take nothing more; `run` ends when what runs has ended. May be called on any thread."""

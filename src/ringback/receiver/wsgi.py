@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 from urllib.parse import quote
 
-from ringback.receiver.body import TooLargeError, length_of, read_all
+from ringback.receiver.body import CutShortError, TooLargeError, length_of, read_all
 from ringback.receiver.event import Reply
 from ringback.receiver.receiving import Receiver
 from ringback.signing.headers import Field, Headers
@@ -61,7 +61,10 @@ def answer(receiver: Receiver, environ: Environ, read: Callable[[int], bytes] | 
         body = read_all(read or environ["wsgi.input"].read, receiver.max_body_bytes, size)
     except TooLargeError:
         return receiver.too_large()
-    except (OSError, TimeoutError):
+    except CutShortError:
+        # Not every scheme signs the body: what came of it would be believed.
+        return receiver.cut_short()
+    except OSError:
         return receiver.too_slow()
     return receiver.handle(receiver.request(headers_of(environ, receiver.odd_names), body, method, url_of(environ)))
 
