@@ -19,7 +19,8 @@ from ringback.services.messages import Messages
 from ringback.services.tokens import DEFAULT_ORG_ID
 from ringback.store.base import Acceptance, Record, Target
 
-DAY_US = 86_400_000_000
+HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
 SECOND_US = 1_000_000
 
 

@@ -13,7 +13,7 @@ from ringback.model.transformations import Transformation
 from ringback.services.tokens import DEFAULT_ORG_ID
 from ringback.store.operations import auto_configs, deliveries, integrations, retention, transformations, trends
 from tests.api.conftest import Api
-from tests.api.history import DAY_US, SECOND_US, History
+from tests.api.history import DAY_US, HOUR_US, SECOND_US, History
 
 # A minute past all others.
 LATER = 1 << 40
@@ -77,9 +77,10 @@ def test_old_attempts_counts_and_dead_letters_go(history):
 
 
 def test_old_sums_go_scope_by_scope(history):
-    for age in (5, 4):
-        history.attempt(history.message(age_us=age * DAY_US))
-    history.attempt(history.message(age_us=SECOND_US))
+    # Ten seconds into an hour: the attempt, a second later, is of the same minute.
+    into_us = history.now_us % HOUR_US + HOUR_US - 10 * SECOND_US
+    for days in (5, 4, 0):
+        history.attempt(history.message(age_us=days * DAY_US + into_us))
     assert purged(history, lambda tx: trends.move(tx, LATER, 1_000)) > 0
     before = history.now_us - 2 * DAY_US
     scopes = sorted((history.app_id, history.endpoint_id, DEFAULT_ORG_ID))

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 # Rows in one batch: at some 12 us each they hold the loop for under 4 ms.
 MAX_ROWS: Final = 256
+# What a failed attempt weighs as: it moves a delivery, and writes its own row in the counts and lists of its endpoint.
+_FAILED_ROWS: Final = 8
 
 
 class _TransactionLost(apsw.Error):
@@ -107,6 +109,8 @@ class Committer:
         self._failing = False
         self._closed = False
         self._scheduled = False
+        # Did the last batch leave attempts to the next one?
+        self._behind = False
         self._linger: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -209,10 +213,11 @@ class Committer:
                 break
         else:
             batch.acceptances, self._acceptances = self._acceptances, []
-        if len(self._records) > MAX_ROWS:
-            batch.records, self._records = self._records[:MAX_ROWS], self._records[MAX_ROWS:]
-        else:
-            batch.records, self._records = self._records, []
+        taken = len(self._records)
+        if taken * _FAILED_ROWS > MAX_ROWS:
+            taken = _within(self._records)
+        batch.records, self._records = self._records[:taken], self._records[taken:]
+        self._behind = bool(self._records)
         return batch
 
     def _apply(self, batch: _Batch) -> None:
@@ -338,7 +343,7 @@ class Committer:
     def _go_on(self) -> None:
         """The commit thread is free: begin the next batch, if something waits."""
         self._busy = False
-        if self._writes or self._acceptances or self._between:
+        if self._writes or self._acceptances or self._between or self._behind:
             self._schedule()
         elif self._records and self._linger is None:
             self._linger = self._loop.call_later(RECORD_LINGER_S, self._schedule)
@@ -399,6 +404,17 @@ class Committer:
             self._call(acceptance.refused, acceptance, cause)
         for done in [*(done for _, done in batch.records), *(done for done, _ in batch.unkept)]:
             self._call(done, cause)
+
+
+def _within(waiting: Sequence[tuple[Sequence[Record], object]]) -> int:
+    """How many of these, from the first on, go into one batch; one at least."""
+    rows = 0
+    for taken, (records, _) in enumerate(waiting):
+        for record in records:
+            rows += 1 if record.next_due_at is None and record.dead is None else _FAILED_ROWS
+        if rows > MAX_ROWS and taken:
+            return taken
+    return len(waiting)
 
 
 def _complain(error: Exception) -> None:
