@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -299,3 +300,83 @@ def test_a_coroutine_that_is_cancelled_gives_its_event_back() -> None:
 
     asyncio.run(cancelled())
     assert told == ["evt_1"]
+
+
+class Remembering(Broken):
+    """An inbox in memory, for one thread."""
+
+    def __init__(self) -> None:
+        super().__init__("nowhere")
+        self.done: dict[EventKey, bytes] = {}
+
+    def claim(self, key: EventKey, now_us: int, lease_until_us: int) -> Claim:
+        return Claim("done", reply=self.done[key]) if key in self.done else Claim("new")
+
+    def finish(self, key: EventKey, claim: Claim, reply: bytes, keep_until_us: int) -> None:
+        self.done[key] = reply
+
+
+@pytest.mark.parametrize("status", [302, 409, 503])
+def test_an_answer_that_is_not_2xx_is_a_failure_so_that_the_next_try_runs(
+    handle: Callable[..., Reply], caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    receiver, answers = Receiver("stripe", "secret", inbox=Remembering()), iter([Reply.text("later", status), None])
+    receiver.on("*")(lambda event: next(answers))
+    assert [(reply.status, reply.body) for reply in (handle(receiver, event("a")) for _ in range(3))] == [
+        (status, b"later"), (200, b"{}"), (200, b"{}"),
+    ]  # fmt: skip
+    assert receiver.counts == {"failed": 1, "handled": 1, "duplicate": 1}
+    assert f"answered {status}, which is not 2xx" in caplog.text
+
+
+def test_an_item_of_a_batch_that_was_answered_4xx_brings_the_batch_again(handle: Callable[..., Reply]) -> None:
+    receiver = Receiver("sendgrid", unverified=True)
+    receiver.on("*")(lambda event: Reply(422))
+    items = [{"event": "bounce", "sg_event_id": str(number)} for number in range(2)]
+    request = receiver.request({"content-type": "application/json"}, json.dumps(items).encode(), "POST", "")
+    assert receiver.handle(request).status == 422
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Reply(200, "text"), "Expected `bytes`, got `str`"),  # type: ignore[arg-type]  # what people write
+        (Reply("200"), "Expected `int`, got `str`"),  # type: ignore[arg-type]  # as above
+        (Reply(headers={"a": "b"}), "Expected `array`"),  # type: ignore[arg-type]  # as above
+        (Reply(headers=(("a", "b\r\nc: d"),)), "on one line"),
+        (Reply(headers=(("a b", "c"),)), "the header 'a b'"),
+        (Reply(content_type="text/\u20ac"), "printable Latin-1"),
+        (Reply(99), "between 200 and 599"),
+        (Reply(204, b"x"), "such answers have none"),
+        ("\ud800", "surrogates not allowed"),
+        ({"n": object()}, "type object is unsupported"),
+    ],
+)
+def test_an_answer_that_no_server_could_send_is_told_and_the_event_not_run_again(
+    handle: Callable[..., Reply], caplog: pytest.LogCaptureFixture, answer: Any, said: str
+) -> None:
+    receiver = Receiver("stripe", "secret", inbox=Remembering())
+    receiver.on("*")(lambda event: answer)
+    assert [handle(receiver, event("a")).body for _ in range(2)] == [b"{}", b"{}"]
+    assert receiver.counts == {"handled": 1, "duplicate": 1}
+    assert said in caplog.text
+
+
+def test_a_failure_is_told_though_the_inbox_fails_too(handle: Callable[..., Reply], caplog: pytest.LogCaptureFixture) -> None:
+    receiver = Receiver("stripe", "secret", inbox=Broken("release"))
+    receiver.on("*")(lambda event: 1 / 0)
+    assert handle(receiver, event("a")).status == 503
+    assert "division by zero" in caplog.text and "the disk is full" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lease": timedelta(0)}, "lease must be longer than nothing"),
+        ({"lease": timedelta(seconds=5), "deadline": timedelta(seconds=10)}, "must lie between nothing and the lease"),
+        ({"deadline": timedelta(0)}, "must lie between nothing and the lease"),
+    ],
+)
+def test_times_that_would_run_an_event_twice_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Receiver("stripe", "secret", inbox=Remembering(), **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -327,3 +328,90 @@ def test_two_receivers_of_one_provider_need_names_of_their_own(tmp_path: Path) -
         receiver.on("*")(handler)
         send(receiver)
     assert ran == ["live", "test"]
+
+
+def test_a_full_disk_is_told_as_such_and_once_there_is_room_the_event_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    inbox = SqliteInbox(tmp_path / "inbox.db")
+    receiver = Receiver("stripe", "secret", inbox=inbox, mode="stored")
+    with inbox._database.transaction() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    # Ends with the connection: the next one finds room.
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    assert send(receiver, text="x" * 100_000).status == 503
+    assert "could not be written: database or disk is full" in caplog.text
+    assert inbox.queue.waiting() == 0
+    assert send(receiver, text="x" * 100_000).status == 200
+    assert inbox.queue.waiting() == 1
+
+
+def test_a_file_that_was_read_only_is_written_when_that_is_mended(tmp_path: Path) -> None:
+    inbox = SqliteInbox(tmp_path / "inbox.db")
+    receiver, ran = Receiver("stripe", "secret", inbox=inbox), list[str | None]()
+    receiver.on("*")(lambda event: ran.append(event.id))
+    with inbox._database.transaction():
+        pass
+    # A connection that can only read, as one is that was opened while the file could only be read.
+    inbox._database._connection = sqlite3.connect(
+        f"file:{tmp_path}/inbox.db?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
+    assert [send(receiver).status for _ in range(2)] == [503, 200]
+    assert ran == ["evt_1"]
+
+
+def test_threads_do_not_queue_for_ever_behind_one_that_keeps_the_file(tmp_path: Path) -> None:
+    inbox, kept, gate = SqliteInbox(tmp_path / "inbox.db"), threading.Event(), threading.Event()
+
+    def keep() -> None:
+        with inbox._database.transaction():
+            kept.set()
+            assert gate.wait(20)
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    assert kept.wait(20)
+    try:
+        with pytest.raises(StoreFailure, match="other threads have kept it"):
+            inbox.claim(EventKey("r", "1", b""), 1, 2)
+    finally:
+        gate.set()
+        keeper.join(20)
+    assert inbox.claim(EventKey("r", "1", b""), 1, 2).state == "new"
+
+
+def test_a_fork_waits_for_what_is_written_and_parent_and_child_keep_each_other_out(tmp_path: Path) -> None:
+    inbox, kept, forking = SqliteInbox(tmp_path / "inbox.db"), threading.Event(), threading.Event()
+    receiver = Receiver("stripe", "secret", inbox=inbox, mode="stored")
+    send(receiver, 1)
+
+    def keep() -> None:
+        with inbox._database.transaction() as connection:
+            connection.execute("UPDATE queued_event SET error = 'kept'")
+            kept.set()
+            assert forking.wait(20)
+
+    keeper = threading.Thread(target=keep)
+    keeper.start()
+    assert kept.wait(20)
+    threading.Timer(0.1, forking.set).start()
+    child = os.fork()
+    if not child:
+        try:
+            # As long as the child has the file open, the parent's end must not take the log away under it.
+            send(receiver, 2)
+            os.kill(os.getpid(), signal.SIGSTOP)
+            os._exit(0 if send(receiver, 3).status == 200 else 1)
+        finally:
+            os._exit(2)
+    keeper.join(20)
+    os.waitpid(child, os.WUNTRACED)
+    inbox.queue.waiting()
+    inbox.close()
+    os.kill(child, signal.SIGCONT)
+    assert os.waitpid(child, 0)[1] == 0
+    assert SqliteInbox(tmp_path / "inbox.db").queue.waiting() == 3
+
+
+@pytest.mark.parametrize("path", [":memory:", "", "file:inbox.db?mode=memory"])
+def test_an_inbox_that_would_not_outlive_its_process_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="needs the path of a file"):
+        SqliteInbox(path)

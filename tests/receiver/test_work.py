@@ -360,3 +360,45 @@ def test_a_worker_whose_file_cannot_be_read_for_a_while_goes_on(shop: Shop, capl
             connection.execute("ALTER TABLE hidden RENAME TO queued_event")
         wait_until(lambda: shop.ran, what="it ran")
     connection.close()
+
+
+def test_a_worker_can_be_run_again_when_it_was_stopped(shop: Shop) -> None:
+    worker = shop.worker()
+    for number in (1, 2):
+        shop.send(number, "async")
+        running = serve_asgi(asgi.ReceiverApp(shop.receiver, worker=worker))
+        try:
+            wait_until(lambda number=number: (f"evt_{number}", 1) in shop.ran, what="it ran")
+        finally:
+            running.close()
+
+
+def test_an_answer_that_is_not_2xx_is_tried_again(shop: Shop) -> None:
+    answers = iter([Reply(503), None])
+
+    @shop.receiver.on("refused")
+    def refused(event: Event) -> Reply | None:
+        shop.run(event)
+        return next(answers)
+
+    shop.send(1, "refused")
+    with shop.worker():
+        wait_until(lambda: not shop.waiting(), what="it ran")
+    assert shop.ran == [("evt_1", 1), ("evt_1", 2)]
+
+
+def test_a_process_that_forgot_its_handlers_throws_no_event_away(shop: Shop) -> None:
+    shop.send()
+    forgetful = Receiver("stripe", "secret", inbox=shop.inbox, mode="stored")
+    with Worker(forgetful, schedule=(), look_every_s=0.02):
+        wait_until(lambda: shop.queue.dead_letters(), what="it is a dead letter")
+    assert "has no handlers in this process" in shop.queue.dead_letters()[0].error
+    shop.queue.requeue()
+    with shop.worker():
+        wait_until(lambda: shop.ran, what="it ran where there are handlers")
+
+
+@pytest.mark.parametrize("options", [{"concurrency": 0}, {"lease": timedelta(0)}])
+def test_a_worker_that_would_take_nothing_or_everything_at_once_is_not_made(shop: Shop, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a worker needs"):
+        shop.worker(**options)

@@ -46,6 +46,7 @@ CREATE INDEX IF NOT EXISTS queued_event_key ON queued_event (receiver, event_id,
 # Connections of the process that forked this one; they must never be used nor closed here.
 _INHERITED: Final[list[sqlite3.Connection]] = []
 _OPEN_FILES: Final[WeakSet[Database]] = WeakSet()
+_FORKING: Final[list[Database]] = []
 
 
 class Database:
@@ -90,27 +91,31 @@ class Database:
     def close(self) -> None:
         """Close the file; the next transaction opens it again."""
         with self._lock:
-            if self._process != os.getpid():
-                self._leave_to_parent()
+            self._leave_to_parent()
             connection, self._connection = self._connection, None
             if connection is not None:
                 connection.close()
 
-    def leave_to_parent(self) -> None:
-        """This process was forked: nobody here will give the turn back that a thread of the parent had."""
-        self._lock = threading.RLock()
-        self._leave_to_parent()
+    def before_fork(self) -> None:
+        """Wait for what is being written, and close the file.
+
+        SQLite believes that the locks of a file which was open are the child's too: both would write, and neither keep the other out.
+        """
+        self._lock.acquire()
+        self.close()
+
+    def after_fork(self) -> None:
+        """Go on, in both processes."""
+        self._lock.release()
 
     def _leave_to_parent(self) -> None:
-        # Not even to be closed: that would undo, in the memory that both share, what the parent is at.
-        if self._connection is not None:
+        # Forked without telling Python, as servers in C may: not even to be closed here, as that would undo what the parent is at.
+        if self._connection is not None and self._process != os.getpid():
             _INHERITED.append(self._connection)
-        self._connection = None
+            self._connection = None
 
     def _open(self) -> sqlite3.Connection:
-        # Servers that are no Python fork without telling.
-        if self._process != os.getpid():
-            self._leave_to_parent()
+        self._leave_to_parent()
         if self._connection is not None:
             return self._connection
         self._make()
@@ -149,11 +154,17 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             time.sleep(_AGAIN_S)
 
 
-def _in_child() -> None:
+def _before_fork() -> None:
     for database in list(_OPEN_FILES):
-        database.leave_to_parent()
+        database.before_fork()
+        _FORKING.append(database)
+
+
+def _after_fork() -> None:
+    while _FORKING:
+        _FORKING.pop().after_fork()
 
 
 # Systems that cannot fork have no such hook.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

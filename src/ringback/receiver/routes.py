@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-Handler: TypeAlias = Callable[..., Any]
+from ringback.receiver.event import Event
+
+Handler: TypeAlias = Callable[[Event], Any]
 
 
 class Routes:
