@@ -90,7 +90,7 @@ def test_a_handler_that_waits_for_what_was_cancelled_fails_as_any_other(tmp_path
 
     @receiver.on("*")
     async def handler(event: Event) -> None:
-        other = asyncio.create_task(asyncio.Event().wait())
+        other = asyncio.get_running_loop().create_future()
         other.cancel()
         await other
 
