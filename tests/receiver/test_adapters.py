@@ -209,6 +209,20 @@ def test_a_sender_that_goes_away_before_the_answer_is_no_failure() -> None:
     assert receiver.counts == {"unknown": 1}
 
 
+def test_a_sender_that_goes_away_while_a_dependency_reads_is_no_failure() -> None:
+    app, statuses = fastapi.FastAPI(), list[int]()
+
+    @app.post("/")
+    async def receive(event: Annotated[Event, fastapi.Depends(verified(STRIPE))]) -> None:
+        """Never reached: the body never ends."""
+
+    async def sent(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    asgi_messages(app, [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}], sent)
+    assert statuses == [400]
+
+
 def test_a_path_that_is_no_text_is_no_failure_where_the_server_keeps_no_raw_one() -> None:
     assert (
         asgi.url_of({"path": "/\udcff \u00e9", "scheme": "https"}, Headers([(b"host", b"a.example")]))

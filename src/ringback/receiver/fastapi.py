@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from starlette.requests import ClientDisconnect
 
 from ringback.errors import Unavailable, VerificationError
 from ringback.receiver import asgi
@@ -54,13 +53,15 @@ def verified(receiver: Receiver) -> Callable[[Request], Awaitable[Event]]:
             raise HTTPException(receiver.too_large().status) from None
         except TimeoutError:
             raise HTTPException(receiver.too_slow().status) from None
-        except ClientDisconnect:
+        except Exception:
+            if not await request.is_disconnected():
+                raise
             # There is nobody to answer.
             raise HTTPException(400) from None
         try:
             headers = Headers(request.headers.raw, lowered=True)
-            asked = receiver.request(headers, body.whole(), request.method, asgi.url_of(request.scope, headers))
-            return await receiver.verify_async(asked)
+            url = asgi.url_of(request.scope, headers).decode("latin-1")
+            return await receiver.verify_async(headers, body.whole(), request.method, url)
         except VerificationError:
             raise HTTPException(401) from None
         except Unavailable as error:

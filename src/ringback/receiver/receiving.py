@@ -178,17 +178,20 @@ class Receiver:
         """The event of a request, verified over the raw bytes of the body. Does no I/O, and calls no handler.
 
         A batch is one event without an id. Raises VerificationError, whose `reason` is one of the documented words, for any bytes that are
-        not believed; KeyUnavailable where the provider's key was not fetched yet.
+        not believed; KeyUnavailable where the provider's key was not fetched yet, which `verify_async` would do.
         """
+        return self._judge.whole(self._raw_request(headers, body, method, url), self.clock.now_us(), self._fetcher)
+
+    async def verify_async(self, headers: HeadersLike, body: bytes, method: str = "POST", url: str = "") -> Event:
+        """As `verify`, but fetches the provider's key where one is needed, and reads large bodies off the loop."""
+        return await run_async(self._judged(self._raw_request(headers, body, method, url), self._judge.whole))
+
+    def _raw_request(self, headers: HeadersLike, body: bytes, method: str, url: str) -> InboundRequest:
         if not isinstance(body, bytes):
             raise TypeError(
                 f"verify needs the bytes of the body as they came, not a {type(body).__name__}: anything parsed has another signature"
             )
-        return self._judge.whole(self.request(headers, body, method, url), self.clock.now_us(), self._fetcher)
-
-    async def verify_async(self, request: InboundRequest) -> Event:
-        """As `verify`, but gets the provider's key where that is needed, and leaves the loop alone while it reads a large body."""
-        return await run_async(self._judged(request, self._judge.whole))
+        return self.request(headers, body, method, url)
 
     def request(self, headers: HeadersLike, body: bytes, method: str, url: str | bytes) -> InboundRequest:
         """A request as verification sees it: under the public URL of the receiver, with the query that came."""

@@ -26,6 +26,9 @@ class SqliteInbox:
 
     A new file can be read by its owner alone; it holds the events that wait. No more than `max_events` are remembered: beyond that the
     oldest are forgotten. Events that wait and dead letters are `max_queued` at most: beyond that the sender is answered 503.
+
+    Times are those of the machine's clock. Set forward by more than a lease, it lets an event that runs be run again; set back, it has what
+    waits, and what a killed process held, wait for as much longer.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_events: int = _MAX_EVENTS, max_queued: int = _MAX_QUEUED) -> None:
