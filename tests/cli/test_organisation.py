@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
@@ -13,19 +11,7 @@ from benchmarks import server
 from ringback.clock import SystemClock
 from ringback.config.running import find
 from ringback.store.opening import open_store
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-def ringback(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ringback.cli.main", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=where,
-        env={"PYTHONPATH": str(ROOT / "src")},
-    )
+from tests.cli.running import ringback
 
 
 async def made(database: Path) -> None:

@@ -6,8 +6,6 @@ import asyncio
 import os
 import secrets
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,19 +16,7 @@ from ringback.config.running import RunningServer, announce, find, withdraw
 from ringback.ids import IdMaker
 from ringback.services.tokens import Principal, Tokens
 from ringback.store.opening import open_store
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-def ringback(where: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ringback.cli.main", *words],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=where,
-        env={"PYTHONPATH": str(ROOT / "src")},
-    )
+from tests.cli.running import ringback
 
 
 def believed(where: Path, text: str) -> Principal | str:

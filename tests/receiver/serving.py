@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import http.server
 import socket
 import socketserver
 import threading
@@ -76,14 +77,7 @@ def serve_asgi(app: typing.Any) -> Running:
     return Running(port, close)
 
 
-def serve_werkzeug(app: typing.Any) -> Running:
-    """The application under Flask's own server, which takes chunked bodies apart."""
-
-    class Quiet(werkzeug.serving.WSGIRequestHandler):
-        def log(self, *args: object, **named: object) -> None:
-            pass
-
-    server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+def _served(server: http.server.HTTPServer) -> Running:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
 
@@ -92,7 +86,18 @@ def serve_werkzeug(app: typing.Any) -> Running:
         server.server_close()
         thread.join(ANSWER_S)
 
-    return Running(server.port, close)
+    return Running(server.server_port, close)
+
+
+def serve_werkzeug(app: typing.Any) -> Running:
+    """The application under Flask's own server, which takes chunked bodies apart."""
+
+    class Quiet(werkzeug.serving.WSGIRequestHandler):
+        def log(self, *args: object, **named: object) -> None:
+            pass
+
+    server = werkzeug.serving.make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
+    return _served(server)
 
 
 class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
@@ -107,12 +112,4 @@ class _Threads(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
 def serve_wsgi(app: typing.Any) -> Running:
     """The application under the standard library's server, a thread for each request."""
     server = wsgiref.simple_server.make_server("127.0.0.1", 0, app, _Threads, _Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(ANSWER_S)
-
-    return Running(server.server_port, close)
+    return _served(server)

@@ -30,6 +30,17 @@ def request_of(receiver: Receiver, number: int = 1, kind: str = "a") -> InboundR
     return receiver.request(made.headers, made.body, "POST", "")
 
 
+async def left_at(receiver: Receiver, point: threading.Event, gate: threading.Event) -> None:
+    """A sender who goes away when the work is at this point, where it waits for the gate."""
+    task = asyncio.create_task(receiver.handle_async(request_of(receiver)))
+    await until(point.is_set, what="the work is there")
+    task.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 def test_a_handler_on_a_thread_whose_sender_goes_away_ran_for_good(tmp_path: Path) -> None:
     receiver, started, gate, ran = receiver_in(tmp_path), threading.Event(), threading.Event(), list[str | None]()
 
@@ -40,13 +51,7 @@ def test_a_handler_on_a_thread_whose_sender_goes_away_ran_for_good(tmp_path: Pat
         ran.append(event.id)
 
     async def main() -> Reply:
-        task = asyncio.create_task(receiver.handle_async(request_of(receiver)))
-        await until(started.is_set, what="the handler runs")
-        task.cancel()
-        await asyncio.sleep(0)
-        gate.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await left_at(receiver, started, gate)
         return await receiver.handle_async(request_of(receiver))
 
     assert asyncio.run(main()).status == 200
@@ -70,13 +75,7 @@ def test_a_sender_who_goes_away_before_the_coroutine_starts_leaves_no_claim(tmp_
         ran.append(event.id)
 
     async def main() -> Reply:
-        task = asyncio.create_task(receiver.handle_async(request_of(receiver)))
-        await until(claiming.is_set, what="the event is claimed")
-        task.cancel()
-        await asyncio.sleep(0)
-        gate.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await left_at(receiver, claiming, gate)
         assert not ran
         return await receiver.handle_async(request_of(receiver))
 

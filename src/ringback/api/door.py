@@ -110,19 +110,6 @@ class HotCycle:
         self.timer: asyncio.TimerHandle | None = None
         self.waiter: Any = None
 
-    def take(self, body: bytes) -> None:
-        """A piece of the body."""
-        size = len(body)
-        try:
-            self.door.way.reader.take(size)
-        except RingbackError as error:
-            self.keep_alive = False
-            self.refuse(error)
-            return
-        # No more than was announced, which is little enough: the parser sees to that.
-        self.size += size
-        self.chunks.append(body)
-
     def run(self) -> None:
         """The body is complete: publish it."""
         self.running = True
@@ -371,8 +358,18 @@ class HotDoor(HttpToolsProtocol):
         if hot is None:
             super().on_body(body)
             return
-        if not hot.answered:
-            hot.take(body)
+        if hot.answered:
+            return
+        size = len(body)
+        try:
+            self.way.reader.take(size)
+        except RingbackError as error:
+            hot.keep_alive = False
+            hot.refuse(error)
+            return
+        # No more than was announced, which is little enough: the parser sees to that.
+        hot.size += size
+        hot.chunks.append(body)
 
     def on_message_complete(self) -> None:
         """A request is whole."""

@@ -11,6 +11,7 @@ from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, Timestamp, answer
+from ringback.api.sources import refs_of
 from ringback.clock import rfc3339
 from ringback.model.expectations import STATES, Expectation
 from ringback.services.expectations import PREFIX, ExpectationIn, Expectations
@@ -77,27 +78,23 @@ class _Handlers:
 
     async def list(self, call: Call) -> Answer:
         walk = walk_of(call.query, is_cursor, descending=True)
-        page = await self._expectations.page(call.who, *_refs(call), walk, call.query.choice("state", STATES))  # type: ignore[arg-type]  # one of them
+        page = await self._expectations.page(call.who, *refs_of(call), walk, call.query.choice("state", STATES))  # type: ignore[arg-type]  # one of them
         return answer(200, listing(page, lambda item: item.id, shown))
 
     async def create(self, call: Call) -> Answer:
         wanted, also = call.parsed(EXPECTATION_IN), call.keeping(_made)
-        return _made(await self._expectations.create(call.who, *_refs(call), wanted, also=also))
+        return _made(await self._expectations.create(call.who, *refs_of(call), wanted, also=also))
 
     async def get(self, call: Call) -> Answer:
-        return answer(200, shown(await self._expectations.get(call.who, *_refs(call), call.params["expectation_id"])))
+        return answer(200, shown(await self._expectations.get(call.who, *refs_of(call), call.params["expectation_id"])))
 
     async def delete(self, call: Call) -> Answer:
-        await self._expectations.delete(call.who, *_refs(call), call.params["expectation_id"])
+        await self._expectations.delete(call.who, *refs_of(call), call.params["expectation_id"])
         return NO_CONTENT
 
 
 def _made(item: Expectation) -> Answer:
     return answer(201, shown(item))
-
-
-def _refs(call: Call) -> tuple[str | None, str]:
-    return call.params.get("app_id"), call.params["source_id"]
 
 
 def routes(expectations: Expectations) -> list[Operation]:

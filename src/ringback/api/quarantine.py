@@ -13,6 +13,7 @@ from ringback.api.bodies import Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
 from ringback.api.render import readable
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, Timestamp, answer
+from ringback.api.sources import refs_of
 from ringback.clock import rfc3339, to_us
 from ringback.errors import FieldProblem, InvalidField
 from ringback.model.quarantine import Quarantined
@@ -131,12 +132,12 @@ class _Handlers:
 
     async def list(self, call: Call) -> Answer:
         walk = walk_of(call.query, is_cursor, descending=True)
-        page = await self._quarantine.page(call.who, *_refs(call), walk, call.query.text("reason"))
+        page = await self._quarantine.page(call.who, *refs_of(call), walk, call.query.text("reason"))
         return answer(200, listing(page, lambda item: item.id, shown))
 
     async def get(self, call: Call) -> Answer:
-        source = await self._sources.get(call.who, *_refs(call))
-        item = await self._quarantine.get(call.who, *_refs(call), call.params["quarantine_id"])
+        source = await self._sources.get(call.who, *refs_of(call))
+        item = await self._quarantine.get(call.who, *refs_of(call), call.params["quarantine_id"])
         body = item.request.body
         row = provider_of(source.type)
         shown_item = QuarantinedWithContentOut(
@@ -152,12 +153,12 @@ class _Handlers:
         return answer(200, shown_item)
 
     async def delete(self, call: Call) -> Answer:
-        await self._quarantine.drop(call.who, *_refs(call), call.params["quarantine_id"])
+        await self._quarantine.drop(call.who, *refs_of(call), call.params["quarantine_id"])
         return NO_CONTENT
 
     async def release(self, call: Call) -> Answer:
         believe = not call.parsed(RELEASE_IN).verify
-        made = await self._releases.one(call.who, *_refs(call), call.params["quarantine_id"], believe=believe)
+        made = await self._releases.one(call.who, *refs_of(call), call.params["quarantine_id"], believe=believe)
         return answer(200, ReleasedOut(made))
 
     async def release_many(self, call: Call) -> Answer:
@@ -168,12 +169,8 @@ class _Handlers:
         since = None if wanted.since is None else to_us(wanted.since)
         until = None if wanted.until is None else to_us(wanted.until)
         chosen = Chosen(wanted.reason, since, until, wanted.iterator)
-        left: Left = await self._releases.many(call.who, *_refs(call), chosen, believe=not wanted.verify)
+        left: Left = await self._releases.many(call.who, *refs_of(call), chosen, believe=not wanted.verify)
         return answer(200, ReleasedManyOut(left.released, left.refused, left.iterator))
-
-
-def _refs(call: Call) -> tuple[str | None, str]:
-    return call.params.get("app_id"), call.params["source_id"]
 
 
 def routes(sources: Sources, quarantine: Quarantine, releases: Releases) -> list[Operation]:

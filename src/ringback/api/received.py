@@ -12,6 +12,7 @@ from ringback.api.messages import cursor_shape
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, walk_of
 from ringback.api.quarantine import HeaderOut
 from ringback.api.routing import Answer, Call, Operation, Parameter, Timestamp, answer
+from ringback.api.sources import refs_of
 from ringback.clock import SECOND_US, rfc3339
 from ringback.model.messages import Received
 from ringback.model.reconciliation import RECONCILED
@@ -110,24 +111,20 @@ class _Handlers:
 
     async def list(self, call: Call) -> Answer:
         walk = walk_of(call.query, cursor_shape(ids.MESSAGE), descending=True)
-        page = await self._received.page(call.who, *_refs(call), walk, call.query.choice("flag", _FLAGS))
+        page = await self._received.page(call.who, *refs_of(call), walk, call.query.choice("flag", _FLAGS))
         edge = page.stopped_at if not page.items else None
         first, last = (page.items[0].id, page.items[-1].id) if page.items else (edge, edge)
         before = None if first is None else "-" + first
         return answer(200, ListOut([ReceivedOut(**_facts(item)) for item in page.items], last, before, page.done))
 
     async def get(self, call: Call) -> Answer:
-        source, item = await self._received.get(call.who, *_refs(call), call.params["msg_id"])
+        source, item = await self._received.get(call.who, *refs_of(call), call.params["msg_id"])
         fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in header_fields(b"\r\n" + item.headers)]
         headers = [HeaderOut(name, value) for name, value in shown_headers(source, fields)]
         return answer(200, ReceivedWithHeadersOut(**_facts(item), headers=headers))
 
     async def silent(self, call: Call) -> Answer:
         return answer(200, SilentSourcesOut([_silent(found) for found in await self._received.silent(call.who)]))
-
-
-def _refs(call: Call) -> tuple[str | None, str]:
-    return call.params.get("app_id"), call.params["source_id"]
 
 
 def routes(received: ReceivedEvents) -> list[Operation]:

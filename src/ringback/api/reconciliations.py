@@ -9,6 +9,7 @@ import msgspec
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp, answer
+from ringback.api.sources import refs_of
 from ringback.clock import rfc3339
 from ringback.model.reconciliation import Listing, Run, Standing
 from ringback.policy.reconciliation import base_of
@@ -161,27 +162,23 @@ class _Handlers:
         self._reconciliations = reconciliations
 
     async def get(self, call: Call) -> Answer:
-        return answer(200, shown(await self._reconciliations.get(call.who, *_refs(call))))
+        return answer(200, shown(await self._reconciliations.get(call.who, *refs_of(call))))
 
     async def put(self, call: Call) -> Answer:
-        standing, made = await self._reconciliations.put(call.who, *_refs(call), call.parsed(RECONCILIATION_IN))
+        standing, made = await self._reconciliations.put(call.who, *refs_of(call), call.parsed(RECONCILIATION_IN))
         return answer(201 if made else 200, shown(standing))
 
     async def delete(self, call: Call) -> Answer:
-        await self._reconciliations.delete(call.who, *_refs(call))
+        await self._reconciliations.delete(call.who, *refs_of(call))
         return NO_CONTENT
 
     async def run(self, call: Call) -> Answer:
         if call.parsed(RUN_IN).dry_run:
-            found = await self._reconciliations.look(call.who, *_refs(call))
+            found = await self._reconciliations.look(call.who, *refs_of(call))
             return answer(200, RunAskedOut(True, found.looked_at, found.missing, found.names, found.whole))
         asked = answer(202, RunAskedOut(False))
-        await self._reconciliations.run(call.who, *_refs(call), also=call.keeping(lambda standing: asked))
+        await self._reconciliations.run(call.who, *refs_of(call), also=call.keeping(lambda standing: asked))
         return asked
-
-
-def _refs(call: Call) -> tuple[str | None, str]:
-    return call.params.get("app_id"), call.params["source_id"]
 
 
 def routes(reconciliations: Reconciliations) -> list[Operation]:

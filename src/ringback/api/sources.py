@@ -294,7 +294,7 @@ class _Handlers:
         return self._made(await self._sources.create(call.who, call.params["app_id"], wanted, also=call.keeping(self._made)))
 
     async def get(self, call: Call) -> Answer:
-        source = await self._sources.get(call.who, *_refs(call))
+        source = await self._sources.get(call.who, *refs_of(call))
         activity = await self._sources.activity(source.id)
         silent_us = self._sources.silence(source, activity)
         fields = {**shown(source, self._urls), "warnings": warnings(source, activity, silent_us)}
@@ -302,27 +302,28 @@ class _Handlers:
         return answer(200, SourceWithActivityOut(**fields, activity=shown_activity(activity, silent_us, refusals)))
 
     async def upsert(self, call: Call) -> Answer:
-        created = await self._sources.upsert(call.who, *_refs(call), call.parsed(SOURCE_IN))
+        created = await self._sources.upsert(call.who, *refs_of(call), call.parsed(SOURCE_IN))
         return (self._made if created.new else self._changed)(created.source)
 
     async def delete(self, call: Call) -> Answer:
-        await self._sources.delete(call.who, *_refs(call))
+        await self._sources.delete(call.who, *refs_of(call))
         return NO_CONTENT
 
     async def rotate_token(self, call: Call) -> Answer:
         def rendered(source: Source) -> Answer:
             return answer(200, RotateTokenOut(self._urls.ingest(source) or ""))
 
-        return rendered(await self._sources.rotate_token(call.who, *_refs(call), also=call.keeping(rendered)))
+        return rendered(await self._sources.rotate_token(call.who, *refs_of(call), also=call.keeping(rendered)))
 
     async def rotate_secret(self, call: Call) -> Answer:
         wanted = call.parsed(ROTATE_IN)
         also = call.keeping(self._changed)
-        return self._changed(await self._sources.rotate_secret(call.who, *_refs(call), wanted, also=also))
+        return self._changed(await self._sources.rotate_secret(call.who, *refs_of(call), wanted, also=also))
 
 
-def _refs(call: Call) -> tuple[str, str]:
-    return call.params["app_id"], call.params["source_id"]
+def refs_of(call: Call) -> tuple[str | None, str]:
+    """The source that a path names, and its application: None for a source of the organisation itself."""
+    return call.params.get("app_id"), call.params["source_id"]
 
 
 def routes(sources: Sources, urls: Urls) -> list[Operation]:

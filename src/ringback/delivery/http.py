@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from msgspec.structs import replace
 
 from ringback.delivery.transport import SealedRequest, Watcher
 from ringback.model.attempts import ErrorClass, Exchange, Phases
@@ -410,18 +411,11 @@ class Connection(asyncio.Protocol):
         """The server has answered the same as before."""
         now = self._now
         self.status_s = now_s = now()
-        wait_us = int((now_s - self._sent_s) * _US)
-        exchange = Exchange(
-            before.status,
-            before.head,
-            before.body,
-            before.body_truncated,
-            None,
-            "",
-            self.address,
-            True,
-            int((now_s - self._started_s) * _US),
-            self._phases(wait_us, 0),
+        exchange = replace(
+            before,
+            reused=True,
+            duration_us=int((now_s - self._started_s) * _US),
+            phases=self._phases(int((now_s - self._sent_s) * _US), 0),
         )
         # An answer that came before the request had left us ends the connection.
         self._end(exchange, keep=not (self.closed or self._transport.get_write_buffer_size()))

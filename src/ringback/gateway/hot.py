@@ -93,19 +93,6 @@ class InboundCycle:
         self.entry: Entry | None = None
         self.began_s = door.loop.time()
 
-    def take(self, body: bytes) -> None:
-        """A piece of the body."""
-        size = len(body)
-        try:
-            self.door.shared.memory.take(size)
-        except RingbackError as error:
-            self.keep_alive = False
-            self.refuse(error)
-            return
-        # No more than was announced, which the source takes: the parser sees to that.
-        self.size += size
-        self.chunks.append(body)
-
     def run(self) -> None:
         """The body is complete: judge it, and have its event stored."""
         self.running = True

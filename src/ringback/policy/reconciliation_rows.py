@@ -21,6 +21,33 @@ _GITHUB_NOTE: Final = (
     "and write access to ask for redelivery"
 )
 
+
+def _github(name: str, owner: str, parameters: dict[str, str]) -> Listing:
+    """The deliveries of a webhook of such an owner."""
+    deliveries = owner + "/hooks/{hook}/deliveries"
+    return Listing(
+        name=name,
+        base="https://api.github.com",
+        path=deliveries,
+        query={"per_page": "100"},
+        auth=_BEARER,
+        headers=_GITHUB,
+        items="[]",
+        item_id="id",
+        time="delivered_at",
+        newest_first=True,
+        next="link",
+        event_headers=_GITHUB_EVENT,
+        detail=deliveries + "/{id}",
+        detail_payload="request.payload",
+        redeliver=deliveries + "/{id}/attempts",
+        parameters=parameters | {"hook": "the number of the webhook"},
+        confidence="high",
+        note=_GITHUB_NOTE,
+        source=_GITHUB_SOURCE,
+    )
+
+
 # Numbers are the providers' own bounds on pages and filters, from the source that each row names.
 _ROWS: Final = (
     Listing(
@@ -43,48 +70,8 @@ _ROWS: Final = (
         ),
         source="docs.stripe.com/api/events/list",
     ),
-    Listing(
-        name="github",
-        base="https://api.github.com",
-        path="/repos/{owner}/{repo}/hooks/{hook}/deliveries",
-        query={"per_page": "100"},
-        auth=_BEARER,
-        headers=_GITHUB,
-        items="[]",
-        item_id="id",
-        time="delivered_at",
-        newest_first=True,
-        next="link",
-        event_headers=_GITHUB_EVENT,
-        detail="/repos/{owner}/{repo}/hooks/{hook}/deliveries/{id}",
-        detail_payload="request.payload",
-        redeliver="/repos/{owner}/{repo}/hooks/{hook}/deliveries/{id}/attempts",
-        parameters={"owner": "who owns the repository", "repo": "the repository", "hook": "the number of the webhook"},
-        confidence="high",
-        note=_GITHUB_NOTE,
-        source=_GITHUB_SOURCE,
-    ),
-    Listing(
-        name="github-organization",
-        base="https://api.github.com",
-        path="/orgs/{org}/hooks/{hook}/deliveries",
-        query={"per_page": "100"},
-        auth=_BEARER,
-        headers=_GITHUB,
-        items="[]",
-        item_id="id",
-        time="delivered_at",
-        newest_first=True,
-        next="link",
-        event_headers=_GITHUB_EVENT,
-        detail="/orgs/{org}/hooks/{hook}/deliveries/{id}",
-        detail_payload="request.payload",
-        redeliver="/orgs/{org}/hooks/{hook}/deliveries/{id}/attempts",
-        parameters={"org": "the organisation", "hook": "the number of the webhook"},
-        confidence="high",
-        note=_GITHUB_NOTE,
-        source=_GITHUB_SOURCE,
-    ),
+    _github("github", "/repos/{owner}/{repo}", {"owner": "who owns the repository", "repo": "the repository"}),
+    _github("github-organization", "/orgs/{org}", {"org": "the organisation"}),
     Listing(
         name="shopify",
         base="https://{shop}.myshopify.com",
