@@ -145,7 +145,7 @@ class Server:
             "reconciliation": self._doors.reconciling.run,
             "expectations": self._doors.expecting.run,
             "bins": BinUpkeep(self._doors.bins).run,
-            "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run,
+            "retention": sweeper.Sweeper(parts.store, parts.clock, history_us, parts.dispatcher.wake).run,
             **({} if index is None else {"search": self._indexer(index).run}),
         }
 

@@ -37,6 +37,7 @@ _WAITS: Final[Mapping[str, str]] = {
     WaitCause.PAUSED: "its endpoint was left alone for a moment",
     WaitCause.DELIVER_AT: "until the time its sender chose",
     WaitCause.RESTART: "the server was not running",
+    WaitCause.ORDER: "those before it in its order",
     WaitCause.BACKLOG: "others came before it",
 }
 # The worst comes first: it is what somebody has to know.

@@ -25,6 +25,7 @@ from ringback.engine.pending import pending_of
 from ringback.engine.recorder import Recorder, masked
 from ringback.engine.rests import Rests
 from ringback.engine.roster import Roster
+from ringback.engine.sorting import Sorting
 from ringback.engine.supply import LEASE_US as LEASE_US
 from ringback.engine.supply import Supply
 from ringback.engine.throttle import Throttle
@@ -97,11 +98,12 @@ class Dispatcher:
         self._roster = roster = Roster(limiter.first)
         self._lanes = roster.lanes
         self._work = work = Work()
-        self._recorder = Recorder(store, make_id, policy, health, draw, metrics, self._settled, self._pump)
+        self._recorder = Recorder(store, make_id, policy, health, draw, metrics, self._settled, self._followed, self._pump)
         self._rests = Rests(clock, roster, self._rested, lambda group: self._throttle.look(group), self._pump)
         self._throttle = Throttle(self._rests)
         self._supply = Supply(store, clock, make_id, metrics, roster, work, _HELD_MAX, self._filled, self._pump)
         self._configuration = Configuration(directory, clock, roster, self._rests, work, prepare, self._supply.stop, self._replanned)
+        self._sorting = Sorting(store, directory, roster, work, self._supply)
         self._deferred = Deferred(store, directory, clock, metrics, work, self.wake)
         # Attempts whose outcome is known, while their response is still being read.
         self._reading = 0
@@ -143,6 +145,7 @@ class Dispatcher:
         """A delivery went to the database instead."""
         lane = self._lanes[endpoint_id]
         lane.spilling -= 1
+        lane.spilled += 1
         self._supply.has_stored(lane)
 
     def wake(self, endpoint_id: str, app_id: str, due_at: int) -> None:
@@ -152,6 +155,10 @@ class Dispatcher:
     def defer(self, app_id: str, deliver_at: int) -> None:
         """A message of this application has its endpoints found at that time."""
         self._deferred.add(app_id, deliver_at)
+
+    def rearrange(self, endpoint_id: str, app_id: str) -> None:
+        """The ordering of an endpoint was changed."""
+        self._sorting.begin(endpoint_id, app_id)
 
     def in_flight(self, endpoint_id: str) -> int:
         """Attempts of this endpoint on the wire."""
@@ -179,6 +186,8 @@ class Dispatcher:
         self._health.start(unfinished.failing)
         for endpoint_id, app_id, due_at in unfinished.deliveries:
             self.wake(endpoint_id, app_id, due_at)
+        for endpoint_id, app_id in unfinished.rearranged:
+            self.rearrange(endpoint_id, app_id)
         for app_id, deliver_at in unfinished.deferred:
             self.defer(app_id, deliver_at)
 
@@ -319,7 +328,9 @@ class Dispatcher:
         first = delivery.attempts == 0 and delivery.trigger is Trigger.SCHEDULED
         if first and delivery.due_at != claim.message.created_at and late_us <= _ON_TIME_US:
             return WaitCause.DELIVER_AT
-        return WaitCause.BACKLOG if late_us > _SOON_US else None
+        if late_us <= _SOON_US:
+            return None
+        return WaitCause.BACKLOG if delivery.lane is None else WaitCause.ORDER
 
     def decided(self, lane: Lane, flight: Flight, exchange: Exchange) -> None:
         """The outcome is known: the next attempt may begin, while the rest of this response is still being read."""
@@ -396,8 +407,14 @@ class Dispatcher:
             self._directory.changed(lane.app_id)
         if record.ends_pair or (record.dead is not None and record.delivery.trigger is not Trigger.SCHEDULED):
             self._supply.forget(lane.withdraw(record.delivery.message_id))
+            if lane.plan is not None and lane.plan.ordering is not None:
+                # A lane may go on that waited for this one.
+                self._supply.has_stored(self._roster.lane(lane.endpoint_id, lane.app_id))
         if record.next_due_at is not None:
             self.wake(lane.endpoint_id, lane.app_id, record.next_due_at)
+
+    def _followed(self, lane: Lane, claims: list[Claim]) -> None:
+        self._supply.follow(self._roster.lane(lane.endpoint_id, lane.app_id), claims)
 
     # -- what the others tell
 

@@ -29,10 +29,16 @@ BESIDE_EVERY_S: Final = 3_600.0
 
 
 class Sweeper:
-    """Sweeps the store for ever. `history_us` is how long history is kept, microseconds."""
+    """Sweeps the store for ever. `history_us` is how long history is kept, microseconds.
 
-    def __init__(self, store: Store, clock: Clock, history_us: int) -> None:
+    `wake(endpoint_id, app_id, now_us)` is called for endpoints whose lanes go on, because the letters that blocked them are gone.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, history_us: int, wake: Callable[[str, str, int], None] = lambda endpoint_id, app_id, due_at: None
+    ) -> None:
         self._store = store
+        self._wake = wake
         self._clock = clock
         self._history_us = history_us
 
@@ -67,7 +73,10 @@ class Sweeper:
         removed = await self._all(lambda tx: retention.expire_payloads(tx, now_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_messages(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_attempts(tx, before_us, _SLICE))
-        removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE))
+        freed: set[tuple[str, str]] = set()
+        removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE, freed))
+        for endpoint_id, app_id in freed:
+            self._wake(endpoint_id, app_id, now_us)
         removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
         return removed + await self._abandoned()

@@ -26,7 +26,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     `payload` is delivered byte for byte; None once it is expunged or past `expires_at`. `raw` says that it is not a JSON object and is
     shown wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970. A received message has `origin`
-    and `headers` to pass on: lines of lower-case names, each ended by CR LF.
+    and `headers` to pass on: lines of lower-case names, each ended by CR LF. `ordering_key` is what it is in order with, as its
+    sender says.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     matched: int = 0
     origin: Origin | None = None
     headers: bytes | None = None
+    ordering_key: str | None = None
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):

@@ -36,6 +36,7 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     origin: Origin | None = None
     headers: bytes | None = None
     event: EventClaim | None = None
+    ordering_key: str | None = None
 
 
 class Answering(Protocol):
@@ -130,12 +131,14 @@ class Intake:
             len(matched),
             new.origin,
             new.headers,
+            new.ordering_key,
         )
         reserve, size = self._reserve, len(new.payload)
         targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
         self._pending += 1
         accepted, refused, repeated = self._callbacks
-        self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], answers))
+        lanes = entry.lanes(matched, new.ordering_key, None if new.raw else new.payload) if entry.ordered else None
+        self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], lanes, answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1
@@ -155,11 +158,18 @@ class Intake:
         if acceptance.claimed:
             self._handoff.hand_over(message, acceptance.claimed)
         if len(acceptance.claimed) < len(acceptance.targets):
-            for target in acceptance.targets:
-                if not target.claim:
-                    self._handoff.spilled(target.endpoint_id)
+            self._not_handed_over(acceptance)
         if message.deliver_at is not None:
             self._handoff.defer(message.app_id, message.deliver_at)
+
+    def _not_handed_over(self, acceptance: Acceptance) -> None:
+        """Some deliveries went to the database: there was no room in memory, or others of their lane come first."""
+        claimed = {delivery.endpoint_id for delivery in acceptance.claimed}
+        for target in acceptance.targets:
+            if not target.claim:
+                self._handoff.spilled(target.endpoint_id)
+            elif target.endpoint_id not in claimed:
+                self._handoff.unreserve(target.endpoint_id, len(acceptance.message.payload or b""))
 
     def _refused(self, acceptance: Acceptance, error: Exception) -> None:
         self._give_up(acceptance)

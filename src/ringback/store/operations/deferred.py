@@ -10,11 +10,15 @@ import msgspec
 
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
+from ringback.store.operations import lanes
+from ringback.store.operations.lanes import PARKED
 from ringback.store.operations.trends import MINUTE_US
 from ringback.store.operations.walks import one_of
 
 # Which endpoints get a message of this type on these channels?
 Match = Callable[[str, Sequence[str] | None], Sequence[str]]
+# In which lane of an endpoint is a message of this id? None = in none.
+LaneOf = Callable[[str, str], str | None]
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 _FIRST: Final = (
@@ -22,7 +26,8 @@ _FIRST: Final = (
 )
 _KEY: Final = "app_id = ? AND deliver_at = ? AND message_id = ?"
 _DELIVERY: Final = (
-    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, 0, ?, ?, 0, ?)"
+    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state, lane) "
+    "VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?)"
 )
 # Beside what commits count of messages that have their endpoints at once (store.sqlite.rollups).
 _COUNTED: Final = (
@@ -64,7 +69,15 @@ def first_times(tx: Transaction) -> list[tuple[str, int]]:
     return found
 
 
-def release(tx: Transaction, org_id: str, app_id: str, match: Match, now_us: int, rows_max: int) -> Released:
+def release(
+    tx: Transaction,
+    org_id: str,
+    app_id: str,
+    match: Match,
+    now_us: int,
+    rows_max: int,
+    lane_of: LaneOf | None = None,
+) -> Released:
     """Make deliveries of messages that are due, the longest due first, until they are about `rows_max` rows."""
     fresh: dict[str, list[_Pair]] = defaultdict(list)
     known: list[tuple[_Pair, int]] = []
@@ -94,7 +107,11 @@ def release(tx: Transaction, org_id: str, app_id: str, match: Match, now_us: int
     for endpoint_id, pairs in fresh.items():
         (last,) = tx.rows(_SEQUENCE, (endpoint_id, len(pairs)))[0]
         made += [(pair, sequence, "waiting") for sequence, pair in enumerate(pairs, last - len(pairs) + 1)]
-    tx.run_many(_DELIVERY, [(p.endpoint_id, p.due_at, p.message_id, app_id, sequence, state) for p, sequence, state in made])
+    for p, sequence, state in made:
+        lane = None if lane_of is None else lane_of(p.endpoint_id, p.message_id)
+        # One by one: the next one of a lane finds this one there.
+        parked = lane is not None and lanes.is_busy(tx, p.endpoint_id, lane)
+        tx.run(_DELIVERY, (p.endpoint_id, p.due_at + PARKED if parked else p.due_at, p.message_id, app_id, sequence, state, lane))
     if gone:
         unmatched = sum(not number for number, _, _ in matched)
         tx.run(_COUNTED, (now_us // MINUTE_US, org_id, app_id, len(made), unmatched))
@@ -131,7 +148,7 @@ def bring_forward(tx: Transaction, endpoint_id: str, message: Message, sequence:
     key = (message.app_id, message.deliver_at, message.id)
     wanted = tx.row(f"SELECT 1 FROM deferred_message w WHERE {_KEY}{condition}", (*key, *parameters))
     if wanted is not None and _standing(tx, _Pair(endpoint_id, message.deliver_at, message.id))[1] is None:
-        tx.run(_DELIVERY, (endpoint_id, message.deliver_at, message.id, message.app_id, sequence, "retrying"))
+        tx.run(_DELIVERY, (endpoint_id, message.deliver_at, message.id, message.app_id, sequence, "retrying", None))
 
 
 def pending(tx: Transaction, app_id: str, endpoint_id: str) -> int:
