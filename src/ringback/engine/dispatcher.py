@@ -184,10 +184,11 @@ class Dispatcher:
         self._running = self._supply.running = True
         self._started_at = self._clock.now_us()
         self._health.start(unfinished.failing)
+        for endpoint_id, app_id in unfinished.rearranged:
+            # Before anything of it is claimed.
+            self._sorting.begin(endpoint_id, app_id, at_once=True)
         for endpoint_id, app_id, due_at in unfinished.deliveries:
             self.wake(endpoint_id, app_id, due_at)
-        for endpoint_id, app_id in unfinished.rearranged:
-            self.rearrange(endpoint_id, app_id)
         for app_id, deliver_at in unfinished.deferred:
             self.defer(app_id, deliver_at)
 

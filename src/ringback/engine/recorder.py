@@ -45,8 +45,8 @@ _SCHEDULED: Final = Trigger.SCHEDULED
 class Recorder:
     """Turns finished attempts into records.
 
-    `settled(lane, record)` is called once a record is durable, `followed(lane, claims)` with what has its turn by that, `resumed` when it is
-    `ready` again.
+    `settled(lane, record)` is called once a record is durable, `followed(lane, claims)` with what has its turn by that, `resumed` when it
+    is `ready` again.
     """
 
     def __init__(

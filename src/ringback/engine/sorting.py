@@ -40,14 +40,19 @@ class Sorting:
         self._supply = supply
         self._sorting: set[str] = set()
 
-    def begin(self, endpoint_id: str, app_id: str) -> None:
-        """The ordering of this endpoint was changed, durably. One change after the other is worked off by the same run."""
+    def begin(self, endpoint_id: str, app_id: str, *, at_once: bool = False) -> None:
+        """The ordering of this endpoint was changed, durably. One change after the other is worked off by the same run.
+
+        `at_once`: nothing of it may be sent before.
+        """
         if endpoint_id not in self._sorting:
             self._sorting.add(endpoint_id)
-            self._work.begin(self._run(self._roster.lane(endpoint_id, app_id)))
+            lane = self._roster.lane(endpoint_id, app_id)
+            if at_once:
+                self._supply.hold(lane)
+            self._work.begin(self._run(lane, held=at_once))
 
-    async def _run(self, lane: Lane) -> None:
-        held = False
+    async def _run(self, lane: Lane, *, held: bool) -> None:
         while True:
             try:
                 change = await self._store.read(lambda tx: lanes.change_of(tx, lane.endpoint_id))

@@ -31,7 +31,7 @@ class Ordering(msgspec.Struct, frozen=True, omit_defaults=True):
     after how many failures the head of a lane is given up, None = when the schedule of retries ends.
     """
 
-    by: Ordered
+    mode: Ordered
     key_path: str | None = None
     when_head_dies: WhenHeadDies = WhenHeadDies.BLOCK
     skip_after: int | None = None

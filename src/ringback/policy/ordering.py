@@ -19,9 +19,9 @@ MAX_PATH_CHARS: Final = 256
 
 def lane_of(ordering: Ordering | None, key: str | None, document: Document | None) -> str | None:
     """The lane of a message at an endpoint; `key` is what the message itself names, `document` its payload, None when it is no JSON."""
-    if ordering is None or ordering.by is Ordered.NONE:
+    if ordering is None or ordering.mode is Ordered.NONE:
         return None
-    if ordering.by is Ordered.ENDPOINT:
+    if ordering.mode is Ordered.ENDPOINT:
         return WHOLE
     if key is None and ordering.key_path is not None and document is not None:
         key = document.text_at(ordering.key_path)
@@ -77,7 +77,7 @@ def unblocks(former: Ordering | None, now: Ordering | None) -> bool:
 
 def blocks(ordering: Ordering | None) -> bool:
     """Does a dead head block its lane?"""
-    return ordering is not None and ordering.by is not Ordered.NONE and ordering.when_head_dies is WhenHeadDies.BLOCK
+    return ordering is not None and ordering.mode is not Ordered.NONE and ordering.when_head_dies is WhenHeadDies.BLOCK
 
 
 def gives_up(ordering: Ordering | None, failures: int) -> bool:
@@ -93,4 +93,4 @@ def gives_up(ordering: Ordering | None, failures: int) -> bool:
 def _lanes(ordering: Ordering | None) -> tuple[Ordered, str | None]:
     if ordering is None:
         return Ordered.NONE, None
-    return ordering.by, ordering.key_path if ordering.by is Ordered.KEY else None
+    return ordering.mode, ordering.key_path if ordering.mode is Ordered.KEY else None

@@ -249,6 +249,8 @@ def _record_more(tx: SqliteTransaction, more: Sequence[Record]) -> list[Record]:
             _disable(tx, r.delivery.endpoint_id, r.disables)
         if r.first_failure_at is not None:
             _note_failure(tx, r.delivery.endpoint_id, r.first_failure_at)
+    # When all is ended that ends: what follows is not what another attempt of the batch has brought there.
+    for r in more:
         if r.follow is not None:
             in_lanes.append(r)
             _follow(tx, r, r.follow)
