@@ -2,8 +2,8 @@
 
 Dynamic thresholds: a lane may have a share of what is still free, so one or a few lanes may have much while there is room, and the more
 there are the less each gets. Endpoints that answered well last time draw on one half of the total, all others on the other half, in smaller
-shares: a thousand endpoints that hang can therefore never take the places of those that work, nor some of them those of the rest. Per endpoint the limit grows by one with each success and
-halves with each sign of trouble.
+shares: a thousand endpoints that hang can therefore never take the places of those that work, nor some of them those of the rest. Per
+endpoint the limit grows by one with each success and halves with each sign of trouble.
 """
 
 from __future__ import annotations
