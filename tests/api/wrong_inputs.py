@@ -191,7 +191,7 @@ SECRET: typing.Final = (
 NO_EVENT: typing.Final = (
     "'order.paid' is no operational event; use one of endpoint.created, endpoint.updated, endpoint.deleted, endpoint.enabled,"
     " endpoint.disabled, message.attempt.failing, message.attempt.exhausted, message.attempt.recovered, message.attempt.log, "
-    "background_task.finished, source.expectation.missed, ingest.endpoint.disabled, ingest.message.attempt.failing, "
+    "background_task.finished, endpoint.lane.blocked, source.expectation.missed, ingest.endpoint.disabled, ingest.message.attempt.failing, "
     "ingest.message.attempt.exhausted, ingest.message.attempt.recovered"
 )
 NO_KIND: typing.Final = (

@@ -27,6 +27,7 @@ from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import operational_webhooks as operational_webhooks_api
+from ringback.api import ordering as ordering_api
 from ringback.api import organisations as organisations_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
@@ -88,6 +89,7 @@ from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
+from ringback.services.ordering import Orderings
 from ringback.services.org_tokens import OrgTokens
 from ringback.services.organisations import Organisations
 from ringback.services.payloads import Payloads
@@ -306,6 +308,7 @@ class Doors:
             previews=Previews(store, vault),
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
+            orderings=self._orderings,
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
@@ -362,6 +365,11 @@ class Doors:
         return OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational)
 
     @cached_property
+    def _orderings(self) -> Orderings:
+        parts = self._parts
+        return Orderings(parts.store, parts.vault, parts.clock, parts.directory, parts.dispatcher, parts.operational.endpoint_changed)
+
+    @cached_property
     def _listeners(self) -> Endpoints:
         # What they want to hear was checked with the request: it is no event type of the organisation.
         return self._endpoints(self._parts.operational.listener_changed, checks_types=False)
@@ -385,6 +393,7 @@ class Doors:
             *connectors_api.routes(connectors),
             *imports_api.routes(self._imports),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
+            *ordering_api.routes(self._orderings),
             *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._services.applications),

@@ -27,6 +27,7 @@ from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
+from ringback.services.ordering import Orderings
 from ringback.services.org_tokens import OrgTokens
 from ringback.services.portal import Portal
 from ringback.services.ports import Standings
@@ -92,6 +93,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     previews: Previews
     sending: Sending
     dead_letters: DeadLetters
+    orderings: Orderings
     tasks: Tasks
     naming: Naming
     sources: Sources

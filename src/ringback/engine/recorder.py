@@ -208,8 +208,11 @@ class Recorder:
 
     def _done_in_lane(self, lane: Lane, record: Record, failure: Exception | None) -> None:
         self._done(lane, record, failure)
-        if failure is None and record.follow:
-            self._followed(lane, record.follow)
+        if failure is None:
+            if record.blocks:
+                self._metrics.blocked_lanes += 1
+            if record.follow:
+                self._followed(lane, record.follow)
 
     def _retry(self) -> None:
         self._retrying = None

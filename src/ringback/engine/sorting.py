@@ -39,13 +39,17 @@ class Sorting:
         self._work = work
         self._supply = supply
         self._sorting: set[str] = set()
+        # Those that were changed once more meanwhile.
+        self._again: set[str] = set()
 
     def begin(self, endpoint_id: str, app_id: str, *, at_once: bool = False) -> None:
         """The ordering of this endpoint was changed, durably. One change after the other is worked off by the same run.
 
         `at_once`: nothing of it may be sent before.
         """
-        if endpoint_id not in self._sorting:
+        if endpoint_id in self._sorting:
+            self._again.add(endpoint_id)
+        else:
             self._sorting.add(endpoint_id)
             lane = self._roster.lane(endpoint_id, app_id)
             if at_once:
@@ -55,8 +59,11 @@ class Sorting:
     async def _run(self, lane: Lane, *, held: bool) -> None:
         while True:
             try:
+                self._again.discard(lane.endpoint_id)
                 change = await self._store.read(lambda tx: lanes.change_of(tx, lane.endpoint_id))
                 if change is None:
+                    if lane.endpoint_id in self._again:
+                        continue
                     break
                 changed_at, released = change
                 if not released and not held:

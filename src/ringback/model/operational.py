@@ -21,6 +21,7 @@ ATTEMPT_EXHAUSTED: Final = "message.attempt.exhausted"
 ATTEMPT_RECOVERED: Final = "message.attempt.recovered"
 ATTEMPT_LOG: Final = "message.attempt.log"
 TASK_FINISHED: Final = "background_task.finished"
+LANE_BLOCKED: Final = "endpoint.lane.blocked"
 EXPECTATION_MISSED: Final = "source.expectation.missed"
 # What an event is called where the endpoint belongs to an ingest source; what is not here is told of no such endpoint.
 INGEST: Final = {name: f"ingest.{name}" for name in (ENDPOINT_DISABLED, ATTEMPT_FAILING, ATTEMPT_EXHAUSTED, ATTEMPT_RECOVERED)}
@@ -108,6 +109,22 @@ class ExpectationMissed(msgspec.Struct, frozen=True, rename="camel"):
     match: dict[str, str]
 
 
+class LaneBlocked(msgspec.Struct, frozen=True, rename="camel"):
+    """The first delivery of a lane is a dead letter, and nothing behind it is sent until somebody replays or discards that.
+
+    `ordering_key` is None where all deliveries of the endpoint are one lane; of an ingest source's endpoint there is no application.
+    """
+
+    app_id: str | None
+    app_uid: str | None
+    source_id: str | None
+    endpoint_id: str
+    ordering_key: str | None
+    msg_id: str
+    sequence: int
+    dead_letter_id: str
+
+
 class HttpTimes(msgspec.Struct, frozen=True):
     """When the request began to go out, and when its answer came."""
 
@@ -175,6 +192,11 @@ CATALOGUE: Final = (
         "Attempts were made, of whatever outcome. Only for who names this event; `data` is a list, collected over a second.",
     ),
     Described(TASK_FINISHED, TaskFinished, "A background task has ended: it is done, it has failed, or it was cancelled."),
+    Described(
+        LANE_BLOCKED,
+        LaneBlocked,
+        "A lane of an ordered endpoint is blocked by a dead letter: what is behind it waits until that is replayed or discarded.",
+    ),
     Described(EXPECTATION_MISSED, ExpectationMissed, "An event that was to come from a source by a deadline did not."),
     Described(INGEST[ENDPOINT_DISABLED], IngestEndpointDisabled, "As `endpoint.disabled`, of an endpoint of an ingest source."),
     Described(INGEST[ATTEMPT_FAILING], IngestAttemptNews, "As `message.attempt.failing`, of an endpoint of an ingest source."),

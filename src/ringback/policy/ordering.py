@@ -65,6 +65,13 @@ class Document:
         return text.decode("utf-8", "replace") if text else None
 
 
+def path_problems(path: str) -> list[str]:
+    """What is wrong with a path to the key in a payload."""
+    if not path.isprintable() or any(not step or step != step.strip() for step in path.split(".")) or "[" in path:
+        return [f"{path!r} must be names of fields with dots between, such as customer.id"]
+    return []
+
+
 def same_lanes(former: Ordering | None, now: Ordering | None) -> bool:
     """Does every delivery stay in its lane when an ordering is changed from one to the other?"""
     return _lanes(former) == _lanes(now)

@@ -67,6 +67,7 @@ CATALOGUE = (
         "Published payloads that did not fit the schema of their event type. `mode`: `warn` = accepted all the same, `reject` = refused.",
         ("mode",),
     ),
+    Described("ringback_blocked_lanes", "gauge", "Lanes of ordered endpoints that wait for somebody to replay or discard their dead head."),
     Described("ringback_backlog", "gauge", "Deliveries that are not finished: waiting, in flight or between retries."),
     Described("ringback_oldest_due_seconds", "gauge", "How long the delivery that is most overdue has been due; 0 = none is."),
     Described("ringback_in_flight", "gauge", "Attempts on the wire now."),
@@ -178,6 +179,7 @@ class Metrics:
     __slots__ = (
         "attempts",
         "backlog",
+        "blocked_lanes",
         "clock_skew_seconds",
         "commit_seconds",
         "dead_letters",
@@ -223,6 +225,7 @@ class Metrics:
         self.reconciled_until_us = 0
         self.expectations = dict.fromkeys(EXPECTATION_OUTCOMES, 0)
         self.backlog = 0
+        self.blocked_lanes = 0
         self.oldest_due_us = 0
         self.in_flight = 0
         self.loop_lag_s = 0.0
@@ -298,6 +301,7 @@ class Exposition(Collector):
             "ringback_reconciliations_failing": metrics.reconciliations_failing,
             "ringback_reconciliation_lag_seconds": max(lag_us, 0) / SECOND_US,
             "ringback_expectations_total": metrics.expectations,
+            "ringback_blocked_lanes": metrics.blocked_lanes,
             "ringback_backlog": metrics.backlog,
             "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,
             "ringback_in_flight": metrics.in_flight,

@@ -88,6 +88,18 @@ def block(tx: Transaction, endpoint_id: str, lane: str, message_id: str, sequenc
     )
 
 
+def block_by(tx: Transaction, endpoint_id: str, message_id: str) -> str | None:
+    """The lane that the dead letter of a message blocks at an endpoint; None = it blocks none."""
+    row = tx.row("SELECT lane FROM lane_block WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
+    return None if row is None else str(row[0])
+
+
+def count_all_blocked(tx: Transaction) -> int:
+    """How many lanes are blocked, of all endpoints."""
+    row = tx.row("SELECT SUM(lanes) FROM lane_block_count")
+    return 0 if row is None or row[0] is None else int(row[0])
+
+
 def blocked_of(tx: Transaction, endpoint_id: str, limit: int) -> list[Block]:
     """The lanes of an endpoint that are blocked, the longest blocked first, at most so many."""
     rows = tx.rows(
@@ -126,12 +138,15 @@ def waiting_behind(tx: Transaction, endpoint_id: str, lane: str, most: int) -> i
 # -- another ordering
 
 
-def change(tx: Transaction, endpoint_id: str, app_id: str, now_us: int) -> None:
-    """What waits is to be sorted anew: until that is done, what comes in is parked."""
+def change(tx: Transaction, endpoint_id: str, app_id: str, now_us: int, *, sorted_already: bool = False) -> None:
+    """What waits is to be sorted anew: until that is done, what comes in is parked.
+
+    `sorted_already`: all is in the lane that it is to be in, and only what is blocked may have to go on.
+    """
     tx.run(
-        "INSERT INTO lane_change (endpoint_id, app_id, changed_at, released) VALUES (?, ?, ?, 0) "
-        "ON CONFLICT (endpoint_id) DO UPDATE SET changed_at = excluded.changed_at, released = 0",
-        (endpoint_id, app_id, now_us),
+        "INSERT INTO lane_change (endpoint_id, app_id, changed_at, released) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (endpoint_id) DO UPDATE SET changed_at = excluded.changed_at, released = MIN(released, excluded.released)",
+        (endpoint_id, app_id, now_us, int(sorted_already)),
     )
 
 

@@ -42,11 +42,12 @@ def purge_attempts(tx: Transaction, before_us: int, limit: int) -> int:
     return len(old)
 
 
-def purge_dead_letters(tx: Transaction, before_us: int, limit: int, freed: set[tuple[str, str]]) -> int:
+def purge_dead_letters(tx: Transaction, before_us: int, limit: int, freed: set[tuple[str, str]] | None = None) -> int:
     """Remove dead letters that died before that time, discarded ones too. `freed` gets the endpoints that go on with a lane by that."""
     old = tx.rows("SELECT id FROM dead_letter WHERE id < ? ORDER BY id LIMIT ?", (ids.start_id(ids.DEAD_LETTER, before_us), limit))
     if old:
-        freed |= lanes.blocked_by(tx, [row[0] for row in old])
+        if freed is not None:
+            freed |= lanes.blocked_by(tx, [row[0] for row in old])
         tx.run_many("DELETE FROM dead_letter WHERE id = ?", old)
     return len(old)
 
