@@ -9,6 +9,9 @@ import json
 import os
 import random
 import signal
+import urllib.request
+
+from svix.api import Svix, SvixOptions
 
 from benchmarks.server import Server
 from tests.acceptance.publishing import Account, number_in, publish
@@ -54,6 +57,11 @@ def post(running: Server, app_id: str, number: int, key: str | None = None) -> s
 
 def sequence(arrival: Arrival) -> int:
     return int(arrival.headers["ringback-sequence"])
+
+
+def _metrics(running: Server) -> bytes:
+    with urllib.request.urlopen(f"{running.url}/metrics") as answer:
+        return bytes(answer.read())
 
 
 def keys_are_in_order(arrivals: list[Arrival], accepted: list[Arrival]) -> None:
@@ -127,3 +135,53 @@ def test_an_endpoint_that_is_in_order_holds_up_no_other(shared: Shared, receiver
         post(running, app_id, number)
     wait_until(lambda: len(receiver.at("/beside")) == 30, what="the other endpoint", within_s=20)
     assert [number_in(arrival.body) for arrival in receiver.at("/in")] == [1]
+
+
+def test_the_ordering_of_an_endpoint_is_set_changed_and_taken_away(shared: Shared, receiver: Receiver) -> None:
+    running = shared()
+    app_id, endpoint_id = ordered(running, f"{receiver.url}/in", mode="key", keyPath="customer.id", whenHeadDies="skip", skipAfter=3)
+    path = f"/app/{app_id}/endpoint/{endpoint_id}/ordering"
+    chosen = {"mode": "key", "keyPath": "customer.id", "whenHeadDies": "skip", "skipAfter": 3, "blockedLanes": 0, "blocked": []}
+    wait_until(lambda: running.call("GET", path) == (200, chosen | {"changing": False}), what="it is set", within_s=10)
+    status, changed = running.call("PATCH", path, {"skipAfter": None, "whenHeadDies": "block"})
+    assert (status, changed) == (200, chosen | {"skipAfter": None, "whenHeadDies": "block", "changing": False})
+    for wrong, field in (({"skipAfter": 2}, "skipAfter"), ({"mode": "endpoint"}, "keyPath"), ({"keyPath": "a[0]"}, "keyPath")):
+        status, problem = running.call("PATCH", path, wrong)
+        assert (status, problem["detail"][0]["loc"]) == (422, ["body", field])
+    assert running.call("PUT", path, {"mode": "none"})[1]["mode"] == "none"
+    assert running.call("GET", f"/app/{app_id}/endpoint/ep_000000000000000000000000000/ordering")[0] == 404
+    # An endpoint is what the official client knows, whatever its order.
+    found = Svix(running.token, SvixOptions(server_url=running.url)).endpoint.get(app_id, endpoint_id)
+    assert found.url == f"{receiver.url}/in"
+
+
+def test_a_blocked_lane_is_told_and_counted(serve: Serve, receiver: Receiver) -> None:
+    receiver.decide = lambda arrival: FAILED if arrival.path == "/in" else OK
+    running = serve(settings={"retry_schedule": "50ms"})
+    running.make("/operational-webhook/endpoint", {"url": f"{receiver.url}/ops", "eventTypes": ["endpoint.lane.blocked"]})
+    app_id, endpoint_id = ordered(running, f"{receiver.url}/in", mode="key")
+    message_id = post(running, app_id, 1, "k")
+    wait_until(lambda: len(receiver.at("/ops")) == 1, what="the event", within_s=20)
+    (arrival,) = receiver.at("/ops")
+    (lane,) = running.call("GET", f"/app/{app_id}/endpoint/{endpoint_id}/ordering")[1]["blocked"]
+    assert json.loads(arrival.body) == {
+        "type": "endpoint.lane.blocked",
+        "data": {
+            "appId": app_id,
+            "appUid": None,
+            "sourceId": None,
+            "endpointId": endpoint_id,
+            "orderingKey": "k",
+            "msgId": message_id,
+            "sequence": 1,
+            "deadLetterId": lane["deadLetterId"],
+        },
+    }
+    wait_until(lambda: b"\nringback_blocked_lanes 1\n" in _metrics(running), what="the count", within_s=20)
+
+
+def test_a_key_that_is_too_long_is_refused(shared: Shared, receiver: Receiver) -> None:
+    running = shared()
+    app_id, _ = ordered(running, f"{receiver.url}/in", mode="key")
+    status, problem = running.call("POST", f"/app/{app_id}/msg", {"eventType": "a", "payload": {}, "orderingKey": "k" * 257})
+    assert (status, problem["detail"][0]["loc"]) == (422, ["body", "orderingKey"])

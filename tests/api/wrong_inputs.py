@@ -86,6 +86,7 @@ UNKNOWN: typing.Final = (
     "DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}",
     "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/secret",
     "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
+    "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/ordering",
     "GET /api/v1/event-type/{event_type_name}",
     "GET /ingest/api/v1/source/{source_id}",
     "DELETE /ingest/api/v1/source/{source_id}",
@@ -320,6 +321,19 @@ BODIES: typing.Final = [
             malformed("Expected `str`, got `null`", "name"),
             malformed("Expected `str`, got `null`", "description"),
             malformed("Expected `str`, got `null`", "transformation"),
+        ],
+    ),
+    Wrong(
+        [
+            "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}/ordering",
+            "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}/ordering",
+        ],
+        {"mode": "fifo", "keyPath": "a..b", "whenHeadDies": "wait", "skipAfter": 0},
+        [
+            broken("'fifo' is not one of none, endpoint, key", "mode"),
+            broken("'a..b' must be names of fields with dots between, such as customer.id", "keyPath"),
+            broken("'wait' is not one of block, skip", "whenHeadDies"),
+            broken("Expected `int` >= 1", "skipAfter"),
         ],
     ),
     Wrong(

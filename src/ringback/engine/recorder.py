@@ -133,24 +133,7 @@ class Recorder:
             tell = flight.plan.tell() if manual or delivery.attempts >= FAILING or change.disables is not None else None
             record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at, tell, flight.claim.message)
         else:
-            # Nothing follows an attempt by hand; but an answer that aborts its message ends the schedule beside it.
-            dies = outcome.aborts if manual else delay is None
-            dead = self._letter(flight, attempt, outcome, now_us) if dies else None
-            tell = flight.plan.tell() if dies or attempt.number == FAILING or change.disables is not None else None
-            record = Record(
-                delivery,
-                attempt,
-                next_due_at,
-                dead,
-                False,
-                change.disables,
-                change.first_failure_at,
-                tell,
-                flight.claim.message,
-                None,
-                # What can never be sent blocks nobody: there is nothing that a person could do about it.
-                dies and blocks(flight.plan.ordering) and outcome.cause != ErrorClass.PAYLOAD_GONE,
-            )
+            record = self._failure(flight, attempt, outcome, change, now_us)
         self._metrics.count_attempt(exchange.status, attempt.error)
         self._pending += 1
         if delivery.lane is not None:
@@ -170,6 +153,26 @@ class Recorder:
             # Its lane goes on; that says nothing of the endpoint.
             return None, NOTHING
         return delay, NOTHING if delay is not None else self._health.exhausted(delivery.endpoint_id, outcome, now_us)
+
+    def _failure(self, flight: Flight, attempt: Attempt, outcome: Outcome, change: Change, now_us: int) -> Record:
+        """What an attempt that failed leaves behind."""
+        delivery = flight.claim.delivery
+        # Nothing follows an attempt by hand; but an answer that aborts its message ends the schedule beside it.
+        dies = attempt.next_due_at is None if delivery.trigger is _SCHEDULED else outcome.aborts
+        return Record(
+            delivery,
+            attempt,
+            attempt.next_due_at,
+            self._letter(flight, attempt, outcome, now_us) if dies else None,
+            False,
+            change.disables,
+            change.first_failure_at,
+            flight.plan.tell() if dies or attempt.number == FAILING or change.disables is not None else None,
+            flight.claim.message,
+            None,
+            # What can never be sent blocks nobody: there is nothing that a person could do about it.
+            dies and blocks(flight.plan.ordering) and outcome.cause != ErrorClass.PAYLOAD_GONE,
+        )
 
     def _letter(self, flight: Flight, attempt: Attempt, outcome: Outcome, now_us: int) -> DeadLetter:
         return DeadLetter(
