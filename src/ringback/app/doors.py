@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from ringback import __version__
+from ringback.api import arrivals as arrivals_api
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
 from ringback.api import auto_configs as auto_configs_api
@@ -61,10 +62,12 @@ from ringback.gateway.keys import FetchedKeys
 from ringback.gateway.proxied import forwarded_class, proxied_class
 from ringback.gateway.reconciling import ReconciliationRunner
 from ringback.gateway.switch import switching_class
+from ringback.gateway.upkeep import Upkeep
 from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
+from ringback.services.arrivals import Arrivals, Journal
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
 from ringback.services.audit import Audit
@@ -174,6 +177,8 @@ class Doors:
         self._awaited: dict[str, Callable[[], None]] = {}
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
+        self._journal = Journal(store, clock, make_id)
+        self._arrivals = Arrivals(store, self._sources)
         self._receiver = self._make_receiver()
         self.asking = _asking(settings, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
@@ -210,6 +215,7 @@ class Doors:
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
         self.schedules = Schedules(store, vault, clock, self.source_directory, parts.directory, parts.intake)
         self.lists = AddressLists(self._keys, clock, self.published)
+        self.upkeep = Upkeep(self.source_directory, self._journal, self.lists, self.published)
         gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, parts.metrics)
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
@@ -248,6 +254,7 @@ class Doors:
             parts.clock,
             parts.outcomes,
             self.comparing,
+            self._journal,
             requeue,
             self._awaited,
         )
@@ -312,6 +319,7 @@ class Doors:
             address_lists=self.lists,
             source_views=SourceViews(store, vault, clock, parts.settings.receive_rate),
             received=self._received,
+            arrivals=self._arrivals,
             reconciliations=self._reconciliations,
             expectations=self._expectations,
             quarantine=self._quarantine,
@@ -391,6 +399,7 @@ class Doors:
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),
+            *arrivals_api.routes(self._arrivals),
             *quarantine_api.routes(self._sources, self._quarantine, self._releases),
             *reconciliations_api.routes(self._reconciliations),
             *expectations_api.routes(self._expectations),

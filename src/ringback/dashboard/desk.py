@@ -11,6 +11,7 @@ from ringback.clock import Clock
 from ringback.model.sources import Source
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
+from ringback.services.arrivals import Arrivals
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
 from ringback.services.audit import Audit
@@ -98,6 +99,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     source_views: SourceViews
     address_lists: AddressLists
     received: ReceivedEvents
+    arrivals: Arrivals
     reconciliations: Reconciliations
     expectations: Expectations
     quarantine: Quarantine

@@ -12,6 +12,7 @@ import msgspec
 
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError
+from ringback.model.arrivals import ACCEPTED
 from ringback.model.sources import NO_ACTIVITY, Activity, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
@@ -92,6 +93,7 @@ class Ready:
         "shared",
         "source",
         "stale",
+        "taken_bytes",
         "told_at",
         "told_silent",
         "unsure",
@@ -137,6 +139,8 @@ class Ready:
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
         self.counts = [0, 0, 0, 0, 0]
+        # Bytes of the bodies that the hot door took since they were counted.
+        self.taken_bytes = 0
         self.reasons: dict[str, int] = {}
         self.last_at: int | None = activity.last_at
         # The last event that `gap_us` knows of, and the longest gap since.
@@ -175,6 +179,11 @@ class Ready:
             return
         self.gap_us = habit(self.gap_us, self.longest_us, last_at - learned_at)
         self.learned_at, self.longest_us = last_at, 0
+
+    def weighed(self, outcome: str, size: int) -> None:
+        """A request with a body of so many bytes had this outcome."""
+        if self.metrics is not None:
+            self.metrics.source_bytes[outcome] += size
 
     def rejected(self, reason: str) -> None:
         """A request was not taken."""
@@ -317,6 +326,9 @@ class SourceDirectory:
 
     async def note(self) -> None:
         """Write down what came since the last time. To be called every few seconds."""
+        for ready in self._by_id.values():
+            ready.weighed(ACCEPTED, ready.taken_bytes)
+            ready.taken_bytes = 0
         self._let_go()
         told = [(ready, more, ready.reasons) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
         if not told:

@@ -86,6 +86,13 @@ CATALOGUE = (
         ("outcome",),
     ),
     Described(
+        "ringback_source_body_bytes_total",
+        "counter",
+        "Bytes of the bodies of providers' requests since the start, as they came, by what became of them; `outcome` is as above. A batch "
+        "counts as `accepted` if any of its events was new. What was broken off, as too large or too slow, counts for nothing.",
+        ("outcome",),
+    ),
+    Described(
         "ringback_source_rejections_total",
         "counter",
         "Requests of providers that were not taken, since the start, to within five seconds. `reason` is that of the quarantine, "
@@ -198,6 +205,7 @@ class Metrics:
         "search_bytes",
         "search_lag",
         "source_ack_seconds",
+        "source_bytes",
         "source_deadlines_passed",
         "source_rejections",
         "source_requests",
@@ -214,6 +222,8 @@ class Metrics:
         self.payloads_refused = 0
         self.payloads_warned = 0
         self.source_requests = dict.fromkeys(SOURCE_OUTCOMES, 0)
+        # By outcome; of a batch it is that of its newest event.
+        self.source_bytes = dict.fromkeys(SOURCE_OUTCOMES, 0)
         self.source_rejections: dict[str, int] = {}
         self.source_deadlines_passed = 0
         self.reconciliation_events = dict.fromkeys(RECONCILIATION_EVENTS, 0)
@@ -289,6 +299,7 @@ class Exposition(Collector):
             "ringback_dead_letters_total": metrics.dead_letters,
             "ringback_payload_misfits_total": {"warn": metrics.payloads_warned, "reject": metrics.payloads_refused},
             "ringback_source_requests_total": metrics.source_requests,
+            "ringback_source_body_bytes_total": metrics.source_bytes,
             "ringback_source_rejections_total": metrics.source_rejections,
             "ringback_source_ack_seconds": metrics.source_ack_seconds,
             "ringback_source_deadlines_passed_total": metrics.source_deadlines_passed,
