@@ -19,6 +19,8 @@ from ringback.services.arrivals import Arrivals
 _LISTS: Final = ("/api/v1/app/{app_id}/source/{source_id}/arrival", "/ingest/api/v1/source/{source_id}/arrival")
 OUTCOME: Final = Parameter("outcome", {"type": "string", "enum": list(OUTCOMES)}, "Only requests with this outcome")
 
+MESSAGE: Final = Parameter("msg_id", {"type": "string"}, "Only what came again of the event of this message")
+
 
 class ArrivalOut(msgspec.Struct, frozen=True, rename="camel"):
     """A request, or an event of a batch, that made no message.
@@ -88,7 +90,8 @@ class _Handlers:
 
     async def list(self, call: Call) -> Answer:
         walk = walk_of(call.query, is_cursor, descending=True)
-        page = await self._arrivals.page(call.who, *refs_of(call), walk, call.query.choice("outcome", OUTCOMES))
+        outcome, message_id = call.query.choice("outcome", OUTCOMES), call.query.text("msg_id")
+        page = await self._arrivals.page(call.who, *refs_of(call), walk, outcome, message_id)
         return answer(200, listing(page, lambda item: item.id, shown))
 
 
@@ -102,7 +105,7 @@ def routes(arrivals: Arrivals) -> list[Operation]:
             summary="List what came from a source and made no message",
             handler=h.list,
             access=Access.ORGANISATION,
-            query=(LIMIT, ITERATOR, ORDER, OUTCOME),
+            query=(LIMIT, ITERATOR, ORDER, OUTCOME, MESSAGE),
             answers={200: ListResponseArrivalOut},
         )
         for path in _LISTS

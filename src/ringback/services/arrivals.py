@@ -146,11 +146,13 @@ class Arrivals:
         self._store = store
         self._sources = of
 
-    async def page(self, who: Principal, app_ref: str | None, source_ref: str, walk: Walk, outcome: str | None) -> Page[Arrival]:
-        """One page of a source's journal, of one outcome if it is given. Raises NotFound."""
+    async def page(
+        self, who: Principal, app_ref: str | None, source_ref: str, walk: Walk, outcome: str | None = None, message_id: str | None = None
+    ) -> Page[Arrival]:
+        """One page of a source's journal, of one outcome, or of what came again of one message, if they are given. Raises NotFound."""
 
         def query(tx: Transaction) -> Page[Arrival]:
-            return arrivals.listed(tx, self._sources.find(tx, who, app_ref, source_ref).id, walk, outcome)
+            return arrivals.listed(tx, self._sources.find(tx, who, app_ref, source_ref).id, walk, outcome, message_id)
 
         return await self._store.read(query)
 

@@ -28,6 +28,7 @@ from ringback.dashboard.components import (
 from ringback.dashboard.desk import Services
 from ringback.dashboard.health import Figure
 from ringback.dashboard.providers import Guide, guide_of, name_of_type
+from ringback.dashboard.source_arrivals import ArrivalRow, arrival_row
 from ringback.dashboard.source_gaps import GapsView, gap_warnings, gaps_of
 from ringback.dashboard.source_words import (
     Warning,
@@ -57,6 +58,8 @@ _CAME: Final = StripWords("request", "believed", "nothing came", "Nothing came i
 _MINUTE_US: Final = 60 * SECOND_US
 # Events on the source's own page; all of them have a page of their own.
 _RECENT: Final = 10
+# Entries of its journal there.
+_NOTED: Final = 5
 # Awaited events there.
 _AWAITED: Final = 5
 _FLAGS: Final = (
@@ -144,6 +147,7 @@ class SourceView(msgspec.Struct, frozen=True):
     figures: Sequence[Figure]
     events: Sequence[EventRow]
     empty: Empty
+    arrivals: Sequence[ArrivalRow]
     heaps: Sequence[HeapRow]
     refusals: Sequence[Fact]
     secrets: str
@@ -341,6 +345,7 @@ class _Pages:
         watched = await services.source_views.watch(visit.who, visit.params["source_id"])
         seen, source = watched.seen, watched.seen.source
         events = await services.received.page(visit.who, *refs_of(source), Walk(_RECENT, descending=True), None)
+        noted = await services.arrivals.page(visit.who, *refs_of(source), Walk(_NOTED, descending=True))
         apps = await services.naming.applications(visit.who, [source.app_id])
         app = apps.get(source.app_id, source.app_id)
         standing = await services.reconciliations.find(visit.who, *refs_of(source))
@@ -364,6 +369,7 @@ class _Pages:
             figures=figures_of(seen, now_us),
             events=[event_row(source, event, now_us) for event in events.items],
             empty=_NOT_DUE if source.cron is not None else _NOT_HEARD,
+            arrivals=[arrival_row(source, entry, now_us) for entry in noted.items],
             heaps=heap_rows(watched.heaps),
             refusals=[Fact(reason_words(reason), count(number)) for reason, number in watched.refusals.items()],
             secrets=secrets_sentence(source, now_us),

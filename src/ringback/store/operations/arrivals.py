@@ -45,13 +45,15 @@ def drop_oldest(tx: Transaction, limit: int) -> int:
     return len(old)
 
 
-def listed(tx: Transaction, source_id: str, walk: Walk, outcome: str | None) -> Page[Arrival]:
-    """One page of a source's journal, of one outcome if it is given. Looks at no more rows than are kept of a source."""
+def listed(tx: Transaction, source_id: str, walk: Walk, outcome: str | None, message_id: str | None) -> Page[Arrival]:
+    """One page of a source's journal, of one outcome and of one message if they are given. Looks at no more rows than a source may have."""
     outcomes = OUTCOMES if outcome is None else (outcome,)
+    # Of one message there are few: its index is the way, and the plus keeps the database off the other one.
+    own, mine = ("source_id = ?", ()) if message_id is None else ("message_id = ? AND +source_id = ?", (message_id,))
     rows = tx.rows(
-        f"SELECT facts FROM arrival WHERE source_id = ? AND outcome IN {one_of(outcomes)} AND id > ? AND id < ? "
-        f"ORDER BY id {walk.direction} LIMIT ?",
-        (source_id, *outcomes, walk.above, walk.below, walk.fetch),
+        f"SELECT facts FROM arrival WHERE {own} AND {'' if message_id is None else '+'}outcome IN {one_of(outcomes)} "
+        f"AND id > ? AND id < ? ORDER BY id {walk.direction} LIMIT ?",
+        (*mine, source_id, *outcomes, walk.above, walk.below, walk.fetch),
     )
     return cut([_arrivals.decode(row[0]) for row in rows], walk)
 
