@@ -178,7 +178,6 @@ class Doors:
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
         self._journal = Journal(store, clock, make_id)
-        self._arrivals = Arrivals(store, self._sources)
         self._receiver = self._make_receiver()
         self.asking = _asking(settings, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
@@ -215,7 +214,6 @@ class Doors:
         pages = DashboardDoor(lambda: self._make_dashboard(reader), api)
         self.schedules = Schedules(store, vault, clock, self.source_directory, parts.directory, parts.intake)
         self.lists = AddressLists(self._keys, clock, self.published)
-        self.upkeep = Upkeep(self.source_directory, self._journal, self.lists, self.published)
         gateway = Gateway(self._receiver, self.source_directory, reader, clock, pages, place, self.lists, parts.metrics)
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
@@ -354,7 +352,16 @@ class Doors:
         about = About(__version__, parts.search.on, settings_in_force(parts.settings))
         return ServerFacts(parts.store, parts.vault, parts.clock, parts.metrics, parts.dispatcher, usage, about)
 
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        """What looks after sources."""
+        return Upkeep(self.source_directory, self._journal, self.lists, self.published)
+
     # What both the API and the dashboard use, made when the first of them asks.
+
+    @cached_property
+    def _arrivals(self) -> Arrivals:
+        return Arrivals(self._parts.store, self._sources)
 
     @cached_property
     def _portal(self) -> Portal:

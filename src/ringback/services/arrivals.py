@@ -30,7 +30,7 @@ _TARGET_MAX: Final = 500
 class JournalBounds(msgspec.Struct, frozen=True):
     """How much is kept: of one source and outcome between two writes, of all in memory, of one source and outcome, and in all.
 
-    Ten requests a second show what a flood is made of; a row has some 400 bytes, so that all of them are 40 MB.
+    Ten requests a second show what a flood is made of; a row has some 800 bytes, so that all of them are 80 MB.
     """
 
     noted: int = 50

@@ -68,6 +68,7 @@ class Ready:
         "answer",
         "answerer",
         "bucket",
+        "bytes",
         "counts",
         "dropped",
         "events",
@@ -139,7 +140,8 @@ class Ready:
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
         self.counts = [0, 0, 0, 0, 0]
-        # Bytes of the bodies that the hot door took since they were counted.
+        # Bytes of bodies since they were counted, by outcome; and of those that the hot door took.
+        self.bytes: dict[str, int] = {}
         self.taken_bytes = 0
         self.reasons: dict[str, int] = {}
         self.last_at: int | None = activity.last_at
@@ -182,8 +184,7 @@ class Ready:
 
     def weighed(self, outcome: str, size: int) -> None:
         """A request with a body of so many bytes had this outcome."""
-        if self.metrics is not None:
-            self.metrics.source_bytes[outcome] += size
+        self.bytes[outcome] = self.bytes.get(outcome, 0) + size
 
     def rejected(self, reason: str) -> None:
         """A request was not taken."""
@@ -326,9 +327,7 @@ class SourceDirectory:
 
     async def note(self) -> None:
         """Write down what came since the last time. To be called every few seconds."""
-        for ready in self._by_id.values():
-            ready.weighed(ACCEPTED, ready.taken_bytes)
-            ready.taken_bytes = 0
+        self._weigh()
         self._let_go()
         told = [(ready, more, ready.reasons) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
         if not told:
@@ -358,6 +357,15 @@ class SourceDirectory:
             rejections.update(reasons)
         metrics.source_requests = dict(requests)
         metrics.source_rejections = dict(rejections)
+
+    def _weigh(self) -> None:
+        """Count the bytes that came since the last time: in memory alone, so that nothing can fail."""
+        weights = Counter(self._metrics.source_bytes)
+        for ready in self._by_id.values():
+            weights.update(ready.bytes)
+            weights[ACCEPTED] += ready.taken_bytes
+            ready.bytes, ready.taken_bytes = {}, 0
+        self._metrics.source_bytes = dict(weights)
 
     def _let_go(self) -> None:
         """Remember no more sources than there is memory for: those that were quiet for longest go, once they are written down."""

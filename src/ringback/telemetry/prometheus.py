@@ -88,7 +88,7 @@ CATALOGUE = (
     Described(
         "ringback_source_body_bytes_total",
         "counter",
-        "Bytes of the bodies of providers' requests since the start, as they came, by what became of them; `outcome` is as above. A batch "
+        "Bytes of the bodies of providers' requests since the start, as they came, to within five seconds; `outcome` is as above. A batch "
         "counts as `accepted` if any of its events was new. What was broken off, as too large or too slow, counts for nothing.",
         ("outcome",),
     ),
