@@ -28,12 +28,14 @@ from ringback.services.directory import Directory
 from ringback.services.endpoints import Endpoints
 from ringback.services.gateway import SourceDirectory
 from ringback.services.intake import Intake
+from ringback.services.operational import Operational
 from ringback.services.processing import Outcomes
 from ringback.services.published import Published
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
+from ringback.services.signals import Signals
 from ringback.services.sources import SourceIn, Sources
 from ringback.services.tokens import DEFAULT_ORG_ID, Principal, Tokens
 from ringback.signing.fetched import KeyRef, KeyUnavailable
@@ -163,7 +165,16 @@ class Running:
         self.journal = Journal(self.store, clock, make_id)
         self.arrivals = Arrivals(self.store, self.sources)
         self.receiver = Receiver(
-            self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes, self.comparing, self.journal
+            self.intake,
+            self.directory,
+            self.quarantine,
+            self.sources,
+            self.published,
+            clock,
+            self.outcomes,
+            self.comparing,
+            self.journal,
+            Signals(self.store, clock, Operational(clock, make_id, self.metrics)),
         )
         self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)

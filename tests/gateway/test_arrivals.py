@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import typing
 from typing import Any
 
 import pytest
 
-from ringback.model.arrivals import DUPLICATE, HANDSHAKE, IGNORED, REJECTED
+from ringback.model.arrivals import DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL
 from ringback.model.messages import Remote
 from ringback.policy.sources import handshakes_of
 from ringback.services.arrivals import Came, Journal, JournalBounds
@@ -134,6 +136,64 @@ def test_a_released_request_keeps_the_addresses_that_it_came_from(running: Runni
     running.run(running.receiver.release(ready, item, believe=True))
     (message,) = running.messages()
     assert message.origin is not None and message.origin.remote == Remote("10.1.2.3", "198.51.100.7")
+
+
+# -- what providers say of themselves
+
+
+def twitch(body: bytes) -> dict[str, str]:
+    at = "2023-11-14T22:13:20Z"
+    mac = hmac.new(b"twitch-secret", b"id-1" + at.encode() + body, hashlib.sha256).hexdigest()
+    return {
+        "twitch-eventsub-message-id": "id-1",
+        "twitch-eventsub-message-timestamp": at,
+        "twitch-eventsub-message-signature": f"sha256={mac}",
+        "twitch-eventsub-message-type": "revocation",
+        "twitch-eventsub-subscription-type": "stream.online",
+    }
+
+
+def slack(body: bytes) -> dict[str, str]:
+    mac = hmac.new(b"slack-secret", b"v0:%d:%b" % (NOW_S, body), hashlib.sha256).hexdigest()
+    return {"x-slack-request-timestamp": str(NOW_S), "x-slack-signature": f"v0={mac}"}
+
+
+SIGNALS: tuple[tuple[str, str, dict[str, Any], str], ...] = (
+    ("twitch", "twitch-secret", {"subscription": {"id": "s1", "status": "authorization_revoked", "type": "stream.online"}}, "revocation"),
+    ("slack", "slack-secret", {"type": "app_rate_limited", "team_id": "T1", "minute_rate_limited": 1518467820}, "app_rate_limited"),
+    (
+        "ms-graph",
+        "client-state",
+        {"value": [{"clientState": "client-state", "lifecycleEvent": "subscriptionRemoved", "subscriptionId": "x"}]},
+        "subscriptionRemoved",
+    ),
+)
+
+
+@pytest.mark.parametrize(("kind", "secret", "document", "name"), SIGNALS, ids=[signal[0] for signal in SIGNALS])
+def test_a_provider_that_says_that_it_calls_no_more_is_noted_told_and_its_message_kept(
+    running: Running, caplog: pytest.LogCaptureFixture, kind: str, secret: str, document: dict[str, Any], name: str
+) -> None:
+    source = running.made(type=kind, secrets=[secret])
+    running.clock.set(NOW_S)
+    body = json.dumps(document).encode()
+    headers = {"twitch": twitch, "slack": slack}.get(kind, lambda body: {})(body)
+    for _ in range(2):
+        assert running.ask(path_of(source), body, headers).status < 300
+    assert [(entry.what, entry.body_bytes) for entry in running.arrived(source, SIGNAL)] == [(name, len(body))] * 2
+    assert len(running.messages()) >= 1
+    # Told once an hour, however often it is said.
+    assert [record.getMessage() for record in caplog.records].count("source.signal") == 1
+
+
+@pytest.mark.parametrize(("kind", "secret", "document", "name"), SIGNALS, ids=[signal[0] for signal in SIGNALS])
+def test_a_stranger_who_says_so_is_not_believed(running: Running, kind: str, secret: str, document: dict[str, Any], name: str) -> None:
+    source = running.made(type=kind, secrets=["another-secret"])
+    running.clock.set(NOW_S)
+    body = json.dumps(document).encode()
+    headers = {"twitch": twitch, "slack": slack}.get(kind, lambda body: {})(body)
+    assert running.ask(path_of(source), body, headers).status == 401
+    assert running.arrived(source) == []
 
 
 # -- floods

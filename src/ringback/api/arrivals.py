@@ -25,12 +25,13 @@ MESSAGE: Final = Parameter("msg_id", {"type": "string"}, "Only what came again o
 class ArrivalOut(msgspec.Struct, frozen=True, rename="camel"):
     """A request, or an event of a batch, that made no message.
 
-    `outcome`: `duplicate`, `handshake`, `ignored` (of a type that the source does not take), or `rejected` (turned away, and not in
-    quarantine). `status` is what was answered. `peer` is the other end of the connection, `address` who sent it, as trusted proxies say.
-    `target` is what was called, without credentials and challenges. `what` says which handshake it was, or why it was turned away;
-    `settled` is false of a handshake whose answer did not give the provider what it asked for. Of a duplicate, `duplicateOf` is the id of
-    the message that came first, and `redelivery` the provider's own count. `unkept` counts others of the same outcome that came beside it,
-    within some seconds, and have no entry: a flood is sampled.
+    `outcome`: `duplicate`, `handshake`, `ignored` (of a type that the source does not take), `rejected` (turned away, and not in
+    quarantine), or `signal` (the provider says that it calls no more, or less; its message is kept as well). `status` is what was
+    answered. `peer` is the other end of the connection, `address` who sent it, as trusted proxies say. `target` is what was called,
+    without credentials and challenges. `what` says which handshake or signal it was, or why it was turned away; `settled` is false of a
+    handshake whose answer did not give the provider what it asked for. Of a duplicate, `duplicateOf` is the id of the message that came
+    first, and `redelivery` the provider's own count. `unkept` counts others of the same outcome that came beside it, within some seconds,
+    and have no entry: a flood is sampled.
     """
 
     id: str

@@ -35,6 +35,7 @@ from ringback.api import received as received_api
 from ringback.api import reconciliations as reconciliations_api
 from ringback.api import search as search_api
 from ringback.api import sources as sources_api
+from ringback.api import subscriptions as subscriptions_api
 from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
@@ -60,9 +61,10 @@ from ringback.gateway.expecting import ExpectationRunner
 from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
 from ringback.gateway.proxied import forwarded_class, proxied_class
-from ringback.gateway.reconciling import ReconciliationRunner
+from ringback.gateway.reconciling import ProviderRunner
 from ringback.gateway.switch import switching_class
 from ringback.gateway.upkeep import Upkeep
+from ringback.model.sources import Source
 from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
 from ringback.services.address_lists import AddressLists
@@ -106,12 +108,15 @@ from ringback.services.reconciler import Reconciler
 from ringback.services.reconciliations import Reconciliations
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
+from ringback.services.renewer import Renewer
 from ringback.services.schedules import Schedules
 from ringback.services.sending import Sending
 from ringback.services.server import About, ServerFacts
 from ringback.services.sessions import Sessions
+from ringback.services.signals import Signals
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
+from ringback.services.subscriptions import Subscriptions
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
 from ringback.telemetry.usage import usage
@@ -181,7 +186,7 @@ class Doors:
         self._receiver = self._make_receiver()
         self.asking = _asking(settings, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
-        self.reconciling = ReconciliationRunner(reconciler, clock)
+        self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
         self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)
         self._reconciliations.watch(self.reconciling.wake)
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
@@ -253,6 +258,7 @@ class Doors:
             parts.outcomes,
             self.comparing,
             self._journal,
+            Signals(parts.store, parts.clock, parts.operational),
             requeue,
             self._awaited,
         )
@@ -319,6 +325,7 @@ class Doors:
             received=self._received,
             arrivals=self._arrivals,
             reconciliations=self._reconciliations,
+            subscriptions=self._subscriptions,
             expectations=self._expectations,
             quarantine=self._quarantine,
             releases=self._releases,
@@ -357,7 +364,24 @@ class Doors:
         """What looks after sources."""
         return Upkeep(self.source_directory, self._journal, self.lists, self.published)
 
+    @cached_property
+    def renewing(self) -> ProviderRunner:
+        """What keeps subscriptions at providers alive."""
+        parts = self._parts
+        api = ProviderApi(self.asking, parts.clock)
+        renewer = Renewer(parts.store, parts.vault, parts.clock, api, parts.operational, parts.metrics, self._called_at, secrets.randbits)
+        return ProviderRunner(renewer, "renewal", parts.clock)
+
+    def _called_at(self, source: Source) -> str | None:
+        return self.urls.route(source) or self.urls.ingest(source)
+
     # What both the API and the dashboard use, made when the first of them asks.
+
+    @cached_property
+    def _subscriptions(self) -> Subscriptions:
+        made = Subscriptions(self._parts.store, self._parts.vault, self._parts.clock, self._sources)
+        made.watch(self.renewing.wake)
+        return made
 
     @cached_property
     def _arrivals(self) -> Arrivals:
@@ -409,6 +433,7 @@ class Doors:
             *arrivals_api.routes(self._arrivals),
             *quarantine_api.routes(self._sources, self._quarantine, self._releases),
             *reconciliations_api.routes(self._reconciliations),
+            *subscriptions_api.routes(self._subscriptions),
             *expectations_api.routes(self._expectations),
         ]
 

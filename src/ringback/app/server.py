@@ -144,6 +144,7 @@ class Server:
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
             "sources": self._doors.upkeep.run,
             "reconciliation": self._doors.reconciling.run,
+            "renewal": self._doors.renewing.run,
             "expectations": self._doors.expecting.run,
             "bins": BinUpkeep(self._doors.bins).run,
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run,

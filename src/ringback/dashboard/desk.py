@@ -42,6 +42,7 @@ from ringback.services.server import ServerFacts
 from ringback.services.sessions import Sessions
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
+from ringback.services.subscriptions import Subscriptions
 from ringback.services.tasks import Tasks
 from ringback.services.trends import Trends
 
@@ -101,6 +102,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     received: ReceivedEvents
     arrivals: Arrivals
     reconciliations: Reconciliations
+    subscriptions: Subscriptions
     expectations: Expectations
     quarantine: Quarantine
     releases: Releases

@@ -11,7 +11,7 @@ from ringback import ids
 from ringback.dashboard.components import BASE, Badge
 from ringback.dashboard.source_words import reason_words
 from ringback.dashboard.words import Moment, count, moment, size
-from ringback.model.arrivals import DUPLICATE, HANDSHAKE, IGNORED, REJECTED, Arrival
+from ringback.model.arrivals import DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL, Arrival
 from ringback.model.sources import Source
 
 OUTCOMES: Final = (
@@ -20,6 +20,7 @@ OUTCOMES: Final = (
     (HANDSHAKE, "handshakes"),
     (IGNORED, "of a type that is not taken"),
     (REJECTED, "turned away"),
+    (SIGNAL, "signals of the provider"),
 )
 
 
@@ -69,4 +70,6 @@ def _told(entry: Arrival) -> tuple[Badge, str]:
         return (Badge("ok", "handshake") if entry.settled else Badge("dead", "handshake refused")), entry.what
     if entry.outcome == IGNORED:
         return Badge("off", "not taken"), "an event type that this source does not take"
+    if entry.outcome == SIGNAL:
+        return Badge("dead", "signal"), entry.what
     return Badge("retry", "turned away"), reason_words(entry.what)

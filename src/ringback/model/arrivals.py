@@ -18,16 +18,18 @@ HANDSHAKE: Final = "handshake"
 IGNORED: Final = "ignored"
 # Turned away, and not kept in quarantine.
 REJECTED: Final = "rejected"
-OUTCOMES: Final = (DUPLICATE, HANDSHAKE, IGNORED, REJECTED)
+# The provider says that it calls no more, or less; there may be a message as well.
+SIGNAL: Final = "signal"
+OUTCOMES: Final = (DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL)
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One request, or one event of a batch, that made no message. `id` tells when it came.
 
     `target` is the path and query that were called, without what may be a credential. `status` is what was answered, 0 where nobody was
-    there to hear it. `what` says which handshake it was, or why it was turned away; `settled` is False of a handshake whose answer did not
-    give the provider what it asked for. Of a duplicate, `message_id` is the message that its event came as, and the rest is in the
-    provider's words. `unkept` counts others of the same outcome that came beside it, within some seconds, and have no entry.
+    there to hear it. `what` says which handshake or signal it was, or why it was turned away; `settled` is False of a handshake whose
+    answer did not give the provider what it asked for. Of a duplicate, `message_id` is the message that its event came as, and the rest is
+    in the provider's words. `unkept` counts others of the same outcome that came beside it, within some seconds, and have no entry.
     """
 
     id: str

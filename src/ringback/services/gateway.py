@@ -20,6 +20,7 @@ from ringback.policy.json_instances import QuickLook
 from ringback.policy.sources_answers import Answerer, needs_answerer
 from ringback.policy.sources_arrival import Bucket, unmapped
 from ringback.policy.sources_events import EventReader
+from ringback.policy.sources_signals import SIGNALS
 from ringback.policy.sources_silence import habit, silence
 from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
@@ -92,6 +93,7 @@ class Ready:
         "rotating",
         "schema",
         "shared",
+        "signals",
         "source",
         "stale",
         "taken_bytes",
@@ -118,6 +120,8 @@ class Ready:
         rules = source.rules
         checked = rules.rate or rules.allowed_ips or rules.allowed_ips_from or rules.required_headers or rules.client_certificate
         self.plain = "POST" in rules.methods and not checked
+        # How its provider says that it calls no more.
+        self.signals = SIGNALS.get(source.type)
         self.dropped = rules_of.dropped_headers(source)
         self.needs_url = rules_of.needs_url(source)
         self.schema = None if source.rules.schema is None else QuickLook(source.rules.schema)

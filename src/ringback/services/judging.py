@@ -14,6 +14,7 @@ from ringback.model.messages import Origin, Remote
 from ringback.model.reconciliation import HEADER, RECONCILED
 from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
+from ringback.policy.sources_signals import Signal
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.signing.fetched import KeySource
@@ -59,10 +60,17 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     doubtful: tuple[bytes, ...] = ()
 
 
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """What else is to be done with a request in which the provider says that it calls no more, or less."""
+
+    signal: Signal
+    rest: Refusal | Ignored | Taken
+
+
 Decision: TypeAlias = Refusal | Asked | Ignored | Taken
 
 
-def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, remote: Remote | None = None) -> Decision:
+def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, remote: Remote | None = None) -> Decision | Told:
     """Decide. `remote` is who sent it. Raises what `keys` raises when a key must be fetched first, and nothing else for any bytes."""
     names = ready.handshakes
     if names:
@@ -86,6 +94,9 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, r
         asked = answered_handshake(names, request, ready.knowledge, verified=True)
         if asked is not None:
             return Asked(*asked)
+        # Only what was proven: a stranger could say so as well.
+        if verdict is not None and ready.signals is not None and (signal := ready.signals(request)) is not None:
+            return Told(signal, _taken(ready, request, verdict, now_us, (), remote))
     return _taken(ready, request, verdict, now_us, (), remote)
 
 
@@ -122,7 +133,7 @@ def _listed(event: NewMessage) -> NewMessage:
 
 def _taken(
     ready: Ready, request: InboundRequest, verdict: Verdict | None, now_us: int, flags: tuple[str, ...], remote: Remote | None
-) -> Decision:
+) -> Refusal | Ignored | Taken:
     rules = ready.source.rules
     unpacked = plain(request)
     if isinstance(unpacked, Refusal):

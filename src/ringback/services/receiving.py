@@ -10,7 +10,7 @@ import msgspec
 
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
-from ringback.model.arrivals import ACCEPTED, DUPLICATE, HANDSHAKE, IGNORED, REJECTED
+from ringback.model.arrivals import ACCEPTED, DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL
 from ringback.model.messages import Message, Remote
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
@@ -19,10 +19,11 @@ from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
-from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, compared, judge, plain, released
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, Told, compared, judge, plain, released
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
 from ringback.services.replies import DENIED, FAILED, UNKNOWN, Reply, canned, framed, unavailable
+from ringback.services.signals import Signals
 from ringback.services.sources import Sources
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
@@ -68,6 +69,7 @@ class Receiver:
         outcomes: Outcomes,
         comparing: Comparing,
         journal: Journal,
+        signals: Signals,
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
         awaited: Awaited | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class Receiver:
         self._outcomes = outcomes
         self._comparing = comparing
         self._journal = journal
+        self._signals = signals
         self._requeue = requeue
         # Sources of which somebody waits for an event; empty for nearly everybody.
         self._awaited: Awaited = {} if awaited is None else awaited
@@ -103,7 +106,17 @@ class Receiver:
 
     async def receive(self, ready: Ready, request: InboundRequest, remote: Remote) -> Reply:
         """Answer one request. Raises Unavailable when it could not be kept: the provider shall send it again."""
-        decision = await self._compared(ready, await self._decide(ready, request, remote))
+        decision = await self._decide(ready, request, remote)
+        if isinstance(decision, Told):
+            reply = await self._carried_out(ready, decision.rest, request, remote)
+            # Before it is answered: what cannot be kept, the provider shall say again.
+            await self._signals.heard(ready.source, decision.signal)
+            self._noted(ready, SIGNAL, request, remote, reply.status, what=decision.signal.name)
+            return reply
+        return await self._carried_out(ready, decision, request, remote)
+
+    async def _carried_out(self, ready: Ready, judged: Decision, request: InboundRequest, remote: Remote) -> Reply:
+        decision = await self._compared(ready, judged)
         if isinstance(decision, Taken):
             return await self._take(ready, decision.events, request, remote)
         if isinstance(decision, Refusal):
@@ -118,9 +131,10 @@ class Receiver:
     def _noted(self, ready: Ready, outcome: str, request: InboundRequest, remote: Remote, status: int, **more: Any) -> None:
         came = Came(request.method, request.url, len(request.body), remote)
         self._journal.note(ready.source, outcome, came, status, **more)
-        ready.weighed(outcome, len(request.body))
+        if outcome != SIGNAL:
+            ready.weighed(outcome, len(request.body))
 
-    async def _decide(self, ready: Ready, request: InboundRequest, remote: Remote) -> Decision:
+    async def _decide(self, ready: Ready, request: InboundRequest, remote: Remote) -> Decision | Told:
         for _ in range(_MAX_FETCHES):
             try:
                 return await self._judged(ready, request, remote)
@@ -128,7 +142,7 @@ class Receiver:
                 await self._keys.fetch(missing.ref)
         return await self._judged(ready, request, remote)
 
-    async def _judged(self, ready: Ready, request: InboundRequest, remote: Remote) -> Decision:
+    async def _judged(self, ready: Ready, request: InboundRequest, remote: Remote) -> Decision | Told:
         now_us = self._clock.now_us()
         if len(request.body) > LARGE_BYTES or b"content-encoding" in request.headers:
             # Hashing, unpacking and reading it may take a tenth of a second; others go on meanwhile.

@@ -41,6 +41,7 @@ SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake")
 RECONCILIATION_EVENTS = ("looked_at", "missing", "added", "asked", "skipped")
 RECONCILIATION_RUNS = ("completed", "cut", "failed")
 EXPECTATION_OUTCOMES = ("met", "missed")
+RENEWAL_OUTCOMES = ("renewed", "failed")
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -140,6 +141,13 @@ CATALOGUE = (
         "Expectations that ended since the start. `outcome` is `met` or `missed`.",
         ("outcome",),
     ),
+    Described(
+        "ringback_subscription_renewals_total",
+        "counter",
+        "Renewals of sources' subscriptions at their providers since the start. `outcome` is `renewed` or `failed`.",
+        ("outcome",),
+    ),
+    Described("ringback_subscriptions_failing", "gauge", "Sources whose subscription cannot be renewed now, to within a minute."),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
 )
 
@@ -211,6 +219,8 @@ class Metrics:
         "source_requests",
         "started_us",
         "store_bytes",
+        "subscription_renewals",
+        "subscriptions_failing",
         "wal_bytes",
     )  # fmt: skip
 
@@ -232,6 +242,8 @@ class Metrics:
         # The earliest time that a source is compared up to, microseconds since 1970; 0 = there is none.
         self.reconciled_until_us = 0
         self.expectations = dict.fromkeys(EXPECTATION_OUTCOMES, 0)
+        self.subscription_renewals = dict.fromkeys(RENEWAL_OUTCOMES, 0)
+        self.subscriptions_failing = 0
         self.backlog = 0
         self.oldest_due_us = 0
         self.in_flight = 0
@@ -311,6 +323,8 @@ class Exposition(Collector):
             "ringback_expectations_total": metrics.expectations,
             "ringback_backlog": metrics.backlog,
             "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,
+            "ringback_subscription_renewals_total": metrics.subscription_renewals,
+            "ringback_subscriptions_failing": metrics.subscriptions_failing,
             "ringback_in_flight": metrics.in_flight,
             "ringback_loop_lag_seconds": metrics.loop_lag_s,
             "ringback_commit_seconds": metrics.commit_seconds,

@@ -10,7 +10,7 @@ import msgspec
 from ringback.model.sources import Activity, Cron, Rules, Source, SourceToken, Verification
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
-from ringback.store.operations import arrivals, expectations, reconciliations, source_traffic
+from ringback.store.operations import arrivals, expectations, reconciliations, source_traffic, subscriptions
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.walks import anywhere
 
@@ -163,6 +163,7 @@ def purge(tx: Transaction, limit: int) -> int:
         tx.run("DELETE FROM source_activity WHERE source_id = ?", (row[0],))
         source_traffic.purge(tx, row[0])
         reconciliations.delete(tx, row[0])
+        subscriptions.delete(tx, row[0])
         tx.run("DELETE FROM source WHERE id = ?", (row[0],))
     return len(found) + len(keys) + awaited + noted or 1
 
