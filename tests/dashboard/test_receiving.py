@@ -106,6 +106,23 @@ def test_the_journal_of_a_source_and_the_page_of_a_message_tell_what_came_again(
     assert person.get(f"/sources/{source.id}x/arrivals").status_code == 404
 
 
+def test_the_page_of_a_source_tells_how_its_subscription_stands(shop: Shop, person: Person, source: Made) -> None:
+    assert "Subscription at the provider" not in plain(person.get(source.path))
+    own = {"base": shop.receiver.url, "path": "/renew", "auth": {"x-key": "{credential}"}}
+    path = f"/app/{shop.equipment.service}/source/{source.id}/subscription"
+    assert shop.server.call("PUT", path, {"renewal": own, "credential": "hidden-credential"})[0] == 201
+    wait_until(lambda: "Renewals ever 1" in plain(person.get(source.path)), what="it is renewed")
+    words = plain(person.get(source.path))
+    assert "Subscription at the provider" in words and "renewed when a third of its life is left" in words
+    assert "hidden-credential" not in words
+    page = person.post(f"{source.path}/subscription/renew", at=source.path)
+    assert page.status_code == 303
+    wait_until(lambda: "Renewals ever 2" in plain(person.get(source.path)), what="it is renewed again")
+    blocked = {**own, "base": "https://192.0.2.1"}
+    shop.server.call("PUT", path, {"renewal": blocked, "credential": "x", "expiresAt": "2024-01-01T00:00:00Z"})
+    wait_until(lambda: "the provider calls no more" in plain(person.get(source.path)), what="its end is told")
+
+
 def test_the_page_of_a_source_tells_how_the_lists_of_addresses_stand_that_it_follows(shop: Shop, person: Person) -> None:
     made = made_of(shop, allowedIpsFrom=["https://lists.example/all?key=hidden#hooks"])
     words = plain(person.get(made.path))
