@@ -14,6 +14,7 @@ import pytest
 import standardwebhooks
 from playwright.sync_api import expect
 
+from tests.acceptance.provider_api import ProviderApi, Said
 from tests.acceptance.receiver import Arrival
 from tests.dashboard.conftest import BASE, Desk, Person, Shop, operator, token_of
 from tests.dashboard.equipment import STRIPE_SECRET, call_source, noted, quarantined, stripe_event, stripe_signature
@@ -108,7 +109,8 @@ def test_the_journal_of_a_source_and_the_page_of_a_message_tell_what_came_again(
 
 def test_the_page_of_a_source_tells_how_its_subscription_stands(shop: Shop, person: Person, source: Made) -> None:
     assert "Subscription at the provider" not in plain(person.get(source.path))
-    own = {"base": shop.receiver.url, "path": "/renew", "auth": {"x-key": "{credential}"}}
+    api = ProviderApi(lambda asked: Said({}))
+    own = {"base": api.url, "path": "/renew", "auth": {"x-key": "{credential}"}}
     path = f"/app/{shop.equipment.service}/source/{source.id}/subscription"
     assert shop.server.call("PUT", path, {"renewal": own, "credential": "hidden-credential"})[0] == 201
     wait_until(lambda: "Renewals ever 1" in plain(person.get(source.path)), what="it is renewed")
@@ -121,6 +123,7 @@ def test_the_page_of_a_source_tells_how_its_subscription_stands(shop: Shop, pers
     blocked = {**own, "base": "https://192.0.2.1"}
     shop.server.call("PUT", path, {"renewal": blocked, "credential": "x", "expiresAt": "2024-01-01T00:00:00Z"})
     wait_until(lambda: "the provider calls no more" in plain(person.get(source.path)), what="its end is told")
+    api.close()
 
 
 def test_the_page_of_a_source_tells_how_the_lists_of_addresses_stand_that_it_follows(shop: Shop, person: Person) -> None:
