@@ -265,6 +265,12 @@ def test_the_journal_of_a_deleted_source_goes_with_it(running: Running) -> None:
     while running.run(running.known.forget()):
         pass
     assert rows(running) == 1 == len(running.arrived(other))
+    # What was on its way when it went is not written any more, and nothing twice.
+    running.journal.note(source, HANDSHAKE, Came(b"GET", b"/x", 0, REMOTE), 200)
+    running.run(running.journal.write())
+    (entry,) = running.arrived(other)
+    running.run(running.store.write(lambda tx: arrivals.add(tx, [entry], 10)))
+    assert rows(running) == 1
 
 
 def test_entries_past_their_time_are_forgotten(running: Running) -> None:

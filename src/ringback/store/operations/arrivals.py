@@ -17,9 +17,15 @@ _arrivals: Final = msgspec.json.Decoder(Arrival)
 
 
 def add(tx: Transaction, arrivals: Sequence[Arrival], kept: int) -> int:
-    """Write these down, and let go of the oldest of their sources and outcomes beyond `kept` of each; how many rows more there are."""
+    """Write these down, and let go of the oldest of their sources and outcomes beyond `kept` of each; how many rows more there are.
+
+    Those of sources that are gone are left out, and so are those that are written already.
+    """
+    source_ids = list(dict.fromkeys(a.source_id for a in arrivals))
+    live = {row[0] for row in tx.rows(f"SELECT id FROM source WHERE id IN {one_of(source_ids)} AND deleted_at IS NULL", source_ids)}
+    arrivals = [a for a in arrivals if a.source_id in live]
     tx.run_many(
-        "INSERT INTO arrival (id, source_id, outcome, message_id, facts) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO arrival (id, source_id, outcome, message_id, facts) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         [(a.id, a.source_id, a.outcome, a.message_id, msgspec.json.encode(a).decode()) for a in arrivals],
     )
     removed = 0
