@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from ringback.engine.sweeper import Sweeper
 from ringback.model.arrivals import DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL
 from ringback.model.messages import Remote
 from ringback.policy.sources import handshakes_of
 from ringback.services.arrivals import Came, Journal, JournalBounds
-from ringback.store.base import Transaction
 from ringback.store.operations import arrivals
 from tests.gateway.conftest import WHO, Running, path_of
 from tests.gateway.door import ORDINARY, SECRET, Door, opened, stripe
@@ -279,11 +279,7 @@ def test_entries_past_their_time_are_forgotten(running: Running) -> None:
         running.clock.set(at_s)
         running.ask(path_of(source), method="GET", query=b"challenge=c")
     running.run(running.journal.write())
-
-    def purged(tx: Transaction) -> int:
-        return arrivals.purge(tx, (NOW_S + 5) * 1_000_000, 100)
-
-    assert running.run(running.store.write(purged)) == 1
+    running.run(Sweeper(running.store, running.clock, history_us=5_000_000).sweep())
     assert len(running.arrived(source)) == 1
 
 
