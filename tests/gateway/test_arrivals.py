@@ -196,6 +196,12 @@ def test_a_stranger_who_says_so_is_not_believed(running: Running, kind: str, sec
     assert running.arrived(source) == []
 
 
+def test_where_nothing_is_verified_nobody_is_believed_to_call_no_more(running: Running) -> None:
+    source = running.made(type="slack", verify="none", secrets=[])
+    assert running.ask(path_of(source), b'{"type": "app_rate_limited", "team_id": "T1"}').status == 200
+    assert running.arrived(source, SIGNAL) == [] and len(running.messages()) == 1
+
+
 # -- floods
 
 
