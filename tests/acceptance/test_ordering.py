@@ -177,7 +177,7 @@ def test_a_blocked_lane_is_told_and_counted(serve: Serve, receiver: Receiver) ->
             "deadLetterId": lane["deadLetterId"],
         },
     }
-    wait_until(lambda: b"\nringback_blocked_lanes 1\n" in _metrics(running), what="the count", within_s=20)
+    wait_until(lambda: b"\nringback_blocked_lanes 1.0\n" in _metrics(running), what="the count", within_s=20)
 
 
 def test_a_key_that_is_too_long_is_refused(shared: Shared, receiver: Receiver) -> None:

@@ -201,7 +201,8 @@ NO_EVENT: typing.Final = (
     "'order.paid' is no operational event; use one of endpoint.created, endpoint.updated, endpoint.deleted, endpoint.enabled,"
     " endpoint.disabled, message.attempt.failing, message.attempt.exhausted, message.attempt.recovered, message.attempt.log, "
     "background_task.finished, endpoint.lane.blocked, source.expectation.missed, source.subscription.failing, source.subscription.ended, "
-    "source.signal, ingest.endpoint.disabled, ingest.message.attempt.failing, ingest.message.attempt.exhausted, ingest.message.attempt.recovered"
+    "source.signal, ingest.endpoint.disabled, ingest.message.attempt.failing, ingest.message.attempt.exhausted, "
+    "ingest.message.attempt.recovered"
 )
 NO_KIND: typing.Final = (
     "'None' is not one of AgenticCommerceProtocol, CloseCRM, Custom, CustomerIO, DatadogTracing, Discord, "
