@@ -28,6 +28,7 @@ from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import organisations as organisations_api
+from ringback.api import pollers as pollers_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
@@ -91,6 +92,8 @@ from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.org_tokens import OrgTokens
 from ringback.services.organisations import Organisations
 from ringback.services.payloads import Payloads
+from ringback.services.pollers import Pollers
+from ringback.services.polling import Polling
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
@@ -353,6 +356,11 @@ class Doors:
         return Portal(self._parts.store, self._parts.clock, self._parts.tokens)
 
     @cached_property
+    def _polling(self) -> Polling:
+        parts = self._parts
+        return Polling(parts.store, parts.vault, parts.clock, parts.ids, parts.directory, parts.tokens)
+
+    @cached_property
     def _imports(self) -> EventTypeImports:
         return EventTypeImports(self._parts.store, self._parts.clock, self._services.event_types)
 
@@ -387,7 +395,8 @@ class Doors:
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
             *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
-            *destinations_api.routes(self._services.applications),
+            *destinations_api.routes(self._polling),
+            *pollers_api.routes(Pollers(store, clock), self._polling),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),

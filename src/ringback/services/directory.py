@@ -12,7 +12,8 @@ from typing import Final
 from ringback.errors import NotFound
 from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
-from ringback.policy.fanout import matched
+from ringback.model.polling import PollingEndpoint
+from ringback.policy.fanout import matched, wants
 from ringback.store.base import Store
 from ringback.store.operations import directory
 from ringback.store.operations.endpoints import Sealer
@@ -24,12 +25,13 @@ _EVENT_TYPES: Final = 1_000
 
 
 class Entry:
-    """One application with its live endpoints, as of a moment; `stale` from the moment that it changed."""
+    """One application with its live endpoints and those that are polled, as of a moment; `stale` from the moment that it changed."""
 
-    __slots__ = ("_matches", "application", "endpoints", "stale")
+    __slots__ = ("_matches", "_polled", "application", "endpoints", "stale")
 
-    def __init__(self, application: Application, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, application: Application, endpoints: Sequence[Endpoint], polled: Sequence[PollingEndpoint] = ()) -> None:
         self.application = application
+        self._polled = polled
         self.endpoints = {e.id: e for e in endpoints}
         self.stale = False
         self._matches: dict[str, tuple[str, ...]] = {}
@@ -44,6 +46,10 @@ class Entry:
                 self._matches.clear()
             found = self._matches[event_type] = matched(self.endpoints.values(), event_type, None)
         return found
+
+    def wanted(self, event_type: str, channels: Sequence[str] | None) -> bool:
+        """Does anybody get such a message, by delivery or by polling?"""
+        return bool(self.match(event_type, channels)) or any(wants(polled, event_type, channels) for polled in self._polled)
 
 
 class Directory:

@@ -14,7 +14,7 @@ from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import Unavailable
 from ringback.ids import IdMaker
-from ringback.model.messages import Message, Origin
+from ringback.model.messages import Message, Origin, directed_to
 from ringback.services.directory import Entry
 from ringback.services.ports import Feed, Handoff
 from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target
@@ -112,7 +112,9 @@ class Intake:
         if only is None:
             # One that waits for its time has its endpoints found then (engine.deferred).
             only = entry.match(new.event_type, new.channels) if deliver_at is None else ()
-        matched = only
+            matched = len(only)
+        else:
+            matched = directed_to(only)
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
             app_id,
@@ -127,12 +129,12 @@ class Intake:
             new.channels,
             new.tags,
             deliver_at,
-            len(matched),
+            matched,
             new.origin,
             new.headers,
         )
         reserve, size = self._reserve, len(new.payload)
-        targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
+        targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in only]
         self._pending += 1
         accepted, refused, repeated = self._callbacks
         self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], answers))
