@@ -6,9 +6,10 @@ import asyncio
 import concurrent.futures
 import datetime
 import itertools
-import json
 import signal
+import sqlite3
 import threading
+import time
 import typing
 
 import pytest
@@ -109,11 +110,29 @@ def test_a_key_of_the_polling_endpoint_is_all_that_a_receiver_needs(desk: Desk, 
     assert missing(lambda: receiver.application.get(desk.app)) == (403, "insufficient access")
 
 
-def test_a_message_that_waits_for_its_time_comes_when_it_is_due(serve: Serve) -> None:
-    running = serve(settings={"min_delivery_delay": "1s"} if False else {})
+def test_a_message_that_waits_for_its_time_stands_where_it_becomes_due(serve: Serve) -> None:
+    running = serve()
     desk = Desk(client(running))
-    due = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=61)).isoformat()
-    assert due and desk.poll().data == []
+    before = desk.send()
+    waits = desk.send(deliver_at=datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=5))
+    after = desk.send()
+    seen = desk.poll()
+    assert (ids(seen), seen.done) == ([before, after], True)
+    running.stop(signal.SIGKILL)
+    # The least that may be asked for, a minute, is more than a test waits: it becomes due while the server is dead.
+    with sqlite3.connect(running.database) as connection:
+        connection.execute("UPDATE deferred_message SET deliver_at = ?", (time.time_ns() // 1_000,))
+    connection.close()
+    running = serve(port=running.port)
+    came = wait_until(lambda: ids(desk.poll(iterator=seen.iterator)), what="it is due")
+    assert came == [waits]
+    last = desk.send()
+    assert ids(desk.poll(iterator=seen.iterator)) == [waits, last]
+    assert ids(desk.poll()) == [before, after, waits, last]
+    assert ids(desk.consume()) == [before, after, waits, last]
+    running.stop(signal.SIGKILL)
+    serve(port=running.port)
+    assert ids(desk.poll(iterator=seen.iterator)) == [waits, last]
 
 
 def _numbers(answer: dict[str, typing.Any]) -> list[int]:
@@ -123,9 +142,9 @@ def _numbers(answer: dict[str, typing.Any]) -> list[int]:
 class Following(threading.Thread):
     """Reads on by iterator while others publish, until told to stop and nothing more comes."""
 
-    def __init__(self, running: Server, path: str, *, consumer: bool) -> None:
+    def __init__(self, running: Server, path: str) -> None:
         super().__init__()
-        self.running, self.path, self.consumer = running, path, consumer
+        self.running, self.path = running, path
         self.got: list[int] = []
         self.ids: list[str] = []
         self.stopping = threading.Event()
@@ -155,8 +174,8 @@ def test_every_message_is_read_once_and_in_order_while_many_publish(serve: Serve
     app = running.make("/app", {"name": "busy"})["id"]
     sinks = [running.make(f"/app/{app}/destination", {"type": "pollingEndpoint"})["id"] for _ in range(2)]
     readers = [
-        Following(running, f"/app/{app}/poller/{sinks[0]}", consumer=False),
-        Following(running, f"/app/{app}/poller/{sinks[1]}/consumer/c", consumer=True),
+        Following(running, f"/app/{app}/poller/{sinks[0]}"),
+        Following(running, f"/app/{app}/poller/{sinks[1]}/consumer/c"),
     ]
     for reader in readers:
         reader.start()
@@ -206,7 +225,7 @@ def test_nothing_is_skipped_when_the_server_is_killed_between_answers(serve: Ser
     iterator = ""
     for _ in range(4):
         again = sorted(account.unknown)
-        wanted = itertools.islice(itertools.chain(again, numbers), 200)
+        wanted = itertools.chain(again, numbers)
 
         async def until_killed(wanted: typing.Iterator[int] = wanted, running: Server = running) -> None:
             asyncio.get_running_loop().call_later(0.15, running.process.send_signal, signal.SIGKILL)
@@ -235,4 +254,3 @@ def test_nothing_is_skipped_when_the_server_is_killed_between_answers(serve: Ser
         by_lease += [item["payload"]["number"] for item in leased]
     assert sorted(by_iterator) == sorted(account.acknowledged)
     assert sorted(set(by_lease)) == sorted(account.acknowledged)
-    assert json.dumps(by_iterator)

@@ -69,7 +69,9 @@ def test_a_polling_endpoint_is_made_as_it_was_wanted(live: Live, base: str) -> N
     assert made.status_code == 201
     shown = made.json()
     assert shown["id"].startswith("poll_") and len(shown["id"]) == 32
-    assert {name: shown[name] for name in ("uid", "status", "batchSize", "maxWaitSecs", "eventTypes", "channels", "metadata", "config")} == {
+    assert {
+        name: shown[name] for name in ("uid", "status", "batchSize", "maxWaitSecs", "eventTypes", "channels", "metadata", "config")
+    } == {
         "uid": None,
         "status": "enabled",
         "batchSize": 100,
@@ -220,4 +222,3 @@ def test_a_repeated_request_makes_one_destination(live: Live, base: str) -> None
     answers = [live.post(base, POLLING, headers={"idempotency-key": "once"}) for _ in range(2)]
     assert told(answers[0]) == told(answers[1])
     assert len(live.get(base).json()["data"]) == 1
-

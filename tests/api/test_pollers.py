@@ -306,14 +306,15 @@ def test_there_are_so_many_consumers_with_names_so_long(reader: Reader) -> None:
     assert told(long) == (422, {"detail": [{"loc": ["path", "consumer_id"], "msg": message, "type": "value_error"}]})
     for number in range(99):
         assert reader.consume(f"c-{number}").status_code == 200
-    detail = (
-        "this polling endpoint has 100 consumers, the most there may be; use the id of one of them, or make another polling endpoint"
-    )
+    detail = "this polling endpoint has 100 consumers, the most there may be; use the id of one of them, or make another polling endpoint"
     refused = (400, {"code": "limit_reached", "detail": detail})
     assert told(reader.consume("one-more")) == refused
     leasing = f"/app/{reader.app}/polling-endpoint/{reader.sink}/consumer/one-more"
     assert told(reader.live.get(leasing)) == refused
-    assert told(reader.live.post(f"/app/{reader.app}/poller/{reader.sink}/consumer/one-more/seek", {"after": "2024-01-01T00:00:00Z"})) == refused
+    assert (
+        told(reader.live.post(f"/app/{reader.app}/poller/{reader.sink}/consumer/one-more/seek", {"after": "2024-01-01T00:00:00Z"}))
+        == refused
+    )
     assert reader.consume("c-1").status_code == 200
 
 
