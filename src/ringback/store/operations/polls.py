@@ -263,5 +263,5 @@ def _unfiltered(tx: Transaction, app_id: str, after: str, limit: int) -> tuple[l
             return found, None
         after = rows[-1][0]
         looked += len(rows)
-        most *= _GROWTH
+        most = min(most * _GROWTH, EXAMINED_MAX - looked)
     return found, after
