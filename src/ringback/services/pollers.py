@@ -16,6 +16,7 @@ from ringback.errors import FieldProblem, InvalidField, Refused, Unavailable
 from ringback.model.messages import Message
 from ringback.model.polling import Consumer, Lease, LeasedItem, PollingEndpoint
 from ringback.policy.polling import iterator_of, position_of, position_time_us
+from ringback.services import applications
 from ringback.services.polling import find
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
@@ -250,12 +251,12 @@ class Pollers:
 
         await self._store.write(operation)
 
-    async def overview(self, who: Principal, app_id: str, limit: int) -> list[PollingOverview]:
+    async def overview(self, who: Principal, app: str, limit: int) -> list[PollingOverview]:
         """The first polling endpoints of an application, with how far each consumer is. Raises NotFound."""
 
         def query(tx: Transaction) -> list[PollingOverview]:
             found = []
-            for endpoint in polling.some(tx, app_id, limit):
+            for endpoint in polling.some(tx, applications.find(tx, who, app).id, limit):
                 standings = [_standing(tx, endpoint, consumer) for consumer in poll_consumers.of(tx, endpoint.id)]
                 found.append(PollingOverview(endpoint, standings))
             return found
