@@ -76,7 +76,7 @@ class _Flight:
 # threads that all want the interpreter at one moment keep the loop out of it.
 _PACE_S = 0.005
 # By how much of its deadline a lookup may give up early, and in how many steps.
-_SPREAD = 0.2
+_SPREAD = 0.4
 _STEPS = 200
 
 

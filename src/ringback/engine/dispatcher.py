@@ -46,8 +46,12 @@ from ringback.telemetry.prometheus import Metrics
 
 # Turns in one go: at 30 to 40 us each they hold the loop for some 2 ms.
 _TURNS: Final = 64
-# How long an endpoint that gives no answer at all is left alone between two attempts: its retries may be a second late (contract, 6.5).
+# How long an endpoint that gives no answer at all is left alone between two attempts. One that refuses at once costs little to ask, and its
+# retries may be a second late (contract, 6.5).
 _LEFT_ALONE_US: Final = 800_000
+# One that keeps us waiting for longer than that holds a place each time. And a name that did not resolve is remembered for as long
+# (`ResolverSettings.keep_failure_s`): asking sooner finds out nothing and costs an attempt.
+_LEFT_ALONE_LONG_US: Final = 5 * SECOND_US
 # Endpoints that fail, or never answered, count as so many: a thousand of them take the loop for half a millisecond, then others have it.
 _OTHER_TURN: Final = 8
 # How long a lane rests whose endpoint is being disabled: the commit takes some milliseconds.
@@ -359,7 +363,7 @@ class Dispatcher:
             limiter.succeeded(lane)
             self._metrics.delivery_seconds.observe((now_us - flight.claim.delivery.due_at) / SECOND_US)
         else:
-            self._failed(lane, outcome)
+            self._failed(lane, outcome, now_us - flight.started_at)
         if outcome.disables:
             # Nothing more goes out while this is being recorded.
             self._rest(lane, _DISABLING_US)
@@ -374,14 +378,14 @@ class Dispatcher:
         if lane.stored and not lane.claiming:
             self._supply.claim(lane)
 
-    def _failed(self, lane: Lane, outcome: Outcome) -> None:
+    def _failed(self, lane: Lane, outcome: Outcome, took_us: int) -> None:
         if outcome.slow_down:
             self._limiter.struggled(lane)
         if outcome.overloaded and outcome.retry_after_s is not None:
             # The endpoint's other deliveries wait for the same instant.
             self._rest(lane, int(min(outcome.retry_after_s, self._retry_after_max_s) * SECOND_US))
         elif outcome.unanswered and self._limiter.silent(lane):
-            self._rest(lane, _LEFT_ALONE_US)
+            self._rest(lane, _LEFT_ALONE_US if took_us < _LEFT_ALONE_US else _LEFT_ALONE_LONG_US)
 
     def _rest(self, lane: Lane, for_us: int) -> None:
         self._rests.rest(lane, self._rests.now_us() + for_us, WaitCause.PAUSED)

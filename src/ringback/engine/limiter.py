@@ -1,9 +1,9 @@
 """How many requests may be on the wire at once? In all, and to one endpoint.
 
-Dynamic thresholds: a lane may have an eighth of what is still free, so one or a few lanes may have much while there is room, and the more
-there are the less each gets. Endpoints that answered well last time draw on one half of the total, all others on the other half: a thousand
-endpoints that hang can therefore never take the places of those that work. Per endpoint the limit grows by one with each success and
-halves with each sign of trouble.
+Dynamic thresholds: a lane may have a share of what is still free, so one or a few lanes may have much while there is room, and the more
+there are the less each gets. Endpoints that answered well last time draw on one half of the total, all others on the other half, in smaller
+shares: a thousand endpoints that hang can therefore never take the places of those that work, nor some of them those of the rest. Per
+endpoint the limit grows by one with each success and halves with each sign of trouble.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ringback.engine.lanes import SILENT, Lane
 
 # Requests at once to an endpoint that has not answered yet: enough for most, and little to lose if it hangs.
 _START_LIMIT: Final = 8
-# A lane's share of what is free in its half.
+# The share of what is free that the lane of an endpoint may have which answered well.
 _SHARE: Final = 8
 
 
@@ -25,13 +25,16 @@ class Limiter:
     A lane that has nothing on the wire, and finds that others have all places, would be called back by nothing of its own: it waits here.
     """
 
-    __slots__ = ("_flying", "_half", "_per_endpoint", "_starved", "first", "flying", "starving")
+    __slots__ = ("_flying", "_half", "_per_endpoint", "_shares", "_starved", "first", "flying", "starving")
 
     def __init__(self, total: int, per_endpoint: int) -> None:
         self._half = max(total // 2, 1)
         self._per_endpoint = per_endpoint
         # What a new lane may have.
         self.first = min(_START_LIMIT, per_endpoint)
+        # Indexed by whether the lane is proven. One that is not may begin with its first limit while few do, and with one request when a
+        # thousand do: what hangs or fails does so for all requests of a lane alike.
+        self._shares = (max(self._half // self.first, _SHARE), _SHARE)
         # Indexed by whether the lane was proven when it took its place.
         self._flying = [0, 0]
         self._starved: tuple[deque[Lane], deque[Lane]] = (deque(), deque())
@@ -44,7 +47,8 @@ class Limiter:
             return False
         free = self._half - self._flying[lane.proven]
         if free > 0:
-            return lane.flying < max(1, free // _SHARE)
+            # Rounded up: as long as something is free, each may have one.
+            return lane.flying < -(-free // self._shares[lane.proven])
         if not lane.flying and not lane.starved:
             lane.starved = True
             self.starving += 1
