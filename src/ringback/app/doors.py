@@ -306,6 +306,7 @@ class Doors:
             standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
             search=parts.search,
+            pollers=self._pollers,
             previews=Previews(store, vault),
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
@@ -361,6 +362,10 @@ class Doors:
         return Polling(parts.store, parts.vault, parts.clock, parts.ids, parts.directory, parts.tokens)
 
     @cached_property
+    def _pollers(self) -> Pollers:
+        return Pollers(self._parts.store, self._parts.clock)
+
+    @cached_property
     def _imports(self) -> EventTypeImports:
         return EventTypeImports(self._parts.store, self._parts.clock, self._services.event_types)
 
@@ -396,7 +401,7 @@ class Doors:
             *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._polling),
-            *pollers_api.routes(Pollers(store, clock), self._polling),
+            *pollers_api.routes(self._pollers, self._polling),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from ringback import ids
@@ -22,6 +20,10 @@ START_US = 1_750_000_000_000_000
 SMALL, LARGE = 10_000, 30_000
 ALL = Wanted()
 BATCH = 200
+
+
+def _nothing(*_: object) -> None:
+    return None
 
 
 class World:
@@ -50,8 +52,7 @@ class World:
 
     def add(self, messages: list[Message]) -> None:
         self.writing.begin(self.tx)
-        nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-        self.writing.accept(self.tx, [Acceptance(message, [], nothing, nothing, nothing) for message in messages])
+        self.writing.accept(self.tx, [Acceptance(message, [], _nothing, _nothing, _nothing) for message in messages])
         self.writing.confirm()
 
     def cost(self, after: str, wanted: Wanted = ALL, limit: int = 50) -> tuple[int, Batch]:
