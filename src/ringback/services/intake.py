@@ -109,12 +109,12 @@ class Intake:
                 raise refusal
             only = ()
         deliver_at = new.deliver_at
-        if only is None:
+        if only is not None:
+            matched = directed_to(only)
+        else:
             # One that waits for its time has its endpoints found then (engine.deferred).
             only = entry.match(new.event_type, new.channels) if deliver_at is None else ()
             matched = len(only)
-        else:
-            matched = directed_to(only)
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
             app_id,
