@@ -6,8 +6,14 @@ import asyncio
 import concurrent.futures
 import datetime
 import itertools
+import json
+import os
+import pathlib
+import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 import typing
@@ -33,6 +39,7 @@ from tests.acceptance.serving import Serve
 from tests.waiting import wait_until
 
 CONNECTIONS: typing.Final = 8
+GUIDE: typing.Final = pathlib.Path(__file__).parents[2] / "docs/how-to/poll-for-messages.md"
 
 
 class Desk:
@@ -254,3 +261,30 @@ def test_nothing_is_skipped_when_the_server_is_killed_between_answers(serve: Ser
         by_lease += [item["payload"]["number"] for item in leased]
     assert sorted(by_iterator) == sorted(account.acknowledged)
     assert sorted(set(by_lease)) == sorted(account.acknowledged)
+
+
+def test_the_programs_of_the_guide_read_every_message(serve: Serve, tmp_path: pathlib.Path) -> None:
+    running = serve()
+    app = running.make("/app", {"name": "guide"})["id"]
+    known = {"SERVER_URL": running.url, "APP": app, "TOKEN": running.token}
+    languages = dict[str, list[str]]()
+    for language, piece in re.findall(r"^```(\w+)\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+        languages.setdefault(language, []).append(piece)
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, env=os.environ | known, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    make, key = (run("bash", "-euc", piece) for piece in languages["bash"])
+    assert json.loads(make)["uid"] == "ledger"
+    known["POLLER_KEY"] = json.loads(key)["token"]
+    for number in range(25):
+        running.make(f"/app/{app}/msg", {"eventType": "order.paid", "payload": {"number": number}})
+    consumer, workers = languages["python"]
+    assert [line.split(maxsplit=2)[2] for line in run(sys.executable, "-c", consumer).splitlines()] == [
+        f"{{'number': {number}}}" for number in range(25)
+    ]
+    assert run(sys.executable, "-c", consumer) == ""
+    assert run(sys.executable, "-c", workers).splitlines() == [f"{number + 1} {{'number': {number}}}" for number in range(25)]
+    assert run(sys.executable, "-c", workers) == ""
