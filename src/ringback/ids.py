@@ -50,6 +50,7 @@ INTEGRATION = "integ_"
 CONNECTOR = "trtmpl_"
 AUTO_CONFIG = "autocfg_"
 POLLING_ENDPOINT = "poll_"
+ARRIVAL = "arr_"
 
 
 def _nine(value: int) -> str:

@@ -142,6 +142,22 @@ def _expectation(there: Everything) -> dict[str, typing.Any]:
     return {"uid": there.live.name("awaited"), "match": {"eventId": "never"}, "deadline": deadline}
 
 
+def _subscribed(sources: str) -> Making:
+    """Asks for the renewal of a subscription whose provider is there."""
+
+    def making(there: Everything) -> dict[str, typing.Any]:
+        own = {"base": there.receiver.url, "path": "/renew", "auth": {"x-key": "{credential}"}}
+        answer = there.live.client.put(
+            there.path(f"{sources}/{{source_id}}") + "/subscription",
+            json={"renewal": own, "credential": "secret"},
+            headers={"authorization": f"Bearer {there.live.server.token}"},
+        )
+        assert answer.status_code in (200, 201), answer.text
+        return {}
+
+    return making
+
+
 def _reconciled(sources: str) -> Making:
     """Asks for a run of a source whose provider is there, and lists nothing."""
 
@@ -237,6 +253,7 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/app/{app_id}/source/{source_id}/secret/rotate": lambda there: {"secret": there.live.name("secret")},
     "/api/v1/app/{app_id}/source/{source_id}/expectation": _expectation,
     "/api/v1/app/{app_id}/source/{source_id}/reconciliation/run": _reconciled(f"{APPLICATION}/source"),
+    "/api/v1/app/{app_id}/source/{source_id}/subscription/renew": _subscribed(f"{APPLICATION}/source"),
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/release": lambda there: {"reason": "nothing"},
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/{quarantine_id}/release": _release(f"{APPLICATION}/source"),
     "/api/v1/background-task/{task_id}/cancel": _nothing,
@@ -247,6 +264,7 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/secret/rotate": _empty,
     "/ingest/api/v1/source/{source_id}/expectation": _expectation,
     "/ingest/api/v1/source/{source_id}/reconciliation/run": _reconciled(INGEST),
+    "/ingest/api/v1/source/{source_id}/subscription/renew": _subscribed(INGEST),
     "/ingest/api/v1/source/{source_id}/quarantine/release": lambda there: {"reason": "nothing"},
     "/ingest/api/v1/source/{source_id}/quarantine/{quarantine_id}/release": _release(INGEST),
 }

@@ -59,6 +59,8 @@ PAGES: typing.Final = (
     "GET /ingest/api/v1/source/{source_id}/expectation",
     "GET /api/v1/app/{app_id}/source/{source_id}/event",
     "GET /ingest/api/v1/source/{source_id}/event",
+    "GET /api/v1/app/{app_id}/source/{source_id}/arrival",
+    "GET /ingest/api/v1/source/{source_id}/arrival",
     "GET /api/v1/app/{app_id}/source",
     "GET /api/v1/background-task",
 )
@@ -113,6 +115,12 @@ UNKNOWN: typing.Final = (
     "DELETE /api/v1/app/{app_id}/source/{source_id}/reconciliation",
     "GET /ingest/api/v1/source/{source_id}/reconciliation",
     "DELETE /ingest/api/v1/source/{source_id}/reconciliation",
+    "GET /api/v1/app/{app_id}/source/{source_id}/subscription",
+    "DELETE /api/v1/app/{app_id}/source/{source_id}/subscription",
+    "POST /api/v1/app/{app_id}/source/{source_id}/subscription/renew",
+    "GET /ingest/api/v1/source/{source_id}/subscription",
+    "DELETE /ingest/api/v1/source/{source_id}/subscription",
+    "POST /ingest/api/v1/source/{source_id}/subscription/renew",
     "GET /api/v1/app/{app_id}/source/{source_id}/event/{msg_id}",
     "GET /ingest/api/v1/source/{source_id}/event/{msg_id}",
     "GET /api/v1/app/{app_id}/source/{source_id}",
@@ -208,8 +216,8 @@ SECRET: typing.Final = (
 NO_EVENT: typing.Final = (
     "'order.paid' is no operational event; use one of endpoint.created, endpoint.updated, endpoint.deleted, endpoint.enabled,"
     " endpoint.disabled, message.attempt.failing, message.attempt.exhausted, message.attempt.recovered, message.attempt.log, "
-    "background_task.finished, source.expectation.missed, ingest.endpoint.disabled, ingest.message.attempt.failing, "
-    "ingest.message.attempt.exhausted, ingest.message.attempt.recovered"
+    "background_task.finished, source.expectation.missed, source.subscription.failing, source.subscription.ended, source.signal, "
+    "ingest.endpoint.disabled, ingest.message.attempt.failing, ingest.message.attempt.exhausted, ingest.message.attempt.recovered"
 )
 NO_KIND: typing.Final = (
     "'None' is not one of AgenticCommerceProtocol, CloseCRM, Custom, CustomerIO, DatadogTracing, Discord, "
@@ -690,6 +698,18 @@ BODIES: typing.Final = [
             broken("Expected `int` >= 3600", "lookbackS"),
             broken("Expected `int` >= 0", "settleS"),
             broken("'wait' is not one of redeliver, take", "missing"),
+            malformed("Expected `bool`, got `int`", "paused"),
+        ],
+    ),
+    Wrong(
+        ["PUT /api/v1/app/{app_id}/source/{source_id}/subscription", "PUT /ingest/api/v1/source/{source_id}/subscription"],
+        {"renewal": 1, "credential": "a\nb", "clientSecret": "", "periodS": 299, "expiresAt": "soon", "paused": 1},
+        [
+            malformed("Expected `str | object | null`, got `int`", "renewal"),
+            broken("it holds a line break or another character that no header can carry; paste it alone", "credential"),
+            broken("Expected `str` of length >= 1", "clientSecret"),
+            broken("Expected `int` >= 300", "periodS"),
+            broken("Invalid RFC3339 encoded datetime", "expiresAt"),
             malformed("Expected `bool`, got `int`", "paused"),
         ],
     ),

@@ -77,6 +77,12 @@ def quarantined(server: Server, app: str, source: str) -> list[dict[str, typing.
     return found
 
 
+def noted(server: Server, app: str, source: str) -> list[dict[str, typing.Any]]:
+    """What the journal of a source has, the newest first."""
+    found: list[dict[str, typing.Any]] = server.call("GET", f"/app/{app}/source/{source}/arrival")[1]["data"]
+    return found
+
+
 def equip(server: Server, receiver_url: str) -> Equipment:
     """Make all of it."""
     yard = server.make("/app", {"name": "Dead Letter Office", "uid": "office"})["id"]
@@ -101,11 +107,15 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     for number in range(4):
         body = stripe_event(number, "invoice.paid" if number % 2 else "charge.succeeded")
         assert call_source(stripe["ingestUrl"], body, stripe_signature(body)) == 200
+    # One comes again, and somebody looks at the URL with a browser.
+    assert call_source(stripe["ingestUrl"], body, stripe_signature(body)) == 200
+    assert httpx.get(f"{stripe['ingestUrl']}?access_token=hidden", trust_env=False).status_code == 405
     body = stripe_event(90)
     # A newline was added on its way; and one that somebody else signed.
     assert call_source(stripe["ingestUrl"], body + b"\n", stripe_signature(body), authorization="Bearer strangers-token") == 401
     assert call_source(stripe["ingestUrl"], body, stripe_signature(body, "whsec_another")) == 401
     refused = quarantined(server, service, stripe["id"])[-1]["id"]
+    wait_until(lambda: len(noted(server, service, stripe["id"])) == 2, what="the journal is written")
     wait_until(lambda: len(server.call("GET", f"/app/{yard}/dead-letter")[1]["data"]) == 3, what="dead letters")
     wait_until(lambda: server.call("GET", f"/background-task/{task}")[1]["status"] == "finished", what="the task ends")
 

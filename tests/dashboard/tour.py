@@ -83,7 +83,16 @@ def more(shop: Shop) -> list[Stop]:
         (
             "/sources/{source_id}",
             f"/sources/{made.stripe}",
-            ("/webhooks/stripe", made.stripe_url, "charge.succeeded", "evt_3", "1 secret is believed", "wrong signature", "When it fails"),
+            (
+                "/webhooks/stripe",
+                made.stripe_url,
+                "charge.succeeded",
+                "evt_3",
+                "1 secret is believed",
+                "wrong signature",
+                "When it fails",
+                "Whole journal",
+            ),
         ),
         ("/sources/{source_id}/edit", f"/sources/{made.stripe}/edit", ("Stripe, live", "stripe-live", "Allowed addresses")),
         ("/sources/{source_id}/secret", f"/sources/{made.stripe}/secret", ("Former secrets are believed on", "for a day")),
@@ -91,6 +100,11 @@ def more(shop: Shop) -> list[Stop]:
         ("/sources/{source_id}/disable", f"/sources/{made.stripe}/disable", ("Its URL answers 404",)),
         ("/sources/{source_id}/delete", f"/sources/{made.stripe}/delete", ("2 requests in quarantine are dropped",)),
         ("/sources/{source_id}/events", f"/sources/{made.stripe}/events", ("invoice.paid", "evt_1")),
+        (
+            "/sources/{source_id}/arrivals",
+            f"/sources/{made.stripe}/arrivals",
+            ("duplicate", "evt_3", "POST …/in/***", "method not allowed", "access_token=***", "405", "127.0.0.1"),
+        ),
         (
             "/sources/{source_id}/reconciliation",
             f"/sources/{made.stripe}/reconciliation",

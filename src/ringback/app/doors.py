@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from ringback import __version__
+from ringback.api import arrivals as arrivals_api
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
 from ringback.api import auto_configs as auto_configs_api
@@ -35,6 +36,7 @@ from ringback.api import received as received_api
 from ringback.api import reconciliations as reconciliations_api
 from ringback.api import search as search_api
 from ringback.api import sources as sources_api
+from ringback.api import subscriptions as subscriptions_api
 from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
@@ -60,12 +62,15 @@ from ringback.gateway.expecting import ExpectationRunner
 from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
 from ringback.gateway.proxied import forwarded_class, proxied_class
-from ringback.gateway.reconciling import ReconciliationRunner
+from ringback.gateway.reconciling import ProviderRunner
 from ringback.gateway.switch import switching_class
+from ringback.gateway.upkeep import Upkeep
+from ringback.model.sources import Source
 from ringback.policy.addresses import AddressPolicy, parse_literal
 from ringback.policy.bins import own_hosts
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
+from ringback.services.arrivals import Arrivals, Journal
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
 from ringback.services.audit import Audit
@@ -106,12 +111,15 @@ from ringback.services.reconciler import Reconciler
 from ringback.services.reconciliations import Reconciliations
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
+from ringback.services.renewer import Renewer
 from ringback.services.schedules import Schedules
 from ringback.services.sending import Sending
 from ringback.services.server import About, ServerFacts
 from ringback.services.sessions import Sessions
+from ringback.services.signals import Signals
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
+from ringback.services.subscriptions import Subscriptions
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
 from ringback.telemetry.usage import usage
@@ -177,10 +185,11 @@ class Doors:
         self._awaited: dict[str, Callable[[], None]] = {}
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
+        self._journal = Journal(store, clock, make_id)
         self._receiver = self._make_receiver()
         self.asking = _asking(settings, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
-        self.reconciling = ReconciliationRunner(reconciler, clock)
+        self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
         self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)
         self._reconciliations.watch(self.reconciling.wake)
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
@@ -251,6 +260,8 @@ class Doors:
             parts.clock,
             parts.outcomes,
             self.comparing,
+            self._journal,
+            Signals(parts.store, parts.clock, parts.operational),
             requeue,
             self._awaited,
         )
@@ -316,7 +327,9 @@ class Doors:
             address_lists=self.lists,
             source_views=SourceViews(store, vault, clock, parts.settings.receive_rate),
             received=self._received,
+            arrivals=self._arrivals,
             reconciliations=self._reconciliations,
+            subscriptions=self._subscriptions,
             expectations=self._expectations,
             quarantine=self._quarantine,
             releases=self._releases,
@@ -350,7 +363,33 @@ class Doors:
         about = About(__version__, parts.search.on, settings_in_force(parts.settings))
         return ServerFacts(parts.store, parts.vault, parts.clock, parts.metrics, parts.dispatcher, usage, about)
 
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        """What looks after sources."""
+        return Upkeep(self.source_directory, self._journal, self.lists, self.published)
+
+    @cached_property
+    def renewing(self) -> ProviderRunner:
+        """What keeps subscriptions at providers alive."""
+        parts = self._parts
+        api = ProviderApi(self.asking, parts.clock)
+        renewer = Renewer(parts.store, parts.vault, parts.clock, api, parts.operational, parts.metrics, self._called_at, secrets.randbits)
+        return ProviderRunner(renewer, "renewal", parts.clock)
+
+    def _called_at(self, source: Source) -> str | None:
+        return self.urls.route(source) or self.urls.ingest(source)
+
     # What both the API and the dashboard use, made when the first of them asks.
+
+    @cached_property
+    def _subscriptions(self) -> Subscriptions:
+        made = Subscriptions(self._parts.store, self._parts.vault, self._parts.clock, self._sources)
+        made.watch(self.renewing.wake)
+        return made
+
+    @cached_property
+    def _arrivals(self) -> Arrivals:
+        return Arrivals(self._parts.store, self._sources)
 
     @cached_property
     def _portal(self) -> Portal:
@@ -405,8 +444,10 @@ class Doors:
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),
+            *arrivals_api.routes(self._arrivals),
             *quarantine_api.routes(self._sources, self._quarantine, self._releases),
             *reconciliations_api.routes(self._reconciliations),
+            *subscriptions_api.routes(self._subscriptions),
             *expectations_api.routes(self._expectations),
         ]
 

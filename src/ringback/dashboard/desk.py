@@ -11,6 +11,7 @@ from ringback.clock import Clock
 from ringback.model.sources import Source
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
+from ringback.services.arrivals import Arrivals
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
 from ringback.services.audit import Audit
@@ -42,6 +43,7 @@ from ringback.services.server import ServerFacts
 from ringback.services.sessions import Sessions
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
+from ringback.services.subscriptions import Subscriptions
 from ringback.services.tasks import Tasks
 from ringback.services.trends import Trends
 
@@ -100,7 +102,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     source_views: SourceViews
     address_lists: AddressLists
     received: ReceivedEvents
+    arrivals: Arrivals
     reconciliations: Reconciliations
+    subscriptions: Subscriptions
     expectations: Expectations
     quarantine: Quarantine
     releases: Releases

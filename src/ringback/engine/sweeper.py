@@ -11,7 +11,7 @@ from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import blocks, deliveries, polling, polls, retention, trends
+from ringback.store.operations import arrivals, blocks, deliveries, polling, polls, retention, trends
 from ringback.store.operations.blocks import Blocks, Place
 from ringback.telemetry.events import RETENTION_SWEPT
 from ringback.telemetry.log import log
@@ -68,6 +68,7 @@ class Sweeper:
         removed += await self._all(lambda tx: retention.purge_messages(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_attempts(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE))
+        removed += await self._all(lambda tx: arrivals.purge(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
         removed += await self._all(lambda tx: polling.purge(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))

@@ -7,12 +7,28 @@ from collections.abc import Sequence
 import msgspec
 
 
+class Remote(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Who sent a request: the other end of the connection, and, where that is a trusted proxy, whom it names as the sender."""
+
+    peer: str
+    address: str | None = None
+
+    def __str__(self) -> str:
+        return self.peer if self.address is None else f"{self.address} by way of {self.peer}"
+
+    @classmethod
+    def read(cls, text: str) -> Remote:
+        """What `str` gave."""
+        address, by_way, peer = text.partition(" by way of ")
+        return cls(peer, address) if by_way else cls(text)
+
+
 class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Where a message that was received came from, and what is known of it.
 
     `event_id` and `event_type` are the provider's own words; `secret` is the number of the secret that matched, None when nothing was
     verified. `flags` are words of `model.sources`. `redelivery` is the provider's own count of how often it sent the event, as it says it:
-    some begin with 0, some with 1, some count only what comes after the first.
+    some begin with 0, some with 1, some count only what comes after the first. `remote` is None of what nobody called for.
     """
 
     source_id: str
@@ -21,6 +37,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     secret: int | None = None
     flags: tuple[str, ...] = ()
     redelivery: str | None = None
+    remote: Remote | None = None
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
