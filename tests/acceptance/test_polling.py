@@ -22,13 +22,16 @@ import pytest
 from svix.api import Svix
 from svix.api.message_poller import MessagePollerConsumerPollOptions, MessagePollerPollOptions
 from svix.api_internal.message_pollerv2 import MessagePollerv2, MessagePollerv2ConsumerPollOptions
+from svix.autoconfig import AutoConfigConsumer
 from svix.models import (
     ApplicationIn,
+    CreateAutoConfigSubscriptionIn,
     DestinationIn,
     MessageIn,
     PollerV2CommitIn,
     PollingEndpointConsumerSeekIn,
     PollingEndpointMessageOut,
+    SinkInCommon,
 )
 
 from benchmarks.server import Server
@@ -106,6 +109,19 @@ def test_the_sdk_leases_and_commits(desk: Desk) -> None:
     for answer in (first, second):
         leasing.consumer_commit(desk.app, desk.sink, "c", PollerV2CommitIn(offset=answer.data[-1].offset))
     assert leasing.consumer_poll(desk.app, desk.sink, "c").data == []
+
+
+def test_the_text_of_a_subscription_is_all_that_a_polling_customer_needs(desk: Desk) -> None:
+    offer = desk.svix.autoconfig_subscription.create(desk.app, CreateAutoConfigSubscriptionIn())
+    poller = AutoConfigConsumer(offer.token, SinkInCommon(channels=["eu"]))
+    made = poller.subscribe()
+    assert (made.type, made.status, made.channels) == ("pollingEndpoint", "enabled", ["eu"])
+    desk.send()
+    sent = desk.send(channels=["eu"])
+    answer = poller.receive("worker")
+    assert ids(answer) == [sent]
+    poller.commit("worker", answer.data[-1].offset)
+    assert poller.receive("worker").data == []
 
 
 def test_a_key_of_the_polling_endpoint_is_all_that_a_receiver_needs(desk: Desk, sdk: Sdk) -> None:

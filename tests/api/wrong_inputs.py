@@ -363,7 +363,11 @@ BODIES: typing.Final = [
         ],
     ),
     Wrong(
-        ["POST /api/v1/app/{app_id}/destination", "PUT /api/v1/app/{app_id}/destination/{destination_id}"],
+        [
+            "POST /api/v1/app/{app_id}/destination",
+            "PUT /api/v1/app/{app_id}/destination/{destination_id}",
+            "PUT /api/v1/app/{app_id}/autoconfig/{autoconfig_id}/destination",
+        ],
         {
             "type": "carrierPigeon",
             "config": [],

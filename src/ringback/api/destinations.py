@@ -136,6 +136,11 @@ def shown(endpoint: PollingEndpoint) -> DestinationOut:
     )
 
 
+def _is_cursor(text: str) -> bool:
+    # Those that complete an auto-config subscription have the id of an endpoint.
+    return any(cursor_shape(prefix)(text) for prefix in (ids.POLLING_ENDPOINT, ids.ENDPOINT))
+
+
 def polling_in(wanted: DestinationIn) -> PollingEndpointIn:
     """What a destination says of the polling endpoint that it is."""
     return PollingEndpointIn(**{name: getattr(wanted, name) for name in PollingEndpointIn.__struct_fields__})
@@ -154,7 +159,7 @@ class _Handlers:
         self._polling = polling
 
     async def list(self, call: Call) -> Answer:
-        walk = walk_of(call.query, cursor_shape(ids.POLLING_ENDPOINT), descending=True)
+        walk = walk_of(call.query, _is_cursor, descending=True)
         page = await self._polling.page(call.who, call.params["app_id"], walk)
         return answer(200, listing(page, lambda endpoint: endpoint.id, shown))
 

@@ -460,6 +460,7 @@ class Doors:
             parts.ids,
             parts.tokens,
             self._services.endpoints,
+            self._polling,
             secrets.token_bytes,
             parts.settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
         )

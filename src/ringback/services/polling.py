@@ -20,7 +20,7 @@ from ringback.services import applications
 from ringback.services.applications import Directory
 from ringback.services.tokens import Grant, Principal, Tokens
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import event_types, polling, polls
+from ringback.store.operations import auto_configs, endpoints, event_types, polling, polls
 from ringback.store.operations.endpoints import Sealer
 
 UID: Final[Rule] = validation.uid(ids.POLLING_ENDPOINT)
@@ -37,8 +37,8 @@ _Status = Literal["enabled", "paused", "disabled"]
 _Batch = Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)]
 _Wait = Annotated[int, msgspec.Meta(ge=0, le=MAX_WAIT_S)]
 # An empty list asks for all, as none does.
-_Types = Annotated[tuple[Name, ...], msgspec.Meta(extra_json_schema={"maxItems": MAX_NAMES, "uniqueItems": True})]
-_Channels = Annotated[tuple[Channel, ...], msgspec.Meta(extra_json_schema={"maxItems": MAX_CHANNELS, "uniqueItems": True})]
+Types = Annotated[tuple[Name, ...], msgspec.Meta(extra_json_schema={"maxItems": MAX_NAMES, "uniqueItems": True})]
+AnyChannels = Annotated[tuple[Channel, ...], msgspec.Meta(extra_json_schema={"maxItems": MAX_CHANNELS, "uniqueItems": True})]
 
 
 def _names(values: Sequence[str]) -> Sequence[Problem]:
@@ -56,8 +56,8 @@ class PollingEndpointIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     status: _Status | None = None
     batch_size: _Batch | None = None
     max_wait_secs: _Wait | None = None
-    event_types: _Types | None = None
-    channels: _Channels | None = None
+    event_types: Types | None = None
+    channels: AnyChannels | None = None
     metadata: dict[str, str] | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {
@@ -75,8 +75,8 @@ class PollingEndpointPatch(msgspec.Struct, frozen=True, kw_only=True, rename="ca
     status: _Status | UnsetType = UNSET
     batch_size: _Batch | UnsetType = UNSET
     max_wait_secs: _Wait | UnsetType = UNSET
-    event_types: _Types | UnsetType | None = UNSET
-    channels: _Channels | UnsetType | None = UNSET
+    event_types: Types | UnsetType | None = UNSET
+    channels: AnyChannels | UnsetType | None = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
 
     RULES: ClassVar[Mapping[str, Rule]] = PollingEndpointIn.RULES
@@ -105,6 +105,8 @@ def find(tx: Transaction, who: Principal, app_ref: str, ref: str) -> PollingEndp
     """The polling endpoint of that id or uid in an application this caller may reach. Raises NotFound, also for the key of another one."""
     endpoint = polling.by_ref(tx, applications.find(tx, who, app_ref).id, ref)
     if endpoint is None or who.poller_id not in (None, endpoint.id):
+        raise NotFound
+    if who.auto_config_id is not None and auto_configs.endpoint_of(tx, who.auto_config_id) != endpoint.id:
         raise NotFound
     return endpoint
 
@@ -152,18 +154,30 @@ class Polling:
                 if uid is None:
                     uid = validation.uid_in_path(ref, UID, ids.POLLING_ENDPOINT, "destination_id")
                 return Created(self._insert(tx, who, app_id, wanted, uid), True)
-            changed = msgspec.structs.replace(
-                former,
-                # Addressed by its uid it keeps it, or repeating the request would make another one.
-                uid=ref if wanted.uid is None and ref == former.uid else wanted.uid,
-                status=PollingStatus(wanted.status or PollingStatus.ENABLED),
-                event_types=wanted.event_types or None,
-                channels=wanted.channels or None,
-                metadata=wanted.metadata or {},
-                batch_size=wanted.batch_size or DEFAULT_BATCH,
-                max_wait_s=wanted.max_wait_secs or 0,
-            )
-            return Created(self._replace(tx, who, former, changed), False)
+            # Addressed by its uid it keeps it, or repeating the request would make another one.
+            uid = ref if wanted.uid is None and ref == former.uid else wanted.uid
+            return Created(self._replace(tx, who, former, _replaced(former, wanted, uid)), False)
+
+        created = await self._store.write(operation)
+        self._directory.changed(created.endpoint.app_id)
+        return created
+
+    async def complete(self, who: Principal, app: str, endpoint_id: str, wanted: PollingEndpointIn) -> Created:
+        """Make the polling endpoint of an id that was given before, or replace it as a whole; its consumers stay where they are.
+
+        Raises NotFound, also when it was deleted, Conflict (uid; the id is that of a webhook's endpoint), InvalidField (event types).
+        """
+
+        def operation(tx: Transaction) -> Created:
+            app_id = applications.find(tx, who, app).id
+            former = polling.by_ref(tx, app_id, endpoint_id)
+            if former is not None:
+                return Created(self._replace(tx, who, former, _replaced(former, wanted, wanted.uid)), False)
+            if polling.is_taken(tx, endpoint_id):
+                raise NotFound("The polling endpoint of this subscription was deleted; ask for another subscription")
+            if endpoints.by_ids(tx, self._vault, [endpoint_id]):
+                raise Conflict("This subscription was completed with an endpoint that is called; ask for another subscription")
+            return Created(self._insert(tx, who, app_id, wanted, wanted.uid, endpoint_id), True)
 
         created = await self._store.write(operation)
         self._directory.changed(created.endpoint.app_id)
@@ -241,13 +255,15 @@ class Polling:
         polling.set_key(tx, self._vault, endpoint.id, key)
         return key
 
-    def _insert(self, tx: Transaction, who: Principal, app_id: str, wanted: PollingEndpointIn, uid: str | None) -> PollingEndpoint:
+    def _insert(
+        self, tx: Transaction, who: Principal, app_id: str, wanted: PollingEndpointIn, uid: str | None, given_id: str | None = None
+    ) -> PollingEndpoint:
         self._check_uid(tx, app_id, uid, None)
         _check_event_types(tx, who, wanted.event_types or ())
         # The id is made inside the transaction: ids must be in the order of commits, which cursors rely on.
         now_us = self._clock.now_us()
         endpoint = PollingEndpoint(
-            id=self._ids.make(ids.POLLING_ENDPOINT, now_us),
+            id=given_id or self._ids.make(ids.POLLING_ENDPOINT, now_us),
             app_id=app_id,
             uid=uid,
             status=PollingStatus(wanted.status or PollingStatus.ENABLED),
@@ -280,6 +296,19 @@ class Polling:
         holder = polling.by_ref(tx, app_id, uid)
         if holder is not None and holder.id != own_id:
             raise Conflict(f"A destination with the uid {uid!r} exists already; choose another uid, or update that one")
+
+
+def _replaced(former: PollingEndpoint, wanted: PollingEndpointIn, uid: str | None) -> PollingEndpoint:
+    return msgspec.structs.replace(
+        former,
+        uid=uid,
+        status=PollingStatus(wanted.status or PollingStatus.ENABLED),
+        event_types=wanted.event_types or None,
+        channels=wanted.channels or None,
+        metadata=wanted.metadata or {},
+        batch_size=wanted.batch_size or DEFAULT_BATCH,
+        max_wait_s=wanted.max_wait_secs or 0,
+    )
 
 
 def _check_event_types(tx: Transaction, who: Principal, names: Sequence[str]) -> None:

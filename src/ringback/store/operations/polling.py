@@ -38,11 +38,18 @@ def replace(tx: Transaction, endpoint: PollingEndpoint) -> None:
 
 def by_ref(tx: Transaction, app_id: str, ref: str) -> PollingEndpoint | None:
     """The live polling endpoint of an application with this id or uid."""
-    if ref.startswith(ids.POLLING_ENDPOINT):
+    row = None
+    # One that completes an auto-config subscription has the id that its text names.
+    if ref.startswith(ids.POLLING_ENDPOINT) or ids.is_id(ids.ENDPOINT, ref):
         row = tx.row(f"SELECT {_COLUMNS} FROM polling_endpoint WHERE id = ? AND app_id = ? AND deleted_at IS NULL", (ref, app_id))
-    else:
+    if row is None and not ref.startswith(ids.POLLING_ENDPOINT):
         row = tx.row(f"SELECT {_COLUMNS} FROM polling_endpoint WHERE app_id = ? AND uid = ? AND deleted_at IS NULL", (app_id, ref))
     return None if row is None else _endpoint(row)
+
+
+def is_taken(tx: Transaction, endpoint_id: str) -> bool:
+    """Has a polling endpoint this id, a deleted one too?"""
+    return tx.row("SELECT 1 FROM polling_endpoint WHERE id = ?", (endpoint_id,)) is not None
 
 
 def page(tx: Transaction, app_id: str, walk: Walk) -> list[PollingEndpoint]:
