@@ -152,6 +152,7 @@ ACCESS = {
     Access.APPLICATION: "org token, or the application's",
     Access.ORGANISATION: "org token",
     Access.ANY: "any",
+    Access.POLLER: "org token, the application's, or the polling endpoint's key",
     Access.SUBSCRIPTION: "org token, the application's, or the subscription's",
 }
 # Operations that check their caller themselves.

@@ -49,6 +49,7 @@ AUDIT_ENTRY = "audit_"
 INTEGRATION = "integ_"
 CONNECTOR = "trtmpl_"
 AUTO_CONFIG = "autocfg_"
+POLLING_ENDPOINT = "poll_"
 ARRIVAL = "arr_"
 
 

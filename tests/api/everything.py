@@ -48,10 +48,12 @@ class Everything:
         self.stands_for("autoconfig_id", self.make(f"{APPLICATION}/autoconfig")["id"])
         self.stands_for("task_id", live.put("/stats/usage/event-types").json()["id"])
         self.stands_for(f"{OPERATIONAL}/{{endpoint_id}}", self.make(OPERATIONAL)["id"])
-        # No operation makes one yet: an id of the right shape that nothing has.
-        self.stands_for("destination_id", "ep_" + "0" * 27)
+        self.stands_for("sink_id", self.stands_for("destination_id", self.make(f"{APPLICATION}/destination")["id"]))
+        self.stands_for("consumer_id", "worker")
         self.stands_for("token_id", "key_" + "0" * 27)
         self._deliveries()
+        leasing = self.path(f"{APPLICATION}/polling-endpoint/{{sink_id}}/consumer/{{consumer_id}}")
+        assert live.get(leasing).json()["data"], "there is something to commit"
         self._receives(f"{APPLICATION}/source")
         self._receives(INGEST)
         # Another application loses its payloads.
@@ -229,6 +231,10 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/app/{app_id}/integration/{integ_id}/key/rotate": _nothing,
     "/api/v1/app/{app_id}/autoconfig": _empty,
     "/api/v1/app/{app_id}/autoconfig/{autoconfig_id}/rotate": _empty,
+    "/api/v1/app/{app_id}/destination": lambda there: {"type": "pollingEndpoint", "uid": there.live.name("sink")},
+    "/api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek": lambda there: {"after": _SINCE["since"]},
+    "/api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit": lambda there: {"offset": 1},
+    "/api/v1/auth/app/{app_id}/poller/{sink_id}/token/rotate": _empty,
     "/api/v1/app/{app_id}/endpoint": _endpoint,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate": _empty,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example": lambda there: {"eventType": "svix.ping"},

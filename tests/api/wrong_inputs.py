@@ -79,11 +79,10 @@ UNKNOWN: typing.Final = (
     "GET /api/v1/app/{app_id}/dead-letter/{dead_letter_id}",
     "GET /api/v1/dead-letter/{dead_letter_id}",
     "GET /api/v1/app/{app_id}/destination/{destination_id}",
-    "PATCH /api/v1/app/{app_id}/destination/{destination_id}",
     "DELETE /api/v1/app/{app_id}/destination/{destination_id}",
     "POST /api/v1/app/{app_id}/destination/{destination_id}/secret/rotate",
     "GET /api/v1/app/{app_id}/destination/{destination_id}/transformation",
-    "PATCH /api/v1/app/{app_id}/destination/{destination_id}/transformation",
+    "GET /api/v1/auth/app/{app_id}/poller/{sink_id}/token",
     "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}",
     "DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}",
     "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/secret",
@@ -154,6 +153,24 @@ METHODS: typing.Final = (
 )
 # Other queries: what is asked, and how that is refused.
 QUERIES: typing.Final[dict[str, tuple[str, int, typing.Any]]] = {
+    "GET /api/v1/app/{app_id}/poller/{sink_id}": (
+        "iterator=nonsense",
+        400,
+        {
+            "code": "invalid_iterator",
+            "detail": "'nonsense' is no iterator of this polling endpoint; use the `iterator` of its last answer, or none to begin anew",
+        },
+    ),
+    "GET /api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}": (
+        "limit=251",
+        422,
+        in_query("limit", "251 must not exceed 250"),
+    ),
+    "GET /api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}": (
+        "lease_duration_ms=soon",
+        400,
+        unreadable("query parameter lease_duration_ms: 'soon' is not a whole number"),
+    ),
     "DELETE /api/v1/event-type/{event_type_name}": (
         "expunge=maybe",
         400,
@@ -361,11 +378,64 @@ BODIES: typing.Final = [
         ],
     ),
     Wrong(
-        ["POST /api/v1/app/{app_id}/destination", "PUT /api/v1/app/{app_id}/destination/{destination_id}"],
-        {"type": "carrierPigeon"},
         [
+            "POST /api/v1/app/{app_id}/destination",
+            "PUT /api/v1/app/{app_id}/destination/{destination_id}",
+            "PUT /api/v1/app/{app_id}/autoconfig/{autoconfig_id}/destination",
+        ],
+        {
+            "type": "carrierPigeon",
+            "config": [],
+            "uid": "poll_no",
+            "status": "retrying",
+            "batchSize": 0,
+            "maxWaitSecs": 301,
+            "eventTypes": ["a b"],
+            "channels": ["a/b"],
+            "metadata": {"a": 1},
+        },
+        [
+            broken("'poll_no' begins with 'poll_', as the ids made by the server do; choose another uid", "uid"),
+            broken("'retrying' is not one of disabled, enabled, paused", "status"),
+            broken("Expected `int` >= 1", "batchSize"),
+            broken("Expected `int` <= 300", "maxWaitSecs"),
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "eventTypes", "[0]"),
+            broken("'a/b' is not allowed; use letters, digits, '-', '_', '.', ':' and '+'", "channels", "[0]"),
+            malformed("Expected `str`, got `int`", "metadata", "a"),
+            broken(NO_DESTINATION, "type"),
+            malformed("Expected `object | null`, got `array`", "config"),
+        ],
+    ),
+    Wrong(
+        ["PATCH /api/v1/app/{app_id}/destination/{destination_id}"],
+        {"type": "carrierPigeon", "status": None, "batchSize": 1001, "maxWaitSecs": None, "metadata": None},
+        [
+            malformed("Expected `str`, got `null`", "status"),
+            broken("Expected `int` <= 1000", "batchSize"),
+            malformed("Expected `int`, got `null`", "maxWaitSecs"),
+            malformed("Expected `object`, got `null`", "metadata"),
             broken(NO_DESTINATION, "type"),
         ],
+    ),
+    Wrong(
+        ["PATCH /api/v1/app/{app_id}/destination/{destination_id}/transformation"],
+        {"code": 1},
+        [malformed("Expected `str | null`, got `int`", "code")],
+    ),
+    Wrong(
+        ["POST /api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek"],
+        {"after": "yesterday"},
+        [broken("Invalid RFC3339 encoded datetime", "after")],
+    ),
+    Wrong(
+        ["POST /api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit"],
+        {"offset": -1},
+        [broken("Expected `int` >= 0", "offset")],
+    ),
+    Wrong(
+        ["POST /api/v1/auth/app/{app_id}/poller/{sink_id}/token/rotate"],
+        {"expiry": 31_536_001, "oldTokenExpiry": -1},
+        [broken("Expected `int` <= 31536000", "expiry"), broken("Expected `int` >= 0", "oldTokenExpiry")],
     ),
     Wrong(
         ["PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}"],

@@ -33,6 +33,7 @@ class Equipment:
     refused: str
     event_type: str
     operational: str
+    depot: str
 
 
 # An event type with two schemas: the newest has no example, so that one is made from it.
@@ -88,6 +89,15 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     given_up = server.make(f"/app/{yard}/endpoint", {"url": f"{receiver_url}/given-up", "description": "Wants no second attempt"})["id"]
     for number in range(3):
         server.make(f"/app/{yard}/msg", {"eventType": "payment.captured", "payload": {"number": number}})
+    polled = {"type": "pollingEndpoint", "uid": "night-shift", "channels": ["eu", "us"]}
+    depot = server.make("/app", {"name": "Parcel depot", "uid": "depot"})["id"]
+    sink = server.make(f"/app/{depot}/destination", polled)["id"]
+    for number in range(5):
+        server.make(f"/app/{depot}/msg", {"eventType": "parcel.lost", "payload": {"number": number}, "channels": ["eu"]})
+    assert len(server.call("GET", f"/app/{depot}/poller/{sink}/consumer/ledger?limit=2")[1]["data"]) == 2
+    assert (
+        len(server.call("GET", f"/app/{depot}/polling-endpoint/{sink}/consumer/printer?limit=4&lease_duration_ms=86400000")[1]["data"]) == 4
+    )
     task = server.make("/stats/usage/app", {"since": "2026-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"})["id"]
 
     service = server.make("/app", {"name": "Payments service", "uid": "service"})["id"]
@@ -116,4 +126,4 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     gone = server.make(f"/app/{service}/endpoint", {"url": f"{receiver_url}/short-lived"})["id"]
     server.call("DELETE", f"/app/{service}/endpoint/{gone}")
     wait_until(lambda: server.call("GET", "/search?q=tag:none")[1].get("lag") == 0, what="all messages are indexed")
-    return Equipment(yard, given_up, task, service, stripe["id"], stripe["ingestUrl"], refused, issued["name"], told)
+    return Equipment(yard, given_up, task, service, stripe["id"], stripe["ingestUrl"], refused, issued["name"], told, depot)

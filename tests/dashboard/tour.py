@@ -25,6 +25,18 @@ def tour(shop: Shop) -> list[Stop]:
         ("/apps", "/apps", ("Acme Logistics", "Zoë Müller GmbH", "東京ストア", "tokyo-store")),
         ("/apps/new", "/apps/new", ("New application", "Attempts a second")),
         ("/apps/{app_id}", app, ("7 endpoints, 1 of them disabled.", "/billing", "hooks.example.com", shop.scene.apps["acme"])),
+        (
+            "/apps/{app_id}",
+            f"/apps/{shop.equipment.depot}",
+            (
+                "Polling endpoints",
+                "night-shift",
+                "all event types, on eu and us",
+                "ledger",
+                "5 messages",
+                "by lease, 1 batch not committed",
+            ),
+        ),
         ("/apps/{app_id}/edit", f"{app}/edit", ("Acme Logistics", "acme")),
         ("/apps/{app_id}/delete", f"{app}/delete", ("7 endpoints will get nothing more", "cannot be taken back")),
         ("/apps/{app_id}/endpoints", f"{app}/endpoints", ("/billing", "Billing, in maintenance", "payment.captured", "disabled")),

@@ -257,7 +257,7 @@ class Publisher:
         """Would anybody get such a message? Raises RingbackError."""
         asked = call.parsed(PRECHECK_IN)
         entry = await self.directory.find(call.who.org_id, call.params["app_id"])
-        return answer(200, MessagePrecheckOut(bool(entry.match(asked.event_type, asked.channels))))
+        return answer(200, MessagePrecheckOut(entry.wanted(asked.event_type, asked.channels)))
 
     async def _application(self, call: Call, wanted: MessageIn, refusal: InvalidField | None) -> Entry:
         ref = call.params["app_id"]

@@ -30,6 +30,7 @@ from ringback.api import messages as messages_api
 from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import ordering as ordering_api
 from ringback.api import organisations as organisations_api
+from ringback.api import pollers as pollers_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
@@ -98,6 +99,8 @@ from ringback.services.ordering import Orderings
 from ringback.services.org_tokens import OrgTokens
 from ringback.services.organisations import Organisations
 from ringback.services.payloads import Payloads
+from ringback.services.pollers import Pollers
+from ringback.services.polling import Polling
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
@@ -316,6 +319,7 @@ class Doors:
             standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
             search=parts.search,
+            pollers=self._pollers,
             previews=Previews(store, vault),
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
@@ -395,6 +399,15 @@ class Doors:
         return Portal(self._parts.store, self._parts.clock, self._parts.tokens)
 
     @cached_property
+    def _polling(self) -> Polling:
+        parts = self._parts
+        return Polling(parts.store, parts.vault, parts.clock, parts.ids, parts.directory, parts.tokens)
+
+    @cached_property
+    def _pollers(self) -> Pollers:
+        return Pollers(self._parts.store, self._parts.clock)
+
+    @cached_property
     def _imports(self) -> EventTypeImports:
         return EventTypeImports(self._parts.store, self._parts.clock, self._services.event_types)
 
@@ -435,7 +448,8 @@ class Doors:
             *ordering_api.routes(self._orderings),
             *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
-            *destinations_api.routes(self._services.applications),
+            *destinations_api.routes(self._polling),
+            *pollers_api.routes(self._pollers, self._polling),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),
@@ -455,6 +469,7 @@ class Doors:
             parts.ids,
             parts.tokens,
             self._services.endpoints,
+            self._polling,
             secrets.token_bytes,
             parts.settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
         )

@@ -30,6 +30,7 @@ from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
 from ringback.services.ordering import Orderings
 from ringback.services.org_tokens import OrgTokens
+from ringback.services.pollers import Pollers
 from ringback.services.portal import Portal
 from ringback.services.ports import Standings
 from ringback.services.previews import Previews
@@ -92,6 +93,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     search: Search
     trends: Trends
     standings: Standings
+    pollers: Pollers
     previews: Previews
     sending: Sending
     dead_letters: DeadLetters

@@ -244,8 +244,8 @@ def badges_of_tally(message: Message, delivered: int, retrying: int, failed: int
         badges.append(Badge("ok", f"{delivered} delivered" if delivered > 1 or badges else "delivered"))
     if cancelled:
         badges.append(Badge("off", f"{cancelled} cancelled"))
-    waiting = message.matched - delivered - retrying - failed - cancelled
-    if not badges and not message.matched:
+    waiting = message.endpoints - delivered - retrying - failed - cancelled
+    if not badges and not message.endpoints:
         return (NOWHERE,)
     if waiting > 0:
         badges.append(Badge("wait", f"{waiting} waiting" if badges or waiting > 1 else "waiting"))

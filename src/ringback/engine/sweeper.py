@@ -11,7 +11,7 @@ from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import arrivals, blocks, deliveries, retention, trends
+from ringback.store.operations import arrivals, blocks, deliveries, polling, polls, retention, trends
 from ringback.store.operations.blocks import Blocks, Place
 from ringback.telemetry.events import RETENTION_SWEPT
 from ringback.telemetry.log import log
@@ -79,6 +79,7 @@ class Sweeper:
             self._wake(endpoint_id, app_id, now_us)
         removed += await self._all(lambda tx: arrivals.purge(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
+        removed += await self._all(lambda tx: polling.purge(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
         return removed + await self._abandoned()
 
@@ -88,6 +89,7 @@ class Sweeper:
         removed = await self._walk("", lambda tx, after: trends.purge(tx, before_us, _SLICE, after))
         removed += await self._walk("", lambda tx, after: retention.purge_given_up(tx, before_us, _SLICE, after))
         removed += await self._walk("", lambda tx, after: retention.purge_tokens(tx, before_us, _SLICE, after))
+        removed += await self._walk("", lambda tx, after: polls.purge_released(tx, before_us, _SLICE, after))
         for kind, prefix in (
             (blocks.MESSAGES, ids.MESSAGE),
             (blocks.ATTEMPTS, ids.ATTEMPT),

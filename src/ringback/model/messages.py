@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -42,7 +44,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """One event of one application.
 
     `payload` is delivered byte for byte; None once it is expunged or past `expires_at`. `raw` says that it is not a JSON object and is
-    shown wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970. A received message has `origin`
+    shown wrapped. `matched` counts the endpoints it was accepted for; of one that was sent to chosen endpoints alone it is below 0
+    (`directed_to`), and `endpoints` counts them. Times are microseconds since 1970. A received message has `origin`
     and `headers` to pass on: lines of lower-case names, each ended by CR LF. `ordering_key` is what it is in order with, as its
     sender says.
     """
@@ -63,6 +66,16 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     origin: Origin | None = None
     headers: bytes | None = None
     ordering_key: str | None = None
+
+    @property
+    def endpoints(self) -> int:
+        """How many endpoints it was accepted for."""
+        return self.matched if self.matched >= 0 else -1 - self.matched
+
+
+def directed_to(endpoint_ids: Sequence[str]) -> int:
+    """`Message.matched` of a message for these endpoints alone, whatever others want: nobody else is to see it as theirs."""
+    return -1 - len(endpoint_ids)
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):

@@ -14,7 +14,7 @@ from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import Unavailable
 from ringback.ids import IdMaker
-from ringback.model.messages import Message, Origin
+from ringback.model.messages import Message, Origin, directed_to
 from ringback.services.directory import Entry
 from ringback.services.ports import Feed, Handoff
 from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target
@@ -110,10 +110,12 @@ class Intake:
                 raise refusal
             only = ()
         deliver_at = new.deliver_at
-        if only is None:
+        if only is not None:
+            matched = directed_to(only)
+        else:
             # One that waits for its time has its endpoints found then (engine.deferred).
             only = entry.match(new.event_type, new.channels) if deliver_at is None else ()
-        matched = only
+            matched = len(only)
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
             app_id,
@@ -128,16 +130,16 @@ class Intake:
             new.channels,
             new.tags,
             deliver_at,
-            len(matched),
+            matched,
             new.origin,
             new.headers,
             new.ordering_key,
         )
         reserve, size = self._reserve, len(new.payload)
-        targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
+        targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in only]
         self._pending += 1
         accepted, refused, repeated = self._callbacks
-        lanes = entry.lanes(matched, new.ordering_key, None if new.raw else new.payload) if entry.ordered else None
+        lanes = entry.lanes(only, new.ordering_key, None if new.raw else new.payload) if entry.ordered else None
         self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], lanes, answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:

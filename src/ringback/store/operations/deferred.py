@@ -10,7 +10,7 @@ import msgspec
 
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
-from ringback.store.operations import lanes
+from ringback.store.operations import lanes, polls
 from ringback.store.operations.lanes import PARKED
 from ringback.store.operations.trends import MINUTE_US
 from ringback.store.operations.walks import one_of
@@ -83,6 +83,7 @@ def release(
     known: list[tuple[_Pair, int]] = []
     gone: list[tuple[str, int, str]] = []
     matched: list[tuple[int, str, str]] = []
+    due: list[tuple[str, str, str | None]] = []
     rows, next_at = 0, None
     for deliver_at, message_id, event_type, channels in tx.rows(_FIRST, (app_id, rows_max + 1)):
         if deliver_at > now_us or rows >= rows_max:
@@ -98,9 +99,11 @@ def release(
                 known.append((pair, sequence))
         gone.append((app_id, deliver_at, message_id))
         matched.append((len(endpoint_ids), app_id, message_id))
+        due.append((message_id, event_type, channels))
         rows += 1 + len(endpoint_ids)
     tx.run_many(f"DELETE FROM deferred_message WHERE {_KEY}", gone)
     tx.run_many("UPDATE message SET matched = ? WHERE app_id = ? AND id = ?", matched)
+    polls.release(tx, app_id, due, now_us)
     # One that somebody has sent by hand before counts as a retry, as it would have if it had been there.
     made = [(pair, sequence, "retrying") for pair, sequence in known]
     tx.run_many("DELETE FROM given_up WHERE endpoint_id = ? AND message_id = ?", [(p.endpoint_id, p.message_id) for p, _ in known])

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
+from ringback.model.polling import PollingEndpoint
 from ringback.store.base import Transaction
-from ringback.store.operations import applications, deferred, endpoints, lanes
+from ringback.store.operations import applications, deferred, endpoints, lanes, polling
 from ringback.store.operations.endpoints import Sealer
 
+# Polling endpoints that are asked whether anybody wants a message; an application has a few.
+_POLLERS_MAX: Final = 100
 
-def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[Application, list[Endpoint]] | None:
-    """The live application of that id or uid, with its live endpoints. Without `org_id`, `ref` is an id that we stored ourselves."""
+
+def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[Application, list[Endpoint], list[PollingEndpoint]] | None:
+    """The live application of that id or uid, with its live endpoints, and those that are polled.
+
+    Without `org_id`, `ref` is an id that we stored ourselves.
+    """
     if org_id is None:
         row = tx.row("SELECT org_id FROM application WHERE id = ? AND deleted_at IS NULL", (ref,))
         if row is None:
             return None
         org_id = row[0]
     application = applications.by_ref(tx, org_id, ref)
-    return None if application is None else (application, endpoints.all_of(tx, vault, application.id))
+    if application is None:
+        return None
+    return application, endpoints.all_of(tx, vault, application.id), polling.some(tx, application.id, _POLLERS_MAX)
 
 
 class Unfinished(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ringback import ids
 from ringback.store.base import Transaction
-from ringback.store.operations import blocks, deferred, deliveries, lanes, trends
+from ringback.store.operations import blocks, deferred, deliveries, lanes, polling, trends
 
 
 def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
@@ -113,6 +113,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
         )
         tx.run_many("DELETE FROM message WHERE seq = ?", [(seq,) for seq, _ in messages])
         return len(messages)
+    if polled := polling.purge_of(tx, app_id, limit):
+        return polled
     endpoint = tx.row("SELECT id FROM endpoint WHERE app_id = ? LIMIT 1", (app_id,))
     if endpoint is not None:
         return purge_endpoint(tx, str(endpoint[0]), limit)
