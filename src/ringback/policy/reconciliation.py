@@ -46,6 +46,8 @@ _MILLISECONDS: Final = 100_000_000_000
 # Seconds of the first rest after a failure, and of the longest: an outage is over in minutes, a wrong credential needs a person.
 _FIRST_REST_S: Final = 30.0
 _LONGEST_REST_S: Final = 3_600.0
+# Seconds between two runs at the most: a week is longer than any source is remembered.
+MAX_INTERVAL_S: Final = 7 * 86_400
 # What a provider may make us wait at the most, seconds: a day.
 MAX_RETRY_AFTER_S: Final = 86_400.0
 
@@ -82,11 +84,15 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class PageRead(msgspec.Struct, frozen=True):
-    """A page: its items within the window, how many there were in all, and the cursor of the next page, None at the end."""
+    """A page: its items within the window, how many there were in all, and the cursor of the next page, None at the end.
+
+    `unreadable` items are among those in all: they have no id, or no payload that could be read.
+    """
 
     items: list[Item]
     listed: int
     cursor: str | None
+    unreadable: int = 0
 
 
 def base_of(settings: Reconciliation, listing: Listing) -> UrlParts:
@@ -150,12 +156,26 @@ def read_page(settings: Reconciliation, listing: Listing, window: Window, head: 
         raise Unreadable(f"the answer {said}")
     if len(pieces) > MAX_ITEMS:
         raise Unreadable(f"the page has {len(pieces)} items; more than {MAX_ITEMS} are not read at once")
-    items = [_item(settings, listing, piece) for piece in pieces]
+    items, unreadable = _items(settings, listing, pieces)
     inside = [item for item in items if item.at is None or window.since <= item.at <= window.until]
     times = [item.at for item in items if item.at is not None]
-    if listing.newest_first and times and min(times) < window.since:
-        return PageRead(inside, len(items), None)
-    return PageRead(inside, len(items), _next(settings, listing, document, head, pieces, cursor))
+    # The last one tells, and only in a list that goes backwards: one wrong time among others must not end the run.
+    if listing.newest_first and times and times[-1] < window.since and times[-1] <= times[0]:
+        return PageRead(inside, len(pieces), None, unreadable)
+    return PageRead(inside, len(pieces), _next(settings, listing, document, head, pieces, cursor), unreadable)
+
+
+def _items(settings: Reconciliation, listing: Listing, pieces: Sequence[bytes]) -> tuple[list[Item], int]:
+    """The items that can be read, and how many cannot. Raises Unreadable when none can: then the listing does not fit."""
+    items, unreadable, why = list[Item](), 0, ""
+    for piece in pieces:
+        try:
+            items.append(_item(settings, listing, piece))
+        except Unreadable as error:
+            unreadable, why = unreadable + 1, str(error)
+    if unreadable and not items:
+        raise Unreadable(why)
+    return items, unreadable
 
 
 def payload_of(listing: Listing, body: bytes) -> bytes:
@@ -178,6 +198,11 @@ def was_seen(seen: bytes, cursor: str) -> bool:
     """Is this cursor among those whose digests are in `seen`?"""
     wanted = digest(cursor)
     return any(seen[at : at + _DIGEST] == wanted for at in range(0, len(seen), _DIGEST))
+
+
+def seen_before(seen: bytes) -> frozenset[bytes]:
+    """The digests in `seen`, where many texts are looked for."""
+    return frozenset(seen[at : at + _DIGEST] for at in range(0, len(seen), _DIGEST))
 
 
 def rest_s(failures: int, retry_after_s: float | None) -> float:
@@ -245,7 +270,10 @@ def _payload(piece: bytes) -> bytes:
     """A payload: where the provider gives it as a text, what the text says."""
     if not piece.startswith(b'"'):
         return piece
-    return msgspec.json.decode(piece, type=str).encode("utf-8", "surrogatepass")
+    try:
+        return msgspec.json.decode(piece, type=str).encode("utf-8", "surrogatepass")
+    except ValueError:
+        raise Unreadable("the payload of an event is a text that is no UTF-8") from None
 
 
 def _only(piece: bytes, path: str) -> bytes:
@@ -261,6 +289,18 @@ def _only(piece: bytes, path: str) -> bytes:
 def _text(document: msgspec.Raw, path: str) -> str:
     value = text_of(_value(document, path))
     return "" if value is None else value.decode("utf-8", "replace")
+
+
+def _cursor(document: msgspec.Raw, path: str) -> str:
+    """The text of a cursor, "" where there is none. Raises Unreadable for what is no text: the run would end as if all was read."""
+    try:
+        found = bytes(_member(document, path))
+    except (ValueError, RecursionError):
+        return ""
+    text = _text(document, path)
+    if not text and found not in (b"", b"null", b"false", b'""'):
+        raise Unreadable("the cursor of the next page is no short text")
+    return text
 
 
 def _is_header(name: str, value: str) -> bool:
@@ -290,17 +330,21 @@ def _next(
     settings: Reconciliation, listing: Listing, document: msgspec.Raw, head: bytes, pieces: Sequence[bytes], cursor: str
 ) -> str | None:
     kind, _, rest = listing.next.partition(":")
-    if not kind or (listing.more and _value(document, listing.more) is not True):
+    if not kind:
+        return None
+    if listing.more and not _is_more(listing, document):
         return None
     if kind == "link":
         found = _linked(head)
     elif kind == "url":
-        found = _text(document, rest)
+        found = _cursor(document, rest)
     elif kind == "cursor":
-        found = _text(document, rest.partition(":")[2])
+        found = _cursor(document, rest.partition(":")[2])
     else:
-        found = _text(msgspec.Raw(pieces[-1]), rest.partition(":")[2]) if pieces else ""
+        found = _cursor(msgspec.Raw(pieces[-1]), rest.partition(":")[2]) if pieces else ""
     if not found:
+        if listing.more:
+            raise Unreadable("the provider says that there is another page, and not where")
         return None
     if kind in ("link", "url"):
         found = _same_place(settings, listing, found)
@@ -309,6 +353,13 @@ def _next(
     if found == cursor:
         raise Unreadable("the next page is said to be the same page again")
     return found
+
+
+def _is_more(listing: Listing, document: msgspec.Raw) -> bool:
+    more = _value(document, listing.more)
+    if more is None or isinstance(more, bool):
+        return bool(more)
+    raise Unreadable(f"{listing.more!r} of the answer does not say whether there is another page")
 
 
 def _linked(head: bytes) -> str:
