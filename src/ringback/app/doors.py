@@ -67,7 +67,7 @@ from ringback.gateway.reconciling import ProviderRunner
 from ringback.gateway.switch import switching_class
 from ringback.gateway.upkeep import Upkeep
 from ringback.model.sources import Source
-from ringback.policy.addresses import AddressPolicy, parse_literal
+from ringback.policy.addresses import AddressPolicy, is_this_machine
 from ringback.policy.bins import own_hosts
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
@@ -141,12 +141,7 @@ def bins_open(settings: Settings) -> bool:
     if settings.bins != "auto":
         return settings.bins == "true"
     public = urlsplit(settings.public_url).hostname if settings.public_url else None
-    return _is_loopback(settings.listen_address.host) and (public is None or _is_loopback(public))
-
-
-def _is_loopback(host: str) -> bool:
-    literal = parse_literal(host)
-    return literal.is_loopback if literal is not None else host == "localhost"
+    return is_this_machine(settings.listen_address.host) and (public is None or is_this_machine(public))
 
 
 def _fetching(settings: Settings, clock: Clock) -> HttpTransport:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ringback import ids
 from ringback.clock import SECOND_US, Clock
-from ringback.errors import Conflict, FieldProblem, InvalidField, NotFound
+from ringback.errors import Conflict, NotFound
 from ringback.ids import IdMaker
 from ringback.model.polling import PollerKey, PollingEndpoint, PollingStatus
 from ringback.policy import validation
@@ -18,9 +18,10 @@ from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.validation import MAX_CHANNELS, MAX_NAMES, Channel, Name, Problem, Rule
 from ringback.services import applications
 from ringback.services.applications import Directory
+from ringback.services.event_types import check_live
 from ringback.services.tokens import Grant, Principal, Tokens
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import auto_configs, endpoints, event_types, polling, polls
+from ringback.store.operations import auto_configs, endpoints, polling, polls
 from ringback.store.operations.endpoints import Sealer
 
 UID: Final[Rule] = validation.uid(ids.POLLING_ENDPOINT)
@@ -259,19 +260,14 @@ class Polling:
         self, tx: Transaction, who: Principal, app_id: str, wanted: PollingEndpointIn, uid: str | None, given_id: str | None = None
     ) -> PollingEndpoint:
         self._check_uid(tx, app_id, uid, None)
-        _check_event_types(tx, who, wanted.event_types or ())
+        check_live(tx, who, wanted.event_types or ())
         # The id is made inside the transaction: ids must be in the order of commits, which cursors rely on.
         now_us = self._clock.now_us()
         endpoint = PollingEndpoint(
             id=given_id or self._ids.make(ids.POLLING_ENDPOINT, now_us),
             app_id=app_id,
             uid=uid,
-            status=PollingStatus(wanted.status or PollingStatus.ENABLED),
-            event_types=wanted.event_types or None,
-            channels=wanted.channels or None,
-            metadata=wanted.metadata or {},
-            batch_size=wanted.batch_size or DEFAULT_BATCH,
-            max_wait_s=wanted.max_wait_secs or 0,
+            **_settings(wanted),
             start=polls.beginning(tx, app_id, now_us),
             created_at=now_us,
             updated_at=now_us,
@@ -285,7 +281,7 @@ class Polling:
         self._check_uid(tx, former.app_id, wanted.uid, former.id)
         # A type that was archived since it was chosen may stay chosen.
         kept = former.event_types or ()
-        _check_event_types(tx, who, [name for name in wanted.event_types or () if name not in kept])
+        check_live(tx, who, [name for name in wanted.event_types or () if name not in kept])
         endpoint = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), former.updated_at + 1))
         polling.replace(tx, endpoint)
         return endpoint
@@ -299,20 +295,16 @@ class Polling:
 
 
 def _replaced(former: PollingEndpoint, wanted: PollingEndpointIn, uid: str | None) -> PollingEndpoint:
-    return msgspec.structs.replace(
-        former,
-        uid=uid,
-        status=PollingStatus(wanted.status or PollingStatus.ENABLED),
-        event_types=wanted.event_types or None,
-        channels=wanted.channels or None,
-        metadata=wanted.metadata or {},
-        batch_size=wanted.batch_size or DEFAULT_BATCH,
-        max_wait_s=wanted.max_wait_secs or 0,
-    )
+    return msgspec.structs.replace(former, uid=uid, **_settings(wanted))
 
 
-def _check_event_types(tx: Transaction, who: Principal, names: Sequence[str]) -> None:
-    unknown = event_types.unknown_of(tx, who.org_id, names, who.seen_flags)
-    if unknown:
-        message = f"no live event type is named {', '.join(map(repr, unknown))}; create it first, or leave it out"
-        raise InvalidField(FieldProblem(("body", "eventTypes"), message))
+def _settings(wanted: PollingEndpointIn) -> dict[str, Any]:
+    """The fields of a polling endpoint that are as its owner wants, but for its uid."""
+    return {
+        "status": PollingStatus(wanted.status or PollingStatus.ENABLED),
+        "event_types": wanted.event_types or None,
+        "channels": wanted.channels or None,
+        "metadata": wanted.metadata or {},
+        "batch_size": wanted.batch_size or DEFAULT_BATCH,
+        "max_wait_s": wanted.max_wait_secs or 0,
+    }

@@ -79,9 +79,7 @@ class Renewer:
 
     async def step(self, source_id: str) -> None:
         """Renew a source's subscription, if that is due. Raises Unavailable when it could not be kept."""
-        standing, source = await self._store.read(
-            lambda tx: (subscriptions.get(tx, self._vault, source_id), sources.by_id(tx, self._vault, source_id))
-        )
+        standing, source = await self._known(source_id)
         if standing is None or standing.next_at is None or standing.next_at > self._clock.now_us():
             return
         if source is None:
@@ -99,11 +97,12 @@ class Renewer:
 
     async def give_up(self, source_id: str, detail: str) -> None:
         """A step ran into a defect of ours: let it rest. Raises Unavailable."""
-        standing, source = await self._store.read(
-            lambda tx: (subscriptions.get(tx, self._vault, source_id), sources.by_id(tx, self._vault, source_id))
-        )
+        standing, source = await self._known(source_id)
         if standing is not None and source is not None:
             await self._failed(standing, source, ProviderFailure("internal", detail))
+
+    async def _known(self, source_id: str) -> tuple[SubscriptionStanding | None, Source | None]:
+        return await self._store.read(lambda tx: (subscriptions.get(tx, self._vault, source_id), sources.by_id(tx, self._vault, source_id)))
 
     async def _renewed(self, settings: Subscription, source: Source) -> int:
         """Renew it at the provider: until when it lives now. Raises ProviderFailure."""

@@ -13,7 +13,6 @@ from ringback.clock import Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.sources import Source
 from ringback.model.subscriptions import Progress, Renewal, Subscription, SubscriptionStanding
-from ringback.policy.addresses import parse_literal
 from ringback.policy.subscription_rows import RENEWALS, renewal_of
 from ringback.policy.subscriptions import (
     MAX_PERIOD_S,
@@ -26,40 +25,32 @@ from ringback.policy.subscriptions import (
     renewal_problems,
     token_place_of,
 )
-from ringback.policy.urls import UrlParts
 from ringback.policy.validation import Instant, Problem, Rule
+from ringback.services.provider_settings import MAX_CREDENTIAL, MAX_PARAMETERS, credential_rule, missing_parameters, place_problem
 from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import subscriptions
 from ringback.store.operations.endpoints import Sealer
 
-# Longer than any credential of a provider.
-_MAX_CREDENTIAL: Final = 4_096
-_MAX_PARAMETERS: Final = 20
-
 Also = Callable[[Transaction, SubscriptionStanding], None]
 
 
-def _credential(value: str) -> list[Problem]:
-    """The rule for credentials; the problem does not repeat it."""
-    if not value.isascii() or not value.isprintable():
-        return [((), "it holds a line break or another character that no header can carry; paste it alone")]
-    return []
+_credential: Final = credential_rule("it")
 
 
 class SubscriptionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How a subscription is to be renewed. Left out, credentials stay as they are; without `expiresAt` the first one is due at once."""
 
     renewal: str | dict[str, Any] | None = None
-    credential: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_CREDENTIAL)] | UnsetType = UNSET
-    client_secret: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_CREDENTIAL)] | UnsetType = UNSET
+    credential: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CREDENTIAL)] | UnsetType = UNSET
+    client_secret: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CREDENTIAL)] | UnsetType = UNSET
     period_s: Annotated[int, msgspec.Meta(ge=MIN_PERIOD_S, le=MAX_PERIOD_S)] | None = None
     expires_at: Instant | None = None
     base_url: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
     token_url: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
     parameters: Annotated[
-        dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=500)]], msgspec.Meta(max_length=_MAX_PARAMETERS)
+        dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=500)]], msgspec.Meta(max_length=MAX_PARAMETERS)
     ] = {}
     paused: bool = False
 
@@ -206,32 +197,23 @@ def _renewal(source: Source, wanted: SubscriptionIn) -> tuple[Renewal, str | Ren
 
 
 def _parameter_problems(renewal: Renewal, needed: set[str], given: Mapping[str, str]) -> list[Problem]:
-    problems: list[Problem] = []
-    for name in sorted(needed - set(given)):
-        meaning = renewal.parameters.get(name, "")
-        problems.append((("parameters", name), f"the parameter is missing{': ' + meaning if meaning else ''}"))
+    problems = missing_parameters(needed, given, renewal.parameters)
     text = "it holds a blank, a quotation mark or another character that ends a text"
     return problems + [(("parameters", name), text) for name in sorted(needed & set(given)) if not is_parameter(given[name])]
 
 
 def _place_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
     problems: list[Problem] = []
-    where = ("renewal", "base") if settings.base_url is None else ("baseUrl",)
-    places: list[tuple[Problem, Callable[[Subscription, Renewal], UrlParts]]] = [((where, ""), place_of)]
+    places = [(("renewal", "base") if settings.base_url is None else ("baseUrl",), place_of)]
     if renewal.token_url:
-        places.append(((("renewal", "tokenUrl") if settings.token_url is None else ("tokenUrl",), ""), token_place_of))
-    for (field, _), place in places:
+        places.append((("renewal", "tokenUrl") if settings.token_url is None else ("tokenUrl",), token_place_of))
+    for where, place in places:
         try:
-            parts = place(settings, renewal)
+            problem = place_problem(place(settings, renewal))
         except ValueError as error:
-            problems.append((field, str(error)))
-            continue
-        literal = parse_literal(parts.host)
-        if "?" in parts.target or parts.userinfo:
-            problems.append((field, "the URL has a query or a password; give the place of the API alone"))
-        elif not parts.tls and not (parts.host == "localhost" or (literal is not None and literal.is_loopback)):
-            text = "the URL must start with https://, or the credential could be read on its way; http:// is for this machine alone"
-            problems.append((field, text))
+            problem = str(error)
+        if problem is not None:
+            problems.append((where, problem))
     return problems
 
 
