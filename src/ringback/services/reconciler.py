@@ -38,13 +38,13 @@ from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.services.judging import Refusal, Taken, reconciled
 from ringback.services.provider_api import ProviderApi, ProviderFailure
+from ringback.services.provider_steps import Steps
 from ringback.services.receiving import Receiver
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.store.base import Store, Transaction
+from ringback.store.base import Store
 from ringback.store.operations import deduplication, reconciliations, sources
 from ringback.store.operations.endpoints import Sealer
-from ringback.store.operations.reconciliations import Overall
 from ringback.telemetry.events import RECONCILIATION_FAILED, SOURCE_RECONCILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
@@ -68,7 +68,7 @@ _LOOK_S: Final = 20.0
 _NAMED: Final = 100
 # Looks at once, of everybody: each holds an answer of some megabytes.
 _LOOKS: Final = 8
-# The longest wait that a step may have been given, microseconds: a longer one was written by a clock that was set back since.
+# The longest wait that a step may have been given, microseconds.
 _LONGEST_WAIT_US: Final = (max(MAX_INTERVAL_S, int(MAX_RETRY_AFTER_S)) + 60) * SECOND_US
 # Causes that are of one event alone: the others are not kept waiting for it.
 _OF_ONE: Final = ("refused", "too_large")
@@ -105,22 +105,11 @@ class Reconciler:
         self._metrics = metrics
         self._reading = asyncio.Lock()
         self._looks = asyncio.Semaphore(_LOOKS)
-        self._looked_us = 0
+        self._steps = Steps(store, clock, "reconciliation", _LONGEST_WAIT_US)
 
     async def due(self, limit: int) -> tuple[list[str], int | None]:
         """The sources whose next step is due, and when the next one after those is. Raises StoreFailure."""
-        now_us = self._clock.now_us()
-        back_us = self._looked_us - now_us
-        if back_us > 0:
-            # The clock was set back: what waits would wait for as much longer.
-            await self._store.write(lambda tx: reconciliations.earlier(tx, now_us, back_us))
-        self._looked_us = now_us
-
-        def query(tx: Transaction) -> tuple[list[str], int | None, Overall]:
-            due = reconciliations.due(tx, now_us, now_us + _LONGEST_WAIT_US, limit)
-            return due, reconciliations.next_at(tx, now_us), reconciliations.overall(tx)
-
-        due, next_at, overall = await self._store.read(query)
+        due, next_at, overall = await self._steps.due(limit, reconciliations.overall)
         self._metrics.reconciled_until_us = overall.covered_until
         self._metrics.reconciliations_failing = overall.failing
         return due, next_at

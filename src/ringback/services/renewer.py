@@ -28,6 +28,7 @@ from ringback.policy.subscriptions import (
 )
 from ringback.services.operational import Operational
 from ringback.services.provider_api import ProviderApi, ProviderFailure
+from ringback.services.provider_steps import Steps
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import sources, subscriptions
 from ringback.store.operations.endpoints import Sealer
@@ -66,15 +67,11 @@ class Renewer:
         self._metrics = metrics
         self._url_of = url_of
         self._draw = draw
+        self._steps = Steps(store, clock, "subscription")
 
     async def due(self, limit: int) -> tuple[list[str], int | None]:
         """The sources whose renewal is due, and when the next one after those is. Raises StoreFailure."""
-        now_us = self._clock.now_us()
-
-        def query(tx: Transaction) -> tuple[list[str], int | None, int]:
-            return subscriptions.due(tx, now_us, limit), subscriptions.next_at(tx, now_us), subscriptions.failing(tx)
-
-        due, next_at, self._metrics.subscriptions_failing = await self._store.read(query)
+        due, next_at, self._metrics.subscriptions_failing = await self._steps.due(limit, subscriptions.failing)
         return due, next_at
 
     async def step(self, source_id: str) -> None:

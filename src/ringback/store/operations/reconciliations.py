@@ -67,24 +67,6 @@ def move(tx: Transaction, former: Standing, progress: Progress, next_at: int) ->
     return bool(changed)
 
 
-def due(tx: Transaction, now_us: int, never_us: int, limit: int) -> list[str]:
-    """The sources whose next step is due, the longest first; also those that are to wait until `never_us` or longer, as none is."""
-    rows = tx.rows("SELECT source_id FROM reconciliation WHERE next_at <= ? ORDER BY next_at LIMIT ?", (now_us, limit))
-    late = tx.rows("SELECT source_id FROM reconciliation WHERE next_at >= ? ORDER BY next_at LIMIT ?", (never_us, limit))
-    return [row[0] for row in (*rows, *late)][:limit]
-
-
-def earlier(tx: Transaction, now_us: int, by_us: int) -> None:
-    """Let all steps that wait wait for so much less, but none be due before now."""
-    tx.run("UPDATE reconciliation SET next_at = MAX(next_at - ?, ?) WHERE next_at > ?", (by_us, now_us, now_us))
-
-
-def next_at(tx: Transaction, after_us: int) -> int | None:
-    """When the next step after this time is due."""
-    row = tx.row("SELECT MIN(next_at) FROM reconciliation WHERE next_at > ?", (after_us,))
-    return None if row is None else row[0]
-
-
 def overall(tx: Transaction) -> Overall:
     """How all of them stand."""
     row = tx.row("SELECT COALESCE(MIN(covered_until), 0), COALESCE(SUM(failures > 0), 0) FROM reconciliation WHERE next_at IS NOT NULL")

@@ -26,7 +26,7 @@ def put(
 ) -> None:
     """Make or replace the subscription of a source; a renewal that is under way leaves nothing from now on."""
     tx.run(
-        "INSERT INTO subscription (source_id, settings, progress, next_at, failures, version, updated_at) VALUES (?, ?, ?, ?, ?, 1, ?) "
+        "INSERT INTO subscription (source_id, settings, progress, next_at, failures, version, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (source_id) DO UPDATE SET settings = excluded.settings, progress = excluded.progress, next_at = excluded.next_at, "
         "failures = excluded.failures, version = version + 1, updated_at = excluded.updated_at",
         (
@@ -35,6 +35,8 @@ def put(
             msgspec.json.encode(progress).decode(),
             next_at,
             progress.failures,
+            # Of its own for each one that is made: a renewal of one that was deleted meanwhile must not move this one.
+            now_us,
             now_us,
         ),
     )
@@ -47,18 +49,6 @@ def move(tx: Transaction, former: SubscriptionStanding, progress: Progress, next
         (msgspec.json.encode(progress).decode(), next_at, progress.failures, former.source_id, former.version),
     )
     return bool(changed)
-
-
-def due(tx: Transaction, now_us: int, limit: int) -> list[str]:
-    """The sources whose next renewal is due, the longest first."""
-    rows = tx.rows("SELECT source_id FROM subscription WHERE next_at <= ? ORDER BY next_at LIMIT ?", (now_us, limit))
-    return [row[0] for row in rows]
-
-
-def next_at(tx: Transaction, after_us: int) -> int | None:
-    """When the next renewal after this time is due."""
-    row = tx.row("SELECT MIN(next_at) FROM subscription WHERE next_at > ?", (after_us,))
-    return None if row is None else row[0]
 
 
 def failing(tx: Transaction) -> int:
