@@ -122,8 +122,7 @@ def cli() -> str:
     return (
         f"# Command line\n\n{NOTE}\n"
         "Exit codes: 0 = done, 1 = failed, 2 = the command line or a setting is wrong. Errors are one message on stderr.\n"
-        "In a clone `scripts/serve` makes the command; it is `.venv/bin/ringback` then.\n"
-        + _usage(build_parser(), 2)
+        "In a clone `scripts/serve` makes the command; it is `.venv/bin/ringback` then.\n" + _usage(build_parser(), 2)
     )
 
 

@@ -104,7 +104,17 @@ def test_without_now_the_clock_counts(tmp_path: Path) -> None:
 
 def test_a_scheme_that_signs_the_url_asks_for_it(tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(b"{}")
-    words = ["verify", "--provider", "twilio", "--secret", "s", "--header", "X-Twilio-Signature: abc=", "--body-file", str(tmp_path / "body")]
+    words = [
+        "verify",
+        "--provider",
+        "twilio",
+        "--secret",
+        "s",
+        "--header",
+        "X-Twilio-Signature: abc=",
+        "--body-file",
+        str(tmp_path / "body"),
+    ]
     assert "with --url URL" in ringback(*words).stderr
     assert "--url" not in ringback(*words, "--url", "https://example.com/twilio").stderr
 

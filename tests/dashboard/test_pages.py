@@ -111,6 +111,7 @@ def test_what_is_not_there_says_what_to_do(person: Person, shop: Shop) -> None:
     for path in ("/no/such/page", "/apps/app_nobody", f"{shop.app()}/endpoints/ep_nobody", f"{shop.app()}/messages/msg_nobody"):
         answer = person.get(path)
         assert answer.status_code == 404 and "Not found" in answer.text and "Ctrl-K" in answer.text, path
+        assert "Entity" not in answer.text, path
 
 
 def test_a_form_that_is_too_large_is_refused(person: Person) -> None:

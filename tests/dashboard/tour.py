@@ -38,6 +38,11 @@ def tour(shop: Shop) -> list[Stop]:
         ("/apps/{app_id}/endpoints/{endpoint_id}/rotate", f"{billing}/rotate", ("for a week", "The former one signs too")),
         ("/apps/{app_id}/endpoints/{endpoint_id}/disable", f"{billing}/disable", ("New messages do not go to it",)),
         ("/apps/{app_id}/endpoints/{endpoint_id}/delete", f"{billing}/delete", ("gets nothing more",)),
+        (
+            "/apps/{app_id}/endpoints/{endpoint_id}/replay",
+            f"{billing}/replay",
+            ("what failed, and has not arrived since", "get one more attempt each", "background task"),
+        ),
         ("/apps/{app_id}/endpoints/{endpoint_id}/attempts", f"{billing}/attempts?status=failed", ("failed", "503")),
         ("/apps/{app_id}/messages", f"{app}/messages", ("payment.captured", "evt-0024", "shop")),
         ("/apps/{app_id}/messages/live", f"{app}/messages/live", ("Live", "Pause")),
