@@ -25,6 +25,18 @@ def tour(shop: Shop) -> list[Stop]:
         ("/apps", "/apps", ("Acme Logistics", "Zoë Müller GmbH", "東京ストア", "tokyo-store")),
         ("/apps/new", "/apps/new", ("New application", "Attempts a second")),
         ("/apps/{app_id}", app, ("7 endpoints, 1 of them disabled.", "/billing", "hooks.example.com", shop.scene.apps["acme"])),
+        (
+            "/apps/{app_id}",
+            f"/apps/{shop.equipment.depot}",
+            (
+                "Polling endpoints",
+                "night-shift",
+                "all event types, on eu and us",
+                "ledger",
+                "5 messages",
+                "by lease, 1 batch not committed",
+            ),
+        ),
         ("/apps/{app_id}/edit", f"{app}/edit", ("Acme Logistics", "acme")),
         ("/apps/{app_id}/delete", f"{app}/delete", ("7 endpoints will get nothing more", "cannot be taken back")),
         ("/apps/{app_id}/endpoints", f"{app}/endpoints", ("/billing", "Billing, in maintenance", "payment.captured", "disabled")),
@@ -36,6 +48,7 @@ def tour(shop: Shop) -> list[Stop]:
         ),
         ("/apps/{app_id}/endpoints/{endpoint_id}/edit", f"{billing}/edit", ("payment.captured", "Authorization")),
         ("/apps/{app_id}/endpoints/{endpoint_id}/rotate", f"{billing}/rotate", ("for a week", "The former one signs too")),
+        ("/apps/{app_id}/endpoints/{endpoint_id}/ordering", f"{billing}/ordering", ("each key for itself", "one before it has succeeded")),
         ("/apps/{app_id}/endpoints/{endpoint_id}/disable", f"{billing}/disable", ("New messages do not go to it",)),
         ("/apps/{app_id}/endpoints/{endpoint_id}/delete", f"{billing}/delete", ("gets nothing more",)),
         (
@@ -76,7 +89,16 @@ def more(shop: Shop) -> list[Stop]:
         (
             "/sources/{source_id}",
             f"/sources/{made.stripe}",
-            ("/webhooks/stripe", made.stripe_url, "charge.succeeded", "evt_3", "1 secret is believed", "wrong signature", "When it fails"),
+            (
+                "/webhooks/stripe",
+                made.stripe_url,
+                "charge.succeeded",
+                "evt_3",
+                "1 secret is believed",
+                "wrong signature",
+                "When it fails",
+                "Whole journal",
+            ),
         ),
         ("/sources/{source_id}/edit", f"/sources/{made.stripe}/edit", ("Stripe, live", "stripe-live", "Allowed addresses")),
         ("/sources/{source_id}/secret", f"/sources/{made.stripe}/secret", ("Former secrets are believed on", "for a day")),
@@ -84,6 +106,11 @@ def more(shop: Shop) -> list[Stop]:
         ("/sources/{source_id}/disable", f"/sources/{made.stripe}/disable", ("Its URL answers 404",)),
         ("/sources/{source_id}/delete", f"/sources/{made.stripe}/delete", ("2 requests in quarantine are dropped",)),
         ("/sources/{source_id}/events", f"/sources/{made.stripe}/events", ("invoice.paid", "evt_1")),
+        (
+            "/sources/{source_id}/arrivals",
+            f"/sources/{made.stripe}/arrivals",
+            ("duplicate", "evt_3", "POST …/in/***", "method not allowed", "access_token=***", "405", "127.0.0.1"),
+        ),
         (
             "/sources/{source_id}/reconciliation",
             f"/sources/{made.stripe}/reconciliation",

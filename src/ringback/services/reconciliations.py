@@ -14,7 +14,7 @@ from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.reconciliation import Listing, Progress, Reconciliation, Standing
 from ringback.model.sources import Source
 from ringback.policy.addresses import parse_literal
-from ringback.policy.reconciliation import base_of, comparison_problems, listing_problems, parameters_of
+from ringback.policy.reconciliation import MAX_INTERVAL_S, base_of, comparison_problems, listing_problems, parameters_of
 from ringback.policy.reconciliation_rows import LISTINGS, listing_of
 from ringback.policy.validation import Problem, Rule
 from ringback.services.provider_api import ProviderFailure
@@ -25,9 +25,8 @@ from ringback.store.base import Store, Transaction
 from ringback.store.operations import reconciliations
 from ringback.store.operations.endpoints import Sealer
 
-# Seconds between two runs: a provider's API has its limits, and a week is longer than any source is remembered.
+# Seconds between two runs: a provider's API has its limits.
 MIN_INTERVAL_S: Final = 60
-MAX_INTERVAL_S: Final = 7 * 86_400
 DEFAULT_INTERVAL_S: Final = 3_600
 # Seconds that a run looks back. Providers list 30 days at the most; how far it really goes is also bounded by what the source remembers.
 MIN_LOOKBACK_S: Final = 3_600

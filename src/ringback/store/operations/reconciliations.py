@@ -34,7 +34,7 @@ def put(
     """Make or replace the reconciliation of a source; a step that is under way leaves nothing from now on."""
     tx.run(
         "INSERT INTO reconciliation (source_id, settings, progress, next_at, covered_until, failures, version, updated_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT (source_id) DO UPDATE SET settings = excluded.settings, progress = excluded.progress, "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id) DO UPDATE SET settings = excluded.settings, progress = excluded.progress, "
         "next_at = excluded.next_at, covered_until = excluded.covered_until, failures = excluded.failures, version = version + 1, "
         "updated_at = excluded.updated_at",
         (
@@ -44,6 +44,8 @@ def put(
             next_at,
             progress.covered_until,
             progress.failures,
+            # Of its own for each one that is made: a step of one that was deleted meanwhile must not move this one.
+            now_us,
             now_us,
         ),
     )
@@ -65,10 +67,16 @@ def move(tx: Transaction, former: Standing, progress: Progress, next_at: int) ->
     return bool(changed)
 
 
-def due(tx: Transaction, now_us: int, limit: int) -> list[str]:
-    """The sources whose next step is due, the longest first."""
+def due(tx: Transaction, now_us: int, never_us: int, limit: int) -> list[str]:
+    """The sources whose next step is due, the longest first; also those that are to wait until `never_us` or longer, as none is."""
     rows = tx.rows("SELECT source_id FROM reconciliation WHERE next_at <= ? ORDER BY next_at LIMIT ?", (now_us, limit))
-    return [row[0] for row in rows]
+    late = tx.rows("SELECT source_id FROM reconciliation WHERE next_at >= ? ORDER BY next_at LIMIT ?", (never_us, limit))
+    return [row[0] for row in (*rows, *late)][:limit]
+
+
+def earlier(tx: Transaction, now_us: int, by_us: int) -> None:
+    """Let all steps that wait wait for so much less, but none be due before now."""
+    tx.run("UPDATE reconciliation SET next_at = MAX(next_at - ?, ?) WHERE next_at > ?", (by_us, now_us, now_us))
 
 
 def next_at(tx: Transaction, after_us: int) -> int | None:
