@@ -160,6 +160,7 @@ def set_up(shop: Shop) -> list[Stop]:
         ("/operational", "/operational", ("/operations", "The people on call", "all but message.attempt.log")),
         ("/operational/new", "/operational/new", ("message.attempt.exhausted", "it is a dead letter")),
         ("/operational/{endpoint_id}", told, ("The people on call", "Last deliveries", "One secret signs", made.operational)),
+        ("/operational/{endpoint_id}/edit", f"{told}/edit", ("Edit operational endpoint", "The people on call", "Save")),
         ("/operational/{endpoint_id}/disable", f"{told}/disable", ("It is told nothing until it is enabled",)),
         ("/operational/{endpoint_id}/delete", f"{told}/delete", ("It is told nothing more",)),
         ("/tokens", "/tokens", ("from the settings", "works", "you", "Revoke")),
