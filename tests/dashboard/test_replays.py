@@ -7,6 +7,8 @@ import html
 
 import pytest
 
+from ringback.dashboard.pages.endpoint_replays import amount_of, effects_of
+from ringback.services.tasks import Foreseen
 from tests.dashboard.conftest import Person, Shop
 from tests.dashboard.test_pages import plain
 from tests.waiting import wait_until
@@ -45,6 +47,30 @@ def customer(shop: Shop, name: str) -> Customer:
     app = shop.server.make("/app", {"name": f"Customer {name}"})["id"]
     endpoint = shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/given-up/{name}"})["id"]
     return Customer(shop, name, app, endpoint)
+
+
+@pytest.mark.parametrize(
+    ("foreseen", "amount", "effect"),
+    [
+        (Foreseen(0, whole=True), "", "Nothing fits: choose another time, or something else to send."),
+        (Foreseen(1, whole=True), "1 message", "1 message gets one more attempt."),
+        (Foreseen(1_200, whole=True), "1,200 messages", "1,200 messages get one more attempt each, the oldest first."),
+        (Foreseen(1, whole=False), "1 or more messages", "1 or more messages get one more attempt each, the oldest first."),
+        (
+            Foreseen(0, whole=False),
+            "what fits",
+            "There is too much to look through to count what fits. What does gets one more attempt each, the oldest first.",
+        ),
+    ],
+    ids=str,
+)
+def test_what_was_not_looked_through_to_its_end_is_never_said_to_be_nothing(foreseen: Foreseen, amount: str, effect: str) -> None:
+    assert (amount_of(foreseen), effects_of(foreseen, None)[0]) == (amount, effect)
+
+
+def test_the_rate_of_an_endpoint_says_how_long_it_takes() -> None:
+    assert effects_of(Foreseen(1_200, whole=True), 10)[1] == "That takes about 2 min at 10/s."
+    assert effects_of(Foreseen(1_000, whole=False), 10)[1] == "That takes at least about 1 min 40 s at 10/s."
 
 
 def test_what_failed_is_counted_and_sent_once_more(shop: Shop, person: Person) -> None:

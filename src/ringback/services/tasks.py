@@ -39,9 +39,9 @@ RECOVER_US: Final = (14 * 86_400 + 300) * 1_000_000
 # How far back a replay may reach (contract, 8): 90 days, and as much grace.
 REPLAY_US: Final = (90 * 86_400 + 300) * 1_000_000
 
-# Messages that are counted before a task is asked for, at the most; and picks that look for them, each some 20 ms of a reader.
+# Messages at which counting them before a task is asked for ends; and picks that look for them, each some 20 ms of a reader.
 FORESEEN: Final = 1_000
-_FORESEEN_PICKS: Final = 50
+_FORESEEN_PICKS: Final = 30
 
 # Hears of each task that has ended, in its transaction.
 Ended = Callable[[Transaction, Task], None]
@@ -86,6 +86,13 @@ class AppUsageStatsIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     since: Instant
     until: Instant
     app_ids: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1_000)] | None = None
+
+
+class Foreseen(msgspec.Struct, frozen=True):
+    """How many messages were found before a task is asked for; not `whole`: looking ended there, and there may be more."""
+
+    count: int
+    whole: bool
 
 
 class Acted(msgspec.Struct, frozen=True):
@@ -149,8 +156,8 @@ class Tasks:
 
         return await self._start(operation)
 
-    async def foresee(self, who: Principal, app: str, endpoint: str, kind: TaskKind, wanted: ReplayIn) -> int:
-        """How many messages `resend` would pick now; counting ends at FORESEEN. Raises as `resend` does."""
+    async def foresee(self, who: Principal, app: str, endpoint: str, kind: TaskKind, wanted: ReplayIn) -> Foreseen:
+        """How many messages `resend` would pick now. Raises as `resend` does."""
         window = self._resend_window(kind, wanted)
         found, position = 0, ""
         for _ in range(_FORESEEN_PICKS):
@@ -161,9 +168,11 @@ class Tasks:
 
             picked = await self._store.read(look)
             found, position = found + len(picked.message_ids), picked.position
-            if picked.done or found >= FORESEEN:
+            if picked.done:
+                return Foreseen(found, whole=True)
+            if found >= FORESEEN:
                 break
-        return min(found, FORESEEN)
+        return Foreseen(found, whole=False)
 
     async def purge_content(self, who: Principal, app: str, also: Also | None = None) -> Task:
         """Forget all payloads of an application that are there now. Raises NotFound."""

@@ -13,11 +13,10 @@ from ringback.dashboard.desk import Services
 from ringback.dashboard.pages.dead_letters import instant_of
 from ringback.dashboard.pages.endpoints import href_of, title_of, trail_of
 from ringback.dashboard.visits import Change, Moved, Reply, Route, Shown, Visit
-from ringback.dashboard.words import bounded, count, duration, utc
+from ringback.dashboard.words import count, counted, duration, utc
 from ringback.errors import InvalidField, Refused
-from ringback.model.endpoints import Endpoint
 from ringback.model.tasks import TaskKind
-from ringback.services.tasks import FORESEEN, BulkReplayIn, ReplayIn
+from ringback.services.tasks import BulkReplayIn, Foreseen, ReplayIn
 
 _SECTION: Final = "endpoints"
 # What can be sent again: its word in the address, what the choice is called, and the kind of task.
@@ -45,15 +44,27 @@ class ReplayView(msgspec.Struct, frozen=True):
     cancel: str
 
 
-def effects_of(number: int, endpoint: Endpoint) -> list[str]:
-    """What sending so many messages again does, in sentences; `number` ends at FORESEEN."""
-    if not number:
+def amount_of(foreseen: Foreseen) -> str:
+    """How many messages that is: `3 messages`, `1,000 or more messages`, and "" for none."""
+    if not foreseen.whole:
+        return f"{count(foreseen.count)} or more messages" if foreseen.count else "what fits"
+    return counted(foreseen.count, "message") if foreseen.count else ""
+
+
+def effects_of(foreseen: Foreseen, rate: int | None) -> list[str]:
+    """What sending messages again does, in sentences; `rate` is the endpoint's, attempts a second."""
+    number, amount = foreseen.count, amount_of(foreseen)
+    if not amount:
         return ["Nothing fits: choose another time, or something else to send."]
-    gets = "gets" if number == 1 else "get"
-    effects = [f"{bounded(number, FORESEEN, 'message')} {gets} one more attempt{'' if number == 1 else ' each, the oldest first'}."]
-    if endpoint.throttle_rate is not None:
-        least = "at least " if number >= FORESEEN else ""
-        effects.append(f"That takes {least}about {duration(max(number / endpoint.throttle_rate, 1))} at {count(endpoint.throttle_rate)}/s.")
+    if not number:
+        effects = ["There is too much to look through to count what fits. What does gets one more attempt each, the oldest first."]
+    elif number == 1 and foreseen.whole:
+        effects = [f"{amount} gets one more attempt."]
+    else:
+        effects = [f"{amount} get one more attempt each, the oldest first."]
+    if rate is not None and number:
+        least = "" if foreseen.whole else "at least "
+        effects.append(f"That takes {least}about {duration(max(number / rate, 1))} at {count(rate)}/s.")
     effects.append("Retries that are planned go on beside it. It runs as a background task, which can be stopped.")
     return effects
 
@@ -74,15 +85,16 @@ class _Pages:
         # What fails from now on was not counted, and is not meant.
         end = until or rfc3339(visit.now_us)
         effects: list[str] = []
-        number = 0
+        submit = ""
         if endpoint.disabled:
             problem = "The endpoint is disabled and gets nothing. Enable it first."
         elif not problem:
             try:
-                number = await self._services.tasks.foresee(
+                foreseen = await self._services.tasks.foresee(
                     visit.who, endpoint.app_id, endpoint.id, _KINDS[what], wanted_of(what, since, end)
                 )
-                effects = effects_of(number, endpoint)
+                effects = effects_of(foreseen, endpoint.throttle_rate)
+                submit = f"Replay {amount}" if (amount := amount_of(foreseen)) else ""
             except (Refused, InvalidField) as error:
                 problem = in_words(error)
         view = ReplayView(
@@ -93,7 +105,7 @@ class _Pages:
             (("what", what), ("since", since), ("until", end)),
             effects,
             problem,
-            f"Replay {bounded(number, FORESEEN, 'message')}" if number else "",
+            submit,
             href_of(endpoint),
         )
         head = Head("Replay", f"To {title_of(endpoint)}.", trail_of(entry.application, Link(title_of(endpoint), href_of(endpoint))))
