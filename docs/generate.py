@@ -123,7 +123,7 @@ def cli() -> str:
     return (
         f"# Command line\n\n{NOTE}\n"
         "Exit codes: 0 = done, 1 = failed, 2 = the command line or a setting is wrong. Errors are one message on stderr.\n"
-        + _usage(build_parser(), 2)
+        "In a clone `scripts/serve` makes the command; it is `.venv/bin/ringback` then.\n" + _usage(build_parser(), 2)
     )
 
 
@@ -162,13 +162,35 @@ OWN_ACCESS = {
 }
 
 
+# Run by tests/acceptance/test_tutorial.py.
+BY_CURL = """
+## By curl
+
+An application is one of your customers; its endpoints are where that customer is called. Wherever an id stands, your own `uid` may.
+
+```bash
+API=http://127.0.0.1:8071/api/v1
+curl_() { curl --silent --show-error --fail-with-body -H "authorization: Bearer $RINGBACK_TOKEN" -H 'content-type: application/json' "$@"; }
+curl_ $API/app -d '{"name": "Ada and Sons", "uid": "ada"}'
+curl_ $API/app/ada/endpoint -d '{"url": "https://example.com/webhook", "uid": "orders"}'
+curl_ $API/app/ada/msg -H 'idempotency-key: order-1' -d '{"eventType": "order.created", "payload": {"order": 1}}'
+curl_ $API/app/ada/attempt/endpoint/orders    # what was tried: the status, and the cause of a failure in words
+```
+
+A list answers `{"data": […], "iterator": …, "done": …}`: give `iterator` back as `?iterator=` for the next page until `done`; `limit` is
+at most 250. An error answers `{"code": …, "detail": …}`, and 422 a list of which field is wrong and why. A POST with an
+`idempotency-key` may be repeated: it is done once, and its answer is the first one's.
+"""
+
+
 def http_api() -> str:
     """docs/reference/http-api.md."""
     parts = [
         f"# HTTP API\n\n{NOTE}\n"
         "`GET /api/v1/openapi.json` on a running server has every field of every request and answer, made from the same types that\n"
         "parse the requests. A token goes into `Authorization: Bearer …`. Errors: [errors](errors.md). Every path also takes one\n"
-        "slash at its end, and HEAD where GET is. Routes of the Svix API that are not in this list answer 501.\n"
+        "slash at its end, and HEAD where GET is. Routes of the Svix API that are not in this list answer 501.\n",
+        BY_CURL,
     ]
     for noun, operations in _operations().items():
         parts.append(f"\n## {noun.replace('_', ' ').capitalize()}\n\n| Method | Path | What it does | Token |\n|---|---|---|---|\n")

@@ -111,6 +111,7 @@ def test_what_is_not_there_says_what_to_do(person: Person, shop: Shop) -> None:
     for path in ("/no/such/page", "/apps/app_nobody", f"{shop.app()}/endpoints/ep_nobody", f"{shop.app()}/messages/msg_nobody"):
         answer = person.get(path)
         assert answer.status_code == 404 and "Not found" in answer.text and "Ctrl-K" in answer.text, path
+        assert "Entity" not in answer.text and 'href="/dashboard/dead-letters"' in answer.text, "the way on is in the rail"
 
 
 def test_a_form_that_is_too_large_is_refused(person: Person) -> None:
@@ -366,6 +367,15 @@ def test_the_palette_finds_ids_names_pages_and_actions(shop: Shop, person: Perso
     ):
         assert f'href="{BASE}{href}"' in person.get(f"/palette?q={typed}").text, typed
     assert "Nothing here is called" in person.get("/palette?q=zzzzz").text
+
+
+def test_an_event_id_is_found_from_anywhere_unless_several_customers_have_it(shop: Shop, person: Person) -> None:
+    person.get(shop.app("zoe-mueller"))
+    assert f'href="{BASE}{shop.app()}/messages/{shop.scene.messages[2]}"' in person.get("/palette?q=evt-0003").text
+    for uid in ("zoe-mueller", "tokyo-store"):
+        shop.server.make(f"/app/{uid}/msg", {"eventType": "order.created", "eventId": "evt-shared", "payload": {}})
+    person.get(shop.app())
+    assert "/messages/msg_" not in person.get("/palette?q=evt-shared").text
 
 
 def test_the_look_is_remembered(person: Person) -> None:

@@ -28,7 +28,7 @@ from ringback.telemetry.prometheus import Metrics
 
 # Headers that change how a request is read or answered, or where it comes from: such requests are answered the ordinary way.
 _COLD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"content-encoding", b"x-forwarded-for", b"forwarded"))
-# More headers than this, or a longer length than ten digits say, are looked at by the ordinary way, which refuses them.
+# More headers than this, or a length of more digits, are looked at by the ordinary way, which refuses them.
 _MAX_HEADERS: Final = 100
 _MAX_DIGITS: Final = 9
 _CLOSE: Final = (b"connection", b"close")

@@ -179,7 +179,7 @@ class _Pages:
             view_of(overview, span, f"/apps/{application.id}", visit.now_us),
             facts,
             [Fact(name, value) for name, value in application.metadata.items()],
-            endpoint_rows(endpoints, visit.now_us),
+            endpoint_rows(endpoints, await self._services.trends.failing(visit.who, application.id), visit.now_us),
             polled_rows(polled, visit.now_us),
             empty,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,7 +28,7 @@ from ringback.dashboard.components import (
     pager,
 )
 from ringback.dashboard.desk import Services
-from ringback.dashboard.health import Figure, charts, endpoint_figures
+from ringback.dashboard.health import DISABLED, ENABLED, Figure, charts, endpoint_figures, failure_badge
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, count, counted, duration, listed, milliseconds, moment, relative, utc
 from ringback.model.applications import Application
@@ -42,7 +42,7 @@ from ringback.policy.windows import Ask
 from ringback.services.attempts import AttemptFilter
 from ringback.services.ordering import Standing as OrderStanding
 from ringback.services.ports import Standing
-from ringback.services.trends import EndpointTrend
+from ringback.services.trends import EndpointTrend, Worst
 
 _SECTION: Final = "endpoints"
 # Seconds between two looks of a page that is looked at.
@@ -51,8 +51,6 @@ _REFRESH_S: Final = 10
 _RECENT: Final = 12
 # Blocked lanes on it, the longest blocked first.
 _BLOCKED_SHOWN: Final = 10
-ENABLED: Final = Badge("ok", "enabled")
-DISABLED: Final = Badge("off", "disabled")
 _STATUSES: Final = (("", "any outcome"), ("ok", "delivered"), ("failed", "failed"), ("cancelled", "cancelled"))
 _STATUS_OF: Final = {"ok": (int(AttemptStatus.SUCCESS),), "failed": (int(AttemptStatus.FAIL),), "cancelled": (int(AttemptStatus.CANCELED),)}
 _CLASSES: Final = (("", "any answer"), ("200", "2xx"), ("300", "3xx"), ("400", "4xx"), ("500", "5xx"), ("0", "no answer"))
@@ -183,12 +181,19 @@ class AttemptsView(msgspec.Struct, frozen=True):
     event_type: str
 
 
-def endpoint_rows(endpoints: Iterable[Endpoint], now_us: int) -> list[EndpointRow]:
-    """The lines of a list of endpoints, the newest first."""
-    return [row_of(endpoint, now_us) for endpoint in sorted(endpoints, key=lambda e: e.id, reverse=True)]
+def endpoint_rows(endpoints: Iterable[Endpoint], failing: Mapping[str, Worst], now_us: int) -> list[EndpointRow]:
+    """The lines of a list of endpoints, the newest first. `failing`: those that had failures of late."""
+    return [row_of(endpoint, failing.get(endpoint.id), now_us) for endpoint in sorted(endpoints, key=lambda e: e.id, reverse=True)]
 
 
-def row_of(endpoint: Endpoint, now_us: int) -> EndpointRow:
+def standing_of(endpoint: Endpoint, failing: Worst | None) -> Badge:
+    """Whether an endpoint is disabled or failing: what is merely switched on is not what somebody looks for."""
+    if endpoint.disabled:
+        return DISABLED
+    return ENABLED if failing is None else failure_badge(failing, ENABLED)
+
+
+def row_of(endpoint: Endpoint, failing: Worst | None, now_us: int) -> EndpointRow:
     """The line of one endpoint."""
     host, path = url_parts(endpoint.url)
     return EndpointRow(
@@ -197,7 +202,7 @@ def row_of(endpoint: Endpoint, now_us: int) -> EndpointRow:
         endpoint.description,
         endpoint.id,
         href_of(endpoint),
-        DISABLED if endpoint.disabled else ENABLED,
+        standing_of(endpoint, failing),
         wants_of(endpoint),
         moment(endpoint.updated_at, now_us),
     )
@@ -251,7 +256,7 @@ def why_off(endpoint: Endpoint, now_us: int) -> str:
     """Why an endpoint is disabled and what that means, in sentences; "" when it is not."""
     if not endpoint.disabled:
         return ""
-    after = "What is sent meanwhile can be sent to it later with replay-missing."
+    after = "What is sent meanwhile can be sent to it later: enable it, then choose Replay… here (replay-missing in the API)."
     why = endpoint.disabling
     if why is None:
         return f"It gets no messages. {after}"
@@ -368,7 +373,8 @@ class _Pages:
         application, here = entry.application, f"{BASE}/apps/{entry.application.id}"
         new = Action("New endpoint", f"{here}/endpoints/new", "primary", panel=False)
         empty = Empty("No endpoint yet", "Messages of this application are stored, and go nowhere until it has one.", action=new)
-        rows = endpoint_rows(entry.endpoints.values(), visit.now_us)
+        failing = await self._services.trends.failing(visit.who, entry.application.id)
+        rows = endpoint_rows(entry.endpoints.values(), failing, visit.now_us)
         off = sum(endpoint.disabled for endpoint in entry.endpoints.values())
         sentence = f"{counted(len(rows), 'endpoint')}{f', {count(off)} disabled' if off else ''}." if rows else ""
         head = Head("Endpoints", sentence, (Link(application.name, here),), (new,))
@@ -425,13 +431,14 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
     turn = Action("Enable", f"{here}/enable", post=True) if endpoint.disabled else Action("Disable", f"{here}/disable")
     actions: tuple[Action, ...] = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
     if not endpoint.disabled:
+        actions += (Action("Replay…", f"{here}/replay", panel=False),)
         actions += (Action("Send test event", f"{here}/test", "primary"),)
     head = Head(
         title_of(endpoint),
         f"{endpoint.description + '. ' if endpoint.description else ''}{sentence_of(endpoint, recent)}",
         trail_of(entry.application),
         actions,
-        DISABLED if endpoint.disabled else ENABLED,
+        standing_of(endpoint, (await services.trends.failing(visit.who, endpoint.app_id)).get(endpoint.id)),
     )
     return Shown(
         "endpoints/show.html",
