@@ -25,6 +25,7 @@ from ringback.config.settings import declared_settings  # noqa: E402 - as above
 from ringback.model.operational import CATALOGUE as OPERATIONAL  # noqa: E402 - as above
 from ringback.model.quarantine import TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE  # noqa: E402 - as above
 from ringback.policy.reconciliation_rows import LISTINGS  # noqa: E402 - as above
+from ringback.policy.subscription_rows import RENEWALS  # noqa: E402 - as above
 from ringback.signing.verdict import REASONS  # noqa: E402 - as above
 from ringback.telemetry.events import catalogue  # noqa: E402 - as above
 from ringback.telemetry.prometheus import CATALOGUE  # noqa: E402 - as above
@@ -151,6 +152,7 @@ ACCESS = {
     Access.APPLICATION: "org token, or the application's",
     Access.ORGANISATION: "org token",
     Access.ANY: "any",
+    Access.POLLER: "org token, the application's, or the polling endpoint's key",
     Access.SUBSCRIPTION: "org token, the application's, or the subscription's",
 }
 # Operations that check their caller themselves.
@@ -190,6 +192,27 @@ def provider_lists() -> str:
         parts.append(
             f"\n## {row.name}\n\n- Asked: `GET {row.base}{row.path}`, with {headers}\n- Parameters: {needed}\n"
             f"- To send an event again: {again}\n- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
+        )
+    return "".join(parts)
+
+
+def provider_renewals() -> str:
+    """docs/reference/provider-renewals.md."""
+    parts = [
+        f"# Renewals of providers' subscriptions\n\n{NOTE}\n"
+        "Which subscriptions can be [renewed](../how-to/keep-subscriptions-alive.md), and how. `confidence`: high = the provider's own\n"
+        "documentation was read, medium = one good secondary source, low = a lead only.\n"
+    ]
+    for row in RENEWALS.values():
+        needed = ", ".join(f"`{name}` ({meaning})" for name, meaning in row.parameters.items()) or "none"
+        first = (
+            f"- Access token: `POST {row.token_url}` with {', '.join(f'`{name}`' for name in row.token_form)}\n" if row.token_url else ""
+        )
+        body = f", with `{row.body}`" if row.body else ""
+        parts.append(
+            f"\n## {row.name}\n\n{first}- Asked: `{row.method} {row.base}{row.path}`{body}\n- Parameters: {needed}\n"
+            f"- Lives for: {row.period_s} s, unless `periodS` says otherwise\n"
+            f"- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
         )
     return "".join(parts)
 
@@ -295,6 +318,7 @@ def receiver() -> str:
 PAGES = {"http-api.md": http_api, "settings.md": settings, "events.md": events, "metrics.md": metrics, "cli.md": cli}
 PAGES["operational-events.md"] = operational_events
 PAGES["provider-lists.md"] = provider_lists
+PAGES["provider-renewals.md"] = provider_renewals
 PAGES["receiver.md"] = receiver
 
 

@@ -455,3 +455,15 @@ def test_changes_through_the_api_are_in_the_audit_log_too_and_messages_are_not(s
     key = {"idempotency-key": "twice"}
     made = [shop.server.call("POST", "/app", {"name": "Once"}, key)[1]["id"] for _ in range(2)]
     assert made[0] == made[1] and plain(person.get(f"/audit?object={made[0]}")).count("created an application") == 1
+
+
+def test_the_order_of_an_endpoint_is_set_on_its_page(shop: Shop, person: Person) -> None:
+    path = shop.endpoint("crm")
+    assert "In no order" in person.get(path).text
+    wrong = person.act(f"{path}/ordering", mode="key", keyPath="a..b", whenHeadDies="block", skipAfter="")
+    assert wrong.status_code == 422 and "names of fields with dots between" in wrong.text
+    page = person.act(f"{path}/ordering", mode="key", keyPath="customer.id", whenHeadDies="skip", skipAfter="4")
+    assert "One at a time and in order for each key, which is the message&#39;s own or its customer.id." in page.text
+    assert "One that has failed 4 times is skipped." in page.text
+    assert 'value="customer.id"' in person.get(f"{path}/ordering").text
+    assert "In no order" in person.act(f"{path}/ordering", mode="none", keyPath="", whenHeadDies="block", skipAfter="").text

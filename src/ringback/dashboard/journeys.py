@@ -37,6 +37,7 @@ _WAITS: Final[Mapping[str, str]] = {
     WaitCause.PAUSED: "its endpoint was left alone for a moment",
     WaitCause.DELIVER_AT: "until the time its sender chose",
     WaitCause.RESTART: "the server was not running",
+    WaitCause.ORDER: "those before it in its order",
     WaitCause.BACKLOG: "others came before it",
 }
 # The worst comes first: it is what somebody has to know.
@@ -243,8 +244,8 @@ def badges_of_tally(message: Message, delivered: int, retrying: int, failed: int
         badges.append(Badge("ok", f"{delivered} delivered" if delivered > 1 or badges else "delivered"))
     if cancelled:
         badges.append(Badge("off", f"{cancelled} cancelled"))
-    waiting = message.matched - delivered - retrying - failed - cancelled
-    if not badges and not message.matched:
+    waiting = message.endpoints - delivered - retrying - failed - cancelled
+    if not badges and not message.endpoints:
         return (NOWHERE,)
     if waiting > 0:
         badges.append(Badge("wait", f"{waiting} waiting" if badges or waiting > 1 else "waiting"))

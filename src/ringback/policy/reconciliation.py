@@ -36,7 +36,7 @@ _NOTHING: Final = msgspec.Raw(b"")
 # Bytes of an owner's own listing, as JSON: the rows have some hundred.
 _MAX_LISTING: Final = 16_384
 # Headers that say how a request is read.
-_FRAMING: Final = frozenset({"host", "connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+FRAMING: Final = frozenset({"host", "connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 # Bytes of the digest of a cursor: two of a thousand are alike once in 2^44 runs.
 _DIGEST: Final = 8
 # Pages of one run: a hundred thousand events; more is an API that never ends.
@@ -97,7 +97,7 @@ class PageRead(msgspec.Struct, frozen=True):
 
 def base_of(settings: Reconciliation, listing: Listing) -> UrlParts:
     """Where the provider's API is. Raises ValueError when that is no URL."""
-    return split_url((settings.base_url or _filled(listing.base, settings.parameters)).rstrip("/"))
+    return split_url((settings.base_url or filled(listing.base, settings.parameters)).rstrip("/"))
 
 
 def page_target(settings: Reconciliation, listing: Listing, window: Window, cursor: str) -> str:
@@ -112,20 +112,20 @@ def page_target(settings: Reconciliation, listing: Listing, window: Window, curs
         "since_at": rfc3339(window.since),
         "until_at": rfc3339(window.until),
     }
-    pairs = [(name, _filled(text, known)) for name, text in listing.query.items()]
+    pairs = [(name, filled(text, known)) for name, text in listing.query.items()]
     if listing.types and 0 < len(window.types) <= listing.types_max:
         pairs += [(listing.types, name) for name in window.types]
     if cursor:
         pairs.append((listing.next.split(":")[1], cursor))
     query = "&".join(f"{quote(name, safe=_SAFE_NAME)}={quote(value, safe=_SAFE)}" for name, value in pairs)
-    path = prefix + _filled(listing.path, settings.parameters)
+    path = prefix + filled(listing.path, settings.parameters)
     return f"{path}?{query}" if query else path
 
 
 def item_target(settings: Reconciliation, listing: Listing, template: str, item_id: str) -> str:
     """The path at which one item is fetched, or asked for again."""
     prefix = base_of(settings, listing).target.rstrip("/")
-    return prefix + _filled(template, {**settings.parameters, "id": quote(item_id, safe="")})
+    return prefix + filled(template, {**settings.parameters, "id": quote(item_id, safe="")})
 
 
 def head_of(settings: Reconciliation, listing: Listing, method: str, target: str) -> bytes:
@@ -134,8 +134,8 @@ def head_of(settings: Reconciliation, listing: Listing, method: str, target: str
     basic = base64.b64encode(f"{settings.credential}:".encode()).decode()
     secrets = {**settings.parameters, "credential": settings.credential, "basic": basic}
     fields = {"host": parts.authority, "user-agent": f"ringback/{__version__}", "accept": "application/json"}
-    fields.update({name.lower(): _filled(text, settings.parameters) for name, text in listing.headers.items()})
-    fields.update({name.lower(): _filled(text, secrets) for name, text in listing.auth.items()})
+    fields.update({name.lower(): filled(text, settings.parameters) for name, text in listing.headers.items()})
+    fields.update({name.lower(): filled(text, secrets) for name, text in listing.auth.items()})
     fields["content-length"] = "0"
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -143,7 +143,7 @@ def head_of(settings: Reconciliation, listing: Listing, method: str, target: str
 
 def read_page(settings: Reconciliation, listing: Listing, window: Window, head: bytes, body: bytes, cursor: str) -> PageRead:
     """What the answer to the request for a page holds. Raises Unreadable."""
-    path = _filled(listing.items, settings.parameters)
+    path = filled(listing.items, settings.parameters)
     # Members are looked up in the text: whole answers as values would take twenty times their size.
     document = msgspec.Raw(body)
     try:
@@ -211,7 +211,8 @@ def rest_s(failures: int, retry_after_s: float | None) -> float:
     return own if retry_after_s is None else max(own, min(retry_after_s, MAX_RETRY_AFTER_S))
 
 
-def _filled(template: str, values: Mapping[str, str]) -> str:
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """A template with what is known put in; the rest stays as it is."""
     return _PARAMETER.sub(lambda match: values.get(match[1], match[0]), template)
 
 
@@ -229,7 +230,7 @@ def _item(settings: Reconciliation, listing: Listing, piece: bytes) -> Item:
             headers.update({str(name).lower(): value for name, value in given.items() if isinstance(value, str)})
     for name, text in listing.event_headers.items():
         kind, _, path = text.partition(":")
-        value = _text(document, path) if kind == "json" else _filled(text, settings.parameters)
+        value = _text(document, path) if kind == "json" else filled(text, settings.parameters)
         if value:
             headers[name.lower()] = value
     headers.setdefault("content-type", "application/json")
@@ -307,7 +308,11 @@ def _is_header(name: str, value: str) -> bool:
 
 
 def _time(document: msgspec.Raw, path: str) -> int | None:
-    value = _value(document, path) if path else None
+    return time_of(_value(document, path) if path else None)
+
+
+def time_of(value: object) -> int | None:
+    """The time that a value of a provider's JSON tells: RFC 3339, or seconds or milliseconds since 1970; None where it tells none."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
         value = int(value)
     if isinstance(value, bool):
@@ -404,17 +409,17 @@ def listing_problems(listing: Listing) -> list[tuple[tuple[str, ...], str]]:
         if not is_right(getattr(listing, where)):
             problems.append(((msgspec.structs.fields(Listing)[Listing.__struct_fields__.index(where)].encode_name,), text))
 
-    check("path", lambda path: _is_path(path), "a path begins with '/' and holds no blanks, '?' or '#'; put parameters into the query")
+    check("path", lambda path: is_path(path), "a path begins with '/' and holds no blanks, '?' or '#'; put parameters into the query")
     for where in ("detail", "redeliver"):
-        check(where, lambda path: not path or (_is_path(path) and "{id}" in path), "a path begins with '/' and holds {id}")
+        check(where, lambda path: not path or (is_path(path) and "{id}" in path), "a path begins with '/' and holds {id}")
     check("detail", lambda path: not path or bool(listing.item_id and listing.detail_payload), "give itemId and detailPayload with it")
     check("redeliver", lambda path: not path or bool(listing.item_id), "give itemId with it")
     check("auth", lambda auth: any("{credential}" in text or "{basic}" in text for text in auth.values()), "no header holds {credential}")
     check("next", _is_next, "use link, url:PATH, cursor:PARAMETER:PATH, last:PARAMETER:PATH, or leave it out for a single page")
     for field in ("auth", "headers", "event_headers"):
-        check(field, _are_headers, "names of headers are letters, digits, '-' and '_'; values are one line of ASCII")
+        check(field, are_headers, "names of headers are letters, digits, '-' and '_'; values are one line of ASCII")
     for field in ("auth", "headers"):
-        check(field, lambda given: not _FRAMING & {name.lower() for name in given}, f"{', '.join(sorted(_FRAMING))} cannot be set")
+        check(field, lambda given: not FRAMING & {name.lower() for name in given}, f"{', '.join(sorted(FRAMING))} cannot be set")
     check("items", lambda path: "[]" in path, "the path has no [], which stands for each item of a list")
     for field in ("path", "query", "headers", "detail", "redeliver", "items"):
         # Elsewhere it would be written into logs on its way.
@@ -429,8 +434,10 @@ def _is_without_secret(given: str | Mapping[str, str]) -> bool:
     return not any(names_in(text) & {"credential", "basic"} for text in texts)
 
 
-def _is_path(path: str) -> bool:
-    return path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable() and not set(path) & set(" ?#\\")
+def is_path(path: str, *, query: bool = False) -> bool:
+    """May a template of a path look so? With `query` it may have one."""
+    foreign = set(" #\\") if query else set(" ?#\\")
+    return path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable() and not set(path) & foreign
 
 
 def _is_next(text: str) -> bool:
@@ -440,7 +447,8 @@ def _is_next(text: str) -> bool:
     return bool(rest) if kind == "url" else text in ("", "link")
 
 
-def _are_headers(fields: Mapping[str, str]) -> bool:
+def are_headers(fields: Mapping[str, str]) -> bool:
+    """Can these stand in the head of a request?"""
     return all(_is_header(name.lower(), value) for name, value in fields.items())
 
 

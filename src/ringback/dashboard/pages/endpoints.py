@@ -35,9 +35,12 @@ from ringback.model.applications import Application
 from ringback.model.attempts import Attempt, WaitCause
 from ringback.model.deliveries import AttemptStatus, Trigger
 from ringback.model.endpoints import DisableCause, Endpoint
+from ringback.model.ordering import Ordered, Ordering, WhenHeadDies
+from ringback.policy.ordering import key_of
 from ringback.policy.validation import is_sensitive
 from ringback.policy.windows import Ask
 from ringback.services.attempts import AttemptFilter
+from ringback.services.ordering import Standing as OrderStanding
 from ringback.services.ports import Standing
 from ringback.services.trends import EndpointTrend
 
@@ -46,6 +49,8 @@ _SECTION: Final = "endpoints"
 _REFRESH_S: Final = 10
 # Attempts on the endpoint's own page; all of them have a page of their own.
 _RECENT: Final = 12
+# Blocked lanes on it, the longest blocked first.
+_BLOCKED_SHOWN: Final = 10
 ENABLED: Final = Badge("ok", "enabled")
 DISABLED: Final = Badge("off", "disabled")
 _STATUSES: Final = (("", "any outcome"), ("ok", "delivered"), ("failed", "failed"), ("cancelled", "cancelled"))
@@ -94,6 +99,58 @@ class HeaderLine(msgspec.Struct, frozen=True):
     hidden: bool
 
 
+def order_words(ordering: Ordering) -> str:
+    """How an endpoint orders what it gets, in a sentence."""
+    if ordering.mode is Ordered.NONE:
+        return "In no order: everything goes out as soon as it can."
+    what = "One at a time, in order" if ordering.mode is Ordered.ENDPOINT else "One at a time and in order for each key"
+    where = f", which is the message's own or its {ordering.key_path}" if ordering.key_path is not None else ""
+    if ordering.when_head_dies is WhenHeadDies.BLOCK:
+        return f"{what}{where}. One that runs out of attempts blocks what is behind it."
+    after = "runs out of attempts" if ordering.skip_after is None else f"has failed {counted(ordering.skip_after, 'time')}"
+    return f"{what}{where}. One that {after} is skipped."
+
+
+class BlockedRow(msgspec.Struct, frozen=True):
+    """A lane that waits for somebody: what it is called, and the dead letter at its head."""
+
+    name: str
+    since: Moment
+    replay: str
+    discard: str
+
+
+class Order(msgspec.Struct, frozen=True):
+    """How an endpoint orders what it gets: in words, what is blocked, and where it is changed."""
+
+    words: str
+    changing: bool
+    blocked: str
+    rows: Sequence[BlockedRow]
+    letters: str
+
+
+def order_of(endpoint: Endpoint, standing: OrderStanding, now_us: int) -> Order:
+    """The order of an endpoint, for its page."""
+    rows = [
+        BlockedRow(
+            key_of(block.lane) or "the endpoint",
+            moment(block.blocked_at, now_us),
+            address("/dead-letters/replay", id=block.dead_letter_id),
+            address("/dead-letters/discard", id=block.dead_letter_id),
+        )
+        for block in standing.blocks[:_BLOCKED_SHOWN]
+    ]
+    blocked = f"{counted(standing.blocked, 'lane')} blocked by a dead letter: replay or discard it, and what is behind it goes on."
+    return Order(
+        order_words(standing.ordering),
+        standing.changing,
+        blocked if standing.blocked else "",
+        rows,
+        address("/dead-letters/list", endpoint=endpoint.id),
+    )
+
+
 class EndpointView(msgspec.Struct, frozen=True):
     """One endpoint."""
 
@@ -111,6 +168,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     empty: Empty
     secrets: str
     secret: str
+    order: Order
 
 
 class AttemptsView(msgspec.Struct, frozen=True):
@@ -241,6 +299,7 @@ class Known(msgspec.Struct, frozen=True):
     trend: EndpointTrend
     standing: Standing
     recent: Sequence[Attempt]
+    order: OrderStanding
 
 
 def held_words(standing: Standing) -> str:
@@ -284,6 +343,7 @@ def view_of(endpoint: Endpoint, known: Known, now_us: int, secret: str = "") -> 
         empty=Empty("No attempt yet", "Send a message of an event type that this endpoint wants, and it is here within a second."),
         secrets=secrets_of(endpoint, now_us),
         secret=secret,
+        order=order_of(endpoint, known.order, now_us),
     )
 
 
@@ -360,6 +420,7 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
     # Whole cells: the one that has begun is the last.
     since_us = visit.now_us - (STRIP_CELLS - 1) * CELL_S * SECOND_US
     trend = await services.trends.endpoint(visit.who, app_id, endpoint_id, since_us=since_us, step_us=CELL_S * SECOND_US)
+    order = await services.orderings.get(visit.who, app_id, endpoint_id)
     here = href_of(endpoint)
     turn = Action("Enable", f"{here}/enable", post=True) if endpoint.disabled else Action("Disable", f"{here}/disable")
     actions: tuple[Action, ...] = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
@@ -374,7 +435,7 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
     )
     return Shown(
         "endpoints/show.html",
-        view_of(endpoint, Known(trend, services.standings.standing(endpoint.id), recent), visit.now_us, secret),
+        view_of(endpoint, Known(trend, services.standings.standing(endpoint.id), recent, order), visit.now_us, secret),
         head,
         app=entry.application,
     )
