@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 
@@ -14,7 +14,7 @@ from ringback.ids import IdMaker
 from ringback.model.expectations import MET
 from ringback.services.expectations import ExpectationIn, Expectations, MatchIn
 from ringback.services.operational import Operational
-from ringback.store.base import Transaction
+from ringback.store.base import Store, Transaction
 from tests.gateway.conftest import WHO, Running, path_of
 from tests.gateway.signing import event, signed
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Impatient:
     """The store, one of whose reads is stopped by its deadline behind the first event that it looked into."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self.stops_next = False
 
@@ -33,7 +33,7 @@ class Impatient:
 
     def read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:
         stops, self.stops_next = self.stops_next, False
-        return self._store.read(lambda tx: query(Stopped(tx) if stops else tx))  # type: ignore[no-any-return]
+        return self._store.read(lambda tx: query(cast(Transaction, Stopped(tx)) if stops else tx))
 
 
 class Stopped:
@@ -55,7 +55,8 @@ class Stopped:
 
 
 def test_what_a_read_had_found_before_it_was_stopped_is_found_by_the_next(running: Running) -> None:
-    store, source = Impatient(running.store), running.made()
+    impatient, source = Impatient(running.store), running.made()
+    store = cast(Store, impatient)
     awaited: dict[str, Callable[[], None]] = {}
     clock, make_id = running.clock, IdMaker()
     operational = Operational(clock, make_id, running.metrics)
@@ -75,7 +76,7 @@ def test_what_a_read_had_found_before_it_was_stopped_is_found_by_the_next(runnin
         body = event(number)
         assert running.ask(path_of(source), body, signed(body)).status == 200
     awaited[source.id]()
-    store.stops_next = True
+    impatient.stops_next = True
     with pytest.raises(StoreFailure):
         running.run(wanted.look())
     running.run(wanted.look())
