@@ -180,6 +180,35 @@ def test_a_blocked_lane_is_told_and_counted(serve: Serve, receiver: Receiver) ->
     wait_until(lambda: b"\nringback_blocked_lanes 1.0\n" in _metrics(running), what="the count", within_s=20)
 
 
+def test_received_events_arrive_in_the_order_of_the_key_that_their_source_names(shared: Shared, receiver: Receiver) -> None:
+    tries: collections.Counter[bytes] = collections.Counter()
+
+    def decide(arrival: Arrival) -> Answer:
+        tries[arrival.body] += 1
+        return FAILED if number_in(arrival.body) == 1 and tries[arrival.body] == 1 else OK
+
+    receiver.decide = decide
+    running = shared({"retry_schedule": "20s,20s"})
+    app_id, endpoint_id = ordered(running, f"{receiver.url}/in", mode="key")
+    wanted = {"name": "shop", "type": "generic-webhook", "orderingKeyAt": ["header:x-customer", "json:customer.id"]}
+    made = running.make(f"/app/{app_id}/source", wanted)
+    assert running.call("GET", f"/app/{app_id}/source/{made['id']}")[1]["orderingKeyAt"] == wanted["orderingKeyAt"]
+    for number in range(1, 13):
+        # Two customers and nobody, in turn; named by a header at first, then by the body.
+        customer = {1: "held", 2: "other"}.get(number % 3)
+        body = json.dumps({"number": number, "customer": {"id": customer} if number > 6 else {}}).encode()
+        headers = {"x-customer": customer} if customer is not None and number <= 6 else {}
+        with urllib.request.urlopen(urllib.request.Request(made["ingestUrl"], body, headers)) as answer:
+            assert answer.status == 200
+    wait_until(lambda: len(receiver.accepted) == 8, what="those that wait for nobody", within_s=20)
+    came = [number_in(arrival.body) for arrival in receiver.accepted]
+    assert sorted(came) == [2, 3, 5, 6, 8, 9, 11, 12] and [number for number in came if number % 3 == 2] == [2, 5, 8, 11]
+    (first,) = [arrival.id for arrival in receiver.arrivals if number_in(arrival.body) == 1]
+    assert running.call("POST", f"/app/{app_id}/msg/{first}/endpoint/{endpoint_id}/resend")[0] == 202
+    wait_until(lambda: len(receiver.accepted) == 12, what="the lane goes on", within_s=20)
+    assert [number_in(arrival.body) for arrival in receiver.accepted[8:]] == [1, 4, 7, 10]
+
+
 def test_a_key_that_is_too_long_is_refused(shared: Shared, receiver: Receiver) -> None:
     running = shared()
     app_id, _ = ordered(running, f"{receiver.url}/in", mode="key")

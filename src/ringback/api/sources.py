@@ -78,6 +78,7 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     event_types: tuple[str, ...] | None
     event_type_at: tuple[str, ...]
     redelivery_at: tuple[str, ...]
+    ordering_key_at: tuple[str, ...]
     schema: Any
     schema_mode: str
     rate_limit: int | None
@@ -187,6 +188,7 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "event_types": r.event_types,
         "event_type_at": r.event_type_at,
         "redelivery_at": r.redelivery_at,
+        "ordering_key_at": r.ordering_key_at,
         "schema": r.schema,
         "schema_mode": r.schema_mode,
         "rate_limit": r.rate,

@@ -123,8 +123,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `required_headers` maps names to the value that is wanted; one that ends in `*` asks for what stands before it. `rate` is requests per
     second. `event_types` are the provider's own names; others are acknowledged and dropped. `event_type_at` are places of the name, tried
-    in order, where the provider's own are not meant, and `redelivery_at` those of the count of its deliveries. `split` makes an event of
-    each item of a batch. `silence_s`: a notice is due after so long without an event; None: after several times the usual gap.
+    in order, where the provider's own are not meant, `redelivery_at` those of the count of its deliveries, and `ordering_key_at` those of
+    what an event is in order with (`Message.ordering_key`). `split` makes an event of each item of a batch. `silence_s`: a notice is due
+    after so long without an event; None: after several times the usual gap.
     `processed_by` names the endpoint whose answer is waited for.
 
     `allowed_ips_from` are URLs of lists of addresses, which come besides `allowed_ips`; while one of them could never be read, the rule
@@ -139,6 +140,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_types: tuple[str, ...] | None = None
     event_type_at: tuple[str, ...] = ()
     redelivery_at: tuple[str, ...] = ()
+    ordering_key_at: tuple[str, ...] = ()
     schema: Any = None
     schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
     rate: int | None = None

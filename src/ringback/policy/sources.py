@@ -300,6 +300,12 @@ def places(values: Sequence[str]) -> Sequence[Problem]:
     return [((), f"{value!r} is no place; use header:NAME, json:PATH, form:NAME or body") for value in wrong]
 
 
+def named_places(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for places that hold a text of their own: the whole body is none."""
+    wrong = [value for value in values if value == "body" or _PLACE.fullmatch(value) is None]
+    return [((), f"{value!r} is no place of a text; use header:NAME, json:PATH or form:NAME") for value in wrong]
+
+
 def public_url(value: str) -> Sequence[Problem]:
     """The rule for the URL that a provider was given: the query comes with each request."""
     if "?" in value or "#" in value:

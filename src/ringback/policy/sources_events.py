@@ -45,7 +45,7 @@ _NO_DOCUMENT: Final = object()
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened: the name we use, the provider's own, the texts that identify it (None: nothing does), and its bytes.
 
-    `stable` is what of the bytes stays when it is sent again, None where that is all.
+    `stable` is what of the bytes stays when it is sent again, None where that is all; `key` what it is in order with, None = nothing.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     identity: str | None
     payload: bytes
     stable: bytes | None = None
+    key: str | None = None
 
 
 class BombError(ValueError):
@@ -112,7 +113,21 @@ def _without_brotli(body: bytes, most: int) -> bytes:
 class EventReader:
     """Reads the events of the requests of one source; made once for it. Never raises for what strangers send."""
 
-    __slots__ = ("_batch", "_by", "_fallback", "_ids", "_in_json", "_mapped", "_named", "_row", "_sender", "_types", "_with", "_without")
+    __slots__ = (
+        "_batch",
+        "_by",
+        "_fallback",
+        "_ids",
+        "_in_json",
+        "_keys",
+        "_mapped",
+        "_named",
+        "_row",
+        "_sender",
+        "_types",
+        "_with",
+        "_without",
+    )
 
     def __init__(self, row: Provider | None, rules: Rules, fallback: str, sender: str = "") -> None:
         """`sender` is the place where a request names its sender, if several share the source: ids are theirs, not the source's."""
@@ -122,11 +137,13 @@ class EventReader:
         self._with = row.event_id_with if row is not None else ()
         self._types = rules.event_type_at or (row.event_type if row is not None else ())
         self._by = rules.deduplication.by
-        self._in_json = any(place.startswith("json:") for place in (*self._ids, *self._with, *self._types, *(self._by or ())))
+        self._keys = rules.ordering_key_at
+        every = (*self._ids, *self._with, *self._types, *(self._by or ()), *self._keys)
+        self._in_json = any(place.startswith("json:") for place in every)
         self._fallback = fallback
         self._sender = sender
         self._without = tuple(path.split(".") for path in rules.deduplication.without)
-        odd = self._batch or self._with or self._by is not None or sender or self._without
+        odd = self._batch or self._with or self._by is not None or sender or self._without or self._keys
         self._named = None if odd else _short_reader(self._ids, self._types)
         # The names that were mapped last: a source has some dozens.
         self._mapped: dict[str, str] = {}
@@ -155,7 +172,8 @@ class EventReader:
         identity = self._identity(request, payload if stable is None else stable, document)
         if self._sender and identity is not None:
             identity = f"{first_text((self._sender,), request)}\x00{identity}"
-        return Event(self._map(original), original, identity, payload, stable)
+        key = first_text(self._keys, request, document) if self._keys else None
+        return Event(self._map(original), original, identity, payload, stable, key)
 
     def _identity(self, request: InboundRequest, payload: bytes, document: object) -> str | None:
         if self._by is None:

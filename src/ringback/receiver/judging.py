@@ -68,7 +68,7 @@ def describe(
         allowed_origins=tuple(allowed_origins),
         awaiting_secret=offers_to_keep and not given,
     )
-    for _, problem in rules_of.places((*(event_id_at or ()), *event_type_at)):
+    for _, problem in (*rules_of.places(event_id_at or ()), *rules_of.named_places(event_type_at)):
         raise ValueError(problem)
     rules = Rules(
         max_body_bytes=max_body_bytes,

@@ -39,6 +39,8 @@ MAX_GRACE_S: Final = 31 * 86_400
 _MAX_DEADLINE_S: Final = 25.0
 # Secrets of all senders of a source together: some kilobytes of memory each.
 MAX_SENDERS: Final = 500
+# Each place may be looked at in each event.
+_MAX_PLACES: Final = 10
 # What is kept for longer than messages in general is gone with them.
 _MAX_RETENTION_H: Final = 90 * 24
 _UID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -128,6 +130,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     event_types: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=1_000)] | None = None
     event_type_at: tuple[_Short, ...] = ()
     redelivery_at: tuple[_Short, ...] = ()
+    ordering_key_at: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=_MAX_PLACES)] = ()
     schema: Any = None
     schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
     rate_limit: Annotated[int, msgspec.Meta(ge=1, le=validation.MAX_RATE)] | None = None
@@ -157,8 +160,9 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "required_headers": rules_of.required_headers,
         "client_certificate": rules_of.required_headers,
         "allowed_ips_from": rules_of.address_lists,
-        "event_type_at": rules_of.places,
-        "redelivery_at": rules_of.places,
+        "event_type_at": rules_of.named_places,
+        "redelivery_at": rules_of.named_places,
+        "ordering_key_at": rules_of.named_places,
         "handshakes": rules_of.handshakes,
         "schema": schema_rule,
         "schedule": schedule_rule,
@@ -245,6 +249,7 @@ def rules_for(wanted: SourceIn) -> Rules:
         event_types=wanted.event_types,
         event_type_at=wanted.event_type_at,
         redelivery_at=wanted.redelivery_at,
+        ordering_key_at=wanted.ordering_key_at,
         schema=wanted.schema,
         schema_mode=wanted.schema_mode,
         rate=wanted.rate_limit,

@@ -272,6 +272,7 @@ def limits_of(source: Source, shared_rate: int | None) -> list[Fact]:
         Fact("Duplicates by", by),
         Fact("Remembered for", duration(deduplication.window_s)),
         *([Fact("Counts deliveries at", ", ".join(rules.redelivery_at), mono=True)] if rules.redelivery_at else []),
+        *([Fact("In order by", ", ".join(rules.ordering_key_at), mono=True)] if rules.ordering_key_at else []),
         *([Fact("Tolerance", duration(tolerance))] if tolerance is not None else []),
         *([Fact("Addresses", ", ".join(rules.allowed_ips))] if rules.allowed_ips else []),
         *([Fact("Event types", ", ".join(rules.event_types))] if rules.event_types is not None else []),
