@@ -231,8 +231,10 @@ def provider_renewals() -> str:
             f"- Access token: `POST {row.token_url}` with {', '.join(f'`{name}`' for name in row.token_form)}\n" if row.token_url else ""
         )
         body = f", with `{row.body}`" if row.body else ""
+        if row.form:
+            body = f", with the form {', '.join(f'`{name}={text}`' for name, text in row.form.items())}"
         parts.append(
-            f"\n## {row.name}\n\n{first}- Asked: `{row.method} {row.base}{row.path}`{body}\n- Parameters: {needed}\n"
+            f"\n## {row.name}\n\n{first}- Asked: `{row.method} {row.base or 'baseUrl'}{row.path}`{body}\n- Parameters: {needed}\n"
             f"- Lives for: {row.period_s} s, unless `periodS` says otherwise\n"
             f"- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
         )

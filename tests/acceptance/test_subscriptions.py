@@ -7,8 +7,10 @@ import hmac
 import json
 import pathlib
 import signal
+import threading
 import time
 import typing
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -269,3 +271,101 @@ def test_an_owner_hears_that_the_provider_calls_no_more(shared: Shared, receiver
     (told,) = [json.loads(arrival.body) for arrival in receiver.arrivals]
     data = {"appId": app_id, "sourceId": source["id"], "sourceUid": source["uid"], "signal": "app_rate_limited"}
     assert told == {"type": "source.signal", "data": {**data, "detail": "team_id T123, minute_rate_limited 1518467820"}}
+
+
+def test_refresh_tokens_that_change_with_each_use_are_kept_over_a_kill(serve: Serve) -> None:
+    """RFC 6749, 6: www.rfc-editor.org/rfc/rfc6749#section-6."""
+    tokens, refused_ones = [CREDENTIAL], list[str]()
+
+    def answer(asked: Asked) -> Said:
+        if asked.path == "/token":
+            given = urllib.parse.parse_qs(asked.body.decode())["refresh_token"][0]
+            if given != tokens[-1]:
+                refused_ones.append(given)
+                return refused(400)
+            tokens.append(f"refresh-{len(tokens)}")
+            return Said({"access_token": f"for-{given}", "refresh_token": tokens[-1]})
+        return Said({"data": {"expires_at": text(259_200)}})
+
+    clio = ProviderApi(answer)
+    running = serve()
+    kept = Kept(running, clio.url, "stripe")
+    parameters = {"webhook": "7", "client_id": "c"}
+    assert kept.put(renewal="clio", clientSecret="s", tokenUrl=f"{clio.url}/token", parameters=parameters)[0] == 201
+    kept.renewed(1)
+    running.call("POST", f"{kept.path}/renew")
+    kept.renewed(2)
+    running.stop(signal.SIGKILL)
+    kept.running = serve(running.database)
+    kept.running.call("POST", f"{kept.path}/renew")
+    kept.renewed(3)
+    assert (len(tokens), refused_ones) == (4, [])
+    stored = b"".join(path.read_bytes() for path in running.database.parent.iterdir() if path.is_file() and "ringback.db" in path.name)
+    assert not [token for token in tokens if token.encode() in stored]
+    clio.close()
+
+
+class Hub:
+    """A WebSub hub: it asks the callback whether that subscribed, before it answers (`at_once`) or afterwards, and sends what is new."""
+
+    def __init__(self, lease_s: int, *, at_once: bool) -> None:
+        self.lease_s, self.at_once, self.asked, self.form = lease_s, at_once, 0, dict[str, str]()
+        self.verifying: list[threading.Thread] = []
+        self.api = ProviderApi(self.answer)
+
+    def answer(self, asked: Asked) -> Said:
+        self.form = {name: values[0] for name, values in urllib.parse.parse_qs(asked.body.decode()).items()}
+        self.asked += 1
+        thread = threading.Thread(target=self.verify)
+        self.verifying.append(thread)
+        thread.start()
+        if self.at_once:
+            thread.join(20)
+        return Said(b"", 202)
+
+    def verify(self) -> None:
+        challenge = f"challenge-{self.asked}"
+        said = {"hub.mode": "subscribe", "hub.topic": self.form["hub.topic"], "hub.challenge": challenge}
+        query = urllib.parse.urlencode({**said, "hub.lease_seconds": str(self.lease_s)})
+        with urllib.request.urlopen(f"{self.form['hub.callback']}?{query}") as answered:
+            assert answered.read().decode() == challenge
+
+    def distribute(self, content: bytes) -> int:
+        signature = hmac.new(self.form["hub.secret"].encode(), content, hashlib.sha256).hexdigest()
+        request = urllib.request.Request(self.form["hub.callback"], content, {"x-hub-signature": f"sha256={signature}"})
+        with urllib.request.urlopen(request) as answered:
+            return int(answered.status)
+
+    def close(self) -> None:
+        for thread in self.verifying:
+            thread.join(20)
+        self.api.close()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_hub_is_asked_confirms_its_lease_and_sends_and_is_asked_again(shared: Shared, at_once: bool) -> None:
+    """www.w3.org/TR/websub, 5."""
+    hub, running = Hub(7_200, at_once=at_once), shared()
+    app_id = running.make("/app", {"name": "feeds"})["id"]
+    topic = "https://example.com/feed?kind=a"
+    made = running.make(f"/app/{app_id}/source", {"name": "w", "type": "websub", "secrets": ["hub-secret"], "topics": [topic]})
+    path = f"/app/{app_id}/source/{made['id']}/subscription"
+    wanted = {"credential": "hub-secret", "baseUrl": f"{hub.api.url}/hub", "parameters": {"topic": topic}, "periodS": 86_400}
+    assert running.call("PUT", path, wanted)[0] == 201
+    wait_until(lambda: running.call("GET", path)[1]["renewals"] == 1, what="the hub has confirmed")
+    state = running.call("GET", path)[1]
+    assert (state["state"], state["failures"]) == ("waiting", 0)
+    left = {name: parsed(state[name]) - time.time() for name in ("expiresAt", "nextAt")}
+    assert 7_100 < left["expiresAt"] < 7_205 and 4_700 < left["nextAt"] < 4_805
+    assert hub.form == {
+        "hub.mode": "subscribe",
+        "hub.topic": topic,
+        "hub.callback": made["ingestUrl"],
+        "hub.lease_seconds": "86400",
+        "hub.secret": "hub-secret",
+    }
+    assert hub.distribute(b"<feed/>") == 200
+    assert running.call("POST", f"{path}/renew")[0] == 202
+    wait_until(lambda: running.call("GET", path)[1]["renewals"] == 2, what="the hub has confirmed again")
+    assert hub.asked == 2
+    hub.close()

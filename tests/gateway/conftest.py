@@ -174,7 +174,7 @@ class Running:
             self.outcomes,
             self.comparing,
             self.journal,
-            Signals(self.store, clock, Operational(clock, make_id, self.metrics)),
+            Signals(self.store, clock, Operational(clock, make_id, self.metrics), self.metrics),
         )
         self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)

@@ -6,22 +6,26 @@ import asyncio
 import secrets
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 
 from ringback.clock import SECOND_US, SystemClock
 from ringback.delivery.pool import HttpTransport
+from ringback.errors import InvalidField, StoreFailure
 from ringback.model.sources import Source
 from ringback.model.subscriptions import SubscriptionStanding
 from ringback.policy.addresses import AddressPolicy, parse_networks
 from ringback.services.operational import Operational
 from ringback.services.provider_api import ProviderApi as Asking
-from ringback.services.renewer import Renewer
+from ringback.services.renewer import CONFIRM_S, Renewer
 from ringback.services.subscriptions import SubscriptionIn, Subscriptions
+from ringback.store.base import Store, Transaction
 from tests.acceptance.provider_api import CREDENTIAL, Asked, ProviderApi, Said
-from tests.gateway.conftest import WHO, Running
+from tests.gateway.conftest import WHO, Running, path_of
 
 DAY_S = 86_400
 
@@ -38,8 +42,13 @@ class Renewed:
         running = self.running
         self.transport = HttpTransport(policy=AddressPolicy(parse_networks("127.0.0.0/8")), clock=SystemClock())
         self.all = Subscriptions(running.store, running.vault, running.clock, running.sources)
-        self.renewer = Renewer(
-            running.store,
+        self.renewer = self.renewer_over(running.store)
+
+    def renewer_over(self, store: Store) -> Renewer:
+        """What renews, over this store."""
+        running = self.running
+        return Renewer(
+            store,
             running.vault,
             running.clock,
             Asking(self.transport, running.clock),
@@ -133,3 +142,213 @@ def test_a_renewal_that_waits_is_due_as_soon_as_before_when_the_clock_is_set_bac
     assert renewed.due() == []
     running.clock.at_us += 4 * DAY_S * SECOND_US + SECOND_US
     assert renewed.due() == [renewed.source.id]
+
+
+class Rotating:
+    """A provider whose refresh tokens are good for one use: each answer brings the next one."""
+
+    def __init__(self) -> None:
+        self.current = CREDENTIAL
+        self.refused: list[str] = []
+        self.hold: Callable[[], None] = lambda: None
+
+    def __call__(self, asked: Asked) -> Said:
+        if asked.path != "/token":
+            return (
+                Said({"data": {"expires_at": "2030-01-01T00:00:00Z"}}) if "Bearer a-" in asked.headers["authorization"] else Said({}, 401)
+            )
+        given = urllib.parse.parse_qs(asked.body.decode())["refresh_token"][0]
+        if given != self.current:
+            self.refused.append(given)
+            return Said({"error": "invalid_grant"}, 400)
+        self.current = secrets.token_hex(16)
+        self.hold()
+        return Said({"access_token": f"a-{self.current}", "refresh_token": self.current})
+
+
+def rotating(renewed: Renewed, **more: Any) -> SubscriptionIn:
+    given = {"credential": CREDENTIAL, "client_secret": "s", "token_url": f"{renewed.api.url}/token", "base_url": renewed.api.url}
+    return SubscriptionIn(**{"renewal": "clio", "parameters": {"webhook": "7", "client_id": "c"}, **given, **more})
+
+
+def test_each_refresh_token_is_used_once_and_the_next_one_kept_though_the_owner_changes_something_meanwhile(renew: Renew) -> None:
+    asked_first, go_on, provider = threading.Event(), threading.Event(), Rotating()
+    renewed = renew(provider)
+    running, source_id = renewed.running, renewed.source.id
+    put = renewed.all.put
+
+    def hold() -> None:
+        asked_first.set()
+        go_on.wait(20)
+
+    provider.hold = hold
+
+    async def meanwhile() -> None:
+        await put(WHO, running.app_id, source_id, rotating(renewed))
+        step = asyncio.create_task(renewed.renewer.step(source_id))
+        await asyncio.to_thread(asked_first.wait, 20)
+        # The credential is left out: it stays what it is, and what that is changes now.
+        await put(WHO, running.app_id, source_id, rotating(renewed, credential=msgspec.UNSET, period_s=7_200))
+        go_on.set()
+        await step
+        await renewed.renewer.step(source_id)
+
+    running.run(meanwhile())
+    standing = renewed.standing
+    assert (standing.settings.credential, standing.settings.period_s) == (provider.current, 7_200)
+    assert (standing.progress.renewals, standing.progress.failures, provider.refused) == (1, 0, [])
+
+
+def test_a_credential_that_the_owner_gives_meanwhile_is_not_replaced(renew: Renew) -> None:
+    asked_first, go_on, provider = threading.Event(), threading.Event(), Rotating()
+    renewed = renew(provider)
+    running, source_id = renewed.running, renewed.source.id
+
+    def hold() -> None:
+        asked_first.set()
+        go_on.wait(20)
+
+    provider.hold = hold
+
+    async def meanwhile() -> None:
+        await renewed.all.put(WHO, running.app_id, source_id, rotating(renewed))
+        step = asyncio.create_task(renewed.renewer.step(source_id))
+        await asyncio.to_thread(asked_first.wait, 20)
+        await renewed.all.put(WHO, running.app_id, source_id, rotating(renewed, credential="of-the-owner"))
+        go_on.set()
+        await step
+
+    running.run(meanwhile())
+    assert renewed.standing.settings.credential == "of-the-owner"
+
+
+TOPIC = "https://example.com/feed?a=1"
+
+
+class Subscribed(Renewed):
+    """A WebSub source, and the hub that its subscription is at."""
+
+    def __init__(self, running: Running, answer: Callable[[Asked], Said]) -> None:
+        super().__init__(running, answer)
+        self.source = running.made(type="websub", secrets=["hub-secret"], topics=[TOPIC])
+        given = SubscriptionIn(credential="hub-secret", base_url=f"{self.api.url}/hub", parameters={"topic": TOPIC})
+        running.run(self.all.put(WHO, running.app_id, self.source.id, given))
+
+    def step(self) -> SubscriptionStanding:
+        self.running.run(self.renewer.step(self.source.id))
+        return self.standing
+
+    def says(self, mode: str, **more: str) -> int:
+        """What the hub says at the URL of the source, and what it is answered."""
+        query = urllib.parse.urlencode({"hub.mode": mode, "hub.topic": TOPIC, **{f"hub.{name}": text for name, text in more.items()}})
+        answer = self.running.ask(path_of(self.source), method="GET", query=query.encode())
+        assert answer.status != 200 or answer.body == more.get("challenge", "").encode()
+        return answer.status
+
+
+@pytest.fixture
+def hub(running: Running) -> Iterator[Subscribed]:
+    made = Subscribed(running, lambda asked: Said(b"", 202))
+    yield made
+    made.close()
+
+
+def test_a_lease_is_what_the_hub_says_when_it_confirms_and_not_what_was_asked_for(hub: Subscribed) -> None:
+    """www.w3.org/TR/websub, 5.3."""
+    began_us = hub.running.clock.at_us
+    asked = hub.step()
+    assert (asked.progress.renewals, asked.progress.expires_at, asked.next_at) == (0, 0, began_us + CONFIRM_S * SECOND_US)
+    assert hub.says("subscribe", challenge="c1", lease_seconds="3600") == 200
+    confirmed = hub.standing
+    assert (confirmed.progress.renewals, confirmed.progress.expires_at) == (1, began_us + 3_600 * SECOND_US)
+    assert confirmed.next_at == began_us + 2_400 * SECOND_US
+    # What nobody asked for is answered, and changes nothing.
+    assert hub.says("subscribe", challenge="c2", lease_seconds="999999999") == 200
+    assert hub.standing == confirmed
+
+
+def test_a_hub_that_confirms_nothing_is_asked_again_and_one_that_does_so_late_is_heard(hub: Subscribed) -> None:
+    hub.step()
+    hub.running.clock.at_us += CONFIRM_S * SECOND_US
+    unconfirmed = hub.step()
+    assert (unconfirmed.progress.failures, unconfirmed.progress.cause, len(hub.api.asked)) == (1, "unconfirmed", 1)
+    assert unconfirmed.next_at is not None
+    hub.running.clock.at_us = unconfirmed.next_at
+    hub.step()
+    assert len(hub.api.asked) == 2
+    hub.running.clock.at_us += CONFIRM_S * SECOND_US
+    assert hub.step().progress.failures == 2
+    assert hub.says("subscribe", challenge="c", lease_seconds="600") == 200
+    assert (hub.standing.progress.renewals, hub.standing.progress.failures) == (1, 0)
+
+
+def test_a_hub_may_say_no_at_once_or_later_and_its_reason_is_shown(hub: Subscribed) -> None:
+    """www.w3.org/TR/websub, 5.2: the hub may deny a subscription at any point, even once it was accepted."""
+    hub.step()
+    assert hub.says("subscribe", challenge="c", lease_seconds="3600") == 200
+    assert hub.says("denied", reason="no\r\nmore <b>" + "x" * 300) == 200
+    progress = hub.standing.progress
+    assert (progress.failures, progress.cause, progress.told_failing) == (1, "denied", True)
+    assert progress.detail == "the hub denied the subscription: nomore <b>" + "x" * 190
+    assert hub.standing.next_at == hub.running.clock.at_us + 30 * SECOND_US
+
+
+@pytest.mark.parametrize("lease", ["", "0", "-5", "1e9", "soon", "99999999999"])
+def test_a_lease_that_is_none_is_taken_as_what_was_asked_for(hub: Subscribed, lease: str) -> None:
+    hub.step()
+    assert hub.says("subscribe", challenge="c", lease_seconds=lease) == 200
+    assert hub.standing.progress.expires_at == hub.running.clock.at_us + 864_000 * SECOND_US
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"credential": "another"}, "credential"),
+        ({"parameters": {"topic": "https://example.com/other"}}, "topic"),
+        ({"base_url": None}, "baseUrl"),
+        ({"base_url": "http://hub.example.com"}, "baseUrl"),
+        ({"parameters": {}}, "topic"),
+    ],
+)
+def test_a_subscription_that_the_hub_could_not_confirm_is_refused(hub: Subscribed, given: dict[str, Any], where: str) -> None:
+    whole: dict[str, Any] = {"credential": "hub-secret", "base_url": f"{hub.api.url}/hub", "parameters": {"topic": TOPIC}}
+    with pytest.raises(InvalidField) as refused:
+        hub.running.run(hub.all.put(WHO, hub.running.app_id, hub.source.id, SubscriptionIn(**{**whole, **given})))
+    assert [problem.loc[-1] for problem in refused.value.problems] == [where]
+
+
+class Faulty:
+    """The store, whose next write fails when a test says so: the disk is full."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.fails_next = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def write(self, operation: Callable[[Transaction], Any]) -> Any:
+        if self.fails_next:
+            self.fails_next = False
+            raise StoreFailure("the disk is full")
+        return self._store.write(operation)
+
+
+def test_a_refresh_token_that_could_not_be_stored_is_stored_before_the_provider_is_asked_again(renew: Renew) -> None:
+    provider = Rotating()
+    renewed = renew(provider)
+    running, source_id = renewed.running, renewed.source.id
+    running.run(renewed.all.put(WHO, running.app_id, source_id, rotating(renewed)))
+    faulty = Faulty(running.store)
+    renewer = renewed.renewer_over(cast(Store, faulty))
+
+    def full() -> None:
+        faulty.fails_next = len(renewed.api.asked) == 1
+
+    provider.hold = full
+    with pytest.raises(StoreFailure):
+        running.run(renewer.step(source_id))
+    assert renewed.standing.settings.credential == CREDENTIAL
+    running.run(renewer.step(source_id))
+    assert (renewed.standing.progress.renewals, renewed.standing.settings.credential) == (1, provider.current)
+    assert (provider.refused, [asked.path for asked in renewed.api.asked][:2]) == ([], ["/token", "/token"])

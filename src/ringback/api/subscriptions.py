@@ -23,8 +23,8 @@ _PLACES: Final = ("/api/v1/app/{app_id}/source/{source_id}/subscription", "/inge
 class SubscriptionOut(msgspec.Struct, frozen=True, rename="camel"):
     """How a source's subscription is renewed, and until when it lives (null: nobody knows yet). Credentials are never shown.
 
-    `state`: `waiting` for the next renewal at `nextAt`, `failing` (for `cause`; tried again at `nextAt`), `ended` (failing, and past
-    `expiresAt`), `paused`. `renewals` counts those that succeeded.
+    `state`: `waiting` for the next renewal at `nextAt`, `asked` (a hub is to confirm it by `nextAt`), `failing` (for `cause`; tried again
+    at `nextAt`), `ended` (failing, and past `expiresAt`), `paused`. `renewals` counts those that succeeded.
     """
 
     renewal: Any
@@ -57,7 +57,7 @@ def state_of(standing: SubscriptionStanding) -> str:
         return "paused"
     progress = standing.progress
     if not progress.failures:
-        return "waiting"
+        return "waiting" if progress.asked_at is None else "asked"
     return "ended" if progress.told_ended else "failing"
 
 

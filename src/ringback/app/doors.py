@@ -258,7 +258,7 @@ class Doors:
             parts.outcomes,
             self.comparing,
             self._journal,
-            Signals(parts.store, parts.clock, parts.operational),
+            Signals(parts.store, parts.clock, parts.operational, parts.metrics),
             requeue,
             self._awaited,
         )

@@ -21,6 +21,9 @@ class Renewal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     With `token_url` an access token is asked for first, with the form `token_form`, whose values may hold `{credential}` and
     `{client_secret}`. `expires_at` is the path of the end in the answer (RFC 3339, or seconds or milliseconds since 1970), "" = it lives
     for the period that was asked for. `period_s` is that, unless the owner says otherwise.
+
+    `form` is a body as a form, in place of `body`: its values may hold the same, and `{credential}`. `confirmed`: the answer says nothing,
+    and the provider asks the source's URL whether that is so, and says there for how long (WebSub); `hub.topic` of the form is what for.
     """
 
     name: str = "custom"
@@ -30,10 +33,12 @@ class Renewal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
     auth: dict[str, str]
     headers: dict[str, str] = {}
     body: str = ""
+    form: dict[str, str] = {}
     content_type: str = "application/json"
     token_url: str = ""
     token_form: dict[str, str] = {}
     expires_at: str = ""
+    confirmed: bool = False
     period_s: int = 86_400
     parameters: dict[str, str] = {}
     confidence: Confidence = "low"
@@ -61,7 +66,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a subscription stands. `expires_at` is when it ends, as far as anybody knows (0 = nobody does).
 
     `failures` are those in a row, the last one for `cause` (a word) and `detail` (a sentence) at `failed_at`; `told_failing` and
-    `told_ended` say that its owner was told of them. Times are microseconds since 1970.
+    `told_ended` say that its owner was told of them. `asked_for` is the topic that a hub was asked for last; until it confirms that,
+    `asked_until` is until when it is to live, and `asked_at`, while that is waited for, when it was asked. Times are microseconds since
+    1970.
     """
 
     expires_at: int = 0
@@ -73,6 +80,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failed_at: int | None = None
     told_failing: bool = False
     told_ended: bool = False
+    asked_at: int | None = None
+    asked_for: str = ""
+    asked_until: int = 0
 
 
 class SubscriptionStanding(msgspec.Struct, frozen=True):

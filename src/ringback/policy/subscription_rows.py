@@ -24,6 +24,10 @@ _GOOGLE: Final = (
     "a channel cannot be renewed: a new one is opened, and the former one ends by itself; until then both call. The credential is a "
     "refresh token, the client secret that of the OAuth client"
 )
+_HUB: Final = (
+    "baseUrl is the URL of the hub, from the Link header (rel=hub) of the topic. The credential is the hub.secret, which must be a secret "
+    "of the source. The hub confirms at the source's URL, and what it says there (hub.lease_seconds) is how long the subscription lives"
+)
 
 # Seconds are the providers' own bounds, from the source that each row names.
 _ROWS: Final = (
@@ -101,6 +105,26 @@ _ROWS: Final = (
         confidence="high",
         note=_GOOGLE,
         source="developers.google.com/calendar/api/v3/reference/events/watch, developers.google.com/calendar/api/guides/push",
+    ),
+    Renewal(
+        name="websub",
+        base="",
+        path="",
+        auth={},
+        form={
+            "hub.mode": "subscribe",
+            "hub.topic": "{topic}",
+            "hub.callback": "{url}",
+            "hub.lease_seconds": "{period_s}",
+            "hub.secret": "{credential}",
+        },
+        confirmed=True,
+        # Ten days, what hubs give by default.
+        period_s=864_000,
+        parameters={"topic": "the URL that is subscribed to, one of the topics of the source"},
+        confidence="medium",
+        note=_HUB,
+        source="www.w3.org/TR/websub/ (5.1 subscriber sends subscription request, 5.3 hub verifies intent; from general knowledge)",
     ),
 )
 

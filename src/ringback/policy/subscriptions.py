@@ -31,6 +31,7 @@ _SHORTEST_S: Final = 30.0
 # Bytes of an owner's own renewal, as JSON; and of a token that a provider gives.
 _MAX_RENEWAL: Final = 16_384
 _MAX_TOKEN: Final = 8_192
+FORM: Final = "application/x-www-form-urlencoded"
 # What the engine itself knows.
 _KNOWN: Final = frozenset({"period_s", "expires_at", "expires_s", "expires_ms", "url", "unique"})
 _SECRETS: Final = frozenset({"credential", "basic", "client_secret", "access_token"})
@@ -58,7 +59,9 @@ class Sending(msgspec.Struct, frozen=True):
 
 def place_of(settings: Subscription, renewal: Renewal) -> UrlParts:
     """Where the provider's API is. Raises ValueError when that is no URL."""
-    return split_url((settings.base_url or filled(renewal.base, settings.parameters)).rstrip("/"))
+    place = settings.base_url or filled(renewal.base, settings.parameters)
+    # Without a path it is the very place that is asked.
+    return split_url(place.rstrip("/") if renewal.path else place)
 
 
 def token_place_of(settings: Subscription, renewal: Renewal) -> UrlParts:
@@ -71,7 +74,7 @@ def token_request(settings: Subscription, renewal: Renewal) -> Sending:
     place = token_place_of(settings, renewal)
     known = {**settings.parameters, "credential": settings.credential, "client_secret": settings.client_secret}
     body = urlencode({name: filled(text, known) for name, text in renewal.token_form.items()}).encode()
-    return _sending("POST", place, place.target, {"content-type": "application/x-www-form-urlencoded"}, body)
+    return _sending("POST", place, place.target, {"content-type": FORM}, body)
 
 
 def token_in(body: bytes) -> str:
@@ -80,6 +83,26 @@ def token_in(body: bytes) -> str:
     if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
         raise Unreadable("the answer to the request for an access token holds none")
     return token
+
+
+def refresh_token_in(renewal: Renewal, body: bytes) -> str | None:
+    """The refresh token that an answer gives in place of the one it was asked with (RFC 6749, 6); None = the former one stays.
+
+    Raises Unreadable for one that cannot be kept: the former one may be worth nothing by now.
+    """
+    if renewal.token_form.get("refresh_token") != "{credential}":
+        return None
+    token = _text(body, "refresh_token")
+    if not token:
+        return None
+    if len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
+        raise Unreadable("the answer to the request for an access token holds a refresh token that is no line of ASCII; give a new one")
+    return token
+
+
+def topic_of(settings: Subscription, renewal: Renewal) -> str:
+    """What a hub is asked for."""
+    return filled(renewal.form.get("hub.topic", ""), settings.parameters)
 
 
 def renewal_request(settings: Subscription, renewal: Renewal, asking: Asking, access_token: str) -> Sending:
@@ -99,9 +122,13 @@ def renewal_request(settings: Subscription, renewal: Renewal, asking: Asking, ac
     fields = {name.lower(): filled(text, known) for name, text in renewal.headers.items()}
     fields.update({name.lower(): filled(text, secrets) for name, text in renewal.auth.items()})
     body = filled(renewal.body, known).encode()
-    if body:
+    if renewal.form:
+        known["credential"] = settings.credential
+        body = urlencode({name: filled(text, known) for name, text in renewal.form.items()}).encode()
+        fields["content-type"] = FORM
+    elif body:
         fields["content-type"] = renewal.content_type
-    target = place.target.rstrip("/") + filled(renewal.path, _quoted(known))
+    target = place.target.rstrip("/") + filled(renewal.path, _quoted(known)) if renewal.path else place.target
     return _sending(renewal.method, place, target, fields, body)
 
 
@@ -157,8 +184,23 @@ def try_again_at(now_us: int, failures: int, retry_after_s: float | None, expire
 
 def parameters_of(renewal: Renewal) -> set[str]:
     """The parameters that the owner must give for a renewal."""
-    texts = [renewal.base, renewal.path, renewal.body, renewal.token_url, *renewal.headers.values(), *renewal.auth.values()]
-    return set().union(*map(names_in, [*texts, *renewal.token_form.values()])) - _KNOWN - _SECRETS
+    texts = [*_strict_texts(renewal), *renewal.token_form.values(), *renewal.form.values()]
+    return set().union(*map(names_in, texts)) - _KNOWN - _SECRETS
+
+
+def _strict_texts(renewal: Renewal) -> list[str]:
+    """Texts that a value could end, unlike those of forms."""
+    return [renewal.base, renewal.path, renewal.body, renewal.token_url, *renewal.headers.values(), *renewal.auth.values()]
+
+
+def unfit_parameters(renewal: Renewal, given: Mapping[str, str]) -> list[str]:
+    """The parameters whose values cannot stand where they are to."""
+    strict = set().union(*map(names_in, _strict_texts(renewal)))
+    return [name for name in sorted(given) if not (is_parameter(given[name]) if name in strict else _is_line(given[name]))]
+
+
+def _is_line(value: str) -> bool:
+    return value.isascii() and value.isprintable()
 
 
 def needs_client_secret(renewal: Renewal) -> bool:
@@ -168,18 +210,20 @@ def needs_client_secret(renewal: Renewal) -> bool:
 
 def is_parameter(value: str) -> bool:
     """May a parameter have this value?"""
-    return value.isascii() and value.isprintable() and not _ENDS & set(value) and ".." not in value
+    return _is_line(value) and not _ENDS & set(value) and ".." not in value
 
 
 def renewal_problems(renewal: Renewal) -> list[tuple[Where, str]]:
     """What is wrong with a renewal of an owner's own: where in it, and what."""
     problems: list[tuple[Where, str]] = []
     wrong = problems.append
-    if not is_path(renewal.path, query=True):
+    if renewal.path and not is_path(renewal.path, query=True):
         wrong((("path",), "a path begins with '/' and holds no blanks or '#'"))
     wanted = "{access_token}" if renewal.token_url else "{credential} or {basic}"
-    if not any(name in text for text in renewal.auth.values() for name in wanted.split(" or ")):
+    holders = [*renewal.auth.values(), *renewal.form.values()]
+    if not any(name in text for text in holders for name in wanted.split(" or ")):
         wrong((("auth",), f"no header holds {wanted}"))
+    problems += _form_problems(renewal)
     if renewal.token_url and not any("{credential}" in text for text in renewal.token_form.values()):
         wrong((("tokenForm",), "no field holds {credential}"))
     for name, fields in (("auth", renewal.auth), ("headers", renewal.headers)):
@@ -198,4 +242,15 @@ def renewal_problems(renewal: Renewal) -> list[tuple[Where, str]]:
         wrong((("periodS",), f"use {MIN_PERIOD_S} to {MAX_PERIOD_S} seconds"))
     if len(msgspec.json.encode(renewal)) > _MAX_RENEWAL:
         wrong(((), f"the renewal has more than {_MAX_RENEWAL} bytes as JSON"))
+    return problems
+
+
+def _form_problems(renewal: Renewal) -> list[tuple[Where, str]]:
+    problems: list[tuple[Where, str]] = []
+    if renewal.form and renewal.body:
+        problems.append((("form",), "a request has one body: leave form or body out"))
+    if set().union(*map(names_in, renewal.form.values())) & (_SECRETS - {"credential"}):
+        problems.append((("form",), "of what is secret, a form may hold {credential} alone"))
+    if renewal.confirmed and not renewal.form.get("hub.topic"):
+        problems.append((("confirmed",), "a hub is asked with a form that holds hub.topic"))
     return problems

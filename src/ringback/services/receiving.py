@@ -232,6 +232,9 @@ class Receiver:
     async def _answer(self, ready: Ready, answer: Answer) -> Reply:
         if answer.captured_secret is not None and not await self._sources.capture(ready.source.id, answer.captured_secret):
             return DENIED
+        if answer.confirmed is not None:
+            # Before it is answered: what cannot be kept, the hub shall say again.
+            await self._signals.confirmed(ready.source, answer.confirmed)
         if answer.fetch is not None and not await self._keys.visit(answer.fetch):
             raise Unavailable("the URL that the provider asked for could not be visited")
         headers = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)

@@ -1,6 +1,7 @@
 """Which subscriptions must be renewed now? A step renews one, keeps until when it lives, and tells its owner when that fails.
 
-The provider may have renewed although we never heard: then it is renewed again, which does no harm.
+The provider may have renewed although we never heard: then it is renewed again, which does no harm. A refresh token that the provider
+gives in place of the one it was asked with is kept before anything else is done with the answer.
 """
 
 from __future__ import annotations
@@ -11,36 +12,36 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ringback.clock import SECOND_US, Clock, rfc3339
-from ringback.model import operational as news
+from ringback.clock import SECOND_US, Clock
 from ringback.model.sources import Source
-from ringback.model.subscriptions import Progress, Renewal, Subscription, SubscriptionStanding
+from ringback.model.subscriptions import Renewal, Subscription, SubscriptionStanding
 from ringback.policy.reconciliation import Unreadable
 from ringback.policy.subscription_rows import renewal_of
 from ringback.policy.subscriptions import (
     Asking,
     end_in,
-    renew_at,
+    refresh_token_in,
     renewal_request,
     token_in,
     token_request,
-    try_again_at,
+    topic_of,
 )
 from ringback.services.operational import Operational
 from ringback.services.provider_api import ProviderApi, ProviderFailure
 from ringback.services.provider_steps import Steps
-from ringback.store.base import Store, Transaction
+from ringback.services.renewed import Renewed
+from ringback.store.base import Store
 from ringback.store.operations import sources, subscriptions
 from ringback.store.operations.endpoints import Sealer
-from ringback.telemetry.events import SUBSCRIPTION_ENDED, SUBSCRIPTION_FAILED, SUBSCRIPTION_RENEWED
-from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
 # Seconds that the requests of one renewal may take together.
 _STEP_S: Final = 60.0
-# Failures in a row until an owner is told: a short outage is no news. What needs a person is told at once.
-_TOLD_AFTER: Final = 3
-_NEEDS_SOMEBODY: Final = ("credential", "refused", "redirected", "blocked", "settings", "unreadable")
+# How long a hub may take to confirm what it was asked for, seconds: most do at once, some put it into a queue.
+CONFIRM_S: Final = 600
+_UNCONFIRMED: Final = (
+    f"the hub took the request and did not confirm it within {CONFIRM_S // 60} minutes; look whether it can reach the URL of the source"
+)
 # Bytes of chance in the name of something new.
 _UNIQUE_BITS: Final = 128
 
@@ -63,11 +64,13 @@ class Renewer:
         self._vault = vault
         self._clock = clock
         self._api = api
-        self._operational = operational
         self._metrics = metrics
         self._url_of = url_of
         self._draw = draw
         self._steps = Steps(store, clock, "subscription")
+        self._outcomes = Renewed(store, clock, operational, metrics)
+        # Refresh tokens that a provider gave and that are not stored yet, with the settings they belong to.
+        self._unkept: dict[str, tuple[Subscription, str]] = {}
 
     async def due(self, limit: int) -> tuple[list[str], int | None]:
         """The sources whose renewal is due, and when the next one after those is. Raises StoreFailure."""
@@ -76,105 +79,89 @@ class Renewer:
 
     async def step(self, source_id: str) -> None:
         """Renew a source's subscription, if that is due. Raises Unavailable when it could not be kept."""
+        await self._keep_token(source_id)
         standing, source = await self._known(source_id)
         if standing is None or standing.next_at is None or standing.next_at > self._clock.now_us():
             return
         if source is None:
             await self._store.write(lambda tx: subscriptions.delete(tx, source_id))
             return
+        renewal = renewal_of(standing.settings.renewal)
+        if renewal is not None and renewal.confirmed:
+            asked_at = standing.progress.asked_at
+            if asked_at is not None and self._clock.now_us() - asked_at >= CONFIRM_S * SECOND_US:
+                await self._outcomes.failed(standing, source, ProviderFailure("unconfirmed", _UNCONFIRMED))
+                return
+            marked = await self._marked(standing, renewal)
+            if marked is None:
+                return
+            standing = marked
         try:
             async with asyncio.timeout(_STEP_S):
-                expires_at = await self._renewed(standing.settings, source)
+                expires_at = await self._renewed(standing, renewal, source)
         except TimeoutError:
-            await self._failed(standing, source, ProviderFailure("unreachable", f"the provider took more than {_STEP_S:g} s"))
+            await self._outcomes.failed(standing, source, ProviderFailure("unreachable", f"the provider took more than {_STEP_S:g} s"))
         except ProviderFailure as failure:
-            await self._failed(standing, source, failure)
+            await self._outcomes.failed(standing, source, failure)
         else:
-            await self._succeeded(standing, expires_at)
+            if expires_at is not None:
+                await self._outcomes.succeeded(standing, expires_at)
 
     async def give_up(self, source_id: str, detail: str) -> None:
         """A step ran into a defect of ours: let it rest. Raises Unavailable."""
         standing, source = await self._known(source_id)
         if standing is not None and source is not None:
-            await self._failed(standing, source, ProviderFailure("internal", detail))
+            await self._outcomes.failed(standing, source, ProviderFailure("internal", detail))
 
     async def _known(self, source_id: str) -> tuple[SubscriptionStanding | None, Source | None]:
         return await self._store.read(lambda tx: (subscriptions.get(tx, self._vault, source_id), sources.by_id(tx, self._vault, source_id)))
 
-    async def _renewed(self, settings: Subscription, source: Source) -> int:
-        """Renew it at the provider: until when it lives now. Raises ProviderFailure."""
-        renewal = renewal_of(settings.renewal)
+    async def _marked(self, standing: SubscriptionStanding, renewal: Renewal) -> SubscriptionStanding | None:
+        """Remember what is about to be asked for: a hub may confirm it before it answers. None when it was changed meanwhile."""
+        now_us, settings = self._clock.now_us(), standing.settings
+        progress = replace(
+            standing.progress,
+            asked_at=now_us,
+            asked_for=topic_of(settings, renewal),
+            asked_until=now_us + settings.period_s * SECOND_US,
+        )
+        kept = await self._store.write(lambda tx: subscriptions.move(tx, standing, progress, now_us + CONFIRM_S * SECOND_US))
+        return replace(standing, progress=progress) if kept else None
+
+    async def _renewed(self, standing: SubscriptionStanding, renewal: Renewal | None, source: Source) -> int | None:
+        """Renew it at the provider: until when it lives now, None where that is confirmed later. Raises ProviderFailure."""
         if renewal is None:
             raise ProviderFailure("settings", "there is no such renewal any more; choose another one")
         try:
-            return await self._asked(settings, renewal, source)
+            return await self._asked(standing, renewal, source)
         except Unreadable as error:
             raise ProviderFailure("unreadable", str(error)) from None
 
-    async def _asked(self, settings: Subscription, renewal: Renewal, source: Source) -> int:
-        token = ""
+    async def _asked(self, standing: SubscriptionStanding, renewal: Renewal, source: Source) -> int | None:
+        settings, token = standing.settings, ""
         if renewal.token_url:
             asked = token_request(settings, renewal)
-            token = token_in((await self._api.send(asked.place, asked.head, asked.body)).body)
+            body = (await self._api.send(asked.place, asked.head, asked.body)).body
+            fresh = refresh_token_in(renewal, body)
+            if fresh is not None and fresh != settings.credential:
+                self._unkept[standing.source_id] = (settings, fresh)
+                await self._keep_token(standing.source_id)
+                settings = replace(settings, credential=fresh)
+            token = token_in(body)
         now_us = self._clock.now_us()
         until = now_us + settings.period_s * SECOND_US
         asking = Asking(until, self._url_of(source) or "", f"{self._draw(_UNIQUE_BITS):032x}")
         sent = renewal_request(settings, renewal, asking, token)
         answered = await self._api.send(sent.place, sent.head, sent.body)
-        return end_in(renewal, answered.body, until, now_us)
+        return None if renewal.confirmed else end_in(renewal, answered.body, until, now_us)
 
-    async def _succeeded(self, standing: SubscriptionStanding, expires_at: int) -> None:
-        now_us, former = self._clock.now_us(), standing.progress
-        progress = Progress(expires_at=expires_at, renewed_at=now_us, renewals=former.renewals + 1)
-        await self._store.write(lambda tx: subscriptions.move(tx, standing, progress, renew_at(now_us, expires_at)))
-        self._count("renewed")
-        log(SUBSCRIPTION_RENEWED, source_id=standing.source_id, expires_at=rfc3339(expires_at))
+    async def _keep_token(self, source_id: str) -> None:
+        """Store the refresh token that a provider gave last, if that is still to be done: the one before may be worth nothing any more.
 
-    async def _failed(self, standing: SubscriptionStanding, source: Source, failure: ProviderFailure) -> None:
-        now_us, former = self._clock.now_us(), standing.progress
-        failures = former.failures + 1
-        is_news = not former.told_failing and (failures >= _TOLD_AFTER or failure.cause in _NEEDS_SOMEBODY)
-        ended = 0 < former.expires_at <= now_us
-        progress = replace(
-            former,
-            failures=failures,
-            cause=failure.cause,
-            detail=str(failure),
-            failed_at=now_us,
-            told_failing=former.told_failing or is_news,
-            told_ended=former.told_ended or ended,
-        )
-        next_at = try_again_at(now_us, failures, failure.retry_after_s, former.expires_at)
-        if not ended and former.expires_at:
-            # Its end is noticed when it comes.
-            next_at = min(next_at, max(former.expires_at, now_us + SECOND_US))
-
-        def operation(tx: Transaction) -> None:
-            if not subscriptions.move(tx, standing, progress, next_at):
-                return
-            if ended and not former.told_ended:
-                self._operational.tell(tx, source.org_id, news.SUBSCRIPTION_ENDED, _news(source, progress))
-            elif is_news:
-                self._operational.tell(tx, source.org_id, news.SUBSCRIPTION_FAILING, _news(source, progress))
-
-        await self._store.write(operation)
-        self._count("failed")
-        if ended and not former.told_ended:
-            log(SUBSCRIPTION_ENDED, source_id=source.id, expired_at=rfc3339(former.expires_at))
-        if not former.failures:
-            log(SUBSCRIPTION_FAILED, source_id=source.id, cause=failure.cause, detail=str(failure))
-
-    def _count(self, outcome: str) -> None:
-        renewals = self._metrics.subscription_renewals
-        self._metrics.subscription_renewals = {**renewals, outcome: renewals[outcome] + 1}
-
-
-def _news(source: Source, progress: Progress) -> news.SubscriptionNews:
-    return news.SubscriptionNews(
-        app_id=None if source.ingest else source.app_id,
-        source_id=source.id,
-        source_uid=source.uid,
-        cause=progress.cause,
-        detail=progress.detail,
-        expires_at=rfc3339(progress.expires_at) if progress.expires_at else None,
-    )
+        Raises StoreFailure: then it is tried again before the provider is asked again.
+        """
+        unkept = self._unkept.get(source_id)
+        if unkept is not None:
+            settings, fresh = unkept
+            await self._store.write(lambda tx: subscriptions.give_credential(tx, self._vault, source_id, settings, fresh))
+            del self._unkept[source_id]

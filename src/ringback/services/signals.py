@@ -1,4 +1,7 @@
-"""Who is told that a provider calls no more, or less? The owner of its source, before the provider is answered; once an hour each."""
+"""Who is told that a provider calls no more, or less? The owner of its source, before the provider is answered; once an hour each.
+
+What a hub says of a subscription that it was asked for is kept likewise.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,12 @@ from ringback.model import operational as news
 from ringback.model.sources import Source
 from ringback.policy.sources_signals import Signal
 from ringback.services.operational import Operational
+from ringback.services.renewed import Renewed
+from ringback.signing.handshake import Confirmation
 from ringback.store.base import Store
 from ringback.telemetry.events import SOURCE_SIGNAL
 from ringback.telemetry.log import log
+from ringback.telemetry.prometheus import Metrics
 
 # A provider that limits its calls says so each minute; once in so many microseconds (an hour) is enough.
 _TELL_EVERY_US: Final = 3_600 * SECOND_US
@@ -22,10 +28,11 @@ _REMEMBERED: Final = 10_000
 class Signals:
     """Tells owners. Belongs to one event loop."""
 
-    def __init__(self, store: Store, clock: Clock, operational: Operational) -> None:
+    def __init__(self, store: Store, clock: Clock, operational: Operational, metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
         self._operational = operational
+        self._renewed = Renewed(store, clock, operational, metrics)
         self._told: dict[tuple[str, str], int] = {}
 
     async def heard(self, source: Source, signal: Signal) -> None:
@@ -46,3 +53,7 @@ class Signals:
             self._told.clear()
         self._told[key] = now_us
         log(SOURCE_SIGNAL, source_id=source.id, signal=signal.name, detail=signal.detail)
+
+    async def confirmed(self, source: Source, said: Confirmation) -> None:
+        """A hub says what became of a request of ours. Raises StoreFailure: then it shall say so again."""
+        await self._renewed.confirmed(source, said)

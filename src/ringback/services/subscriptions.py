@@ -13,17 +13,19 @@ from ringback.clock import Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.sources import Source
 from ringback.model.subscriptions import Progress, Renewal, Subscription, SubscriptionStanding
+from ringback.policy.sources import handshakes_of
 from ringback.policy.subscription_rows import RENEWALS, renewal_of
 from ringback.policy.subscriptions import (
     MAX_PERIOD_S,
     MIN_PERIOD_S,
     first_at,
-    is_parameter,
     needs_client_secret,
     parameters_of,
     place_of,
     renewal_problems,
     token_place_of,
+    topic_of,
+    unfit_parameters,
 )
 from ringback.policy.validation import Instant, Problem, Rule
 from ringback.services.provider_settings import MAX_CREDENTIAL, MAX_PARAMETERS, credential_rule, missing_parameters, place_problem
@@ -37,6 +39,8 @@ Also = Callable[[Transaction, SubscriptionStanding], None]
 
 
 _credential: Final = credential_rule("it")
+# WebSub, 5.1: "This parameter MUST be less than 200 bytes in length."
+_MAX_HUB_SECRET: Final = 200
 
 
 class SubscriptionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -176,6 +180,8 @@ def settings_of(source: Source, wanted: SubscriptionIn, former: Subscription | N
             problems.append(((where,), "give it again: it would go to another place than it was given for"))
         else:
             secrets[field] = getattr(former, field)
+    if renewal.confirmed and not problems:
+        problems += _hub_problems(source, replace(settings, **secrets), renewal)
     if problems:
         raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in problems))
     return replace(settings, **secrets)
@@ -199,11 +205,28 @@ def _renewal(source: Source, wanted: SubscriptionIn) -> tuple[Renewal, str | Ren
 def _parameter_problems(renewal: Renewal, needed: set[str], given: Mapping[str, str]) -> list[Problem]:
     problems = missing_parameters(needed, given, renewal.parameters)
     text = "it holds a blank, a quotation mark or another character that ends a text"
-    return problems + [(("parameters", name), text) for name in sorted(needed & set(given)) if not is_parameter(given[name])]
+    asked = {name: given[name] for name in needed & set(given)}
+    return problems + [(("parameters", name), text) for name in unfit_parameters(renewal, asked)]
+
+
+def _hub_problems(source: Source, settings: Subscription, renewal: Renewal) -> list[Problem]:
+    """Why a hub's confirmation would not be believed, or what it sends."""
+    problems: list[Problem] = []
+    if "websub" not in handshakes_of(source):
+        problems.append((("renewal",), "a hub asks the source whether it subscribed, which only sources of type websub answer"))
+    if topic_of(settings, renewal) not in source.verification.topics:
+        problems.append((("parameters", "topic"), "it is none of the topics of the source, so that its confirmation would be answered 404"))
+    if settings.credential and settings.credential not in [secret.text for secret in source.verification.secrets]:
+        problems.append((("credential",), "it is no secret of the source, so that nothing that is signed with it would be believed"))
+    elif len(settings.credential) >= _MAX_HUB_SECRET:
+        problems.append((("credential",), f"a hub takes secrets of less than {_MAX_HUB_SECRET} bytes"))
+    return problems
 
 
 def _place_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
     problems: list[Problem] = []
+    if not renewal.base and settings.base_url is None:
+        return [(("baseUrl",), "it is missing: the place that is asked, such as the URL of the hub")]
     places = [(("renewal", "base") if settings.base_url is None else ("baseUrl",), place_of)]
     if renewal.token_url:
         places.append((("renewal", "tokenUrl") if settings.token_url is None else ("tokenUrl",), token_place_of))

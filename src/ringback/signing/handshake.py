@@ -27,6 +27,10 @@ MAX_ECHO_BYTES: Final = 1_024
 _CRC_TOKEN: Final = re.compile(rb"[A-Za-z0-9_.=+/-]{1,256}")
 _UUID: Final = re.compile(rb"[0-9A-Fa-f-]{1,64}")
 _BRAINTREE: Final = re.compile(rb"[a-f0-9]{20,32}")
+# Seconds for which a hub gives a subscription: three hundred years are enough.
+_LEASE: Final = re.compile(rb"[0-9]{1,10}")
+# A sentence; it is the hub's text, and shown.
+_REASON_CHARS: Final = 200
 # Requests a minute that a CloudEvents sender is promised where no rate was set; more are taken.
 GRANTED_RATE: Final = 100
 
@@ -47,14 +51,23 @@ class Knowledge(msgspec.Struct, frozen=True, kw_only=True):
     granted_rate: int = GRANTED_RATE
 
 
+class Confirmation(msgspec.Struct, frozen=True):
+    """A hub says that a topic is subscribed to, for so many seconds (None: it does not say); or, with `denied`, why not. Unsigned."""
+
+    topic: str
+    lease_s: int | None = None
+    denied: str | None = None
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What to send back. `captured_secret` must be stored before it is sent; `fetch` is a URL to GET afterwards, through the guard."""
+    """What to send back. `captured_secret` and `confirmed` must be stored before it is sent; `fetch` is a URL to GET, through the guard."""
 
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     captured_secret: str | None = None
     fetch: str | None = None
+    confirmed: Confirmation | None = None
 
 
 class Handshake(msgspec.Struct, frozen=True):
@@ -152,11 +165,21 @@ def _strava(request: InboundRequest, knows: Knowledge) -> Answer | None:
 
 def _websub(request: InboundRequest, knows: Knowledge) -> Answer | None:
     mode, topic = _query(request, "hub.mode"), _query(request, "hub.topic")
-    if request.method != b"GET" or mode not in (b"subscribe", b"unsubscribe") or topic is None:
+    if request.method != b"GET" or mode not in (b"subscribe", b"unsubscribe", b"denied") or topic is None:
         return None
-    if topic.decode("utf-8", "replace") not in knows.topics:
+    name = topic.decode("utf-8", "replace")
+    if name not in knows.topics:
         return Answer(status=404)
-    return _text(_query(request, "hub.challenge"))
+    if mode == b"denied":
+        reason = (_query(request, "hub.reason") or b"").decode("utf-8", "replace")
+        shown = "".join(sign for sign in reason if sign.isprintable())[:_REASON_CHARS]
+        return Answer(confirmed=Confirmation(name, denied=shown))
+    echo = _text(_query(request, "hub.challenge"))
+    if echo is None or mode != b"subscribe":
+        return echo
+    lease = _query(request, "hub.lease_seconds") or b""
+    lease_s = int(lease) if _LEASE.fullmatch(lease) else 0
+    return msgspec.structs.replace(echo, confirmed=Confirmation(name, lease_s or None))
 
 
 def _zoom(request: InboundRequest, knows: Knowledge) -> Answer | None:

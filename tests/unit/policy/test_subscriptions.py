@@ -19,12 +19,15 @@ from ringback.policy.subscriptions import (
     first_at,
     is_parameter,
     parameters_of,
+    refresh_token_in,
     renew_at,
     renewal_problems,
     renewal_request,
     token_in,
     token_request,
+    topic_of,
     try_again_at,
+    unfit_parameters,
 )
 
 NOW_US = 1_700_000_000 * SECOND_US
@@ -49,7 +52,13 @@ SENT = {
         b"grant_type=refresh_token&client_id=c1&client_secret=other&refresh_token=s3cret",
     ),
 }
+# The form of the hub, which has no headers with a credential.
+SENT_TO_HUB = (
+    b"hub.mode=subscribe&hub.topic=https%3A%2F%2Fexample.com%2Ffeed%3Fa%3D1%26b%3D2&hub.callback=https%3A%2F%2Fhooks.example.com%2Fwebhooks%2Fx"
+    b"&hub.lease_seconds=3600&hub.secret=s3cret"
+)
 PARAMETERS = {
+    "topic": "https://example.com/feed?a=1&b=2",
     "subscription": "sub/1",
     "tenant": "t",
     "client_id": "c1",
@@ -69,7 +78,40 @@ def settings(renewal: Renewal, **more: typing.Any) -> Subscription:
 
 
 def test_every_row_is_shown_here() -> None:
-    assert set(SENT) == set(RENEWALS)
+    assert {*SENT, "websub"} == set(RENEWALS)
+
+
+def test_a_hub_is_asked_with_a_form_that_says_everything_and_the_credential_nowhere_else() -> None:
+    """www.w3.org/TR/websub, 5.1."""
+    row = RENEWALS["websub"]
+    for place, line in (("https://hub.example.com", "POST / HTTP/1.1"), ("https://hub.example.com/a/", "POST /a/ HTTP/1.1")):
+        sent = renewal_request(settings(row, base_url=place), row, ASKING, "")
+        first, *fields = sent.head.decode().removesuffix("\r\n\r\n").split("\r\n")
+        assert (first, sent.body) == (line, SENT_TO_HUB)
+        assert "content-type: application/x-www-form-urlencoded" in fields and "s3cret" not in sent.head.decode()
+    assert topic_of(settings(row), row) == PARAMETERS["topic"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "token"),
+    [
+        (b'{"refresh_token": "next"}', "next"),
+        (b'{"access_token": "a"}', None),
+        (b'{"refresh_token": null}', None),
+        (b"<html>", None),
+        (b'{"refresh_token": "a\\nb"}', Unreadable),
+        (b'{"refresh_token": "' + b"k" * 9_000 + b'"}', Unreadable),
+    ],
+)
+def test_a_refresh_token_that_comes_with_an_answer_is_read(answer: bytes, token: typing.Any) -> None:
+    """RFC 6749, 6: www.rfc-editor.org/rfc/rfc6749#section-6."""
+    if token is Unreadable:
+        with pytest.raises(Unreadable):
+            refresh_token_in(RENEWALS["clio"], answer)
+    else:
+        assert refresh_token_in(RENEWALS["clio"], answer) == token
+    # A client secret is none, whatever an answer says.
+    assert refresh_token_in(RENEWALS["ms-graph"], answer) is None
 
 
 @pytest.mark.parametrize("name", SENT)
@@ -155,6 +197,9 @@ def test_tries_come_ever_later_and_sooner_as_the_end_draws_near() -> None:
 @pytest.mark.parametrize("value", ['a"b', "a b", "a\nb", "a\\b", "{x}", "a&b", "a?b", "é", "../x"])
 def test_a_parameter_cannot_end_the_text_that_it_stands_in(value: str) -> None:
     assert not is_parameter(value)
+    own = Renewal(base="https://x", path="/{strict}", auth={"x-key": "{credential}"}, form={"a": "{free}"})
+    assert unfit_parameters(own, {"strict": value, "free": "a?b&c='d' {e}"}) == ["strict"]
+    assert unfit_parameters(own, {"strict": "a", "free": "a\nb"}) == ["free"]
 
 
 @pytest.mark.parametrize(

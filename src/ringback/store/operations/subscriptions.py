@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ringback.model.subscriptions import Progress, Subscription, SubscriptionStanding
 from ringback.store.base import Row, Transaction
@@ -13,6 +14,8 @@ from ringback.store.operations.endpoints import Sealer
 _COLUMNS: Final = "source_id, settings, progress, next_at, version, updated_at"
 _settings: Final = msgspec.json.Decoder(Subscription)
 _progress: Final = msgspec.json.Decoder(Progress)
+# Stands for settings that were not looked at.
+_NOTHING: Final = Subscription(renewal="", credential="", period_s=0)
 
 
 def get(tx: Transaction, vault: Sealer, source_id: str) -> SubscriptionStanding | None:
@@ -43,12 +46,35 @@ def put(
 
 
 def move(tx: Transaction, former: SubscriptionStanding, progress: Progress, next_at: int) -> bool:
-    """Keep how it stands, unless the settings were changed meanwhile: then False."""
-    changed = tx.run(
-        "UPDATE subscription SET progress = ?, next_at = ?, failures = ? WHERE source_id = ? AND version = ?",
-        (msgspec.json.encode(progress).decode(), next_at, progress.failures, former.source_id, former.version),
+    """Keep how it stands, unless the settings were changed meanwhile, or it stands otherwise by now: then False."""
+    row = tx.row("SELECT progress FROM subscription WHERE source_id = ? AND version = ?", (former.source_id, former.version))
+    if row is None or _progress.decode(row[0]) != former.progress:
+        return False
+    tx.run(
+        "UPDATE subscription SET progress = ?, next_at = ?, failures = ? WHERE source_id = ?",
+        (msgspec.json.encode(progress).decode(), next_at, progress.failures, former.source_id),
     )
-    return bool(changed)
+    return True
+
+
+def unsealed(tx: Transaction, source_id: str) -> SubscriptionStanding | None:
+    """How the subscription of a source stands, without its settings: those are sealed."""
+    row = tx.row("SELECT progress, next_at, version, updated_at FROM subscription WHERE source_id = ?", (source_id,))
+    return None if row is None else SubscriptionStanding(source_id, _NOTHING, _progress.decode(row[0]), *row[1:])
+
+
+def give_credential(tx: Transaction, vault: Sealer, source_id: str, former: Subscription, credential: str) -> bool:
+    """Put a credential in the place of the one that was used to get it; False when the owner has given another one since.
+
+    What the owner changed besides stays, and so does the version: a renewal that is under way goes on.
+    """
+    row = tx.row("SELECT settings FROM subscription WHERE source_id = ?", (source_id,))
+    settings = None if row is None else _settings.decode(vault.open(row[0]))
+    if settings is None or settings.credential != former.credential or _givers(settings) != _givers(former):
+        return False
+    sealed = vault.seal(msgspec.json.encode(replace(settings, credential=credential)))
+    tx.run("UPDATE subscription SET settings = ? WHERE source_id = ?", (sealed, source_id))
+    return True
 
 
 def failing(tx: Transaction) -> int:
@@ -60,6 +86,11 @@ def failing(tx: Transaction) -> int:
 def delete(tx: Transaction, source_id: str) -> bool:
     """Forget the subscription of a source; was there one?"""
     return bool(tx.run("DELETE FROM subscription WHERE source_id = ?", (source_id,)))
+
+
+def _givers(settings: Subscription) -> tuple[Any, ...]:
+    """Who gives out tokens."""
+    return settings.renewal, settings.token_url
 
 
 def _standing(vault: Sealer, row: Row) -> SubscriptionStanding:
