@@ -7,6 +7,8 @@ import hmac
 import json
 import pathlib
 import signal
+import subprocess
+import sys
 import threading
 import time
 import typing
@@ -369,3 +371,26 @@ def test_a_hub_is_asked_confirms_its_lease_and_sends_and_is_asked_again(shared: 
     wait_until(lambda: running.call("GET", path)[1]["renewals"] == 2, what="the hub has confirmed again")
     assert hub.asked == 2
     hub.close()
+
+
+def ringback(running: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ringback.cli.main", "renew", *words, "--database", str(running.database)]
+    environment = {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent.parent / "src"), "RINGBACK_TOKEN": running.token}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_the_command_line_renews_now_and_says_until_when_it_lives(shared: Shared, api: ProviderApi, refresh: Refresh) -> None:
+    kept = Kept(shared(), api.url)
+    words = (kept.source_id, "--app", kept.app_id)
+    assert "no subscription" in ringback(kept.running, *words, "--show").stderr
+    kept.put()
+    kept.renewed()
+    renewed = ringback(kept.running, *words)
+    assert renewed.returncode == 0, renewed.stderr
+    state = kept.renewed(2)
+    assert renewed.stdout == f"waiting, lives until {state['expiresAt']}, next renewal {state['nextAt']}\n"
+    refresh.says = refused(403)
+    failed = ringback(kept.running, *words)
+    assert failed.returncode == 1 and "does not take the credential" in failed.stderr
+    shown = ringback(kept.running, *words, "--show")
+    assert shown.returncode == 0 and shown.stdout.startswith("failing, lives until") and "failed 1 in a row" in shown.stdout

@@ -108,7 +108,7 @@ def test_the_journal_of_a_source_and_the_page_of_a_message_tell_what_came_again(
 
 
 def test_the_page_of_a_source_tells_how_its_subscription_stands(shop: Shop, person: Person, source: Made) -> None:
-    assert "Subscription at the provider" not in plain(person.get(source.path))
+    assert "Nothing is renewed." in plain(person.get(source.path))
     api = ProviderApi(lambda asked: Said({}))
     own = {"base": api.url, "path": "/renew", "auth": {"x-key": "{credential}"}}
     path = f"/app/{shop.equipment.service}/source/{source.id}/subscription"
@@ -123,6 +123,51 @@ def test_the_page_of_a_source_tells_how_its_subscription_stands(shop: Shop, pers
     blocked = {**own, "base": "https://192.0.2.1"}
     shop.server.call("PUT", path, {"renewal": blocked, "credential": "x", "expiresAt": "2024-01-01T00:00:00Z"})
     wait_until(lambda: "the provider calls no more" in plain(person.get(source.path)), what="its end is told")
+    api.close()
+
+
+def test_a_subscription_is_made_changed_and_deleted_on_the_page_of_its_source(person: Person, source: Made) -> None:
+    says = Said({"expirationTime": "2030-01-01T00:00:00Z"})
+    api = ProviderApi(lambda asked: says)
+    path = f"{source.path}/subscription"
+    names = ("credential", "clientSecret", "parameters", "periodH", "expiresAt", "baseUrl", "tokenUrl", "paused")
+    empty = dict.fromkeys(names, "")
+    assert "choose one" in plain(person.act(path, **empty, renewal=""))
+    given = {
+        **empty,
+        "renewal": "airtable",
+        "baseUrl": api.url,
+        "parameters": "base: app1\nwebhook: ach1",
+        "credential": "hidden-credential",
+    }
+    page = person.act(path, **{**given, "periodH": "soon"})
+    assert page.status_code == 422 and "write a number of hours" in plain(page) and "hidden-credential" not in page.text
+    page = person.act(path, **{**given, "periodH": "0.01"})
+    assert page.status_code == 422 and "300" in plain(page)
+    page = person.act(path, **{**given, "parameters": "base: app1"})
+    assert page.status_code == 422 and "the id of the webhook" in plain(page)
+    page = person.act(path, **{**given, "expiresAt": "tomorrow"})
+    assert page.status_code == 422 and "RFC3339" in plain(page)
+    assert "Saved; it is renewed at once." in plain(person.act(path, **given))
+    wait_until(lambda: "Renewals ever 1" in plain(person.get(source.path)), what="it is renewed")
+    words = plain(person.get(source.path))
+    assert "Next renewal" in words and "a webhook lives for seven days" in words
+    form = person.get(path).text
+    assert "hidden-credential" not in form and api.url in form and "webhook: ach1" in form
+    says = Said({}, 403)
+    # Without the credential the one that is kept stays.
+    person.act(path, **{**given, "credential": "", "periodH": "48"})
+    wait_until(lambda: "Renewing it failed" in plain(person.get(source.path)), what="it fails")
+    words = plain(person.get(source.path))
+    assert "it does not take the credential" in words and "Next try" in words
+    assert api.asked[-1].headers["authorization"] == "Bearer hidden-credential"
+    person.act(path, **{**given, "credential": "", "paused": "1"})
+    assert "It is paused: nobody renews it." in plain(person.get(source.path)) and "Renew now" not in plain(person.get(source.path))
+    assert "Renew this subscription no more?" in plain(person.get(f"{path}/delete"))
+    person.act(f"{path}/delete")
+    assert "Nothing is renewed." in plain(person.get(source.path))
+    audit = plain(person.get("/audit"))
+    assert "had the subscription of a source renewed" in audit and "ended the renewal of a source's subscription" in audit
     api.close()
 
 

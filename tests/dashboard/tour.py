@@ -116,6 +116,16 @@ def more(shop: Shop) -> list[Stop]:
             f"/sources/{made.stripe}/reconciliation",
             ("List of the provider", "shopify needs resource"),
         ),
+        (
+            "/sources/{source_id}/subscription",
+            f"/sources/{made.stripe}/subscription",
+            ("Keep the subscription alive", "websub needs topic", "choose one"),
+        ),
+        (
+            "/sources/{source_id}/subscription/delete",
+            f"/sources/{made.stripe}/subscription/delete",
+            ("Renew this subscription no more?", "The credentials are forgotten here"),
+        ),
         ("/sources/{source_id}/reconciliation/delete", f"/sources/{made.stripe}/reconciliation/delete", ("the credential is forgotten",)),
         ("/sources/{source_id}/expectations", f"/sources/{made.stripe}/expectations", ("Nothing is awaited", "by when")),
         ("/quarantine", "/quarantine", ("wrong signature", "Stripe, live", "Verify again")),

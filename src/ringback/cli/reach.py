@@ -1,13 +1,18 @@
-"""How does a command reach what the server keeps? Through the server while one runs, else in the database itself."""
+"""How does a command reach what the server keeps? Through the server while one runs, else in the database itself; or as an owner does."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
+
+from ringback.cli.options import settings_of
 
 if TYPE_CHECKING:
+    from ringback.cli.api import Api
     from ringback.clock import Clock
     from ringback.config import Settings
     from ringback.config.running import RunningServer
@@ -56,3 +61,39 @@ def with_store(settings: Settings, verb: Callable[[Store, Clock], Awaitable[T]])
             await store.close()
 
     return asyncio.run(opened())
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Declare what names a source, and how its owner reaches the server."""
+    parser.add_argument("source", metavar="SOURCE", help="the source's id or uid")
+    parser.add_argument("--app", metavar="APP", help="the id or uid of its application; without it, an ingest source is meant")
+    parser.add_argument("--token", metavar="TOKEN", help="an org token (default: what RINGBACK_TOKEN holds)")
+    parser.add_argument("--url", metavar="URL", help="the server (default: the one that holds the database)")
+
+
+def source_path(args: argparse.Namespace, what: str) -> str:
+    """Where the API has something of the source that the arguments name."""
+    source = quote(args.source, safe="")
+    if args.app is None:
+        return f"/ingest/api/v1/source/{source}/{what}"
+    return f"/api/v1/app/{quote(args.app, safe='')}/source/{source}/{what}"
+
+
+def owners_api(args: argparse.Namespace, answer_s: float) -> Api:
+    """The API of the server that the arguments name, asked as an owner. Raises OperatorError when there is no server or token."""
+    from ringback.cli.api import Api
+    from ringback.config.running import find
+    from ringback.errors import OperatorError
+    from ringback.store.opening import database_path
+
+    settings = settings_of(args)
+    token = args.token or (settings.token.reveal() if settings.token else "")
+    if not token:
+        raise OperatorError("an org token is needed; give --token, or set RINGBACK_TOKEN")
+    url = args.url
+    if url is None:
+        server = find(database_path(settings.database_url))
+        if server is None:
+            raise OperatorError(f"no server runs on {database_path(settings.database_url)}; start it, or name one with --url")
+        url = server.url
+    return Api(url, token, answer_s)
