@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from ringback.engine import backlog
+from ringback.engine.flights import UNREADABLE
 from ringback.model.endpoints import EndpointSecret
 from tests.engine.world import FAILED, OK, SECRET, TIMEOUT, Sent, World, answer, in_world
 from tests.waiting import passed, until, until_async
@@ -434,6 +437,27 @@ def test_a_request_that_cannot_be_made_is_a_failed_attempt():
         assert await world.count("SELECT COUNT(*) FROM attempt WHERE status = 0") == 1
 
     in_world(story)
+
+
+def test_a_message_that_cannot_be_read_is_a_dead_letter_and_holds_up_no_other(caplog: pytest.LogCaptureFixture):
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        world.transport.decide = lambda sent: FAILED
+        messages = [await world.publish("a") for _ in range(3)]
+        await until_async(lambda: world.count("SELECT COUNT(*) = 3 FROM attempt"))
+        await world.store.write(lambda tx: tx.run("UPDATE message SET channels = '{' WHERE id = ?", (messages[0].id,)))
+        await world.store.write(lambda tx: tx.run("UPDATE message SET tags = '[1]' WHERE id = ?", (messages[1].id,)))
+        world.transport.decide = lambda sent: OK
+        await world.settled()
+        assert [sent.message_id for sent in world.transport.sent[3:]] == [messages[2].id]
+        spoilt = sorted(message.id for message in messages[:2])
+        assert await world.rows("SELECT message_id, cause FROM dead_letter ORDER BY message_id") == [
+            (message_id, "payload_gone") for message_id in spoilt
+        ]
+        assert {row[0] for row in await world.rows("SELECT detail FROM dead_letter")} == {UNREADABLE.detail}
+        assert caplog.text.count("message.unreadable") == 2
+
+    in_world(story, schedule_s=(0.5,))
 
 
 def test_a_payload_that_is_gone_ends_as_a_failed_attempt_that_says_so():

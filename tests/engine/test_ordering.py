@@ -221,6 +221,24 @@ def test_what_can_never_be_sent_blocks_nobody():
     in_world(story)
 
 
+def test_what_cannot_be_read_blocks_nobody():
+    async def story(world: World) -> None:
+        await world.endpoint("a", ordering=WHOLE)
+        world.transport.decide = lambda sent: None
+        await world.publish("a")
+        spoilt = await world.publish("a")
+        await world.publish("a")
+        await world.store.write(lambda tx: tx.run("UPDATE message SET tags = 'no json' WHERE id = ?", (spoilt.id,)))
+        await world.sent(1)
+        world.transport.decide = lambda sent: OK
+        world.transport.land(OK)
+        await world.settled()
+        assert sequences(world.transport.sent) == [1, 3]
+        assert await world.rows("SELECT message_id FROM dead_letter") == [(spoilt.id,)]
+
+    in_world(story)
+
+
 def test_a_resend_by_hand_goes_beside_its_lane():
     async def story(world: World) -> None:
         await world.endpoint("a", ordering=WHOLE)

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from ringback.api.received import _facts
+from ringback.clock import SECOND_US
 from ringback.dashboard.pages.sources import event_row
 from ringback.errors import Conflict, InvalidField, Refused
 from ringback.services.sources import SecretRotateIn, SourceIn
@@ -169,6 +170,38 @@ def test_secrets_overlap_and_the_one_that_matched_is_recorded(running: Running) 
     running.clock.set(NOW_S + 61)
     assert running.ask(path_of(source), event(3), signed(event(3))).status == 401
     assert running.ask(path_of(source), event(4), signed(event(4), "next")).status == 200
+
+
+def test_what_a_source_counted_before_it_was_changed_is_kept(running: Running) -> None:
+    source = running.made()
+    assert running.ask(path_of(source), event(1), signed(event(1))).status == 200
+    assert running.ask(path_of(source), event(1), signed(event(1))).status == 200
+    assert running.ask(path_of(source), event(2), signed(event(2), "wrong")).status == 401
+    running.changed(source, name="another")
+    running.clock.at_us += SECOND_US
+    assert running.ask(path_of(source), event(3), signed(event(3))).status == 200
+    running.run(running.known.note())
+    activity = running.run(running.sources.activity(source.id))
+    assert (activity.accepted, activity.duplicates, activity.rejected) == (2, 1, 1)
+    assert activity.last_at == running.clock.at_us
+    assert running.run(running.sources.refusals(source.id)) == {"signature_mismatch": 1}
+    requests = running.metrics.source_requests
+    assert (requests["accepted"], requests["duplicate"], requests["rejected"]) == (2, 1, 1)
+    # Once it is written down, it is not written down again.
+    running.run(running.known.note())
+    running.run(running.known.note())
+    assert running.run(running.sources.activity(source.id)) == activity
+
+
+def test_what_a_source_counted_before_it_was_deleted_is_counted_and_leaves_nothing_behind(running: Running) -> None:
+    source = running.made()
+    assert running.ask(path_of(source), event(1), signed(event(1))).status == 200
+    running.run(running.sources.delete(WHO, running.app_id, source.id))
+    while running.run(running.known.forget()):
+        pass
+    running.run(running.known.note())
+    assert running.metrics.source_requests["accepted"] == 1
+    assert running.run(running.store.read(lambda tx: tx.rows("SELECT source_id FROM source_activity"))) == []
 
 
 def test_a_deleted_source_is_unknown_at_once(running: Running) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from ringback.errors import NotFound
 from ringback.receiver import Event, Receiver, Reply, SqliteInbox, Unavailable, Worker, asgi
-from ringback.receiver.queue import VANISHED
+from ringback.receiver.queue import CANNOT_READ, VANISHED
 from ringback.receiver.testing import sign
 from tests.receiver.serving import serve_asgi
 from tests.waiting import wait_until
@@ -66,6 +66,29 @@ def test_an_event_is_acknowledged_when_it_is_on_disk_and_run_by_a_worker(shop: S
         wait_until(lambda: not shop.waiting(), what="both ran")
     assert sorted(shop.ran) == [("evt_1", 1), ("evt_2", 1)]
     assert shop.receiver.counts == {"stored": 2, "handled": 2}
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"\xc1", b"\x93\x01\x02\x03", "text"], ids=str)
+def test_what_cannot_be_read_is_set_aside_at_once_and_holds_up_no_other(
+    shop: Shop, tmp_path: Path, spoilt: bytes | str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2, 3):
+        shop.send(number)
+    with sqlite3.connect(tmp_path / "inbox.db") as connection:
+        connection.execute("UPDATE queued_event SET event = ? WHERE event_id IN ('evt_1', 'evt_2')", (spoilt,))
+    connection.close()
+    with shop.worker():
+        wait_until(lambda: not shop.waiting(), what="the third ran, and the others are set aside")
+    assert shop.ran == [("evt_3", 1)]
+    letters = shop.queue.dead_letters()
+    assert [(letter.event.id, letter.event.type, letter.attempts) for letter in letters] == [("evt_1", "", 1), ("evt_2", "", 1)]
+    assert all(letter.error.startswith(CANNOT_READ) for letter in letters) and b"evt_1" in letters[0].event.raw
+    assert caplog.text.count(CANNOT_READ) == 2
+    # Brought back, it is set aside again; discarded, it is gone.
+    shop.queue.requeue(letters[0].id)
+    with shop.worker():
+        wait_until(lambda: not shop.waiting(), what="it is set aside again")
+    assert shop.queue.discard(*[letter.id for letter in letters]) == 2
 
 
 def test_a_worker_that_sleeps_is_woken_by_what_its_process_stores(shop: Shop) -> None:

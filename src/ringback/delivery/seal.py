@@ -12,13 +12,11 @@ from ringback import __version__
 from ringback.delivery.transport import Origin, SealedRequest
 from ringback.policy.heads import header_fields
 from ringback.policy.urls import split_url
+from ringback.policy.validation import is_sensitive
 
 HeaderStyle = Literal["standard", "svix", "both"]
 
 MASK = "***"
-# Headers whose values are secrets wherever they appear.
-SENSITIVE = frozenset({"authorization", "cookie", "set-cookie", "www-authenticate", "x-api-key", "x-auth-token"})
-_SENSITIVE_PREFIX = "proxy-"
 # The signature must be what was signed, and the framing what was written: an endpoint's own headers cannot change these.
 PROTECTED = frozenset(
     {f"{family}-{part}" for family in ("webhook", "svix") for part in ("id", "timestamp", "signature")}
@@ -114,7 +112,7 @@ def masked_headers(head: bytes, sensitive: Collection[str] = ()) -> list[tuple[s
 
 
 def _is_sensitive(name: str, further: Collection[str]) -> bool:
-    return name in SENSITIVE or name.startswith(_SENSITIVE_PREFIX) or name in further
+    return is_sensitive(name) or name in further
 
 
 def _check(name: str, value: str) -> None:

@@ -17,7 +17,7 @@ from ringback.delivery.seal import seal
 from ringback.delivery.transport import Transport
 from ringback.engine.configuration import Configuration, Prepare
 from ringback.engine.deferred import Deferred
-from ringback.engine.flights import GONE, UNSENDABLE, Flight
+from ringback.engine.flights import GONE, UNREADABLE, UNSENDABLE, Flight
 from ringback.engine.health import Health
 from ringback.engine.lanes import LOW_MARK, OVERHEAD, Lane, LanePlan, size_of
 from ringback.engine.limiter import Limiter
@@ -41,7 +41,7 @@ from ringback.services.directory import Directory
 from ringback.services.ports import Pending, Standing
 from ringback.store.base import Record, Store
 from ringback.store.operations.directory import Unfinished
-from ringback.telemetry.events import ENDPOINT_DISABLED, TASK_FAILED
+from ringback.telemetry.events import ENDPOINT_DISABLED, MESSAGE_UNREADABLE, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
@@ -303,7 +303,11 @@ class Dispatcher:
             wait = self._why(lane, claim, now_us)
         place = self._limiter.start(lane)
         if message.payload is None:
-            self._loop.call_soon(self.landed, lane, Flight(self, lane, claim, plan, b"", now_us, place, wait), GONE)
+            gone = GONE
+            if claim.unreadable is not None:
+                gone = UNREADABLE
+                log(MESSAGE_UNREADABLE, app_id=message.app_id, message_id=message.id, endpoint_id=lane.endpoint_id, why=claim.unreadable)
+            self._loop.call_soon(self.landed, lane, Flight(self, lane, claim, plan, b"", now_us, place, wait), gone)
             return
         try:
             request = seal(

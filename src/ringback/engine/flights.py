@@ -14,6 +14,9 @@ from ringback.policy.outcome import Outcome
 GONE: Final = Exchange(
     0, error=ErrorClass.PAYLOAD_GONE, detail="the payload was deleted or is past its retention; there is nothing to send"
 )
+UNREADABLE: Final = Exchange(
+    0, error=ErrorClass.PAYLOAD_GONE, detail="what is stored of the message cannot be read; the server's log says why"
+)
 UNSENDABLE: Final = Exchange(0, error=ErrorClass.INTERNAL, detail="the request could not be made; the server's log says why")
 
 

@@ -17,6 +17,8 @@ from ringback.ids import IdMaker
 from ringback.model.deliveries import Claim
 from ringback.store.base import Bounds, Store
 from ringback.store.operations import deliveries
+from ringback.telemetry.events import TASK_FAILED
+from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
 # A claim is leased for twice the longest attempt (30 s and its body), and longer while it waits its turn.
@@ -29,6 +31,8 @@ _CLAIM_BYTES: Final = 1024 * 1024
 _DROP_ROWS: Final = 500
 # Seconds until something that the store could not do is tried again.
 _AGAIN_S: Final = 0.5
+# Seconds until a claim that ran into a defect is made again, and told again.
+_AFTER_DEFECT_S: Final = 3.0
 # Claims at once; more wait for their turn, so that what they find is known before the next are made.
 _CLAIMS: Final = 8
 
@@ -141,6 +145,13 @@ class Supply:
                 found = await self._store.claim(lane.endpoint_id, self._bounds(), self._clock.now_us(), LEASE_US)
         except RingbackError:
             await asyncio.sleep(_AGAIN_S)
+            lane.claiming = False
+            self.has_stored(lane)
+            return
+        except Exception as error:
+            # A defect of ours, or a spoilt row: a lane that waited for this claim for ever would send nothing more.
+            log(TASK_FAILED, failure=error, task="claim", error=str(error))
+            await asyncio.sleep(_AFTER_DEFECT_S)
             lane.claiming = False
             self.has_stored(lane)
             return

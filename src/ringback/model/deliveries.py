@@ -57,10 +57,14 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):
-    """A delivery that is this process's to attempt until its lease ends, with the message it carries."""
+    """A delivery that is this process's to attempt until its lease ends, with the message it carries.
+
+    `unreadable` is why what is stored of the message cannot be read: then it has no payload.
+    """
 
     delivery: Delivery
     message: Message
+    unreadable: str | None = None
 
 
 # The cause of a dead letter whose endpoint asked for no more attempts (`webhook-delivery: abort-message`).

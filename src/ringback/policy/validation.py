@@ -103,9 +103,9 @@ FORBIDDEN_HEADERS = frozenset(
     ]
 )
 FORBIDDEN_HEADER_PREFIXES = ("x-amz-", "x-amzn-", "x-google", "x-goog-", "x-gfe", "x-azure-", "x-fd-", "x-svix-", "svix-")
-# Headers that carry credentials: their values are sent, and never shown.
-SENSITIVE_HEADERS = frozenset(["authorization", "x-auth-token", "x-api-key", "www-authenticate"])
-SENSITIVE_HEADER_PREFIXES = ("proxy-auth",)
+# Headers that carry credentials: their values are sent, and shown nowhere, neither as settings nor in what is kept of attempts.
+SENSITIVE_HEADERS = frozenset(["authorization", "cookie", "set-cookie", "www-authenticate", "x-api-key", "x-auth-token"])
+SENSITIVE_HEADER_PREFIXES = ("proxy-",)
 
 
 def uid(own_prefix: str) -> Rule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -25,6 +26,11 @@ _MAX_ERROR: Final = 2_000
 _PAGE: Final = 100
 # What a process did that took an event and was never heard of again.
 VANISHED: Final = "the process ended, or lost its lease, while the handler ran"
+# How the error begins of an event that was never run.
+CANNOT_READ: Final = "what is stored of the event cannot be read"
+# What reading a row may raise that another program wrote, or a disk spoilt.
+_UNREADABLE: Final = (ValueError, TypeError, OverflowError)
+_LOG: Final = logging.getLogger("ringback.receiver")
 
 
 class Queued(msgspec.Struct, frozen=True):
@@ -113,13 +119,24 @@ class SqliteQueue:
         """The event of these receivers that is due for longest, which nobody else gets until then; None when none is due."""
         marks = ",".join("?" * len(receivers))
         due = f"SELECT id FROM queued_event WHERE dead_us IS NULL AND due_us <= ? AND receiver IN ({marks}) ORDER BY due_us, id LIMIT 1"
-        with self._database.transaction() as connection:
-            row = connection.execute(
-                f"UPDATE queued_event SET due_us = ?, attempts = attempts + 1, token = id || '.' || (attempts + 1) || '.' || ?"
-                f" WHERE id = ({due}) RETURNING id, token, receiver, attempts, event, raw",
-                (lease_until_us, now_us, now_us, *receivers),
-            ).fetchone()
-        return None if row is None else Queued(row[0], row[1], row[2], row[3], _unpacked(row[4], row[5], row[3]))
+        while True:
+            with self._database.transaction() as connection:
+                row = connection.execute(
+                    f"UPDATE queued_event SET due_us = ?, attempts = attempts + 1, token = id || '.' || (attempts + 1) || '.' || ?"
+                    f" WHERE id = ({due}) RETURNING id, token, receiver, attempts, event, raw",
+                    (lease_until_us, now_us, now_us, *receivers),
+                ).fetchone()
+                if row is None:
+                    return None
+                try:
+                    return Queued(row[0], row[1], row[2], row[3], _unpacked(row[4], row[5], row[3]))
+                except _UNREADABLE as error:
+                    # It would be taken again and again, and never run.
+                    said = f"{CANNOT_READ}: {error}"
+                    connection.execute(
+                        "UPDATE queued_event SET dead_us = ?, token = '', error = ? WHERE id = ?", (now_us, said[-_MAX_ERROR:], row[0])
+                    )
+            _LOG.error("event number %d of %s is a dead letter: %s", row[0], row[2], said)
 
     def next_due_us(self) -> int | None:
         """When the next event is due, or the next lease ends; None when there is none."""
@@ -161,14 +178,20 @@ class SqliteQueue:
         return int(count)
 
     def dead_letters(self, after: int = 0, limit: int = _PAGE) -> list[DeadLetter]:
-        """Events whose attempts are used up, in the order in which they came, from the one after that number."""
+        """Events whose attempts are used up, in the order in which they came, from the one after that number.
+
+        Of one that cannot be read (`CANNOT_READ` begins its error) the event has its id and its body alone, and an empty type.
+        """
         with self._database.transaction() as connection:
             rows = connection.execute(
-                "SELECT id, receiver, event, raw, attempts, dead_us, error FROM queued_event"
+                "SELECT id, receiver, event, raw, attempts, dead_us, error, event_id FROM queued_event"
                 " WHERE dead_us IS NOT NULL AND id > ? ORDER BY id LIMIT ?",
                 (after, limit),
             ).fetchall()
-        return [DeadLetter(row[0], row[1], _unpacked(row[2], row[3], row[4]), row[4], to_datetime(row[5]), row[6]) for row in rows]
+        return [
+            DeadLetter(number, receiver, _shown(event, raw, attempts, died_us, event_id), attempts, to_datetime(died_us), error)
+            for number, receiver, event, raw, attempts, died_us, error, event_id in rows
+        ]
 
     def requeue(self, *ids: int) -> int:
         """Give these dead letters (all of them when none is named) all their attempts again; how many there were.
@@ -203,6 +226,27 @@ def _packed(event: Event) -> bytes:
         event.id, event.type, headers, event.provider, received_us, signed_us, event.secret_index, event.verified, event.conflict
     )
     return msgspec.msgpack.encode(stored)
+
+
+def _shown(packed: bytes, raw: bytes, attempt: int, died_us: int, event_id: str | None) -> Event:
+    """The event of a dead letter, as far as it can be read."""
+    try:
+        return _unpacked(packed, raw, attempt)
+    except _UNREADABLE:
+        died_at = to_datetime(died_us)
+        return Event(
+            id=event_id,
+            type="",
+            raw=raw,
+            headers=Headers([]),
+            provider="",
+            received_at=died_at,
+            signed_at=None,
+            secret_index=None,
+            verified=False,
+            conflict=False,
+            attempt=attempt,
+        )
 
 
 def _unpacked(packed: bytes, raw: bytes, attempt: int) -> Event:

@@ -228,6 +228,8 @@ class SourceDirectory:
         self._metrics = metrics
         self._by_path: dict[bytes, tuple[Ready, int]] = {}
         self._by_id: dict[str, Ready] = {}
+        # Those that others took the place of, until nothing of theirs is left to be written down.
+        self._former: list[Ready] = []
         self._changes = 0
         self._watchers: list[Callable[[str], None]] = []
         # Sources that are kept in memory.
@@ -283,7 +285,11 @@ class SourceDirectory:
 
     def made_ready(self, source: Source, activity: Activity) -> Ready:
         """A source made ready for what comes from it; its counts are written down from now on. Raises ValueError when it cannot verify."""
-        ready = self._by_id[source.id] = Ready(source, self._clock.now_us(), activity)
+        made = Ready(source, self._clock.now_us(), activity)
+        former = self._by_id.get(source.id)
+        if former is not None:
+            self._former.append(former)
+        ready = self._by_id[source.id] = made
         ready.metrics = self._metrics
         return ready
 
@@ -321,6 +327,7 @@ class SourceDirectory:
         ready = self._by_id.pop(source_id, None)
         if ready is not None:
             ready.stale = True
+            self._former.append(ready)
             self._by_path = {path: found for path, found in self._by_path.items() if not found[0].stale}
 
     def _application_changed(self, app_id: str) -> None:
@@ -333,7 +340,12 @@ class SourceDirectory:
         """Write down what came since the last time. To be called every few seconds."""
         self._weigh()
         self._let_go()
-        told = [(ready, more, ready.reasons) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
+        # Those of the past first: what came last of a source is what the present one says.
+        every = (*self._former, *self._by_id.values())
+        told = [(ready, more, ready.reasons) for ready in every if (more := _taken(ready)) is not None]
+        # Whoever still has a request in hand may count it yet; who has had nothing to say since the last time goes.
+        speaking = {id(ready) for ready, _, _ in told}
+        self._former = [ready for ready in self._former if id(ready) in speaking]
         if not told:
             return
         for ready, _, _ in told:
@@ -342,6 +354,8 @@ class SourceDirectory:
         def operation(tx: Transaction) -> None:
             now_us = self._clock.now_us()
             for ready, more, reasons in told:
+                if ready.stale and not sources.is_kept(tx, ready.source.id):
+                    continue
                 sources.add_activity(tx, ready.source.id, more, now_us)
                 if reasons:
                     source_traffic.add_refusals(tx, ready.source.id, reasons, now_us)
@@ -365,7 +379,7 @@ class SourceDirectory:
     def _weigh(self) -> None:
         """Count the bytes that came since the last time: in memory alone, so that nothing can fail."""
         weights = Counter(self._metrics.source_bytes)
-        for ready in self._by_id.values():
+        for ready in (*self._former, *self._by_id.values()):
             weights.update(ready.bytes)
             weights[ACCEPTED] += ready.taken_bytes
             ready.bytes, ready.taken_bytes = {}, 0

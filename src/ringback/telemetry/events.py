@@ -174,6 +174,12 @@ RETENTION_SWEPT = LogEvent("retention.swept", "info", ("rows",), "What was past 
 REQUEST_FAILED = LogEvent(
     "request.failed", "error", ("request_id", "method", "path", "error"), "A request ran into a defect of ours and was answered 500."
 )
+MESSAGE_UNREADABLE = LogEvent(
+    "message.unreadable",
+    "error",
+    ("app_id", "message_id", "endpoint_id", "why"),
+    "What is stored of a message cannot be read, so that its delivery is a dead letter: the disk or another program spoilt it.",
+)
 TASK_FAILED = LogEvent("task.failed", "error", ("task", "error"), "A background task ran into a defect of ours.")
 LIBRARY = LogEvent("library", "info", ("logger", "text"), "A line that a library wrote (uvicorn, asyncio); its level is the library's.")
 

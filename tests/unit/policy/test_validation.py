@@ -91,6 +91,7 @@ def test_the_same_header_twice_is_refused():
 
 def test_credentials_are_known_by_their_headers():
     assert all(map(is_sensitive, ("Authorization", "X-Auth-Token", "x-api-key", "WWW-Authenticate", "Proxy-Authentication-Info")))
+    assert all(map(is_sensitive, ("Cookie", "Set-Cookie", "Proxy-Token")))
     assert not any(map(is_sensitive, ("X-Team", "Accept", "X-Authorization")))
 
 

@@ -73,6 +73,11 @@ def by_id(tx: Transaction, vault: Sealer, source_id: str) -> Source | None:
     return _one(vault, tx.row(f"SELECT {_COLUMNS} FROM source WHERE id = ? AND {_LIVE}", (source_id,)))
 
 
+def is_kept(tx: Transaction, source_id: str) -> bool:
+    """Is there anything left of a source, deleted or not?"""
+    return tx.row("SELECT 1 FROM source WHERE id = ?", (source_id,)) is not None
+
+
 def by_token(tx: Transaction, vault: Sealer, source_id: str, token: str, now_us: int) -> tuple[Source, int | None] | None:
     """The live source of that id, if the token is one of its URL, and when the token ends."""
     row = tx.row(

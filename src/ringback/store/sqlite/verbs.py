@@ -263,7 +263,7 @@ def _follow(tx: SqliteTransaction, r: Record, follow: list[Claim]) -> None:
     if r.next_due_at is None and r.delivery.lane is not None:
         following = lanes.promote(tx, r.delivery.endpoint_id, r.delivery.lane)
         if following is not None:
-            follow.append(Claim(following, _carried(tx, following, r.attempt.started_at)))
+            follow.append(_claimed(tx, following, r.attempt.started_at))
 
 
 def _go_on_after(tx: SqliteTransaction, r: Record, ended: Sequence[Sequence[Any]]) -> None:
@@ -352,15 +352,23 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Boun
     left = bounds.payload_bytes
     for delivery in due:
         # One by one, not joined to the walk: what is taken already, and what is too much, is not read for nothing.
-        message = _carried(tx, delivery, now_us)
-        claims.append(Claim(delivery, message))
-        book.take((delivery,), lease_us)
-        left -= len(message.payload or b"")
+        claimed = _claimed(tx, delivery, now_us)
+        claims.append(claimed)
+        left -= len(claimed.message.payload or b"")
         if left <= 0:
             break
+    book.take([claimed.delivery for claimed in claims], lease_us)
     if len(claims) < len(due):
         next_due_at = due[len(claims)].due_at
     return Claims(claims, next_due_at)
+
+
+def _claimed(tx: SqliteTransaction, delivery: Delivery, now_us: int) -> Claim:
+    """A delivery with its message; one that cannot be read must not keep all others from being claimed."""
+    try:
+        return Claim(delivery, _carried(tx, delivery, now_us))
+    except (ValueError, TypeError) as error:
+        return Claim(delivery, Message(delivery.message_id, delivery.app_id, "", None, 0, 0), str(error))
 
 
 def _carried(tx: SqliteTransaction, delivery: Delivery, now_us: int) -> Message:
