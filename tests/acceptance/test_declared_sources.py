@@ -25,6 +25,7 @@ secrets = ["${STRIPE_SECRET}", {text = "old", expiresAt = 2099-01-01T00:00:00Z}]
 route = "webhooks/stripe"
 allowedIps = ["127.0.0.0/8", "::1"]
 deduplication = {windowS = 300000}
+orderingKeyAt = ["json:data.object.customer"]
 
 [[sources]]
 uid = "open"
@@ -49,6 +50,7 @@ def test_sources_of_the_file_are_there_and_change_with_it_alone(serve: Serve, fi
     server = started(serve, file)
     _, made = server.call("GET", "/app/shop/source/payments")
     assert (made["name"], made["declaredIn"], made["deduplication"]["windowS"]) == ("Payments", "the settings", 300_000)
+    assert made["orderingKeyAt"] == ["json:data.object.customer"]
     assert [secret["expiresAt"] for secret in made["secrets"]] == [None, "2099-01-01T00:00:00.000000Z"]
     assert post(server, "/webhooks/stripe", BODY, stripe(BODY)) == 200
     for method, path, body in (

@@ -219,9 +219,12 @@ def test_a_source_that_sends_by_itself_is_made_shown_changed_and_switched_off(sh
 
 
 def test_a_source_of_its_own_has_endpoints_of_its_own(person: Person) -> None:
-    page = person.act("/sources", type="generic-webhook", name="Sensors", app="", verify="none")
-    assert "Nothing is verified: whoever knows the URL can send events." in plain(page)
+    places = "header:x-room\r\njson:room.id"
+    page = person.act("/sources", type="generic-webhook", name="Sensors", app="", verify="none", orderingKeyAt=places)
+    words = plain(page)
+    assert "Nothing is verified: whoever knows the URL can send events." in words and "In order by header:x-room, json:room.id" in words
     path = str(page.url).removeprefix(person.url)
+    assert "header:x-room\njson:room.id" in person.get(f"{path}/edit").text
     endpoints = re.search(rf'href="{BASE}(/apps/[^"]+/endpoints)"', page.text)
     assert endpoints is not None
     made = person.act(endpoints[1], url="https://example.com/sensors")
@@ -235,6 +238,7 @@ def test_a_source_of_its_own_has_endpoints_of_its_own(person: Person) -> None:
     [
         ({"type": "stripe", "secret": "", "verify": "signature"}, "secret"),
         ({"type": "stripe", "secret": "x", "allowedIps": "nonsense"}, "nonsense"),
+        ({"type": "stripe", "secret": "x", "orderingKeyAt": "customer"}, "'customer' is no place of a text"),
         ({"type": "stripe", "secret": "x", "rateLimit": "many"}, "write a whole number"),
         ({"type": "stripe", "secret": "x", "silenceMin": "soon"}, "write a number of minutes"),
         ({"type": "stripe", "secret": "x", "route": "api/v1"}, "is no route for a source"),
