@@ -120,6 +120,18 @@ def test_an_endpoint_that_fails_is_told_wherever_it_stands(shop: Shop, person: P
     assert "enabled" in person.get(shop.endpoint("orders")).text
 
 
+def test_an_endpoint_that_works_again_is_not_said_to_fail(shop: Shop, person: Person) -> None:
+    of = customer(shop, "healed")
+    of.send(3)
+    wait_until(lambda: of.statuses() == [2, 2, 2], what="all three have failed")
+    assert "badge dead" in person.get(of.page).text.split("</h1>")[1]
+    of.mend()
+    of.send(1)
+    wait_until(lambda: of.statuses() == [0, 2, 2, 2], what="the fourth has arrived")
+    for path in (of.page, f"/apps/{of.app}", f"/apps/{of.app}/endpoints"):
+        assert "failing now and then" in person.get(path).text.split("</h1>")[1], path
+
+
 def since_of(person: Person, of: Customer) -> str:
     """Where the page of a replay begins by itself."""
     return person.get(f"{of.page}/replay").text.split('name="since" value="')[1].split('"')[0]
