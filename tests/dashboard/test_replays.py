@@ -114,6 +114,12 @@ def test_a_time_that_cannot_be_is_told(shop: Shop, person: Person, query: str, s
     assert said in html.unescape(page.text) and "button primary" not in page.text
 
 
+def test_what_is_not_on_the_list_sends_nothing(shop: Shop, person: Person) -> None:
+    of = customer(shop, "unknown")
+    answer = person.post(f"{of.page}/replay", at="/audit", what="everything", since="2026-01-01T00:00")
+    assert answer.status_code == 422 and "'everything' is nothing that can be sent again" in html.unescape(answer.text)
+
+
 def test_an_endpoint_that_fails_is_told_wherever_it_stands(shop: Shop, person: Person) -> None:
     for path in (shop.app(), f"{shop.app()}/endpoints", shop.endpoint("billing")):
         assert "badge dead" in person.get(path).text.split("</h1>")[1], path

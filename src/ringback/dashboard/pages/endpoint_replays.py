@@ -113,10 +113,9 @@ class _Pages:
 
     async def replay(self, visit: Visit) -> Reply:
         what, since, until = (visit.field(name).strip() for name in ("what", "since", "until"))
-        kind = _KINDS.get(what, TaskKind.RECOVER)
         try:
             wanted = wanted_of(what, since, until)
-            task = await self._services.tasks.resend(visit.who, visit.params["app_id"], visit.params["endpoint_id"], kind, wanted)
+            task = await self._services.tasks.resend(visit.who, visit.params["app_id"], visit.params["endpoint_id"], _KINDS[what], wanted)
         except (Refused, InvalidField) as error:
             return await self._shown(visit, what, since, until, in_words(error))
         span = f"{utc(instant_of(since) or 0)} to {utc(instant_of(until) or visit.now_us)}"
@@ -131,6 +130,8 @@ def utc_field(at_us: int) -> str:
 
 def wanted_of(what: str, since: str, until: str) -> ReplayIn:
     """What a form asks for. Raises Refused."""
+    if what not in _KINDS:
+        raise Refused("invalid_choice", f"{what!r} is nothing that can be sent again; choose one of the list")
     begin, end = instant_of(since), instant_of(until)
     if begin is None:
         raise Refused("invalid_range", "since is empty; write when the messages begin, in UTC")
