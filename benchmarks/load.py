@@ -29,26 +29,34 @@ GRACE_S = 15.0
 
 # Digits of the running number inside an idempotency key: the key is then as long as the `auto_<uuid>` of the SDKs.
 KEY_DIGITS = 28
+# Digits of an ordering key.
+ORDERING_DIGITS = 6
 
 
 class Requests:
     """Makes the bytes of the next request; everything but the moment and the key is prepared."""
 
-    def __init__(self, url: str, *, token: str, size: int, bare: bool, key_prefix: str) -> None:
+    def __init__(self, url: str, *, token: str, size: int, bare: bool, key_prefix: str, ordering_keys: int = 0) -> None:
         parts = urllib.parse.urlsplit(url)
         filler = size - len(b'{"type":"order.paid","data":{' + SENT_AT + b',"text":""}}') - len(stamp(0))
         before = b'{"type":"order.paid","data":{' + SENT_AT
         after = b',"text":"' + b"x" * filler + b'"}}'
         if not bare:
-            before = b'{"eventType":"order.paid","payload":' + before
+            before = b'"eventType":"order.paid","payload":' + before
             after += b"}"
-        length = len(before) + len(stamp(0)) + len(after)
+            before = b'",' + before if ordering_keys else b"{" + before
+        opening = b'{"orderingKey":"k' if ordering_keys else b""
+        length = len(opening) + (ORDERING_DIGITS if ordering_keys else 0) + len(before) + len(stamp(0)) + len(after)
         head = f"POST {parts.path} HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\naccept: application/json\r\n"
         if token:
             head += f"authorization: Bearer {token}\r\n"
         head += f"content-length: {length}\r\n"
         self._key_prefix = key_prefix.encode()
-        if key_prefix:
+        self._ordering_keys = ordering_keys
+        if ordering_keys:
+            self._head = head.encode() + b"\r\n" + opening
+            self._before = before
+        elif key_prefix:
             self._head = head.encode() + b"idempotency-key: auto_"
             self._before = HEAD_END + before
         else:
@@ -59,6 +67,10 @@ class Requests:
 
     def next(self, moment_ns: int) -> bytes:
         """The bytes of one more request."""
+        if self._ordering_keys:
+            self._number += 1
+            key = b"%0*d" % (ORDERING_DIGITS, self._number % self._ordering_keys)
+            return b"%b%b%b%b%b" % (self._head, key, self._before, stamp(moment_ns), self._after)
         if not self._key_prefix:
             return b"%b%b%b" % (self._head, stamp(moment_ns), self._after)
         self._number += 1
@@ -173,7 +185,14 @@ async def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Open the connections, send, wait for the answers, and say what happened."""
     loop = asyncio.get_running_loop()
     parts = urllib.parse.urlsplit(arguments.url)
-    requests = Requests(arguments.url, token=arguments.token, size=arguments.size, bare=arguments.bare, key_prefix=arguments.key_prefix)
+    requests = Requests(
+        arguments.url,
+        token=arguments.token,
+        size=arguments.size,
+        bare=arguments.bare,
+        key_prefix=arguments.key_prefix,
+        ordering_keys=arguments.ordering_keys,
+    )
     load = Load(requests, 0, arguments.requests or sys.maxsize)
     connections = []
     for _ in range(0 if arguments.client == "streams" else arguments.connections):
@@ -248,6 +267,7 @@ def main() -> None:
     parser.add_argument("--client", choices=("callbacks", "streams"), default="callbacks", help="streams: closed loop only")
     parser.add_argument("--size", type=int, default=500, help="bytes of the delivered payload")
     parser.add_argument("--bare", action="store_true", help="send the payload alone, as a delivery looks: for measuring the sink itself")
+    parser.add_argument("--ordering-keys", type=int, default=0, help="name one of so many ordering keys in each message")
     parser.add_argument("--key-prefix", default="", help="send an idempotency-key that begins so with every request")
     result = uvloop.run(run(parser.parse_args()))
     print(json.dumps(result))

@@ -16,6 +16,8 @@ from benchmarks.targets import Samples, allowance_ms
 
 # Endpoints of the fan-out row.
 FAN_OUT = 10
+# Ordering keys of the messages of a run.
+ORDERING_KEYS: typing.Final = 1_000
 
 # Messages queued behind the hung endpoint, and deliveries queued behind names that do not resolve.
 QUEUED = 10_000
@@ -106,6 +108,30 @@ def throughput(stage: Stage) -> None:
             stage.note("fanout-rate", ten.rate)
             stage.note("fanout", ten.rate / one.rate)
             stage.note("rss-load", max(run.peak_rss_mb for run in (one, keyed, tls, ten)))
+
+
+def ordered(stage: Stage) -> None:
+    """Closed loop with 64 connections and 1,000 ordering keys: to an endpoint in no order, and to one in order by key."""
+    sink = stage.sink
+    with _running(stage.database("ordered")) as running:
+        found = {}
+        for mode in ("none", "key"):
+            app_id = tools.endpoint(running, f"{sink.url}/ok/{mode}")
+            (endpoint,) = running.call("GET", f"/app/{app_id}/endpoint")[1]["data"]
+            running.call("PUT", f"/app/{app_id}/endpoint/{endpoint['id']}/ordering", {"mode": mode})
+            found[mode] = app_id
+            tools.burst(running, sink, app_id, f"/ok/{mode}", seconds=0.5, ordering_keys=ORDERING_KEYS)
+        for _ in range(stage.rounds):
+            runs = {
+                mode: _checked(
+                    stage, tools.burst(running, sink, app_id, f"/ok/{mode}", seconds=stage.seconds, ordering_keys=ORDERING_KEYS), mode
+                )
+                for mode, app_id in found.items()
+            }
+            stage.note("ordered-base", runs["none"].rate)
+            stage.note("ordered-rate", runs["key"].rate)
+            stage.note("ordered", 100 * runs["key"].rate / runs["none"].rate)
+            stage.note("ordered-cpu", runs["key"].cpu_us)
 
 
 def _checked(stage: Stage, burst: tools.Burst, what: str) -> tools.Burst:
@@ -232,6 +258,7 @@ def _beside(stage: Stage, row: str, queue: typing.Callable[[server.Server], None
 
 SCENES: typing.Final[dict[str, typing.Callable[[Stage], None]]] = {
     "throughput": throughput,
+    "ordered": ordered,
     "latency": latency,
     "backlog": backlog_behind,
     "hung": hung,

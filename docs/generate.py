@@ -25,6 +25,7 @@ from ringback.config.settings import declared_settings  # noqa: E402 - as above
 from ringback.model.operational import CATALOGUE as OPERATIONAL  # noqa: E402 - as above
 from ringback.model.quarantine import TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE  # noqa: E402 - as above
 from ringback.policy.reconciliation_rows import LISTINGS  # noqa: E402 - as above
+from ringback.policy.subscription_rows import RENEWALS  # noqa: E402 - as above
 from ringback.signing.verdict import REASONS  # noqa: E402 - as above
 from ringback.telemetry.events import catalogue  # noqa: E402 - as above
 from ringback.telemetry.prometheus import CATALOGUE  # noqa: E402 - as above
@@ -122,7 +123,7 @@ def cli() -> str:
     return (
         f"# Command line\n\n{NOTE}\n"
         "Exit codes: 0 = done, 1 = failed, 2 = the command line or a setting is wrong. Errors are one message on stderr.\n"
-        + _usage(build_parser(), 2)
+        "In a clone `scripts/serve` makes the command; it is `.venv/bin/ringback` then.\n" + _usage(build_parser(), 2)
     )
 
 
@@ -151,6 +152,7 @@ ACCESS = {
     Access.APPLICATION: "org token, or the application's",
     Access.ORGANISATION: "org token",
     Access.ANY: "any",
+    Access.POLLER: "org token, the application's, or the polling endpoint's key",
     Access.SUBSCRIPTION: "org token, the application's, or the subscription's",
 }
 # Operations that check their caller themselves.
@@ -160,13 +162,35 @@ OWN_ACCESS = {
 }
 
 
+# Run by tests/acceptance/test_tutorial.py.
+BY_CURL = """
+## By curl
+
+An application is one of your customers; its endpoints are where that customer is called. Wherever an id stands, your own `uid` may.
+
+```bash
+API=http://127.0.0.1:8071/api/v1
+curl_() { curl --silent --show-error --fail-with-body -H "authorization: Bearer $RINGBACK_TOKEN" -H 'content-type: application/json' "$@"; }
+curl_ $API/app -d '{"name": "Ada and Sons", "uid": "ada"}'
+curl_ $API/app/ada/endpoint -d '{"url": "https://example.com/webhook", "uid": "orders"}'
+curl_ $API/app/ada/msg -H 'idempotency-key: order-1' -d '{"eventType": "order.created", "payload": {"order": 1}}'
+curl_ $API/app/ada/attempt/endpoint/orders    # what was tried: the status, and the cause of a failure in words
+```
+
+A list answers `{"data": […], "iterator": …, "done": …}`: give `iterator` back as `?iterator=` for the next page until `done`; `limit` is
+at most 250. An error answers `{"code": …, "detail": …}`, and 422 a list of which field is wrong and why. A POST with an
+`idempotency-key` may be repeated: it is done once, and its answer is the first one's.
+"""
+
+
 def http_api() -> str:
     """docs/reference/http-api.md."""
     parts = [
         f"# HTTP API\n\n{NOTE}\n"
         "`GET /api/v1/openapi.json` on a running server has every field of every request and answer, made from the same types that\n"
         "parse the requests. A token goes into `Authorization: Bearer …`. Errors: [errors](errors.md). Every path also takes one\n"
-        "slash at its end, and HEAD where GET is. Routes of the Svix API that are not in this list answer 501.\n"
+        "slash at its end, and HEAD where GET is. Routes of the Svix API that are not in this list answer 501.\n",
+        BY_CURL,
     ]
     for noun, operations in _operations().items():
         parts.append(f"\n## {noun.replace('_', ' ').capitalize()}\n\n| Method | Path | What it does | Token |\n|---|---|---|---|\n")
@@ -190,6 +214,27 @@ def provider_lists() -> str:
         parts.append(
             f"\n## {row.name}\n\n- Asked: `GET {row.base}{row.path}`, with {headers}\n- Parameters: {needed}\n"
             f"- To send an event again: {again}\n- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
+        )
+    return "".join(parts)
+
+
+def provider_renewals() -> str:
+    """docs/reference/provider-renewals.md."""
+    parts = [
+        f"# Renewals of providers' subscriptions\n\n{NOTE}\n"
+        "Which subscriptions can be [renewed](../how-to/keep-subscriptions-alive.md), and how. `confidence`: high = the provider's own\n"
+        "documentation was read, medium = one good secondary source, low = a lead only.\n"
+    ]
+    for row in RENEWALS.values():
+        needed = ", ".join(f"`{name}` ({meaning})" for name, meaning in row.parameters.items()) or "none"
+        first = (
+            f"- Access token: `POST {row.token_url}` with {', '.join(f'`{name}`' for name in row.token_form)}\n" if row.token_url else ""
+        )
+        body = f", with `{row.body}`" if row.body else ""
+        parts.append(
+            f"\n## {row.name}\n\n{first}- Asked: `{row.method} {row.base}{row.path}`{body}\n- Parameters: {needed}\n"
+            f"- Lives for: {row.period_s} s, unless `periodS` says otherwise\n"
+            f"- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
         )
     return "".join(parts)
 
@@ -295,6 +340,7 @@ def receiver() -> str:
 PAGES = {"http-api.md": http_api, "settings.md": settings, "events.md": events, "metrics.md": metrics, "cli.md": cli}
 PAGES["operational-events.md"] = operational_events
 PAGES["provider-lists.md"] = provider_lists
+PAGES["provider-renewals.md"] = provider_renewals
 PAGES["receiver.md"] = receiver
 
 

@@ -33,7 +33,7 @@ class SystemClock:
         """Wall time, microseconds since 1970 UTC."""
         return time.time_ns() // 1000
 
-    # Seconds since some unspecified start; several for each delivery.
+    # No method of ours around it: it is read several times for each delivery.
     monotonic_s = staticmethod(time.monotonic)
 
 

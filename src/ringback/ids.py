@@ -49,6 +49,8 @@ AUDIT_ENTRY = "audit_"
 INTEGRATION = "integ_"
 CONNECTOR = "trtmpl_"
 AUTO_CONFIG = "autocfg_"
+POLLING_ENDPOINT = "poll_"
+ARRIVAL = "arr_"
 
 
 def _nine(value: int) -> str:

@@ -22,6 +22,7 @@ class Asked:
     path: str
     query: dict[str, list[str]]
     headers: dict[str, str]
+    body: bytes = b""
 
     def one(self, name: str) -> str | None:
         """The value of a parameter."""
@@ -59,7 +60,7 @@ class ProviderApi:
                 parts = urllib.parse.urlsplit(self.path)
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 query = urllib.parse.parse_qs(parts.query, keep_blank_values=True)
-                request = Asked(self.command, parts.path, query, headers)
+                request = Asked(self.command, parts.path, query, headers, self.rfile.read(int(headers.get("content-length", "0"))))
                 api.asked.append(request)
                 said = api.answer(request)
                 body = said.body if isinstance(said.body, bytes) else json.dumps(said.body, indent=2).encode()
@@ -74,7 +75,7 @@ class ProviderApi:
                     # Whoever asked has had enough of it.
                     self.close_connection = True
 
-            do_GET = do_POST = _reply
+            do_GET = do_POST = do_PUT = do_PATCH = _reply
 
             def log_message(self, format: str, *args: typing.Any) -> None:
                 """Nothing."""

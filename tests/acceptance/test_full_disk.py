@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import typing
 
 import pytest
@@ -27,6 +28,21 @@ WATCH_S = 3.0
 
 # Requests per pending message that are allowed while recording fails: one to find out, one in flight beside it, one after a pause.
 BOUND = 3
+
+# Commits until the disk takes no more.
+FILL_A_DATABASE = """
+import errno, sys, apsw
+from ringback.store.sqlite.connection import open_writer
+try:
+    connection = open_writer(sys.argv[1])
+    connection.execute("CREATE TABLE IF NOT EXISTS filling (value BLOB)")
+    while True:
+        connection.execute("INSERT INTO filling VALUES (zeroblob(300))")
+except apsw.FullError:
+    print("full")
+except OSError as error:
+    print("full" if error.errno == errno.ENOSPC else error)
+"""
 
 SETTINGS = {"min_free_disk": "0B", "retry_schedule": "500ms,500ms,500ms,500ms,500ms,500ms,500ms,500ms"}
 
@@ -144,6 +160,21 @@ def test_a_full_disk_refuses_messages_storms_nobody_and_recovers(disk: Disk, ser
     wait_until(lambda: not ((pending | accepted) - receiver.ids()), what="what was acknowledged is delivered")
     arrived = len(wait_until(lambda: _settled(running, app_id, receiver), what="every delivery is recorded"))
     stays_true(lambda: len(receiver.arrivals) == arrived, "something is repeated although it was delivered", 1.5)
+
+
+@pytest.mark.parametrize("room_kib", [0, 12, 30, 300, 560, 1000])
+def test_a_disk_that_fills_up_never_ends_the_process_that_writes(disk: Disk, room_kib: int) -> None:
+    assert os.statvfs(disk.place).f_frsize < 4096, "only small blocks leave holes in what SQLite maps into memory"
+    disk.fill()
+    os.truncate(disk.filler, disk.filler.stat().st_size - room_kib * 1024)
+    os.sync()
+
+    ended = subprocess.run(
+        [sys.executable, "-c", FILL_A_DATABASE, str(disk.database)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert ended.returncode == 0, ended
+    assert ended.stdout.split() == ["full"], ended
 
 
 def _settled(running: server.Server, app_id: str, receiver: Receiver) -> list[object]:

@@ -39,8 +39,7 @@ MESSAGES: typing.Final = "/api/v1/app/{app_id}/msg"
 WITHOUT: typing.Final = {
     "/api/v1/auth/logout": "its token is no token any more when it comes again",
     "/api/v1/operator/token": "takes the operator's token, for whom no key is kept",
-    "/api/v1/app/{app_id}/destination": "no type of destination is built, so it never succeeds",
-    "/api/v1/app/{app_id}/destination/{destination_id}/secret/rotate": "there is no destination",
+    "/api/v1/app/{app_id}/destination/{destination_id}/secret/rotate": "no type that is built has a secret, so it never succeeds",
 }
 # What happens to a thing that is gone afterwards: a second key finds nothing to do it to.
 ONCE: typing.Final = frozenset(template for template in POSTS if template.endswith("/{quarantine_id}/release"))
@@ -49,6 +48,8 @@ UNLOGGED: typing.Final = {
     MESSAGES: MESSAGES,
     "/api/v1/app/{app_id}/msg/precheck/active": "",
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example": MESSAGES,
+    "/api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek": "",
+    "/api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit": "",
 }
 
 

@@ -155,22 +155,32 @@ def test_a_customer_completes_a_subscription_with_its_text_alone(shop: Shop) -> 
         AutoConfig(renewed.token, EndpointIn(url="https://a.example")).subscribe()
 
 
-def test_destinations_are_refused_by_type_and_there_are_none(shop: Shop) -> None:
+def test_destinations(shop: Shop) -> None:
     svix, app = shop.svix, shop.app
-    assert svix.destination.list(app).data == []
-    for make in (
-        lambda: svix.destination.create(app, DestinationIn(type="pollingEndpoint", config={})),
-        lambda: svix.destination.upsert(app, "x", DestinationIn(type="fifoEndpoint", config={"url": "https://a.example"})),
+    made = svix.destination.create(app, DestinationIn(type="pollingEndpoint", config={}, uid="mine", channels=["eu"], metadata={"a": "b"}))
+    assert (made.id[:5], made.status, made.type, made.config, made.channels) == ("poll_", "enabled", "pollingEndpoint", {}, ["eu"])
+    assert svix.destination.get(app, "mine") == made
+    assert svix.destination.list(app).data == [made]
+    replaced = svix.destination.upsert(app, "mine", DestinationIn(type="pollingEndpoint", config={}, batch_size=5, max_wait_secs=1))
+    assert (replaced.id, replaced.channels, replaced.batch_size, replaced.max_wait_secs) == (made.id, None, 5, 1)
+    changed = svix.destination.patch(app, made.id, DestinationPatch(type="pollingEndpoint", config={}, status="disabled"))
+    assert (changed.status, changed.batch_size) == ("disabled", 5)
+    assert svix.destination.transformation.get(app, made.id).enabled is False
+    for refused in (
+        lambda: svix.destination.rotate_secret(app, made.id, EndpointSecretRotateIn()),
+        lambda: svix.destination.transformation.patch(app, made.id, DestinationTransformIn(code=CODE)),
     ):
-        with pytest.raises(HTTPValidationError) as refused:
-            make()
-        assert "are not built" in str(refused.value.detail)
+        assert missing(refused) == (400, "not_http_sink")
+    svix.destination.delete(app, made.id)
     for call in (
-        lambda: svix.destination.get(app, "x"),
-        lambda: svix.destination.patch(app, "x", DestinationPatch(type="pollingEndpoint", config={})),
-        lambda: svix.destination.delete(app, "x"),
-        lambda: svix.destination.rotate_secret(app, "x", EndpointSecretRotateIn()),
-        lambda: svix.destination.transformation.get(app, "x"),
-        lambda: svix.destination.transformation.patch(app, "x", DestinationTransformIn(code=CODE)),
+        lambda: svix.destination.get(app, "mine"),
+        lambda: svix.destination.patch(app, "mine", DestinationPatch(type="pollingEndpoint", config={})),
+        lambda: svix.destination.delete(app, "mine"),
+        lambda: svix.destination.rotate_secret(app, "mine", EndpointSecretRotateIn()),
+        lambda: svix.destination.transformation.get(app, "mine"),
+        lambda: svix.destination.transformation.patch(app, "mine", DestinationTransformIn(code=CODE)),
     ):
         assert missing(call) == (404, "not_found")
+    with pytest.raises(HTTPValidationError) as unbuilt:
+        svix.destination.upsert(app, "x", DestinationIn(type="fifoEndpoint", config={"url": "https://a.example"}))
+    assert "are not built" in str(unbuilt.value.detail)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.acceptance.serving import Serve
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial" / "first-webhook.md"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
 
 
 def test_the_tutorial_runs(serve: Serve, tmp_path: Path) -> None:
@@ -26,3 +27,20 @@ def test_the_tutorial_runs(serve: Serve, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "delivered, signed and verified: {'order': 1, 'customer': 'Zoë'}" in done.stdout
     assert "verified with the old secret" in done.stdout
+
+
+def test_the_requests_of_the_reference_run_as_they_stand(serve: Serve) -> None:
+    server = serve()
+    page = REFERENCE.read_text("utf-8")
+    (commands,) = re.findall(r"## By curl\n.*?```bash\n(.*?)```", page, re.DOTALL)
+    assert commands.count("http://127.0.0.1:8071/api/v1") == 1
+    environment = {**os.environ, "RINGBACK_TOKEN": server.token, "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        ["bash", "-eu", "-c", commands.replace("http://127.0.0.1:8071", server.url).replace("https://example.com", "http://127.0.0.1:9")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"uid":"ada"' in done.stdout and '"eventType":"order.created"' in done.stdout and '"data":[' in done.stdout

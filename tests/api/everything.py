@@ -48,10 +48,12 @@ class Everything:
         self.stands_for("autoconfig_id", self.make(f"{APPLICATION}/autoconfig")["id"])
         self.stands_for("task_id", live.put("/stats/usage/event-types").json()["id"])
         self.stands_for(f"{OPERATIONAL}/{{endpoint_id}}", self.make(OPERATIONAL)["id"])
-        # No operation makes one yet: an id of the right shape that nothing has.
-        self.stands_for("destination_id", "ep_" + "0" * 27)
+        self.stands_for("sink_id", self.stands_for("destination_id", self.make(f"{APPLICATION}/destination")["id"]))
+        self.stands_for("consumer_id", "worker")
         self.stands_for("token_id", "key_" + "0" * 27)
         self._deliveries()
+        leasing = self.path(f"{APPLICATION}/polling-endpoint/{{sink_id}}/consumer/{{consumer_id}}")
+        assert live.get(leasing).json()["data"], "there is something to commit"
         self._receives(f"{APPLICATION}/source")
         self._receives(INGEST)
         # Another application loses its payloads.
@@ -140,6 +142,22 @@ def _expectation(there: Everything) -> dict[str, typing.Any]:
     return {"uid": there.live.name("awaited"), "match": {"eventId": "never"}, "deadline": deadline}
 
 
+def _subscribed(sources: str) -> Making:
+    """Asks for the renewal of a subscription whose provider is there."""
+
+    def making(there: Everything) -> dict[str, typing.Any]:
+        own = {"base": there.receiver.url, "path": "/renew", "auth": {"x-key": "{credential}"}}
+        answer = there.live.client.put(
+            there.path(f"{sources}/{{source_id}}") + "/subscription",
+            json={"renewal": own, "credential": "secret"},
+            headers={"authorization": f"Bearer {there.live.server.token}"},
+        )
+        assert answer.status_code in (200, 201), answer.text
+        return {}
+
+    return making
+
+
 def _reconciled(sources: str) -> Making:
     """Asks for a run of a source whose provider is there, and lists nothing."""
 
@@ -213,6 +231,10 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/app/{app_id}/integration/{integ_id}/key/rotate": _nothing,
     "/api/v1/app/{app_id}/autoconfig": _empty,
     "/api/v1/app/{app_id}/autoconfig/{autoconfig_id}/rotate": _empty,
+    "/api/v1/app/{app_id}/destination": lambda there: {"type": "pollingEndpoint", "uid": there.live.name("sink")},
+    "/api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek": lambda there: {"after": _SINCE["since"]},
+    "/api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit": lambda there: {"offset": 1},
+    "/api/v1/auth/app/{app_id}/poller/{sink_id}/token/rotate": _empty,
     "/api/v1/app/{app_id}/endpoint": _endpoint,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate": _empty,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example": lambda there: {"eventType": "svix.ping"},
@@ -231,6 +253,7 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/app/{app_id}/source/{source_id}/secret/rotate": lambda there: {"secret": there.live.name("secret")},
     "/api/v1/app/{app_id}/source/{source_id}/expectation": _expectation,
     "/api/v1/app/{app_id}/source/{source_id}/reconciliation/run": _reconciled(f"{APPLICATION}/source"),
+    "/api/v1/app/{app_id}/source/{source_id}/subscription/renew": _subscribed(f"{APPLICATION}/source"),
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/release": lambda there: {"reason": "nothing"},
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/{quarantine_id}/release": _release(f"{APPLICATION}/source"),
     "/api/v1/background-task/{task_id}/cancel": _nothing,
@@ -241,6 +264,7 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/secret/rotate": _empty,
     "/ingest/api/v1/source/{source_id}/expectation": _expectation,
     "/ingest/api/v1/source/{source_id}/reconciliation/run": _reconciled(INGEST),
+    "/ingest/api/v1/source/{source_id}/subscription/renew": _subscribed(INGEST),
     "/ingest/api/v1/source/{source_id}/quarantine/release": lambda there: {"reason": "nothing"},
     "/ingest/api/v1/source/{source_id}/quarantine/{quarantine_id}/release": _release(INGEST),
 }

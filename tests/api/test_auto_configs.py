@@ -115,9 +115,14 @@ def test_every_wrong_field_of_a_subscription_is_named_where_it_stands(live: Live
     ]
     path = f"/app/{app}/endpoint/{offer['eid']}/auto-config"
     assert problems(live.put(path, {}, token=offer["tok"])) == [(["body", "endpoint"], "the field is missing; it is required")]
-    assert problems(live.put(path, {"sink": {"type": "poller", "config": {}}}, token=offer["tok"])) == [
-        (["body", "sink"], "polling is not built; subscribe with an `endpoint`")
+    assert problems(
+        live.put(path, {"sink": {"type": "poller", "config": {"uid": "poll_no", "channels": ["a/b"]}}}, token=offer["tok"])
+    ) == [
+        (["body", "sink", "config", "uid"], "'poll_no' begins with 'poll_', as the ids made by the server do; choose another uid"),
+        (["body", "sink", "config", "channels", "[0]"], "'a/b' is not allowed; use letters, digits, '-', '_', '.', ':' and '+'"),
     ]
+    both = {"endpoint": {"url": "https://a.example"}, "sink": {"type": "poller"}}
+    assert problems(live.put(path, both, token=offer["tok"])) == [(["body", "sink"], "give either an `endpoint` or a `sink`")]
     direct = live.put(f"/app/{app}/autoconfig/{offer['id']}/endpoint", {}, token=offer["tok"])
     assert problems(direct) == [(["body", "url"], "the field is missing; it is required")]
 
@@ -226,3 +231,38 @@ def test_a_repeated_request_gives_the_same_text(live: Live, app: str) -> None:
 def test_the_document_describes_the_subscription(live: Live) -> None:
     document = live.get("/openapi.json", token="").json()
     assert document["components"]["schemas"]["SubscribeIn"]["properties"].keys() == {"endpoint", "sink"}
+
+
+def test_a_subscription_is_completed_with_a_polling_endpoint_and_its_token_reads_that(live: Live, app: str) -> None:
+    offer, other = offered(live, app), offered(live, app)
+    path = f"/app/{app}/endpoint/{offer['eid']}/auto-config"
+    made = live.put(path, {"sink": {"type": "poller", "config": {"uid": "mine", "channels": ["eu"]}}}, token=offer["tok"])
+    assert made.status_code == 200
+    shown = made.json()
+    assert (shown["id"], shown["uid"], shown["channels"], shown["disabled"]) == (offer["eid"], "mine", ["eu"], False)
+    assert shown["url"] == f"{live.server.url}/api/v1/app/{app}/polling-endpoint/{offer['eid']}"
+    seen = live.get(f"/app/{app}/autoconfig/{offer['id']}").json()
+    assert (seen["status"], seen["endpId"], seen["destId"]) == ("active", None, offer["eid"])
+    assert live.get(f"/app/{app}/endpoint").json()["data"] == []
+    page = live.get(f"/app/{app}/destination").json()
+    assert [item["id"] for item in page["data"]] == [offer["eid"]]
+    assert live.get(f"/app/{app}/destination?iterator={page['iterator']}").json()["data"] == []
+    message = live.made(f"/app/{app}/msg", {"eventType": "a", "payload": {}, "channels": ["eu"]})["id"]
+    leasing = f"/app/{app}/polling-endpoint/{offer['eid']}/consumer/c"
+    assert error(live.get(leasing, token=other["tok"])) == NOT_FOUND
+    (item,) = live.get(leasing, token=offer["tok"]).json()["data"]
+    assert item["id"] == message
+    assert live.post(f"{leasing}/commit", {"offset": item["offset"]}, token=offer["tok"]).status_code == 204
+    assert live.get(f"/app/{app}/destination/mine", token=offer["tok"]).status_code == 403
+    # The same again replaces it; it cannot become one that is called.
+    again = live.put(f"/app/{app}/autoconfig/{offer['id']}/destination", {"type": "pollingEndpoint", "uid": "mine"}, token=offer["tok"])
+    assert (again.status_code, again.json()["id"], again.json()["channels"]) == (200, offer["eid"], None)
+    polled = "This subscription was completed with a polling endpoint; ask for another subscription"
+    assert error(subscribed(live, offer, {"url": "https://a.example"})) == (409, "conflict", polled)
+    assert live.delete(f"/app/{app}/destination/mine").status_code == 204
+    gone = "The polling endpoint of this subscription was deleted; ask for another subscription"
+    assert error(live.put(path, {"sink": {"type": "poller"}}, token=offer["tok"])) == (404, "not_found", gone)
+    assert subscribed(live, other, {"url": "https://a.example"}).status_code == 200
+    called = "This subscription was completed with an endpoint that is called; ask for another subscription"
+    there = f"/app/{app}/autoconfig/{other['id']}/destination"
+    assert error(live.put(there, {"type": "pollingEndpoint"}, token=other["tok"])) == (409, "conflict", called)

@@ -67,6 +67,7 @@ messages = st.fixed_dictionaries(
         "payloadRetentionHours": st.integers(-5, 3000) | anything,
         "deliverAt": times | anything,
         "transformationsParams": st.fixed_dictionaries({"rawPayload": st.text(max_size=20) | anything}) | anything,
+        "orderingKey": st.text(max_size=3) | st.just("k" * 257) | anything,
         "unknown": anything,
     },
 )

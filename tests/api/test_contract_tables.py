@@ -179,11 +179,8 @@ def test_whoami_names_the_source_of_a_permission(live: Live) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/auth/app/a/poller/poll_x/token"),
-        ("POST", "/auth/app/a/poller/poll_x/token/rotate"),
-        ("GET", "/app/a/polling-endpoint/poll_x/consumer/c"),
-        ("POST", "/app/a/polling-endpoint/poll_x/consumer/c/commit"),
-        ("GET", "/app/a/poller/poll_x"),
+        ("GET", "/stream/a/sink/b/events"),
+        ("GET", "/auth/stream/a/sink/b/poller/token"),
         ("POST", "/stream"),
     ],
 )

@@ -59,6 +59,8 @@ PAGES: typing.Final = (
     "GET /ingest/api/v1/source/{source_id}/expectation",
     "GET /api/v1/app/{app_id}/source/{source_id}/event",
     "GET /ingest/api/v1/source/{source_id}/event",
+    "GET /api/v1/app/{app_id}/source/{source_id}/arrival",
+    "GET /ingest/api/v1/source/{source_id}/arrival",
     "GET /api/v1/app/{app_id}/source",
     "GET /api/v1/background-task",
 )
@@ -77,15 +79,15 @@ UNKNOWN: typing.Final = (
     "GET /api/v1/app/{app_id}/dead-letter/{dead_letter_id}",
     "GET /api/v1/dead-letter/{dead_letter_id}",
     "GET /api/v1/app/{app_id}/destination/{destination_id}",
-    "PATCH /api/v1/app/{app_id}/destination/{destination_id}",
     "DELETE /api/v1/app/{app_id}/destination/{destination_id}",
     "POST /api/v1/app/{app_id}/destination/{destination_id}/secret/rotate",
     "GET /api/v1/app/{app_id}/destination/{destination_id}/transformation",
-    "PATCH /api/v1/app/{app_id}/destination/{destination_id}/transformation",
+    "GET /api/v1/auth/app/{app_id}/poller/{sink_id}/token",
     "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}",
     "DELETE /api/v1/app/{app_id}/endpoint/{endpoint_id}",
     "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/secret",
     "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
+    "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/ordering",
     "GET /api/v1/event-type/{event_type_name}",
     "GET /ingest/api/v1/source/{source_id}",
     "DELETE /ingest/api/v1/source/{source_id}",
@@ -114,6 +116,12 @@ UNKNOWN: typing.Final = (
     "DELETE /api/v1/app/{app_id}/source/{source_id}/reconciliation",
     "GET /ingest/api/v1/source/{source_id}/reconciliation",
     "DELETE /ingest/api/v1/source/{source_id}/reconciliation",
+    "GET /api/v1/app/{app_id}/source/{source_id}/subscription",
+    "DELETE /api/v1/app/{app_id}/source/{source_id}/subscription",
+    "POST /api/v1/app/{app_id}/source/{source_id}/subscription/renew",
+    "GET /ingest/api/v1/source/{source_id}/subscription",
+    "DELETE /ingest/api/v1/source/{source_id}/subscription",
+    "POST /ingest/api/v1/source/{source_id}/subscription/renew",
     "GET /api/v1/app/{app_id}/source/{source_id}/event/{msg_id}",
     "GET /ingest/api/v1/source/{source_id}/event/{msg_id}",
     "GET /api/v1/app/{app_id}/source/{source_id}",
@@ -145,6 +153,24 @@ METHODS: typing.Final = (
 )
 # Other queries: what is asked, and how that is refused.
 QUERIES: typing.Final[dict[str, tuple[str, int, typing.Any]]] = {
+    "GET /api/v1/app/{app_id}/poller/{sink_id}": (
+        "iterator=nonsense",
+        400,
+        {
+            "code": "invalid_iterator",
+            "detail": "'nonsense' is no iterator of this polling endpoint; use the `iterator` of its last answer, or none to begin anew",
+        },
+    ),
+    "GET /api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}": (
+        "limit=251",
+        422,
+        in_query("limit", "251 must not exceed 250"),
+    ),
+    "GET /api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}": (
+        "lease_duration_ms=soon",
+        400,
+        unreadable("query parameter lease_duration_ms: 'soon' is not a whole number"),
+    ),
     "DELETE /api/v1/event-type/{event_type_name}": (
         "expunge=maybe",
         400,
@@ -191,8 +217,9 @@ SECRET: typing.Final = (
 NO_EVENT: typing.Final = (
     "'order.paid' is no operational event; use one of endpoint.created, endpoint.updated, endpoint.deleted, endpoint.enabled,"
     " endpoint.disabled, message.attempt.failing, message.attempt.exhausted, message.attempt.recovered, message.attempt.log, "
-    "background_task.finished, source.expectation.missed, ingest.endpoint.disabled, ingest.message.attempt.failing, "
-    "ingest.message.attempt.exhausted, ingest.message.attempt.recovered"
+    "background_task.finished, endpoint.lane.blocked, source.expectation.missed, source.subscription.failing, source.subscription.ended, "
+    "source.signal, ingest.endpoint.disabled, ingest.message.attempt.failing, ingest.message.attempt.exhausted, "
+    "ingest.message.attempt.recovered"
 )
 NO_KIND: typing.Final = (
     "'None' is not one of AgenticCommerceProtocol, CloseCRM, Custom, CustomerIO, DatadogTracing, Discord, "
@@ -324,6 +351,19 @@ BODIES: typing.Final = [
     ),
     Wrong(
         [
+            "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}/ordering",
+            "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}/ordering",
+        ],
+        {"mode": "fifo", "keyPath": "a..b", "whenHeadDies": "wait", "skipAfter": 0},
+        [
+            broken("'fifo' is not one of none, endpoint, key", "mode"),
+            broken("'a..b' must be names of fields with dots between, such as customer.id", "keyPath"),
+            broken("'wait' is not one of block, skip", "whenHeadDies"),
+            broken("Expected `int` >= 1", "skipAfter"),
+        ],
+    ),
+    Wrong(
+        [
             "POST /api/v1/app/{app_id}/dead-letter/replay",
             "POST /api/v1/app/{app_id}/dead-letter/discard",
             "POST /api/v1/dead-letter/replay",
@@ -338,11 +378,64 @@ BODIES: typing.Final = [
         ],
     ),
     Wrong(
-        ["POST /api/v1/app/{app_id}/destination", "PUT /api/v1/app/{app_id}/destination/{destination_id}"],
-        {"type": "carrierPigeon"},
         [
+            "POST /api/v1/app/{app_id}/destination",
+            "PUT /api/v1/app/{app_id}/destination/{destination_id}",
+            "PUT /api/v1/app/{app_id}/autoconfig/{autoconfig_id}/destination",
+        ],
+        {
+            "type": "carrierPigeon",
+            "config": [],
+            "uid": "poll_no",
+            "status": "retrying",
+            "batchSize": 0,
+            "maxWaitSecs": 301,
+            "eventTypes": ["a b"],
+            "channels": ["a/b"],
+            "metadata": {"a": 1},
+        },
+        [
+            broken("'poll_no' begins with 'poll_', as the ids made by the server do; choose another uid", "uid"),
+            broken("'retrying' is not one of disabled, enabled, paused", "status"),
+            broken("Expected `int` >= 1", "batchSize"),
+            broken("Expected `int` <= 300", "maxWaitSecs"),
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "eventTypes", "[0]"),
+            broken("'a/b' is not allowed; use letters, digits, '-', '_', '.', ':' and '+'", "channels", "[0]"),
+            malformed("Expected `str`, got `int`", "metadata", "a"),
+            broken(NO_DESTINATION, "type"),
+            malformed("Expected `object | null`, got `array`", "config"),
+        ],
+    ),
+    Wrong(
+        ["PATCH /api/v1/app/{app_id}/destination/{destination_id}"],
+        {"type": "carrierPigeon", "status": None, "batchSize": 1001, "maxWaitSecs": None, "metadata": None},
+        [
+            malformed("Expected `str`, got `null`", "status"),
+            broken("Expected `int` <= 1000", "batchSize"),
+            malformed("Expected `int`, got `null`", "maxWaitSecs"),
+            malformed("Expected `object`, got `null`", "metadata"),
             broken(NO_DESTINATION, "type"),
         ],
+    ),
+    Wrong(
+        ["PATCH /api/v1/app/{app_id}/destination/{destination_id}/transformation"],
+        {"code": 1},
+        [malformed("Expected `str | null`, got `int`", "code")],
+    ),
+    Wrong(
+        ["POST /api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek"],
+        {"after": "yesterday"},
+        [broken("Invalid RFC3339 encoded datetime", "after")],
+    ),
+    Wrong(
+        ["POST /api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit"],
+        {"offset": -1},
+        [broken("Expected `int` >= 0", "offset")],
+    ),
+    Wrong(
+        ["POST /api/v1/auth/app/{app_id}/poller/{sink_id}/token/rotate"],
+        {"expiry": 31_536_001, "oldTokenExpiry": -1},
+        [broken("Expected `int` <= 31536000", "expiry"), broken("Expected `int` >= 0", "oldTokenExpiry")],
     ),
     Wrong(
         ["PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}"],
@@ -624,6 +717,18 @@ BODIES: typing.Final = [
             broken("Expected `int` >= 3600", "lookbackS"),
             broken("Expected `int` >= 0", "settleS"),
             broken("'wait' is not one of redeliver, take", "missing"),
+            malformed("Expected `bool`, got `int`", "paused"),
+        ],
+    ),
+    Wrong(
+        ["PUT /api/v1/app/{app_id}/source/{source_id}/subscription", "PUT /ingest/api/v1/source/{source_id}/subscription"],
+        {"renewal": 1, "credential": "a\nb", "clientSecret": "", "periodS": 299, "expiresAt": "soon", "paused": 1},
+        [
+            malformed("Expected `str | object | null`, got `int`", "renewal"),
+            broken("it holds a line break or another character that no header can carry; paste it alone", "credential"),
+            broken("Expected `str` of length >= 1", "clientSecret"),
+            broken("Expected `int` >= 300", "periodS"),
+            broken("Invalid RFC3339 encoded datetime", "expiresAt"),
             malformed("Expected `bool`, got `int`", "paused"),
         ],
     ),

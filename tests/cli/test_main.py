@@ -57,6 +57,15 @@ def test_a_wrong_command_line_exits_2_with_its_usage(words: tuple[str, ...]) -> 
     assert done.returncode == 2 and "usage: ringback" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_words_alone_show_what_there_is() -> None:
+    done = run()
+    assert all(f"    {name}" in done.stderr for name in main.COMMANDS) and "error" not in done.stderr
+
+
+def test_what_a_command_does_not_take_is_told_with_the_way_to_its_own_help() -> None:
+    assert "serve does not know --wings; `ringback serve --help` lists what it takes" in run("serve", "--wings").stderr
+
+
 def test_wrong_settings_exit_2_with_every_problem_and_no_traceback(tmp_path: Path) -> None:
     done = run("serve", "--listen", "nowhere", cwd=tmp_path, RINGBACK_REQUEST_TIMEOUT="1 year", RINGBACK_TOKN="x")
     assert done.returncode == 2

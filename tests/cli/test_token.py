@@ -39,7 +39,7 @@ def believed(where: Path, text: str) -> Principal | str:
 
 def test_a_token_that_is_made_is_believed_until_it_is_revoked(tmp_path: Path) -> None:
     made = ringback(tmp_path, "token", "create")
-    assert made.returncode == 0 and made.stderr == ""
+    assert made.returncode == 0
     text = made.stdout.strip()
     assert text.startswith("sk_") and isinstance(believed(tmp_path, text), Principal)
 
@@ -50,6 +50,12 @@ def test_a_token_that_is_made_is_believed_until_it_is_revoked(tmp_path: Path) ->
     assert ringback(tmp_path, "token", "revoke", identifier).stdout == f"revoked {identifier}\n"
     assert believed(tmp_path, text) == "Unauthenticated"
     assert "revoked" in ringback(tmp_path, "token", "list").stdout
+
+
+def test_a_database_that_was_made_for_a_token_is_told_of_once_and_beside_the_token(tmp_path: Path) -> None:
+    first, second = ringback(tmp_path, "token", "create"), ringback(tmp_path, "token", "create")
+    assert first.stderr == "ringback: made the database ringback.db; if your server has another, name that one with --database\n"
+    assert (first.stdout.count("\n"), second.stderr) == (1, "")
 
 
 def test_tokens_belong_to_the_organisation_that_is_named(tmp_path: Path) -> None:

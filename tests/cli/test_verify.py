@@ -99,6 +99,24 @@ def test_without_now_the_clock_counts(tmp_path: Path) -> None:
     at = words.index("--now")
     done = ringback(*words[:at], *words[at + 2 :])
     assert (done.returncode, done.stdout) == (1, "timestamp_too_old\n")
+    assert "with --now UNIX_SECONDS" in done.stderr
+
+
+def test_a_scheme_that_signs_the_url_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"{}")
+    words = [
+        "verify",
+        "--provider",
+        "twilio",
+        "--secret",
+        "s",
+        "--header",
+        "X-Twilio-Signature: abc=",
+        "--body-file",
+        str(tmp_path / "body"),
+    ]
+    assert "with --url URL" in ringback(*words).stderr
+    assert "--url" not in ringback(*words, "--url", "https://example.com/twilio").stderr
 
 
 def test_the_catalogue_is_listed() -> None:
@@ -106,6 +124,13 @@ def test_the_catalogue_is_listed() -> None:
     assert {row["id"] for row in rows} == set(PROVIDERS)
     assert all(row["scheme_names"] and row["signed"] and row["source"] and row["confidence"] for row in rows)
     assert "stripe-v1" in ringback("providers").stdout
+
+
+def test_one_provider_can_be_asked_for() -> None:
+    done = ringback("providers", "github", "stripe", "--json")
+    assert (done.returncode, [row["id"] for row in json.loads(done.stdout)]) == (0, ["github", "stripe"])
+    unknown = ringback("providers", "githb")
+    assert (unknown.returncode, unknown.stdout) == (2, "") and "did you mean github" in unknown.stderr
 
 
 def test_the_page_of_the_documentation_is_the_catalogue() -> None:

@@ -33,6 +33,7 @@ class Equipment:
     refused: str
     event_type: str
     operational: str
+    depot: str
 
 
 # An event type with two schemas: the newest has no example, so that one is made from it.
@@ -76,12 +77,27 @@ def quarantined(server: Server, app: str, source: str) -> list[dict[str, typing.
     return found
 
 
+def noted(server: Server, app: str, source: str) -> list[dict[str, typing.Any]]:
+    """What the journal of a source has, the newest first."""
+    found: list[dict[str, typing.Any]] = server.call("GET", f"/app/{app}/source/{source}/arrival")[1]["data"]
+    return found
+
+
 def equip(server: Server, receiver_url: str) -> Equipment:
     """Make all of it."""
     yard = server.make("/app", {"name": "Dead Letter Office", "uid": "office"})["id"]
     given_up = server.make(f"/app/{yard}/endpoint", {"url": f"{receiver_url}/given-up", "description": "Wants no second attempt"})["id"]
     for number in range(3):
         server.make(f"/app/{yard}/msg", {"eventType": "payment.captured", "payload": {"number": number}})
+    polled = {"type": "pollingEndpoint", "uid": "night-shift", "channels": ["eu", "us"]}
+    depot = server.make("/app", {"name": "Parcel depot", "uid": "depot"})["id"]
+    sink = server.make(f"/app/{depot}/destination", polled)["id"]
+    for number in range(5):
+        server.make(f"/app/{depot}/msg", {"eventType": "parcel.lost", "payload": {"number": number}, "channels": ["eu"]})
+    assert len(server.call("GET", f"/app/{depot}/poller/{sink}/consumer/ledger?limit=2")[1]["data"]) == 2
+    assert (
+        len(server.call("GET", f"/app/{depot}/polling-endpoint/{sink}/consumer/printer?limit=4&lease_duration_ms=86400000")[1]["data"]) == 4
+    )
     task = server.make("/stats/usage/app", {"since": "2026-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"})["id"]
 
     service = server.make("/app", {"name": "Payments service", "uid": "service"})["id"]
@@ -91,11 +107,15 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     for number in range(4):
         body = stripe_event(number, "invoice.paid" if number % 2 else "charge.succeeded")
         assert call_source(stripe["ingestUrl"], body, stripe_signature(body)) == 200
+    # One comes again, and somebody looks at the URL with a browser.
+    assert call_source(stripe["ingestUrl"], body, stripe_signature(body)) == 200
+    assert httpx.get(f"{stripe['ingestUrl']}?access_token=hidden", trust_env=False).status_code == 405
     body = stripe_event(90)
     # A newline was added on its way; and one that somebody else signed.
     assert call_source(stripe["ingestUrl"], body + b"\n", stripe_signature(body), authorization="Bearer strangers-token") == 401
     assert call_source(stripe["ingestUrl"], body, stripe_signature(body, "whsec_another")) == 401
     refused = quarantined(server, service, stripe["id"])[-1]["id"]
+    wait_until(lambda: len(noted(server, service, stripe["id"])) == 2, what="the journal is written")
     wait_until(lambda: len(server.call("GET", f"/app/{yard}/dead-letter")[1]["data"]) == 3, what="dead letters")
     wait_until(lambda: server.call("GET", f"/background-task/{task}")[1]["status"] == "finished", what="the task ends")
 
@@ -106,4 +126,4 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     gone = server.make(f"/app/{service}/endpoint", {"url": f"{receiver_url}/short-lived"})["id"]
     server.call("DELETE", f"/app/{service}/endpoint/{gone}")
     wait_until(lambda: server.call("GET", "/search?q=tag:none")[1].get("lag") == 0, what="all messages are indexed")
-    return Equipment(yard, given_up, task, service, stripe["id"], stripe["ingestUrl"], refused, issued["name"], told)
+    return Equipment(yard, given_up, task, service, stripe["id"], stripe["ingestUrl"], refused, issued["name"], told, depot)

@@ -158,7 +158,13 @@ def test_many_are_replayed_by_a_task_that_is_watched_to_its_end(shop: Shop, pers
     yard = yard_of(shop, "many")
     yard.bury(230)
     page = desk.go(f"/dead-letters?app={yard.app}")
-    assert int(page.locator(".rail a[aria-current] .waiting").inner_text().split()[0].replace(",", "")) >= 230
+
+    def told() -> bool:
+        page.reload()
+        return int(page.locator(".rail a[aria-current] .waiting").inner_text().split()[0].replace(",", "")) >= 230
+
+    # The rail remembers its counts for some seconds.
+    wait_until(told, what="the rail counts them")
     page.get_by_role("link", name="Replay all…").click()
     shop.behaviour.mended.add(yard.path)
     page.locator("#panel").get_by_role("button", name="Replay 230 deliveries").click()

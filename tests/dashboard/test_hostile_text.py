@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 
 from tests.acceptance.receiver import Answer, Arrival
 from tests.dashboard.conftest import Desk, Person, Shop
+from tests.dashboard.equipment import noted
 from tests.waiting import wait_until
 
 # Each would set `window.owned`, load something from elsewhere, or break out of the place where it stands.
@@ -112,6 +113,26 @@ def hostile(shop: Shop) -> dict[str, str]:
         "event type form": "/event-types/hostile.type/edit",
         "new event type": f"/new-event-type?name={CORPUS[3]}",
         **_set_up(shop),
+        **_arrived(shop, app),
+    }
+
+
+def _arrived(shop: Shop, app: str) -> dict[str, str]:
+    """Paths of pages about what a hostile provider sent, twice."""
+    given = {"name": EVERYTHING[:100], "type": "generic-webhook", "deduplication": {"by": ["json:id"]}, "eventTypeAt": ["json:type"]}
+    source = shop.server.make(f"/app/{app}/source", given)
+    for text in (*CORPUS, *CORPUS):
+        body = json.dumps({"id": text, "type": text}).encode()
+        query = {"q": text, "access_token": "hidden"}
+        assert httpx.post(source["ingestUrl"], content=body, params=query, trust_env=False).status_code == 200
+    wait_until(lambda: len(noted(shop.server, app, source["id"])) == len(CORPUS), what="the journal is written")
+    entry = noted(shop.server, app, source["id"])[-1]
+    assert (entry["providerEventId"], entry["providerEventType"]) == (CORPUS[0], CORPUS[0])
+    return {
+        "source": f"/sources/{source['id']}",
+        "journal": f"/sources/{source['id']}/arrivals?outcome=duplicate",
+        "journal of a message": f"/sources/{source['id']}/arrivals?message={CORPUS[2]}",
+        "received": f"/apps/{app}/messages/{entry['duplicateOf']}",
     }
 
 

@@ -89,6 +89,17 @@ def test_one_endpoint_is_told_in_one_sentence(one: Leg, expected: str) -> None:
     assert told(one) == expected
 
 
+def test_endpoints_that_fail_for_several_reasons_are_not_all_told_the_first() -> None:
+    refused, silent = leg(attempt(1, 599), due_in_s=60), leg(attempt(1, 599, 0), due_in_s=70)
+    assert told(refused, refused) == "Delivered to 0 of 2 endpoints; 2 retrying; the endpoint answered 503; next try in 1 min."
+    said = "the endpoint answered 503, and 2 others for another reason"
+    assert told(refused, silent, silent) == f"Delivered to 0 of 3 endpoints; 3 retrying; {said}; next try in 1 min."
+
+
+def test_an_attempt_without_an_answer_says_when_it_ended() -> None:
+    assert timeline(leg(attempt(1, 590, 0)), MESSAGE, NOW)[1].then == "no address for a.example, after 18 ms"
+
+
 def test_a_message_that_goes_nowhere_says_so() -> None:
     assert told() == "Stored and sent nowhere: the application has no endpoint."
     assert told(misses=1) == "Stored and sent nowhere: the endpoint does not want it."

@@ -111,6 +111,7 @@ def test_what_is_not_there_says_what_to_do(person: Person, shop: Shop) -> None:
     for path in ("/no/such/page", "/apps/app_nobody", f"{shop.app()}/endpoints/ep_nobody", f"{shop.app()}/messages/msg_nobody"):
         answer = person.get(path)
         assert answer.status_code == 404 and "Not found" in answer.text and "Ctrl-K" in answer.text, path
+        assert "Entity" not in answer.text and 'href="/dashboard/dead-letters"' in answer.text, "the way on is in the rail"
 
 
 def test_a_form_that_is_too_large_is_refused(person: Person) -> None:
@@ -368,6 +369,15 @@ def test_the_palette_finds_ids_names_pages_and_actions(shop: Shop, person: Perso
     assert "Nothing here is called" in person.get("/palette?q=zzzzz").text
 
 
+def test_an_event_id_is_found_from_anywhere_unless_several_customers_have_it(shop: Shop, person: Person) -> None:
+    person.get(shop.app("zoe-mueller"))
+    assert f'href="{BASE}{shop.app()}/messages/{shop.scene.messages[2]}"' in person.get("/palette?q=evt-0003").text
+    for uid in ("zoe-mueller", "tokyo-store"):
+        shop.server.make(f"/app/{uid}/msg", {"eventType": "order.created", "eventId": "evt-shared", "payload": {}})
+    person.get(shop.app())
+    assert "/messages/msg_" not in person.get("/palette?q=evt-shared").text
+
+
 def test_the_look_is_remembered(person: Person) -> None:
     assert 'data-theme="' not in person.get("/audit").text
     answer = person.post("/theme", at="/audit", theme="dark", back=f"{BASE}/audit")
@@ -455,3 +465,15 @@ def test_changes_through_the_api_are_in_the_audit_log_too_and_messages_are_not(s
     key = {"idempotency-key": "twice"}
     made = [shop.server.call("POST", "/app", {"name": "Once"}, key)[1]["id"] for _ in range(2)]
     assert made[0] == made[1] and plain(person.get(f"/audit?object={made[0]}")).count("created an application") == 1
+
+
+def test_the_order_of_an_endpoint_is_set_on_its_page(shop: Shop, person: Person) -> None:
+    path = shop.endpoint("crm")
+    assert "In no order" in person.get(path).text
+    wrong = person.act(f"{path}/ordering", mode="key", keyPath="a..b", whenHeadDies="block", skipAfter="")
+    assert wrong.status_code == 422 and "names of fields with dots between" in wrong.text
+    page = person.act(f"{path}/ordering", mode="key", keyPath="customer.id", whenHeadDies="skip", skipAfter="4")
+    assert "One at a time and in order for each key, which is the message&#39;s own or its customer.id." in page.text
+    assert "One that has failed 4 times is skipped." in page.text
+    assert 'value="customer.id"' in person.get(f"{path}/ordering").text
+    assert "In no order" in person.act(f"{path}/ordering", mode="none", keyPath="", whenHeadDies="block", skipAfter="").text

@@ -115,6 +115,11 @@ def test_an_operational_endpoint_is_made_told_switched_and_deleted(shop: Shop, p
     secret = re.search(r"whsec_[\w+/=]+", person.act(f"{path}/secret").text)
     assert secret and secret[0] not in person.get(path).text
     assert "looked at a secret" in person.get(f"/audit?object={path.rsplit('/', 1)[1]}").text
+    changed = person.act(f"{path}/edit", url=f"{shop.receiver.url}/ops", description="Night shift", eventTypes="endpoint.created")
+    assert "Saved." in changed.text and "Night shift" in changed.text and "unlimited" in changed.text
+    assert "5 attempts" not in changed.text and 'value="Night shift"' in person.get(f"{path}/edit").text
+    refused = person.act(f"{path}/edit", url="https://example.com", eventTypes="no.such.event")
+    assert refused.status_code == 422 and "no.such.event" in refused.text and "Save</button>" in refused.text
     assert "was disabled" in person.act(f"{path}/disable").text
     assert "was enabled" in person.act(f"{path}/enable").text
     assert "was deleted" in person.act(f"{path}/delete").text

@@ -95,7 +95,7 @@ def test_a_hundred_thousand_parked_retries_cost_no_memory_and_no_time_at_the_sta
         message = await world.publish("a")
         await world.settled()
         due_at = world.clock.now_us() + 3_600_000_000
-        row = "INSERT INTO delivery VALUES (?, ?, ?, 0, ?, ?, 1, 'retrying', 0)"
+        row = "INSERT INTO delivery VALUES (?, ?, ?, 0, ?, ?, 1, 'retrying', 0, NULL)"
         for start in range(0, 100_000, 2_000):
             await world.store.write(
                 lambda tx, start=start: tx.run_many(

@@ -13,6 +13,7 @@ from ringback.api.bodies import Body
 from ringback.gateway.app import Gateway, Place
 from ringback.ids import IdMaker
 from ringback.model.applications import TokenKind
+from ringback.model.arrivals import Arrival
 from ringback.model.deliveries import Delivery
 from ringback.model.messages import Message
 from ringback.model.quarantine import Quarantined
@@ -21,17 +22,20 @@ from ringback.policy.addresses import parse_networks
 from ringback.policy.paging import Walk
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import ApplicationIn, Applications
+from ringback.services.arrivals import Arrivals, Journal
 from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory
 from ringback.services.endpoints import Endpoints
 from ringback.services.gateway import SourceDirectory
 from ringback.services.intake import Intake
+from ringback.services.operational import Operational
 from ringback.services.processing import Outcomes
 from ringback.services.published import Published
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
+from ringback.services.signals import Signals
 from ringback.services.sources import SourceIn, Sources
 from ringback.services.tokens import DEFAULT_ORG_ID, Principal, Tokens
 from ringback.signing.fetched import KeyRef, KeyUnavailable
@@ -143,6 +147,7 @@ class Running:
 
     async def _open(self) -> None:
         clock, make_id = self.clock, IdMaker()
+        self.make_id = make_id
         self.metrics = Metrics(0)
         self.vault = Vault(secrets.token_bytes(32))
         self.store = await open_store("sqlite:///:memory:", clock)
@@ -157,8 +162,19 @@ class Running:
         self.intake = Intake(self.store, clock, make_id, Hands(), self.metrics)
         self.published = Publishing()
         self.comparing = Comparing(clock)
+        self.journal = Journal(self.store, clock, make_id)
+        self.arrivals = Arrivals(self.store, self.sources)
         self.receiver = Receiver(
-            self.intake, self.directory, self.quarantine, self.sources, self.published, clock, self.outcomes, self.comparing
+            self.intake,
+            self.directory,
+            self.quarantine,
+            self.sources,
+            self.published,
+            clock,
+            self.outcomes,
+            self.comparing,
+            self.journal,
+            Signals(self.store, clock, Operational(clock, make_id, self.metrics)),
         )
         self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
@@ -261,6 +277,11 @@ class Running:
     def quarantined(self, source: Source) -> list[Quarantined]:
         """What is in quarantine, the newest first."""
         return list(self.run(self.quarantine.page(WHO, self.app_id, source.id, NEWEST, None)).items)
+
+    def arrived(self, source: Source, outcome: str | None = None) -> list[Arrival]:
+        """What the journal has of a source, the newest first."""
+        self.run(self.journal.write())
+        return list(self.run(self.arrivals.page(WHO, self.app_id, source.id, NEWEST, outcome)).items)
 
     def close(self) -> None:
         self.run(self.comparing.close())

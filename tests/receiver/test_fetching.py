@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,12 +23,18 @@ class Publisher:
     def __init__(self, directory: Path) -> None:
         pages: dict[str, tuple[int, bytes]] = {}
         self.pages, self.asked = pages, list[str]()
-        asked = self.asked
+        asked, publisher = self.asked, self
+        # What is written instead, in this order; what is called between.
+        self.raw: dict[str, list[bytes | Callable[[], None]]] = {}
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 asked.append(self.path)
                 status, body = pages.get(self.path, (404, b""))
+                if self.path in publisher.raw:
+                    for piece in publisher.raw[self.path]:
+                        piece() if callable(piece) else self.wfile.write(piece)
+                    return
                 self.send_response(status)
                 if status == 302:
                     self.send_header("location", body.decode())
@@ -101,6 +107,38 @@ def test_a_failure_is_remembered_and_a_redirect_is_one(publisher: Publisher, sta
     clock.now_s += 11
     fetcher.fetch(ref)
     assert fetcher.key(ref) == b"a key"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf a key",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nhalf",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n20\r\nhalf",
+    ],
+)
+def test_an_answer_that_is_none_or_breaks_off_is_no_key(publisher: Publisher, answer: bytes) -> None:
+    fetcher, ref = HttpsFetcher(StandingClock(), publisher.trust), KeyRef(f"{publisher.url}/key", "x509_pem")
+    publisher.raw["/key"] = [answer]
+    for _ in range(2):
+        with pytest.raises(KeyUnavailable):
+            fetcher.fetch(ref)
+    assert publisher.asked == ["/key"]
+    assert not fetcher.visit(ref.url)
+
+
+def test_a_key_that_drips_is_given_up(publisher: Publisher) -> None:
+    clock = StandingClock()
+
+    def later() -> None:
+        clock.now_s += 2
+
+    publisher.raw["/key"] = [b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", b"k", later, b"e", later, b"y"]
+    with pytest.raises(KeyUnavailable):
+        HttpsFetcher(clock, publisher.trust).fetch(KeyRef(f"{publisher.url}/key", "x509_pem"))
 
 
 def test_what_is_too_large_for_a_key_is_none(publisher: Publisher) -> None:

@@ -105,6 +105,15 @@ def test_a_misspelt_name_is_told_what_it_probably_means(file: Path) -> None:
     assert any("table is not a setting" in line for line in told)
 
 
+@pytest.mark.parametrize(
+    ("tried", "meant"),
+    [("LISTEN", "RINGBACK_LISTEN_ADDRESS"), ("DATABASE", "RINGBACK_DATABASE_URL"), ("MAIN_SECRT", "RINGBACK_MAIN_SECRET")],
+)
+def test_the_name_of_a_flag_is_told_the_setting_behind_it(tried: str, meant: str) -> None:
+    (told,) = problems_of(environ={f"RINGBACK_{tried}": "x"})
+    assert told == f"RINGBACK_{tried} is not a setting. Did you mean {meant}?"
+
+
 def test_a_secret_is_never_shown() -> None:
     (told,) = problems_of(environ={"RINGBACK_TOKEN": "hush"})
     assert "hush" not in told

@@ -20,6 +20,7 @@ from ringback.clock import SECOND_US, Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound
 from ringback.model.messages import Message
 from ringback.policy import validation
+from ringback.policy.ordering import MAX_KEY_CHARS
 from ringback.policy.validation import Channels, Instant, Name, Rule, Tags
 from ringback.services.applications import ApplicationIn, Applications
 from ringback.services.directory import Directory, Entry
@@ -40,6 +41,7 @@ _LATEST_US: Final = 86_400 * SECOND_US
 _JSON_TYPE: Final = "application/json"
 
 _Channels = Annotated[Channels, msgspec.Meta(min_length=1, max_length=validation.MAX_CHANNELS)]
+_OrderingKey = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_KEY_CHARS)]
 _Tags = Annotated[Tags, msgspec.Meta(max_length=validation.MAX_TAGS)]
 
 
@@ -63,6 +65,7 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     deliver_at: Instant | None = None
     payload_retention_period: Annotated[int, msgspec.Meta(ge=1, le=90)] | None = None
     payload_retention_hours: Annotated[int, msgspec.Meta(ge=1, le=2160)] | None = None
+    ordering_key: _OrderingKey | None = None
 
     OBJECTS: ClassVar[frozenset[str]] = frozenset({"payload"})
     RULES: ClassVar[Mapping[str, Rule]] = {
@@ -71,6 +74,7 @@ class MessageIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "channels": validation.channels,
         "tags": validation.tags,
         "application": validation.members,
+        "ordering_key": validation.text,
     }
 
 
@@ -97,8 +101,8 @@ PRECHECK_IN: Final = Body(MessagePrecheckIn)
 NOTHING: Final = NewMessage("", b"", 0)
 
 # What most messages have none of.
-_special: Final = attrgetter("transformations_params", "deliver_at", "payload_retention_period", "payload_retention_hours")
-_NOTHING_SPECIAL: Final = (None, None, None, None)
+_special: Final = attrgetter("transformations_params", "deliver_at", "payload_retention_period", "payload_retention_hours", "ordering_key")
+_NOTHING_SPECIAL: Final = (None, None, None, None, None)
 
 
 def new_message(raw: bytes, now_us: int) -> tuple[NewMessage, MessageIn]:
@@ -133,7 +137,18 @@ def described(wanted: MessageIn, now_us: int) -> NewMessage:
     if wanted.transformations_params is not None and wanted.transformations_params.raw_payload is not None:
         payload, is_raw = wanted.transformations_params.raw_payload.encode(), True
         content_type = _content_type(wanted.transformations_params.headers or {})
-    return NewMessage(wanted.event_type, payload, life_us, wanted.event_id, wanted.channels, wanted.tags, deliver_at, content_type, is_raw)
+    return NewMessage(
+        wanted.event_type,
+        payload,
+        life_us,
+        wanted.event_id,
+        wanted.channels,
+        wanted.tags,
+        deliver_at,
+        content_type,
+        is_raw,
+        ordering_key=wanted.ordering_key,
+    )
 
 
 def _shown(at: datetime) -> str:
@@ -242,7 +257,7 @@ class Publisher:
         """Would anybody get such a message? Raises RingbackError."""
         asked = call.parsed(PRECHECK_IN)
         entry = await self.directory.find(call.who.org_id, call.params["app_id"])
-        return answer(200, MessagePrecheckOut(bool(entry.match(asked.event_type, asked.channels))))
+        return answer(200, MessagePrecheckOut(entry.wanted(asked.event_type, asked.channels)))
 
     async def _application(self, call: Call, wanted: MessageIn, refusal: InvalidField | None) -> Entry:
         ref = call.params["app_id"]

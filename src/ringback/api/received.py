@@ -33,7 +33,8 @@ class ReceivedOut(msgspec.Struct, frozen=True, rename="camel"):
 
     `provider_event_id` and `provider_event_type` are the provider's own words. `flags` say what was noted: `unverified`, `old_secret`,
     `conflict` (another body came under the same id), `schema`, `released`, `reconciled` (nobody called, it was found at the provider),
-    `would_refuse:REASON`. `redelivery` is the provider's own count of how often it sent the event, as it says it.
+    `would_refuse:REASON`. `redelivery` is the provider's own count of how often it sent the event, as it says it. `peer` is the other end
+    of the connection and `address` who sent it, as trusted proxies say; null of what nobody called for.
     """
 
     id: str
@@ -44,6 +45,8 @@ class ReceivedOut(msgspec.Struct, frozen=True, rename="camel"):
     secret: int | None
     flags: list[str]
     redelivery: str | None
+    peer: str | None
+    address: str | None
     content_type: str
     body_bytes: int | None
 
@@ -77,6 +80,7 @@ class SilentSourcesOut(msgspec.Struct, frozen=True):
 
 
 def _facts(item: Received) -> dict[str, Any]:
+    remote = item.origin.remote
     return {
         "id": item.id,
         "received_at": rfc3339(item.created_at),
@@ -87,6 +91,8 @@ def _facts(item: Received) -> dict[str, Any]:
         "secret": item.origin.secret,
         "flags": list(item.origin.flags),
         "redelivery": item.origin.redelivery,
+        "peer": None if remote is None else remote.peer,
+        "address": None if remote is None else remote.address or remote.peer,
         "content_type": item.content_type,
         "body_bytes": item.size_bytes,
     }

@@ -15,6 +15,7 @@ from ringback.services.tokens import Principal
 _APP: Final = "/api/v1/app/{app_id}"
 _ENDPOINT: Final = f"{_APP}/endpoint/{{endpoint_id}}"
 _SOURCE: Final = f"{_APP}/source/{{source_id}}"
+_POLLER_KEY: Final = "/api/v1/auth/app/{app_id}/poller/{sink_id}/token"
 _INGEST: Final = "/ingest/api/v1/source"
 # What operations are called in the log, where people ask for them by name; any other has its summary.
 _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
@@ -30,6 +31,12 @@ _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("PATCH", f"{_ENDPOINT}/headers"): "endpoint.updated",
     ("GET", f"{_ENDPOINT}/secret"): "secret.revealed",
     ("POST", f"{_ENDPOINT}/secret/rotate"): "secret.rotated",
+    ("POST", f"{_APP}/destination"): "destination.created",
+    ("PUT", f"{_APP}/destination/{{destination_id}}"): "destination.updated",
+    ("PATCH", f"{_APP}/destination/{{destination_id}}"): "destination.updated",
+    ("DELETE", f"{_APP}/destination/{{destination_id}}"): "destination.deleted",
+    ("GET", _POLLER_KEY): "secret.revealed",
+    ("POST", f"{_POLLER_KEY}/rotate"): "secret.rotated",
     ("POST", "/api/v1/event-type"): "event_type.created",
     ("PUT", "/api/v1/event-type/{event_type_name}"): "event_type.updated",
     ("PATCH", "/api/v1/event-type/{event_type_name}"): "event_type.updated",
@@ -55,6 +62,8 @@ _SILENT: Final = frozenset(
         ("POST", f"{_APP}/msg"),
         ("POST", f"{_APP}/msg/precheck/active"),
         ("POST", f"{_ENDPOINT}/send-example"),
+        ("POST", f"{_APP}/poller/{{sink_id}}/consumer/{{consumer_id}}/seek"),
+        ("POST", f"{_APP}/polling-endpoint/{{sink_id}}/consumer/{{consumer_id}}/commit"),
     )
 )
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from ringback import __version__
+from ringback.api import arrivals as arrivals_api
 from ringback.api import attempts as attempts_api
 from ringback.api import authentication, operator, publish
 from ringback.api import auto_configs as auto_configs_api
@@ -27,13 +28,16 @@ from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
 from ringback.api import operational_webhooks as operational_webhooks_api
+from ringback.api import ordering as ordering_api
 from ringback.api import organisations as organisations_api
+from ringback.api import pollers as pollers_api
 from ringback.api import portal as portal_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
 from ringback.api import reconciliations as reconciliations_api
 from ringback.api import search as search_api
 from ringback.api import sources as sources_api
+from ringback.api import subscriptions as subscriptions_api
 from ringback.api import tasks as tasks_api
 from ringback.api import transformations as transformations_api
 from ringback.api.app import Services, build
@@ -59,12 +63,15 @@ from ringback.gateway.expecting import ExpectationRunner
 from ringback.gateway.hot import Inbound, inbound_class
 from ringback.gateway.keys import FetchedKeys
 from ringback.gateway.proxied import forwarded_class, proxied_class
-from ringback.gateway.reconciling import ReconciliationRunner
+from ringback.gateway.reconciling import ProviderRunner
 from ringback.gateway.switch import switching_class
-from ringback.policy.addresses import AddressPolicy, parse_literal
+from ringback.gateway.upkeep import Upkeep
+from ringback.model.sources import Source
+from ringback.policy.addresses import AddressPolicy, is_this_machine
 from ringback.policy.bins import own_hosts
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
+from ringback.services.arrivals import Arrivals, Journal
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
 from ringback.services.audit import Audit
@@ -88,9 +95,12 @@ from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
+from ringback.services.ordering import Orderings
 from ringback.services.org_tokens import OrgTokens
 from ringback.services.organisations import Organisations
 from ringback.services.payloads import Payloads
+from ringback.services.pollers import Pollers
+from ringback.services.polling import Polling
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
@@ -103,12 +113,15 @@ from ringback.services.reconciler import Reconciler
 from ringback.services.reconciliations import Reconciliations
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
+from ringback.services.renewer import Renewer
 from ringback.services.schedules import Schedules
 from ringback.services.sending import Sending
 from ringback.services.server import About, ServerFacts
 from ringback.services.sessions import Sessions
+from ringback.services.signals import Signals
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
+from ringback.services.subscriptions import Subscriptions
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
 from ringback.telemetry.usage import usage
@@ -128,12 +141,7 @@ def bins_open(settings: Settings) -> bool:
     if settings.bins != "auto":
         return settings.bins == "true"
     public = urlsplit(settings.public_url).hostname if settings.public_url else None
-    return _is_loopback(settings.listen_address.host) and (public is None or _is_loopback(public))
-
-
-def _is_loopback(host: str) -> bool:
-    literal = parse_literal(host)
-    return literal.is_loopback if literal is not None else host == "localhost"
+    return is_this_machine(settings.listen_address.host) and (public is None or is_this_machine(public))
 
 
 def _fetching(settings: Settings, clock: Clock) -> HttpTransport:
@@ -174,10 +182,11 @@ class Doors:
         self._awaited: dict[str, Callable[[], None]] = {}
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
+        self._journal = Journal(store, clock, make_id)
         self._receiver = self._make_receiver()
         self.asking = _asking(settings, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
-        self.reconciling = ReconciliationRunner(reconciler, clock)
+        self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
         self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)
         self._reconciliations.watch(self.reconciling.wake)
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
@@ -248,6 +257,8 @@ class Doors:
             parts.clock,
             parts.outcomes,
             self.comparing,
+            self._journal,
+            Signals(parts.store, parts.clock, parts.operational),
             requeue,
             self._awaited,
         )
@@ -303,16 +314,20 @@ class Doors:
             standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
             search=parts.search,
+            pollers=self._pollers,
             previews=Previews(store, vault),
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
+            orderings=self._orderings,
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
             address_lists=self.lists,
             source_views=SourceViews(store, vault, clock, parts.settings.receive_rate),
             received=self._received,
+            arrivals=self._arrivals,
             reconciliations=self._reconciliations,
+            subscriptions=self._subscriptions,
             expectations=self._expectations,
             quarantine=self._quarantine,
             releases=self._releases,
@@ -346,11 +361,46 @@ class Doors:
         about = About(__version__, parts.search.on, settings_in_force(parts.settings))
         return ServerFacts(parts.store, parts.vault, parts.clock, parts.metrics, parts.dispatcher, usage, about)
 
+    @cached_property
+    def upkeep(self) -> Upkeep:
+        """What looks after sources."""
+        return Upkeep(self.source_directory, self._journal, self.lists, self.published)
+
+    @cached_property
+    def renewing(self) -> ProviderRunner:
+        """What keeps subscriptions at providers alive."""
+        parts = self._parts
+        api = ProviderApi(self.asking, parts.clock)
+        renewer = Renewer(parts.store, parts.vault, parts.clock, api, parts.operational, parts.metrics, self._called_at, secrets.randbits)
+        return ProviderRunner(renewer, "renewal", parts.clock)
+
+    def _called_at(self, source: Source) -> str | None:
+        return self.urls.route(source) or self.urls.ingest(source)
+
     # What both the API and the dashboard use, made when the first of them asks.
+
+    @cached_property
+    def _subscriptions(self) -> Subscriptions:
+        made = Subscriptions(self._parts.store, self._parts.vault, self._parts.clock, self._sources)
+        made.watch(self.renewing.wake)
+        return made
+
+    @cached_property
+    def _arrivals(self) -> Arrivals:
+        return Arrivals(self._parts.store, self._sources)
 
     @cached_property
     def _portal(self) -> Portal:
         return Portal(self._parts.store, self._parts.clock, self._parts.tokens)
+
+    @cached_property
+    def _polling(self) -> Polling:
+        parts = self._parts
+        return Polling(parts.store, parts.vault, parts.clock, parts.ids, parts.directory, parts.tokens)
+
+    @cached_property
+    def _pollers(self) -> Pollers:
+        return Pollers(self._parts.store, self._parts.clock)
 
     @cached_property
     def _imports(self) -> EventTypeImports:
@@ -360,6 +410,11 @@ class Doors:
     def _operational(self) -> OperationalEndpoints:
         parts = self._parts
         return OperationalEndpoints(parts.store, parts.clock, parts.ids, parts.operational)
+
+    @cached_property
+    def _orderings(self) -> Orderings:
+        parts = self._parts
+        return Orderings(parts.store, parts.vault, parts.clock, parts.directory, parts.dispatcher, parts.operational.endpoint_changed)
 
     @cached_property
     def _listeners(self) -> Endpoints:
@@ -385,14 +440,18 @@ class Doors:
             *connectors_api.routes(connectors),
             *imports_api.routes(self._imports),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
+            *ordering_api.routes(self._orderings),
             *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
-            *destinations_api.routes(self._services.applications),
+            *destinations_api.routes(self._polling),
+            *pollers_api.routes(self._pollers, self._polling),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),
+            *arrivals_api.routes(self._arrivals),
             *quarantine_api.routes(self._sources, self._quarantine, self._releases),
             *reconciliations_api.routes(self._reconciliations),
+            *subscriptions_api.routes(self._subscriptions),
             *expectations_api.routes(self._expectations),
         ]
 
@@ -405,6 +464,7 @@ class Doors:
             parts.ids,
             parts.tokens,
             self._services.endpoints,
+            self._polling,
             secrets.token_bytes,
             parts.settings.default_signature_type,  # type: ignore[arg-type]  # config has checked that it is one of the two
         )

@@ -104,7 +104,9 @@ def _listen(address: HostPort) -> socket.socket:
         sock.listen(_BACKLOG)
         sock.setblocking(False)
     except OSError as error:
-        raise OperatorError(f"cannot listen on {address}: {error.strerror}; choose another listen_address, or end what has it") from error
+        raise OperatorError(
+            f"cannot listen on {address}: {error.strerror}; choose another with --listen HOST:PORT, or end what has it"
+        ) from error
     return sock
 
 

@@ -27,7 +27,7 @@ from ringback.engine.indexer import Indexer
 from ringback.engine.tasks import TaskRunner
 from ringback.errors import StoreFailure
 from ringback.gateway.bins import BinUpkeep
-from ringback.gateway.upkeep import Timetable, Upkeep
+from ringback.gateway.upkeep import Timetable
 from ringback.services.attempt_log import AttemptLog
 from ringback.store.base import SearchIndex
 from ringback.store.opening import database_path
@@ -107,6 +107,7 @@ class Server:
             task.cancel()
         await asyncio.gather(*tasks, stop, return_exceptions=True)
         await self._note_used()
+        await self._doors.upkeep.close()
         await parts.transport.close()
         await self._doors.fetching.close()
         await self._doors.asking.close()
@@ -141,11 +142,12 @@ class Server:
             "tokens": self._note_tokens,
             "attempt log": self._attempt_log,
             "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
-            "sources": Upkeep(self._doors.source_directory, self._doors.lists, self._doors.published).run,
+            "sources": self._doors.upkeep.run,
             "reconciliation": self._doors.reconciling.run,
+            "renewal": self._doors.renewing.run,
             "expectations": self._doors.expecting.run,
             "bins": BinUpkeep(self._doors.bins).run,
-            "retention": sweeper.Sweeper(parts.store, parts.clock, history_us).run,
+            "retention": sweeper.Sweeper(parts.store, parts.clock, history_us, parts.dispatcher.wake).run,
             **({} if index is None else {"search": self._indexer(index).run}),
         }
 

@@ -7,18 +7,17 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
-from ringback.errors import RingbackError
+from ringback.errors import OperatorError, RingbackError
 
 # Seconds for one answer; more than the server takes for anything.
 _TIMEOUT_S = 10.0
 
 
 class Api:
-    """Blocking; use it from one thread at a time."""
+    """Blocking; use it from one thread at a time. Raises OperatorError for a URL that cannot be a server's."""
 
     def __init__(self, url: str, token: str, timeout_s: float = _TIMEOUT_S) -> None:
-        parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+        self._connection, self._base = _connection(url, timeout_s)
         self._headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
 
     def call(self, method: str, path: str, body: object = None, *, key: str = "") -> tuple[int, Any]:
@@ -42,11 +41,28 @@ class Api:
         """The parsed body of an answer that must be a success. Raises RingbackError with what the server said."""
         status, answer = self.call(method, path, body)
         if status >= 300:
-            raise RingbackError(f"{method} {path} was answered {status}: {answer}")
+            raise RingbackError(f"the server answered {status} to {method} {path}: {_told(answer)}")
         return answer
 
     def _once(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
-        self._connection.request(method, path, content, headers)
+        self._connection.request(method, self._base + path, content, headers)
         answer = self._connection.getresponse()
         raw = answer.read()
         return answer.status, json.loads(raw) if raw else None
+
+
+def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:
+    """A connection that speaks as the URL says, and the path below which the server is: what is meant for TLS goes nowhere else."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise OperatorError(f"{url!r} is no URL of a server; write it like http://127.0.0.1:8071 or https://ringback.example.com")
+    speaks = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return speaks(parts.hostname, parts.port, timeout=timeout_s), parts.path.rstrip("/")
+
+
+def _told(answer: Any) -> str:
+    """What an error says, without the JSON around it."""
+    detail = answer.get("detail") if isinstance(answer, dict) else None
+    if isinstance(detail, list):
+        return "; ".join(f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in detail)
+    return detail if isinstance(detail, str) else f"{answer}"

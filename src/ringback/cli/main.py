@@ -31,7 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. Operator mistakes become one clear message on stderr, never a traceback."""
     words = _joined(list(sys.argv[1:] if argv is None else argv))
     parser = build_parser(words)
-    args = parser.parse_args(words)
+    if not words:
+        # Somebody looks what there is: all of it, and no complaint. The exit code is that of a command line that says nothing.
+        parser.print_help(sys.stderr)
+        return MISUSED
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        # argparse would blame the whole program, whose usage does not name what this command takes.
+        parser.error(f"{words[0]} does not know {' '.join(unknown)}; `ringback {words[0]} --help` lists what it takes")
     try:
         code: int = args.run(args)
         sys.stdout.flush()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from ringback.signing.provider import Provider
-from ringback.signing.providers.catalogue import PROVIDERS
+from ringback.signing.providers.catalogue import PROVIDERS, provider
 from ringback.signing.providers.setup import example, failures_of, source_of
 
+# argparse's own code for a wrong command line.
+MISUSED = 2
 # What a person reads about a provider, in this order, with the label that it has in lists and in the documentation.
 _FACTS = (
     ("header", "Header"),
@@ -51,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="list the providers whose webhooks can be verified",
         description="List the providers whose webhooks can be verified, with what they sign, and how sure that is.",
     )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON array")
     form.add_argument("--markdown", action="store_true", help="print the page of the documentation")
@@ -58,8 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the catalogue; always 0."""
-    rows = [facts(row) for row in PROVIDERS.values()]
+    """Print the catalogue, or what it has under some names: 0, or 2 when there is nothing under one of them."""
+    try:
+        found = [provider(name) for name in args.names] or PROVIDERS.values()
+    except ValueError as unknown:
+        print(f"ringback providers: {unknown}", file=sys.stderr)
+        return MISUSED
+    rows = [facts(row) for row in found]
     if args.json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
     elif args.markdown:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import sys
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ringback.cli.options import add_options, settings_of
@@ -58,6 +60,13 @@ class _Desk:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+
+    def missing_database(self) -> str | None:
+        """The path of the database, where there is none yet."""
+        from ringback.store.opening import database_path
+
+        path = database_path(self._settings.database_url)
+        return None if Path(path).exists() else path
 
     def create(self, org: str) -> str:
         async def verb(tokens: Tokens) -> str:
@@ -128,8 +137,13 @@ def _desk_of(settings: Settings) -> _Desk:
 
 
 def _create(desk: _Desk, args: argparse.Namespace) -> None:
+    missing = desk.missing_database()
+    text = desk.create(args.org)
+    if missing is not None:
+        # A server of another database does not believe this token, and could not say why.
+        print(f"ringback: made the database {missing}; if your server has another, name that one with --database", file=sys.stderr)
     # The text alone on stdout, so that a script can keep it: TOKEN=$(ringback token create)
-    print(desk.create(args.org))
+    print(text)
 
 
 def _list(desk: _Desk, args: argparse.Namespace) -> None:

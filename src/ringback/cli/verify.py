@@ -18,7 +18,7 @@ from ringback.signing.fetched import KeyUnavailable
 from ringback.signing.headers import Headers
 from ringback.signing.providers import catalogue
 from ringback.signing.request import InboundRequest, Secret, Verifier
-from ringback.signing.verdict import SIGNATURE_MISMATCH, Verdict
+from ringback.signing.verdict import SIGNATURE_MISMATCH, TIMESTAMP_TOO_OLD, Verdict
 from ringback.signing.verify import prepare_provider, prepare_scheme
 
 VALID = 0
@@ -66,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         verdict = verifier.verify(request, now_s=now_s)
     except VerificationError as refused:
-        return _refuse(args, refused.reason, str(refused), _causes(args, secrets, request, refused.reason))
+        code = _refuse(args, refused.reason, str(refused), _causes(args, secrets, request, refused.reason))
+        _hint(args, refused)
+        return code
     except KeyUnavailable as missing:
         return _refuse(args, missing.code, f"{missing}; give it with --secret and --secret-encoding pem where the scheme allows", [])
     _accept(args, verdict)
@@ -83,6 +85,16 @@ def _causes(args: argparse.Namespace, secrets: Sequence[Secret], request: Inboun
     if reason != SIGNATURE_MISMATCH:
         return []
     return likely_causes(lambda changed: _prepare(args, changed, math.inf), secrets, request, now_s=0)
+
+
+def _hint(args: argparse.Namespace, refused: VerificationError) -> None:
+    """What to add to the command line where it asked less than it could: the library's words do not know its flags."""
+    if args.json:
+        return
+    if refused.reason == TIMESTAMP_TOO_OLD and args.now is None:
+        print("ringback verify: if it was captured then, judge it by the time of its arrival, with --now UNIX_SECONDS", file=sys.stderr)
+    elif not args.url and "URL" in str(refused):
+        print("ringback verify: name the URL that was called with --url URL", file=sys.stderr)
 
 
 def _encodings_help() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,16 +183,22 @@ def _from_environment(environ: Mapping[str, str], known: tuple[Declared, ...], p
             # An empty variable is how compose files and unit files leave one out.
             if environ.get(variable):
                 yield _Given(name, environ[variable], variable, Origin.ENVIRONMENT)
-    ours = [_OURS + name.upper() for name in names]
+    ours = [_as_variable(name) for name in names]
     for variable in sorted(environ):
         if not variable.startswith(_OURS) or variable in ours or variable == _CONFIG_VARIABLE or _NOT_SETTINGS.fullmatch(variable):
             continue
-        problems.append(f"{variable} is not a setting.{_did_you_mean(variable, ours)}")
+        problems.append(f"{variable} is not a setting.{_did_you_mean(variable.removeprefix(_OURS).lower(), names, _as_variable)}")
 
 
-def _did_you_mean(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f" Did you mean {near[0]}?" if near else " docs/reference/settings.md lists all of them."
+def _as_variable(name: str) -> str:
+    return _OURS + name.upper()
+
+
+def _did_you_mean(name: str, names: list[str], written: Callable[[str], str] = str) -> str:
+    # The flags are shorter than their settings (--listen, --database), and whoever knows one tries its name here.
+    longer = [known for known in names if known.startswith(f"{name}_")]
+    near = longer[:1] if len(longer) == 1 else difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean {written(near[0])}?" if near else " docs/reference/settings.md lists all of them."
 
 
 def _contradictions(settings: Settings) -> Iterator[str]:

@@ -122,8 +122,13 @@ class Dashboard:
         route = _OPEN
         try:
             visit.query = fields(scope["query_string"].decode("latin-1"))
-            route = self._route(visit, scope)
             held = visit.cookies.get(SESSION_COOKIE, "")
+            try:
+                route = self._route(visit, scope)
+            except NotFound:
+                # The page about that has the rail too: the way on for who followed an old link.
+                visit.visitor = await self._services.sessions.believe(held, active=False) if held else None
+                raise
             active = visit.method == "POST" or not (route.quiet or _TIMER in headers)
             visit.visitor = await self._services.sessions.believe(held, active=active) if held else None
             if route.access is Access.SESSION and visit.visitor is None:

@@ -11,6 +11,7 @@ from ringback.clock import Clock
 from ringback.model.sources import Source
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
+from ringback.services.arrivals import Arrivals
 from ringback.services.attempts import Attempts
 from ringback.services.attention import Attention
 from ringback.services.audit import Audit
@@ -27,7 +28,9 @@ from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
 from ringback.services.naming import Naming
 from ringback.services.operational_endpoints import OperationalEndpoints
+from ringback.services.ordering import Orderings
 from ringback.services.org_tokens import OrgTokens
+from ringback.services.pollers import Pollers
 from ringback.services.portal import Portal
 from ringback.services.ports import Standings
 from ringback.services.previews import Previews
@@ -41,6 +44,7 @@ from ringback.services.server import ServerFacts
 from ringback.services.sessions import Sessions
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
+from ringback.services.subscriptions import Subscriptions
 from ringback.services.tasks import Tasks
 from ringback.services.trends import Trends
 
@@ -89,16 +93,20 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     search: Search
     trends: Trends
     standings: Standings
+    pollers: Pollers
     previews: Previews
     sending: Sending
     dead_letters: DeadLetters
+    orderings: Orderings
     tasks: Tasks
     naming: Naming
     sources: Sources
     source_views: SourceViews
     address_lists: AddressLists
     received: ReceivedEvents
+    arrivals: Arrivals
     reconciliations: Reconciliations
+    subscriptions: Subscriptions
     expectations: Expectations
     quarantine: Quarantine
     releases: Releases

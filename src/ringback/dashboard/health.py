@@ -24,6 +24,9 @@ _SPAN_WORDS: Final = (
     ("30d", "last 30 days"),
 )
 DEFAULT_SPAN: Final = "24h"
+WELL: Final = Badge("ok", "well")
+ENABLED: Final = Badge("ok", "enabled")
+DISABLED: Final = Badge("off", "disabled")
 # Shares of success from which things are well, and from which they are not quite.
 _WELL_FROM: Final = 0.99
 _SO_SO_FROM: Final = 0.9
@@ -181,7 +184,7 @@ def worst_rows(worst: Sequence[Worst]) -> list[WorstRow]:
             one.description or one.endpoint_uid or one.endpoint_id,
             f"{BASE}/apps/{one.app_id}/endpoints/{one.endpoint_id}",
             one.app_name,
-            _badge(one),
+            failure_badge(one),
             count(one.fail),
             percent(one.success, one.success + one.fail),
         )
@@ -189,12 +192,13 @@ def worst_rows(worst: Sequence[Worst]) -> list[WorstRow]:
     ]
 
 
-def _badge(one: Worst) -> Badge:
+def failure_badge(one: Worst, well: Badge = WELL) -> Badge:
+    """How an endpoint that had failures stands; `well` where they were few."""
     if one.disabled:
-        return Badge("off", "disabled")
+        return DISABLED
     rate = one.success_rate
     if rate >= _SO_SO_FROM:
-        return Badge("ok", "well") if rate >= _WELL_FROM else Badge("retry", "failing now and then")
+        return well if rate >= _WELL_FROM else Badge("retry", "failing now and then")
     return Badge("dead", "failing")
 
 

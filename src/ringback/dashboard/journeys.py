@@ -37,6 +37,7 @@ _WAITS: Final[Mapping[str, str]] = {
     WaitCause.PAUSED: "its endpoint was left alone for a moment",
     WaitCause.DELIVER_AT: "until the time its sender chose",
     WaitCause.RESTART: "the server was not running",
+    WaitCause.ORDER: "those before it in its order",
     WaitCause.BACKLOG: "others came before it",
 }
 # The worst comes first: it is what somebody has to know.
@@ -95,7 +96,9 @@ def sentence(journey: Journey, now_us: int, allowed: int) -> str:
     parts += [f"{counts[state]} {name}" for state, name in names if counts[state]]
     failing = next((leg for state in _WORST for leg in legs if leg.state is state and leg.attempts), None)
     if failing is not None and failing.state is not State.DELIVERED and failing.attempts:
-        parts.append(said(failing.attempts[-1]))
+        why = said(failing.attempts[-1])
+        others = sum(leg.state is failing.state and bool(leg.attempts) and said(leg.attempts[-1]) != why for leg in legs)
+        parts.append(f"{why}, and {counted(others, 'other')} for another reason" if others else why)
     following = min((leg.next_at for leg in legs if leg.next_at is not None and leg.state is State.RETRYING), default=None)
     if following is not None:
         parts.append(_next(following, now_us))
@@ -189,12 +192,13 @@ def event_of(attempt: Attempt, former: Attempt | None, before_us: int, now_us: i
     manual = attempt.trigger == Trigger.MANUAL
     badge = badge_of(attempt.status)
     what = "manual attempt" if manual else f"attempt {attempt.number}"
-    answer = f"answered {attempt.code}" if attempt.code else attempt.detail
-    took = f"{answer} in {milliseconds(attempt.duration_us)}"
+    took = milliseconds(attempt.duration_us)
+    # A detail may end in a time of its own: "no complete response headers within 2 s".
+    said_so = f"answered {attempt.code} in {took}" if attempt.code else f"{attempt.detail}, after {took}"
     return Event(
         badge.kind,
         f"{what} {badge.word}",
-        took,
+        said_so,
         moment(attempt.started_at, now_us),
         "" if manual else waited(attempt, former, before_us),
         attempt.id,
@@ -243,8 +247,8 @@ def badges_of_tally(message: Message, delivered: int, retrying: int, failed: int
         badges.append(Badge("ok", f"{delivered} delivered" if delivered > 1 or badges else "delivered"))
     if cancelled:
         badges.append(Badge("off", f"{cancelled} cancelled"))
-    waiting = message.matched - delivered - retrying - failed - cancelled
-    if not badges and not message.matched:
+    waiting = message.endpoints - delivered - retrying - failed - cancelled
+    if not badges and not message.endpoints:
         return (NOWHERE,)
     if waiting > 0:
         badges.append(Badge("wait", f"{waiting} waiting" if badges or waiting > 1 else "waiting"))

@@ -8,7 +8,7 @@ import msgspec
 
 from ringback.dashboard.components import BASE, Action, Head
 from ringback.dashboard.visits import Shown
-from ringback.errors import CallerError, RingbackError, Unavailable
+from ringback.errors import CallerError, NotFound, RingbackError, Unavailable
 
 
 class NotYours(RingbackError):
@@ -47,6 +47,9 @@ _TITLES: Final = {
     429: "Too many tries",
     503: "Not now",
 }
+_NOTHING_HERE: Final = (
+    "Nothing of this organisation is at this address: it was deleted, or the address is another organisation's or incomplete."
+)
 # By status, where there is something to advise.
 _ADVICE: Final = {
     403: "If it happens again: a proxy before this server must pass the Host header on, or public_url must say how it is reached.",
@@ -59,7 +62,9 @@ _ADVICE: Final = {
 def shown_problem(error: Exception, request_id: str) -> Shown:
     """The page about an error. What is our own fault is not described: the log has it, under the request id."""
     if isinstance(error, CallerError | Unavailable | NotYours | TooMuch):
-        status, text = error.status, _sentence(str(error))
+        # What the API says of it has the API's words.
+        unnamed = isinstance(error, NotFound) and str(error) == str(NotFound())
+        status, text = error.status, _NOTHING_HERE if unnamed else _sentence(str(error))
     else:
         status, text = 500, f"The server ran into a defect of its own (request {request_id})."
     view = ProblemView(text, _ADVICE.get(status, ""))

@@ -6,7 +6,7 @@ from typing import Final
 
 from ringback.errors import RingbackError
 from ringback.store.base import Store
-from ringback.store.operations import directory
+from ringback.store.operations import directory, lanes
 from ringback.telemetry.prometheus import Metrics
 
 # Seconds between two counts: 30 ms of a reading thread at a million deliveries.
@@ -14,9 +14,13 @@ COUNT_EVERY_S: Final = 60.0
 
 
 async def count(store: Store, metrics: Metrics) -> None:
-    """Set `metrics.backlog` right: with what an earlier run has left, and without what ended beside an attempt by hand."""
+    """Set `metrics.blocked_lanes`, and `metrics.backlog` right.
+
+    With what an earlier run has left, and without what ended beside an attempt by hand.
+    """
     before = metrics.backlog
     try:
+        metrics.blocked_lanes = await store.read(lanes.count_all_blocked)
         counted = await store.read(directory.count_unfinished)
     except RingbackError:
         # The store has told the log what ails it; the next count is soon.

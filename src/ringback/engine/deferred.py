@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from ringback.clock import Clock
@@ -17,7 +18,7 @@ from ringback.engine.work import Work
 from ringback.errors import RingbackError
 from ringback.services.directory import Directory, Entry
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deferred
+from ringback.store.operations import deferred, lanes
 from ringback.store.operations.deferred import Released
 from ringback.telemetry.prometheus import Metrics
 
@@ -103,4 +104,11 @@ class Deferred:
         if entry.stale:
             # It has changed since we asked: ask again, so that whoever is matched is matched by what holds now.
             return Released({}, 0, now_us)
-        return deferred.release(tx, entry.application.org_id, app_id, entry.match, now_us, _STEP_ROWS)
+        lane_of = partial(_lane_of, tx, entry) if entry.ordered else None
+        return deferred.release(tx, entry.application.org_id, app_id, entry.match, now_us, _STEP_ROWS, lane_of)
+
+
+def _lane_of(tx: Transaction, entry: Entry, endpoint_id: str, message_id: str) -> str | None:
+    """The lane of a message whose time has come."""
+    found = entry.lanes((endpoint_id,), *lanes.said_of(tx, entry.application.id, message_id))
+    return None if found is None else found[endpoint_id]

@@ -25,6 +25,7 @@ from ringback.engine.pending import pending_of
 from ringback.engine.recorder import Recorder, masked
 from ringback.engine.rests import Rests
 from ringback.engine.roster import Roster
+from ringback.engine.sorting import Sorting
 from ringback.engine.supply import LEASE_US as LEASE_US
 from ringback.engine.supply import Supply
 from ringback.engine.throttle import Throttle
@@ -101,11 +102,12 @@ class Dispatcher:
         self._roster = roster = Roster(limiter.first)
         self._lanes = roster.lanes
         self._work = work = Work()
-        self._recorder = Recorder(store, make_id, policy, health, draw, metrics, self._settled, self._pump)
+        self._recorder = Recorder(store, make_id, policy, health, draw, metrics, self._settled, self._followed, self._pump)
         self._rests = Rests(clock, roster, self._rested, lambda group: self._throttle.look(group), self._pump)
         self._throttle = Throttle(self._rests)
         self._supply = Supply(store, clock, make_id, metrics, roster, work, _HELD_MAX, self._filled, self._pump)
         self._configuration = Configuration(directory, clock, roster, self._rests, work, prepare, self._supply.stop, self._replanned)
+        self._sorting = Sorting(store, directory, roster, work, self._supply)
         self._deferred = Deferred(store, directory, clock, metrics, work, self.wake)
         # Attempts whose outcome is known, while their response is still being read.
         self._reading = 0
@@ -147,6 +149,7 @@ class Dispatcher:
         """A delivery went to the database instead."""
         lane = self._lanes[endpoint_id]
         lane.spilling -= 1
+        lane.spilled += 1
         self._supply.has_stored(lane)
 
     def wake(self, endpoint_id: str, app_id: str, due_at: int) -> None:
@@ -156,6 +159,10 @@ class Dispatcher:
     def defer(self, app_id: str, deliver_at: int) -> None:
         """A message of this application has its endpoints found at that time."""
         self._deferred.add(app_id, deliver_at)
+
+    def rearrange(self, endpoint_id: str, app_id: str) -> None:
+        """The ordering of an endpoint was changed."""
+        self._sorting.begin(endpoint_id, app_id)
 
     def in_flight(self, endpoint_id: str) -> int:
         """Attempts of this endpoint on the wire."""
@@ -181,6 +188,9 @@ class Dispatcher:
         self._running = self._supply.running = True
         self._started_at = self._clock.now_us()
         self._health.start(unfinished.failing)
+        for endpoint_id, app_id in unfinished.rearranged:
+            # Before anything of it is claimed.
+            self._sorting.begin(endpoint_id, app_id, at_once=True)
         for endpoint_id, app_id, due_at in unfinished.deliveries:
             self.wake(endpoint_id, app_id, due_at)
         for app_id, deliver_at in unfinished.deferred:
@@ -323,7 +333,9 @@ class Dispatcher:
         first = delivery.attempts == 0 and delivery.trigger is Trigger.SCHEDULED
         if first and delivery.due_at != claim.message.created_at and late_us <= _ON_TIME_US:
             return WaitCause.DELIVER_AT
-        return WaitCause.BACKLOG if late_us > _SOON_US else None
+        if late_us <= _SOON_US:
+            return None
+        return WaitCause.BACKLOG if delivery.lane is None else WaitCause.ORDER
 
     def decided(self, lane: Lane, flight: Flight, exchange: Exchange) -> None:
         """The outcome is known: the next attempt may begin, while the rest of this response is still being read."""
@@ -400,8 +412,14 @@ class Dispatcher:
             self._directory.changed(lane.app_id)
         if record.ends_pair or (record.dead is not None and record.delivery.trigger is not Trigger.SCHEDULED):
             self._supply.forget(lane.withdraw(record.delivery.message_id))
+            if lane.plan is not None and lane.plan.ordering is not None:
+                # A lane may go on that waited for this one.
+                self._supply.has_stored(self._roster.lane(lane.endpoint_id, lane.app_id))
         if record.next_due_at is not None:
             self.wake(lane.endpoint_id, lane.app_id, record.next_due_at)
+
+    def _followed(self, lane: Lane, claims: list[Claim]) -> None:
+        self._supply.follow(self._roster.lane(lane.endpoint_id, lane.app_id), claims)
 
     # -- what the others tell
 

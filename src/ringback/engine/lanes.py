@@ -14,6 +14,7 @@ import msgspec
 from ringback.delivery.seal import Plan
 from ringback.model.attempts import WaitCause
 from ringback.model.deliveries import Claim, Trigger
+from ringback.model.ordering import Ordering
 from ringback.policy.rate import Bucket
 from ringback.services.directory import Entry
 from ringback.store.base import Record, Transaction
@@ -51,7 +52,7 @@ class LanePlan(msgspec.Struct, frozen=True):
 
     `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case; `rates`
     are attempts per second of the endpoint and of its application, None when neither is limited; `tell` gives what the record of an attempt
-    that may be news carries (`Record.tell`), None when nobody listens.
+    that may be news carries (`Record.tell`), None when nobody listens. `ordering` is how its deliveries are in order, None = not at all.
     """
 
     plan: Plan
@@ -61,6 +62,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     sensitive: frozenset[str]
     rates: Rates | None = None
     tell: Callable[[], Tell | None] = lambda: None
+    ordering: Ordering | None = None
 
 
 class Group:
@@ -82,7 +84,8 @@ class Lane:
 
     `resting` is why the lane waits for a time, `rest_ends` on the monotonic clock (microseconds); `rested` and `rested_until` are why
     it did so last and when that ended, wall time. `queued`: it waits for a token of its application. `reading` counts attempts whose
-    outcome is known and whose response is still being read. `disabled`: one of its answers has disabled the endpoint.
+    outcome is known and whose response is still being read. `disabled`: one of its answers has disabled the endpoint. `spilling` and
+    `spilled` count deliveries that go to the database instead of memory: on their way there, and there.
     """
 
     __slots__ = (
@@ -109,6 +112,7 @@ class Lane:
         "retries",
         "ringed",
         "since_retry",
+        "spilled",
         "spilling",
         "starved",
         "stopped",
@@ -129,6 +133,7 @@ class Lane:
         self.proven = False
         self.reserved = 0
         self.spilling = 0
+        self.spilled = 0
         self.stored = False
         self.claiming = False
         self.loading = False

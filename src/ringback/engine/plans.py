@@ -42,6 +42,7 @@ def planner(style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda or
             frozenset(plan.sensitive),
             rates if rates != _UNLIMITED else None,
             partial(teller, entry.application.org_id),
+            endpoint.ordering,
         )
 
     return prepare

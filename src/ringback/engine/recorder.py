@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import msgspec
+
 from ringback import ids
 from ringback.clock import SECOND_US
 from ringback.delivery.seal import masked_headers
@@ -20,8 +22,9 @@ from ringback.engine.lanes import Lane
 from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
 from ringback.model.attempts import Attempt, ErrorClass, Exchange
-from ringback.model.deliveries import ABORTED, AttemptStatus, DeadLetter, Delivery, Trigger
+from ringback.model.deliveries import ABORTED, AttemptStatus, Claim, DeadLetter, Trigger
 from ringback.policy.operational import FAILING
+from ringback.policy.ordering import blocks, gives_up
 from ringback.policy.outcome import Outcome
 from ringback.policy.retry import Delay, RetryPolicy, next_delay
 from ringback.store.base import Record, Store
@@ -42,7 +45,8 @@ _SCHEDULED: Final = Trigger.SCHEDULED
 class Recorder:
     """Turns finished attempts into records.
 
-    `settled(lane, record)` is called once a record is durable, `resumed` when it is `ready` again.
+    `settled(lane, record)` is called once a record is durable, `followed(lane, claims)` with what has its turn by that, `resumed` when it
+    is `ready` again.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Recorder:
         draw: Callable[[], float],
         metrics: Metrics,
         settled: Callable[[Lane, Record], None],
+        followed: Callable[[Lane, list[Claim]], None],
         resumed: Callable[[], None],
     ) -> None:
         self._store = store
@@ -63,6 +68,7 @@ class Recorder:
         self._draw = draw
         self._metrics = metrics
         self._settled = settled
+        self._followed = followed
         self._resumed = resumed
         self._unkept: list[tuple[Lane, Record]] = []
         self._retrying: asyncio.TimerHandle | None = None
@@ -90,7 +96,7 @@ class Recorder:
         change, delay, next_due_at, status = NOTHING, None, None, _SUCCESS
         if not outcome.success:
             status = _FAIL
-            delay, change = self._failed(delivery, outcome, now_us)
+            delay, change = self._failed(flight, outcome, now_us)
             if delay is not None:
                 # From when the outcome was known: a body that drips makes no retry later.
                 next_due_at = flight.ended_at + int(delay.seconds * SECOND_US)
@@ -127,23 +133,46 @@ class Recorder:
             tell = flight.plan.tell() if manual or delivery.attempts >= FAILING or change.disables is not None else None
             record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at, tell, flight.claim.message)
         else:
-            # Nothing follows an attempt by hand; but an answer that aborts its message ends the schedule beside it.
-            dies = outcome.aborts if manual else delay is None
-            dead = self._letter(flight, attempt, outcome, now_us) if dies else None
-            tell = flight.plan.tell() if dies or attempt.number == FAILING or change.disables is not None else None
-            record = Record(
-                delivery, attempt, next_due_at, dead, False, change.disables, change.first_failure_at, tell, flight.claim.message
-            )
+            record = self._failure(flight, attempt, outcome, change, now_us)
         self._metrics.count_attempt(exchange.status, attempt.error)
         self._pending += 1
+        if delivery.lane is not None:
+            # What follows in its lane comes with the record.
+            record = msgspec.structs.replace(record, follow=[])
+            self._store.record((record,), partial(self._done_in_lane, lane, record))
+            return
         self._store.record((record,), partial(self._done, lane, record))
 
-    def _failed(self, delivery: Delivery, outcome: Outcome, now_us: int) -> tuple[Delay | None, Change]:
+    def _failed(self, flight: Flight, outcome: Outcome, now_us: int) -> tuple[Delay | None, Change]:
         """When a delivery that failed is tried again, and what that says of its endpoint."""
+        delivery = flight.claim.delivery
         if delivery.trigger is not _SCHEDULED:
             return None, self._health.refused(delivery.endpoint_id, outcome, now_us)
         delay = None if outcome.cause == ErrorClass.PAYLOAD_GONE else next_delay(self._policy, delivery.attempts + 1, outcome, self._draw())
+        if delay is not None and delivery.lane is not None and gives_up(flight.plan.ordering, delivery.attempts + 1):
+            # Its lane goes on; that says nothing of the endpoint.
+            return None, NOTHING
         return delay, NOTHING if delay is not None else self._health.exhausted(delivery.endpoint_id, outcome, now_us)
+
+    def _failure(self, flight: Flight, attempt: Attempt, outcome: Outcome, change: Change, now_us: int) -> Record:
+        """What an attempt that failed leaves behind."""
+        delivery = flight.claim.delivery
+        # Nothing follows an attempt by hand; but an answer that aborts its message ends the schedule beside it.
+        dies = attempt.next_due_at is None if delivery.trigger is _SCHEDULED else outcome.aborts
+        return Record(
+            delivery,
+            attempt,
+            attempt.next_due_at,
+            self._letter(flight, attempt, outcome, now_us) if dies else None,
+            False,
+            change.disables,
+            change.first_failure_at,
+            flight.plan.tell() if dies or attempt.number == FAILING or change.disables is not None else None,
+            flight.claim.message,
+            None,
+            # What can never be sent blocks nobody: there is nothing that a person could do about it.
+            dies and blocks(flight.plan.ordering) and outcome.cause != ErrorClass.PAYLOAD_GONE,
+        )
 
     def _letter(self, flight: Flight, attempt: Attempt, outcome: Outcome, now_us: int) -> DeadLetter:
         return DeadLetter(
@@ -180,6 +209,14 @@ class Recorder:
         if self._pending == _UNRECORDED_MAX - 1 and not self.paused:
             self._resumed()
 
+    def _done_in_lane(self, lane: Lane, record: Record, failure: Exception | None) -> None:
+        self._done(lane, record, failure)
+        if failure is None:
+            if record.blocks:
+                self._metrics.blocked_lanes += 1
+            if record.follow:
+                self._followed(lane, record.follow)
+
     def _retry(self) -> None:
         self._retrying = None
         unkept, self._unkept = self._unkept, []
@@ -187,7 +224,7 @@ class Recorder:
 
         def one_done(lane: Lane, record: Record, failure: Exception | None) -> None:
             nonlocal left
-            self._done(lane, record, failure)
+            self._done_in_lane(lane, record, failure)
             left -= 1
             if left == 0 and not self._unkept:
                 self.paused = False

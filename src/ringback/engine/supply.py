@@ -91,6 +91,27 @@ class Supply:
             # Should it be enabled again meanwhile, what is published from now on counts: messages have ids above this one.
             self._work.begin(self._clear(lane, self._ids.make(ids.MESSAGE, self._clock.now_us())))
 
+    def hold(self, lane: Lane) -> None:
+        """Take nothing in and send nothing until `resume`: what waits in memory goes back to the database."""
+        lane.stopped = True
+        self.forget(lane.drain())
+
+    def resume(self, lane: Lane) -> None:
+        """Go on, with whatever the database has now."""
+        lane.stopped = False
+        lane.next_due = None
+        self.has_stored(lane)
+
+    def follow(self, lane: Lane, claims: list[Claim]) -> None:
+        """These, leased already, have their turn because those before them in their lanes are finished."""
+        if lane.stopped or not self.running:
+            self._store.release(c.delivery for c in claims)
+            return
+        for claim in claims:
+            lane.put(claim)
+            self._roster.held += size_of(claim)
+        self._filled(lane)
+
     def forget(self, claims: list[Claim]) -> None:
         """These, taken out of a queue, are nobody's any more."""
         self._roster.held -= sum(map(size_of, claims))
@@ -155,10 +176,8 @@ class Supply:
             self._metrics.backlog -= removed
             if removed < _DROP_ROWS:
                 break
-        lane.stopped = False
-        lane.next_due = None
         # Whatever came while the lane was stopped lies in the database.
-        self.has_stored(lane)
+        self.resume(lane)
 
     def _rings(self, endpoint_id: str, at_us: int) -> None:
         lane = self._roster.lanes.get(endpoint_id)

@@ -11,7 +11,7 @@ from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import blocks, deliveries, retention, trends
+from ringback.store.operations import arrivals, blocks, deliveries, polling, polls, retention, trends
 from ringback.store.operations.blocks import Blocks, Place
 from ringback.telemetry.events import RETENTION_SWEPT
 from ringback.telemetry.log import log
@@ -29,10 +29,16 @@ BESIDE_EVERY_S: Final = 3_600.0
 
 
 class Sweeper:
-    """Sweeps the store for ever. `history_us` is how long history is kept, microseconds."""
+    """Sweeps the store for ever. `history_us` is how long history is kept, microseconds.
 
-    def __init__(self, store: Store, clock: Clock, history_us: int) -> None:
+    `wake(endpoint_id, app_id, now_us)` is called for endpoints whose lanes go on, because the letters that blocked them are gone.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, history_us: int, wake: Callable[[str, str, int], None] = lambda endpoint_id, app_id, due_at: None
+    ) -> None:
         self._store = store
+        self._wake = wake
         self._clock = clock
         self._history_us = history_us
 
@@ -67,8 +73,13 @@ class Sweeper:
         removed = await self._all(lambda tx: retention.expire_payloads(tx, now_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_messages(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_attempts(tx, before_us, _SLICE))
-        removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE))
+        freed: set[tuple[str, str]] = set()
+        removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE, freed))
+        for endpoint_id, app_id in freed:
+            self._wake(endpoint_id, app_id, now_us)
+        removed += await self._all(lambda tx: arrivals.purge(tx, before_us, _SLICE))
         removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
+        removed += await self._all(lambda tx: polling.purge(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
         return removed + await self._abandoned()
 
@@ -78,6 +89,7 @@ class Sweeper:
         removed = await self._walk("", lambda tx, after: trends.purge(tx, before_us, _SLICE, after))
         removed += await self._walk("", lambda tx, after: retention.purge_given_up(tx, before_us, _SLICE, after))
         removed += await self._walk("", lambda tx, after: retention.purge_tokens(tx, before_us, _SLICE, after))
+        removed += await self._walk("", lambda tx, after: polls.purge_released(tx, before_us, _SLICE, after))
         for kind, prefix in (
             (blocks.MESSAGES, ids.MESSAGE),
             (blocks.ATTEMPTS, ids.ATTEMPT),

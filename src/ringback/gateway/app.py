@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ringback.clock import Clock
 from ringback.errors import Unavailable
+from ringback.model.messages import Remote
 from ringback.model.quarantine import (
     CLIENT_CERTIFICATE,
     HEADER_REQUIRED,
@@ -26,9 +27,11 @@ from ringback.model.quarantine import (
 from ringback.policy.addresses import Address, Network
 from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address, unproven
 from ringback.services.address_lists import AddressLists
+from ringback.services.arrivals import Came
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
 from ringback.services.judging import Refusal
-from ringback.services.receiving import TOO_LARGE, TOO_SLOW, UNKNOWN, Header, Receiver, Reply
+from ringback.services.receiving import Receiver
+from ringback.services.replies import TOO_LARGE, TOO_SLOW, UNKNOWN, Header, Reply
 from ringback.signing.handshake import answer_handshake
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
@@ -112,8 +115,8 @@ class Gateway:
         url = self._place.url(str(scope["scheme"]).encode(), path, scope["query_string"], dict(headers.fields), peer, ready)
         request = InboundRequest(headers, b"", method, url)
         address = self._place.sender(peer, headers)
-        remote = peer if address is None or str(address) == peer else f"{address} by way of {peer}"
-        early = self._early(ready, request, peer) or await self._unwelcome(ready, address)
+        remote = Remote(peer, None if address is None or str(address) == peer else str(address))
+        early = self._early(ready, request, remote) or await self._unwelcome(ready, address)
         if isinstance(early, Reply):
             return early
         taken = 0
@@ -132,13 +135,15 @@ class Gateway:
                 return await self._receiver.refuse(ready, early, request, remote)
             return await self._receiver.answer(ready, request, remote)
         except _TooLarge:
-            ready.rejected(TOO_LARGE_BODY)
-            return TOO_LARGE
+            return self._turned_away(ready, TOO_LARGE_BODY, request, remote, TOO_LARGE)
         except TimeoutError:
-            ready.rejected(TOO_SLOW_BODY)
-            return TOO_SLOW
+            return self._turned_away(ready, TOO_SLOW_BODY, request, remote, TOO_SLOW)
         finally:
             self._memory.give_back(taken)
+
+    def _turned_away(self, ready: Ready, reason: str, request: InboundRequest, remote: Remote, reply: Reply) -> Reply:
+        self._receiver.turned_away(ready, reason, Came(request.method, request.url, 0, remote), reply.status)
+        return reply
 
     async def _unwelcome(self, ready: Ready, address: Address | None) -> Refusal | None:
         """Does it come from elsewhere than its source allows? Raises Unavailable when that cannot be told."""
@@ -156,23 +161,22 @@ class Gateway:
                 allowed = True
         return None if allowed else Refusal(IP_DENIED, "the address that sent this is not in the source's list", 403)
 
-    def _early(self, ready: Ready, request: InboundRequest, peer: str) -> Reply | Refusal | None:
+    def _early(self, ready: Ready, request: InboundRequest, remote: Remote) -> Reply | Refusal | None:
         """What can be said before the body is read; a Refusal is kept with its body."""
         rules = ready.source.rules
         if request.method.decode("latin-1") not in rules.methods and not self._asks(ready, request):
-            ready.rejected(METHOD_NOT_ALLOWED)
-            return Reply(
-                405, (_JSON, (b"allow", ", ".join(rules.methods).encode())), b'{"code":"method_not_allowed","detail":"Not allowed"}'
-            )
+            allow = (b"allow", ", ".join(rules.methods).encode())
+            reply = Reply(405, (_JSON, allow), b'{"code":"method_not_allowed","detail":"Not allowed"}')
+            return self._turned_away(ready, METHOD_NOT_ALLOWED, request, remote, reply)
         # Its own rate first: what that refuses takes nothing from the other sources.
         for bucket, reason in ((ready.bucket, RATE_LIMITED), (ready.shared, ORGANISATION_RATE_LIMITED)):
             if bucket is not None and (wait_s := bucket.take(self._clock.monotonic_s())):
-                ready.rejected(reason)
                 retry = (b"retry-after", str(math.ceil(wait_s)).encode())
-                return Reply(429, (_JSON, retry), b'{"code":"rate_limited","detail":"Too many requests"}')
+                reply = Reply(429, (_JSON, retry), b'{"code":"rate_limited","detail":"Too many requests"}')
+                return self._turned_away(ready, reason, request, remote, reply)
         if rules.client_certificate:
             name = unproven(request.headers.fields, rules.client_certificate)
-            if name is not None or not is_trusted(peer, self._place.trusted):
+            if name is not None or not is_trusted(remote.peer, self._place.trusted):
                 text = f"the header {name} is not there once, with the wanted value" if name else "no trusted proxy sent this"
                 return Refusal(CLIENT_CERTIFICATE, text, 403)
         if rules.required_headers:

@@ -13,21 +13,26 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ringback.errors import RingbackError, Unavailable
 from ringback.gateway.app import Memory, Place
-from ringback.model.messages import Message
+from ringback.model.arrivals import DUPLICATE
+from ringback.model.messages import Message, Remote
 from ringback.model.quarantine import TOO_SLOW_BODY
+from ringback.services.arrivals import Came
 from ringback.services.directory import Entry
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
-from ringback.services.receiving import LARGE_BYTES, OK, TOO_SLOW, UNKNOWN, Receiver, Reply, canned, unavailable
+from ringback.services.intake import NewMessage
+from ringback.services.receiving import LARGE_BYTES, Receiver
+from ringback.services.replies import OK, TOO_SLOW, UNKNOWN, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from ringback.telemetry.prometheus import Metrics
 
 # Headers that change how a request is read or answered, or where it comes from: such requests are answered the ordinary way.
 _COLD: Final = frozenset((b"expect", b"transfer-encoding", b"upgrade", b"content-encoding", b"x-forwarded-for", b"forwarded"))
-# More headers than this, or a longer length than ten digits say, are looked at by the ordinary way, which refuses them.
+# More headers than this, or a length of more digits, are looked at by the ordinary way, which refuses them.
 _MAX_HEADERS: Final = 100
 _MAX_DIGITS: Final = 9
 _CLOSE: Final = (b"connection", b"close")
+_NOBODY: Final = Remote("")
 
 
 def _rest(reply: Reply, end: bytes = b"\r\n") -> bytes:
@@ -73,14 +78,18 @@ class InboundCycle:
         "disconnected",
         "door",
         "entry",
+        "event",
         "headers",
         "keep_alive",
         "ready",
         "response_complete",
         "running",
         "size",
+        "url",
     )
     message_event = _NO_EVENT
+    # Set once it is judged, before anybody looks.
+    event: NewMessage | None
 
     def __init__(self, door: InboundDoor, ready: Ready, headers: Headers, keep_alive: bool) -> None:
         self.door = door
@@ -91,6 +100,8 @@ class InboundCycle:
         self.size = 0
         self.answered = self.running = self.disconnected = self.response_complete = False
         self.entry: Entry | None = None
+        # The connection may have read the next one when this one is answered.
+        self.url = door.url
         self.began_s = door.loop.time()
 
     def run(self) -> None:
@@ -102,7 +113,7 @@ class InboundCycle:
         entry = self.entry = receiver.entry(ready)
         if entry is not None and not ready.stale and self.size <= LARGE_BYTES:
             request = InboundRequest(self.headers, body, b"POST", door.public_url(ready) if ready.needs_url else b"")
-            event = receiver.decided(ready, request)
+            event = self.event = receiver.decided(ready, request, door.remote)
             if event is not None:
                 try:
                     receiver.begin(ready, entry, event, self)
@@ -120,18 +131,27 @@ class InboundCycle:
         except RingbackError as error:
             self.refused(error)
             return
-        self._answer(UNKNOWN if ready is None else await inbound.receiver.answer(ready, request, self.door.peer))
+        self._answer(UNKNOWN if ready is None else await inbound.receiver.answer(ready, request, self.door.remote))
 
     def accepted(self, message: Message) -> None:
         """The event is durable."""
-        self.door.shared.receiver.new(self.ready, message)
-        self._answer(canned(self.ready))
+        ready = self.ready
+        self.door.shared.receiver.new(ready, message)
+        ready.taken_bytes += self.size
+        self._answer(canned(ready))
 
     def repeated(self, message_id: str) -> None:
         """The event was durable before."""
-        if self.entry is not None:
-            self.door.shared.receiver.again(self.ready, self.entry, message_id)
-        self._answer(canned(self.ready))
+        ready, reply = self.ready, canned(self.ready)
+        if self.entry is not None and self.event is not None:
+            receiver = self.door.shared.receiver
+            receiver.again(ready, self.entry, message_id)
+            receiver.repeats(ready, self.event, self._came(), reply.status, message_id)
+        ready.weighed(DUPLICATE, self.size)
+        self._answer(reply)
+
+    def _came(self) -> Came:
+        return Came(b"POST", self.url, self.size, self.door.remote)
 
     def refused(self, error: Exception) -> None:
         """Nothing was kept."""
@@ -143,7 +163,7 @@ class InboundCycle:
 
     def too_slow(self) -> None:
         """Answer that the body did not arrive in time."""
-        self.ready.rejected(TOO_SLOW_BODY)
+        self.door.shared.receiver.turned_away(self.ready, TOO_SLOW_BODY, self._came(), TOO_SLOW.status)
         self._answer(TOO_SLOW)
 
     def _answer(self, reply: Reply) -> None:
@@ -170,6 +190,8 @@ class InboundDoor(HttpToolsProtocol):
         # The last URL that was called, and what was found there: a provider calls the same one again and again.
         self._called = b""
         self._found: tuple[Ready, int] | None = None
+        # Who calls; known once the first URL is.
+        self.remote = _NOBODY
         # What a class has is found six times as slowly.
         self.shared = self.inbound
 
@@ -199,6 +221,7 @@ class InboundDoor(HttpToolsProtocol):
             path = url.partition(b"?")[0]
             found = self._found = sources.remembered(path) if is_ours(path) and url.find(b"#") < 0 else None
             self._called = url
+            self.remote = Remote(self.peer)
             if found is None:
                 return None
         if not sources.holds(found):

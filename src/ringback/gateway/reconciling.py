@@ -1,13 +1,12 @@
-"""Who compares sources with their providers? A runner that does what is due, some at a time, so that none waits for a slow one."""
+"""Who asks providers for sources? A runner that does what is due, some at a time, so that none waits for a slow one."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError
-from ringback.services.reconciler import Reconciler
 from ringback.telemetry.events import TASK_FAILED
 from ringback.telemetry.log import log
 
@@ -21,11 +20,28 @@ _RETRY_S: Final = 1.0
 _NOT_OURS: Final = "a defect of this server; its log has the details"
 
 
-class ReconciliationRunner:
-    """Does steps for ever. Belongs to one event loop."""
+class Work(Protocol):
+    """Steps that are due now and then, at most one at a time for each source."""
 
-    def __init__(self, reconciler: Reconciler, clock: Clock) -> None:
-        self._reconciler = reconciler
+    async def due(self, limit: int) -> tuple[list[str], int | None]:
+        """The sources whose next step is due, and when the next one after those is. Raises StoreFailure."""
+        ...
+
+    async def step(self, source_id: str) -> None:
+        """Do the next step of a source. Raises Unavailable when it could not be kept."""
+        ...
+
+    async def give_up(self, source_id: str, detail: str) -> None:
+        """A step ran into a defect of ours: let it rest. Raises Unavailable."""
+        ...
+
+
+class ProviderRunner:
+    """Does the steps of one kind of work, whose `name` stands in the log, for ever. Belongs to one event loop."""
+
+    def __init__(self, work: Work, name: str, clock: Clock) -> None:
+        self._work = work
+        self._name = name
         self._clock = clock
         self._woken = asyncio.Event()
         self._busy: set[str] = set()
@@ -42,7 +58,7 @@ class ReconciliationRunner:
                 # Cleared first: what becomes due while we look is not missed.
                 self._woken.clear()
                 try:
-                    due, next_at = await self._reconciler.due(_AT_ONCE + len(self._busy))
+                    due, next_at = await self._work.due(_AT_ONCE + len(self._busy))
                 except RingbackError:
                     await asyncio.sleep(_RETRY_S)
                     continue
@@ -58,12 +74,12 @@ class ReconciliationRunner:
 
     async def _step(self, source_id: str) -> None:
         try:
-            await self._reconciler.step(source_id)
+            await self._work.step(source_id)
         except RingbackError:
             # The store has told the log what ails it; the page is read again.
             await asyncio.sleep(_RETRY_S)
         except Exception as error:
-            log(TASK_FAILED, failure=error, task=f"reconciliation of {source_id}", error=str(error))
+            log(TASK_FAILED, failure=error, task=f"{self._name} of {source_id}", error=str(error))
             await self._give_up(source_id)
         finally:
             self._busy.discard(source_id)
@@ -71,6 +87,6 @@ class ReconciliationRunner:
 
     async def _give_up(self, source_id: str) -> None:
         try:
-            await self._reconciler.give_up(source_id, _NOT_OURS)
+            await self._work.give_up(source_id, _NOT_OURS)
         except RingbackError:
             await asyncio.sleep(_RETRY_S)

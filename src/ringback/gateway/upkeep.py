@@ -10,11 +10,12 @@ from typing import Final
 
 from ringback.errors import RingbackError
 from ringback.services.address_lists import AddressLists
+from ringback.services.arrivals import Journal
 from ringback.services.gateway import SourceDirectory
 from ringback.services.published import Published
 from ringback.services.schedules import Schedules
 
-# Counts that a crash may lose: a few seconds of them, and no events.
+# Counts and the journal may lose a few seconds by a crash; no event does.
 NOTE_EVERY_S: Final = 5.0
 # Silence is counted in tens of minutes, windows in days.
 _SWEEP_EVERY: Final = 12
@@ -27,8 +28,9 @@ _PAUSE_S: Final = 0.02
 class Upkeep:
     """Looks after sources for ever."""
 
-    def __init__(self, sources: SourceDirectory, lists: AddressLists, published: Published) -> None:
+    def __init__(self, sources: SourceDirectory, journal: Journal, lists: AddressLists, published: Published) -> None:
         self._sources = sources
+        self._journal = journal
         self._lists = lists
         self._published = published
 
@@ -39,7 +41,7 @@ class Upkeep:
             await asyncio.sleep(NOTE_EVERY_S)
             turn += 1
             try:
-                await self._sources.note()
+                await self.note()
                 if turn % _SWEEP_EVERY == 0:
                     await self._sources.silent()
                     await self._lists.refresh()
@@ -48,6 +50,19 @@ class Upkeep:
             except RingbackError:
                 # The store has told the log what ails it.
                 continue
+
+    async def note(self) -> None:
+        """Write down what came since the last time. Raises StoreFailure."""
+        await self._sources.note()
+        await self._journal.write()
+
+    async def close(self) -> None:
+        """Write down what is left, if the store lets us."""
+        try:
+            await self.note()
+        except RingbackError:
+            # The store has told the log what ails it.
+            return
 
 
 class Timetable:

@@ -42,7 +42,8 @@ class Token(msgspec.Struct, frozen=True):
     """A bearer token as stored: only its SHA-256 is known. Times are microseconds since 1970, None = never.
 
     Of a token of an application: `capabilities` (None = all), the feature flags it holds, the session it was made for, the integration
-    whose key it is, and the auto-config subscription that it completes. `last_used_at` is right to within a minute or two.
+    whose key it is, the auto-config subscription that it completes, and the polling endpoint that it reads. `last_used_at` is right to
+    within a minute or two.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Token(msgspec.Struct, frozen=True):
     integration_id: str | None = None
     auto_config_id: str | None = None
     last_used_at: int | None = None
+    poller_id: str | None = None
 
 
 class Organisation(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ class WaitCause(enum.StrEnum):
 
     Between two attempts: the schedule, a Retry-After that was longer, or the least delay after a timeout or a 429. Before an attempt that
     was due: a rate limit, the endpoint (its own Retry-After, or no answer to several attempts), the time its sender chose, a server that
-    was not running, or its turn (a free place, others before it, the database).
+    was not running, those before it in its lane, or its turn (a free place, others before it, the database).
     """
 
     SCHEDULE = "schedule"
@@ -39,6 +39,7 @@ class WaitCause(enum.StrEnum):
     PAUSED = "paused"
     DELIVER_AT = "deliver_at"
     RESTART = "restart"
+    ORDER = "order"
     BACKLOG = "backlog"
 
 

@@ -42,7 +42,8 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     """One message on its way to one endpoint, unfinished.
 
     `due_at` is wall time in microseconds; `attempts` counts the scheduled attempts already made; `sequence` is the message's place among
-    all messages of this endpoint, from 1 up, given once. A manual delivery (`trigger`) is a single attempt beside the schedule.
+    all messages of this endpoint, from 1 up, given once. A manual delivery (`trigger`) is a single attempt beside the schedule. Of those
+    in the same `lane` one is attempted at a time, in the order of their sequence; None = this one waits for no other.
     """
 
     endpoint_id: str
@@ -52,6 +53,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
     sequence: int
     attempts: int = 0
     trigger: Trigger = Trigger.SCHEDULED
+    lane: str | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, gc=False):

@@ -6,6 +6,8 @@ import enum
 
 import msgspec
 
+from ringback.model.ordering import Ordering
+
 
 class EndpointSecret(msgspec.Struct, frozen=True):
     """One signing secret in its text form (`whsec_…` or `whsk_…`); `expires_at` is None for the current one."""
@@ -52,7 +54,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     """A destination. `secrets` has the current one first, then old ones that may still sign. Times are microseconds since 1970.
 
     `event_types` and `channels` are None when there is no such condition. `headers` keep the case they were given in. `disabling` says why
-    it is disabled, if it is and that is known.
+    it is disabled, if it is and that is known. `ordering` is None when what it gets is in no order.
     """
 
     id: str
@@ -71,6 +73,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     created_at: int
     updated_at: int
     disabling: Disabling | None = None
+    ordering: Ordering | None = None
 
     def signing_secrets(self, now_us: int) -> tuple[str, ...]:
         """The texts of the secrets that sign at `now_us`, current one first."""

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
+
+
+class Remote(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Who sent a request: the other end of the connection, and, where that is a trusted proxy, whom it names as the sender."""
+
+    peer: str
+    address: str | None = None
+
+    def __str__(self) -> str:
+        return self.peer if self.address is None else f"{self.address} by way of {self.peer}"
+
+    @classmethod
+    def read(cls, text: str) -> Remote:
+        """What `str` gave."""
+        address, by_way, peer = text.partition(" by way of ")
+        return cls(peer, address) if by_way else cls(text)
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -10,7 +28,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `event_id` and `event_type` are the provider's own words; `secret` is the number of the secret that matched, None when nothing was
     verified. `flags` are words of `model.sources`. `redelivery` is the provider's own count of how often it sent the event, as it says it:
-    some begin with 0, some with 1, some count only what comes after the first.
+    some begin with 0, some with 1, some count only what comes after the first. `remote` is None of what nobody called for.
     """
 
     source_id: str
@@ -19,14 +37,17 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     secret: int | None = None
     flags: tuple[str, ...] = ()
     redelivery: str | None = None
+    remote: Remote | None = None
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One event of one application.
 
     `payload` is delivered byte for byte; None once it is expunged or past `expires_at`. `raw` says that it is not a JSON object and is
-    shown wrapped. `matched` counts the endpoints it was accepted for. Times are microseconds since 1970. A received message has `origin`
-    and `headers` to pass on: lines of lower-case names, each ended by CR LF.
+    shown wrapped. `matched` counts the endpoints it was accepted for; of one that was sent to chosen endpoints alone it is below 0
+    (`directed_to`), and `endpoints` counts them. Times are microseconds since 1970. A received message has `origin`
+    and `headers` to pass on: lines of lower-case names, each ended by CR LF. `ordering_key` is what it is in order with, as its
+    sender says.
     """
 
     id: str
@@ -44,6 +65,17 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     matched: int = 0
     origin: Origin | None = None
     headers: bytes | None = None
+    ordering_key: str | None = None
+
+    @property
+    def endpoints(self) -> int:
+        """How many endpoints it was accepted for."""
+        return self.matched if self.matched >= 0 else -1 - self.matched
+
+
+def directed_to(endpoint_ids: Sequence[str]) -> int:
+    """`Message.matched` of a message for these endpoints alone, whatever others want: nobody else is to see it as theirs."""
+    return -1 - len(endpoint_ids)
 
 
 class Received(msgspec.Struct, frozen=True, gc=False):

@@ -21,7 +21,11 @@ ATTEMPT_EXHAUSTED: Final = "message.attempt.exhausted"
 ATTEMPT_RECOVERED: Final = "message.attempt.recovered"
 ATTEMPT_LOG: Final = "message.attempt.log"
 TASK_FINISHED: Final = "background_task.finished"
+LANE_BLOCKED: Final = "endpoint.lane.blocked"
 EXPECTATION_MISSED: Final = "source.expectation.missed"
+SUBSCRIPTION_FAILING: Final = "source.subscription.failing"
+SUBSCRIPTION_ENDED: Final = "source.subscription.ended"
+SOURCE_SIGNAL: Final = "source.signal"
 # What an event is called where the endpoint belongs to an ingest source; what is not here is told of no such endpoint.
 INGEST: Final = {name: f"ingest.{name}" for name in (ENDPOINT_DISABLED, ATTEMPT_FAILING, ATTEMPT_EXHAUSTED, ATTEMPT_RECOVERED)}
 
@@ -108,6 +112,49 @@ class ExpectationMissed(msgspec.Struct, frozen=True, rename="camel"):
     match: dict[str, str]
 
 
+class LaneBlocked(msgspec.Struct, frozen=True, rename="camel"):
+    """The first delivery of a lane is a dead letter, and nothing behind it is sent until somebody replays or discards that.
+
+    `ordering_key` is None where all deliveries of the endpoint are one lane; of an ingest source's endpoint there is no application.
+    """
+
+    app_id: str | None
+    app_uid: str | None
+    source_id: str | None
+    endpoint_id: str
+    ordering_key: str | None
+    msg_id: str
+    sequence: int
+    dead_letter_id: str
+
+
+class SubscriptionNews(msgspec.Struct, frozen=True, rename="camel"):
+    """A source's subscription at its provider could not be renewed, for `cause`; it ends, or ended, at `expires_at` (None: unknown).
+
+    `app_id` is None for an ingest source.
+    """
+
+    app_id: str | None
+    source_id: str
+    source_uid: str | None
+    cause: str
+    detail: str
+    expires_at: str | None
+
+
+class SignalNews(msgspec.Struct, frozen=True, rename="camel"):
+    """A provider says that it calls a source no more, or less: `signal` is which word it had for that, `detail` the rest of it.
+
+    `app_id` is None for an ingest source.
+    """
+
+    app_id: str | None
+    source_id: str
+    source_uid: str | None
+    signal: str
+    detail: str
+
+
 class HttpTimes(msgspec.Struct, frozen=True):
     """When the request began to go out, and when its answer came."""
 
@@ -175,7 +222,23 @@ CATALOGUE: Final = (
         "Attempts were made, of whatever outcome. Only for who names this event; `data` is a list, collected over a second.",
     ),
     Described(TASK_FINISHED, TaskFinished, "A background task has ended: it is done, it has failed, or it was cancelled."),
+    Described(
+        LANE_BLOCKED,
+        LaneBlocked,
+        "A lane of an ordered endpoint is blocked by a dead letter: what is behind it waits until that is replayed or discarded.",
+    ),
     Described(EXPECTATION_MISSED, ExpectationMissed, "An event that was to come from a source by a deadline did not."),
+    Described(
+        SUBSCRIPTION_FAILING,
+        SubscriptionNews,
+        "A source's subscription could not be renewed, three times in a row, or for a cause that needs somebody. Once until it is.",
+    ),
+    Described(SUBSCRIPTION_ENDED, SubscriptionNews, "A source's subscription has ended because it could not be renewed."),
+    Described(
+        SOURCE_SIGNAL,
+        SignalNews,
+        "A provider says in a request that was believed that it has ended or limits its calls. At most once an hour for each signal.",
+    ),
     Described(INGEST[ENDPOINT_DISABLED], IngestEndpointDisabled, "As `endpoint.disabled`, of an endpoint of an ingest source."),
     Described(INGEST[ATTEMPT_FAILING], IngestAttemptNews, "As `message.attempt.failing`, of an endpoint of an ingest source."),
     Described(INGEST[ATTEMPT_EXHAUSTED], IngestAttemptNews, "As `message.attempt.exhausted`, of an endpoint of an ingest source."),

@@ -148,6 +148,12 @@ def parse_literal(host: str) -> Address | None:
     return _parse_v4(text)
 
 
+def is_this_machine(host: str) -> bool:
+    """Does a host, as it stands in a URL, mean this machine and no other?"""
+    literal = parse_literal(host)
+    return literal.is_loopback if literal is not None else host == "localhost"
+
+
 def _parse_v4(text: str) -> ipaddress.IPv4Address | None:
     parts = text.split(".")
     if len(parts) > _MAX_PARTS:

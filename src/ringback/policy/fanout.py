@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from ringback.model.endpoints import Endpoint
 
 
-def wants(endpoint: Endpoint, event_type: str, channels: Sequence[str] | None) -> bool:
+class Filters(Protocol):
+    """What an endpoint of any kind wants; None = all."""
+
+    @property
+    def disabled(self) -> bool:
+        """Nothing at all."""
+        ...
+
+    @property
+    def event_types(self) -> Sequence[str] | None:
+        """One of these types."""
+        ...
+
+    @property
+    def channels(self) -> Sequence[str] | None:
+        """On one of these channels."""
+        ...
+
+
+def wants(endpoint: Filters, event_type: str, channels: Sequence[str] | None) -> bool:
     """Does this endpoint receive such a message? A message without channels does not reach an endpoint with channels."""
     if endpoint.disabled:
         return False

@@ -36,7 +36,7 @@ _NOTHING: Final = msgspec.Raw(b"")
 # Bytes of an owner's own listing, as JSON: the rows have some hundred.
 _MAX_LISTING: Final = 16_384
 # Headers that say how a request is read.
-_FRAMING: Final = frozenset({"host", "connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
+FRAMING: Final = frozenset({"host", "connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 # Bytes of the digest of a cursor: two of a thousand are alike once in 2^44 runs.
 _DIGEST: Final = 8
 # Pages of one run: a hundred thousand events; more is an API that never ends.
@@ -46,6 +46,8 @@ _MILLISECONDS: Final = 100_000_000_000
 # Seconds of the first rest after a failure, and of the longest: an outage is over in minutes, a wrong credential needs a person.
 _FIRST_REST_S: Final = 30.0
 _LONGEST_REST_S: Final = 3_600.0
+# Seconds between two runs at the most: a week is longer than any source is remembered.
+MAX_INTERVAL_S: Final = 7 * 86_400
 # What a provider may make us wait at the most, seconds: a day.
 MAX_RETRY_AFTER_S: Final = 86_400.0
 
@@ -82,16 +84,20 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class PageRead(msgspec.Struct, frozen=True):
-    """A page: its items within the window, how many there were in all, and the cursor of the next page, None at the end."""
+    """A page: its items within the window, how many there were in all, and the cursor of the next page, None at the end.
+
+    `unreadable` items are among those in all: they have no id, or no payload that could be read.
+    """
 
     items: list[Item]
     listed: int
     cursor: str | None
+    unreadable: int = 0
 
 
 def base_of(settings: Reconciliation, listing: Listing) -> UrlParts:
     """Where the provider's API is. Raises ValueError when that is no URL."""
-    return split_url((settings.base_url or _filled(listing.base, settings.parameters)).rstrip("/"))
+    return split_url((settings.base_url or filled(listing.base, settings.parameters)).rstrip("/"))
 
 
 def page_target(settings: Reconciliation, listing: Listing, window: Window, cursor: str) -> str:
@@ -106,20 +112,20 @@ def page_target(settings: Reconciliation, listing: Listing, window: Window, curs
         "since_at": rfc3339(window.since),
         "until_at": rfc3339(window.until),
     }
-    pairs = [(name, _filled(text, known)) for name, text in listing.query.items()]
+    pairs = [(name, filled(text, known)) for name, text in listing.query.items()]
     if listing.types and 0 < len(window.types) <= listing.types_max:
         pairs += [(listing.types, name) for name in window.types]
     if cursor:
         pairs.append((listing.next.split(":")[1], cursor))
     query = "&".join(f"{quote(name, safe=_SAFE_NAME)}={quote(value, safe=_SAFE)}" for name, value in pairs)
-    path = prefix + _filled(listing.path, settings.parameters)
+    path = prefix + filled(listing.path, settings.parameters)
     return f"{path}?{query}" if query else path
 
 
 def item_target(settings: Reconciliation, listing: Listing, template: str, item_id: str) -> str:
     """The path at which one item is fetched, or asked for again."""
     prefix = base_of(settings, listing).target.rstrip("/")
-    return prefix + _filled(template, {**settings.parameters, "id": quote(item_id, safe="")})
+    return prefix + filled(template, {**settings.parameters, "id": quote(item_id, safe="")})
 
 
 def head_of(settings: Reconciliation, listing: Listing, method: str, target: str) -> bytes:
@@ -128,8 +134,8 @@ def head_of(settings: Reconciliation, listing: Listing, method: str, target: str
     basic = base64.b64encode(f"{settings.credential}:".encode()).decode()
     secrets = {**settings.parameters, "credential": settings.credential, "basic": basic}
     fields = {"host": parts.authority, "user-agent": f"ringback/{__version__}", "accept": "application/json"}
-    fields.update({name.lower(): _filled(text, settings.parameters) for name, text in listing.headers.items()})
-    fields.update({name.lower(): _filled(text, secrets) for name, text in listing.auth.items()})
+    fields.update({name.lower(): filled(text, settings.parameters) for name, text in listing.headers.items()})
+    fields.update({name.lower(): filled(text, secrets) for name, text in listing.auth.items()})
     fields["content-length"] = "0"
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -137,7 +143,7 @@ def head_of(settings: Reconciliation, listing: Listing, method: str, target: str
 
 def read_page(settings: Reconciliation, listing: Listing, window: Window, head: bytes, body: bytes, cursor: str) -> PageRead:
     """What the answer to the request for a page holds. Raises Unreadable."""
-    path = _filled(listing.items, settings.parameters)
+    path = filled(listing.items, settings.parameters)
     # Members are looked up in the text: whole answers as values would take twenty times their size.
     document = msgspec.Raw(body)
     try:
@@ -150,12 +156,26 @@ def read_page(settings: Reconciliation, listing: Listing, window: Window, head: 
         raise Unreadable(f"the answer {said}")
     if len(pieces) > MAX_ITEMS:
         raise Unreadable(f"the page has {len(pieces)} items; more than {MAX_ITEMS} are not read at once")
-    items = [_item(settings, listing, piece) for piece in pieces]
+    items, unreadable = _items(settings, listing, pieces)
     inside = [item for item in items if item.at is None or window.since <= item.at <= window.until]
     times = [item.at for item in items if item.at is not None]
-    if listing.newest_first and times and min(times) < window.since:
-        return PageRead(inside, len(items), None)
-    return PageRead(inside, len(items), _next(settings, listing, document, head, pieces, cursor))
+    # The last one tells, and only in a list that goes backwards: one wrong time among others must not end the run.
+    if listing.newest_first and times and times[-1] < window.since and times[-1] <= times[0]:
+        return PageRead(inside, len(pieces), None, unreadable)
+    return PageRead(inside, len(pieces), _next(settings, listing, document, head, pieces, cursor), unreadable)
+
+
+def _items(settings: Reconciliation, listing: Listing, pieces: Sequence[bytes]) -> tuple[list[Item], int]:
+    """The items that can be read, and how many cannot. Raises Unreadable when none can: then the listing does not fit."""
+    items, unreadable, why = list[Item](), 0, ""
+    for piece in pieces:
+        try:
+            items.append(_item(settings, listing, piece))
+        except Unreadable as error:
+            unreadable, why = unreadable + 1, str(error)
+    if unreadable and not items:
+        raise Unreadable(why)
+    return items, unreadable
 
 
 def payload_of(listing: Listing, body: bytes) -> bytes:
@@ -180,13 +200,19 @@ def was_seen(seen: bytes, cursor: str) -> bool:
     return any(seen[at : at + _DIGEST] == wanted for at in range(0, len(seen), _DIGEST))
 
 
+def seen_before(seen: bytes) -> frozenset[bytes]:
+    """The digests in `seen`, where many texts are looked for."""
+    return frozenset(seen[at : at + _DIGEST] for at in range(0, len(seen), _DIGEST))
+
+
 def rest_s(failures: int, retry_after_s: float | None) -> float:
     """Seconds of rest after so many failures in a row; what the provider asks for, if that is longer."""
     own = min(_FIRST_REST_S * 2.0 ** min(failures - 1, 16), _LONGEST_REST_S)
     return own if retry_after_s is None else max(own, min(retry_after_s, MAX_RETRY_AFTER_S))
 
 
-def _filled(template: str, values: Mapping[str, str]) -> str:
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """A template with what is known put in; the rest stays as it is."""
     return _PARAMETER.sub(lambda match: values.get(match[1], match[0]), template)
 
 
@@ -204,7 +230,7 @@ def _item(settings: Reconciliation, listing: Listing, piece: bytes) -> Item:
             headers.update({str(name).lower(): value for name, value in given.items() if isinstance(value, str)})
     for name, text in listing.event_headers.items():
         kind, _, path = text.partition(":")
-        value = _text(document, path) if kind == "json" else _filled(text, settings.parameters)
+        value = _text(document, path) if kind == "json" else filled(text, settings.parameters)
         if value:
             headers[name.lower()] = value
     headers.setdefault("content-type", "application/json")
@@ -244,7 +270,10 @@ def _payload(piece: bytes) -> bytes:
     """A payload: where the provider gives it as a text, what the text says."""
     if not piece.startswith(b'"'):
         return piece
-    return msgspec.json.decode(piece, type=str).encode("utf-8", "surrogatepass")
+    try:
+        return msgspec.json.decode(piece, type=str).encode("utf-8", "surrogatepass")
+    except ValueError:
+        raise Unreadable("the payload of an event is a text that is no UTF-8") from None
 
 
 def _only(piece: bytes, path: str) -> bytes:
@@ -262,12 +291,28 @@ def _text(document: msgspec.Raw, path: str) -> str:
     return "" if value is None else value.decode("utf-8", "replace")
 
 
+def _cursor(document: msgspec.Raw, path: str) -> str:
+    """The text of a cursor, "" where there is none. Raises Unreadable for what is no text: the run would end as if all was read."""
+    try:
+        found = bytes(_member(document, path))
+    except (ValueError, RecursionError):
+        return ""
+    text = _text(document, path)
+    if not text and found not in (b"", b"null", b"false", b'""'):
+        raise Unreadable("the cursor of the next page is no short text")
+    return text
+
+
 def _is_header(name: str, value: str) -> bool:
     return bool(re.fullmatch(r"[a-z0-9_-]{1,100}", name)) and len(value) <= _MAX_CURSOR and value.isascii() and value.isprintable()
 
 
 def _time(document: msgspec.Raw, path: str) -> int | None:
-    value = _value(document, path) if path else None
+    return time_of(_value(document, path) if path else None)
+
+
+def time_of(value: object) -> int | None:
+    """The time that a value of a provider's JSON tells: RFC 3339, or seconds or milliseconds since 1970; None where it tells none."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
         value = int(value)
     if isinstance(value, bool):
@@ -285,17 +330,21 @@ def _next(
     settings: Reconciliation, listing: Listing, document: msgspec.Raw, head: bytes, pieces: Sequence[bytes], cursor: str
 ) -> str | None:
     kind, _, rest = listing.next.partition(":")
-    if not kind or (listing.more and _value(document, listing.more) is not True):
+    if not kind:
+        return None
+    if listing.more and not _is_more(listing, document):
         return None
     if kind == "link":
         found = _linked(head)
     elif kind == "url":
-        found = _text(document, rest)
+        found = _cursor(document, rest)
     elif kind == "cursor":
-        found = _text(document, rest.partition(":")[2])
+        found = _cursor(document, rest.partition(":")[2])
     else:
-        found = _text(msgspec.Raw(pieces[-1]), rest.partition(":")[2]) if pieces else ""
+        found = _cursor(msgspec.Raw(pieces[-1]), rest.partition(":")[2]) if pieces else ""
     if not found:
+        if listing.more:
+            raise Unreadable("the provider says that there is another page, and not where")
         return None
     if kind in ("link", "url"):
         found = _same_place(settings, listing, found)
@@ -304,6 +353,13 @@ def _next(
     if found == cursor:
         raise Unreadable("the next page is said to be the same page again")
     return found
+
+
+def _is_more(listing: Listing, document: msgspec.Raw) -> bool:
+    more = _value(document, listing.more)
+    if more is None or isinstance(more, bool):
+        return bool(more)
+    raise Unreadable(f"{listing.more!r} of the answer does not say whether there is another page")
 
 
 def _linked(head: bytes) -> str:
@@ -353,17 +409,17 @@ def listing_problems(listing: Listing) -> list[tuple[tuple[str, ...], str]]:
         if not is_right(getattr(listing, where)):
             problems.append(((msgspec.structs.fields(Listing)[Listing.__struct_fields__.index(where)].encode_name,), text))
 
-    check("path", lambda path: _is_path(path), "a path begins with '/' and holds no blanks, '?' or '#'; put parameters into the query")
+    check("path", lambda path: is_path(path), "a path begins with '/' and holds no blanks, '?' or '#'; put parameters into the query")
     for where in ("detail", "redeliver"):
-        check(where, lambda path: not path or (_is_path(path) and "{id}" in path), "a path begins with '/' and holds {id}")
+        check(where, lambda path: not path or (is_path(path) and "{id}" in path), "a path begins with '/' and holds {id}")
     check("detail", lambda path: not path or bool(listing.item_id and listing.detail_payload), "give itemId and detailPayload with it")
     check("redeliver", lambda path: not path or bool(listing.item_id), "give itemId with it")
     check("auth", lambda auth: any("{credential}" in text or "{basic}" in text for text in auth.values()), "no header holds {credential}")
     check("next", _is_next, "use link, url:PATH, cursor:PARAMETER:PATH, last:PARAMETER:PATH, or leave it out for a single page")
     for field in ("auth", "headers", "event_headers"):
-        check(field, _are_headers, "names of headers are letters, digits, '-' and '_'; values are one line of ASCII")
+        check(field, are_headers, "names of headers are letters, digits, '-' and '_'; values are one line of ASCII")
     for field in ("auth", "headers"):
-        check(field, lambda given: not _FRAMING & {name.lower() for name in given}, f"{', '.join(sorted(_FRAMING))} cannot be set")
+        check(field, lambda given: not FRAMING & {name.lower() for name in given}, f"{', '.join(sorted(FRAMING))} cannot be set")
     check("items", lambda path: "[]" in path, "the path has no [], which stands for each item of a list")
     for field in ("path", "query", "headers", "detail", "redeliver", "items"):
         # Elsewhere it would be written into logs on its way.
@@ -378,8 +434,10 @@ def _is_without_secret(given: str | Mapping[str, str]) -> bool:
     return not any(names_in(text) & {"credential", "basic"} for text in texts)
 
 
-def _is_path(path: str) -> bool:
-    return path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable() and not set(path) & set(" ?#\\")
+def is_path(path: str, *, query: bool = False) -> bool:
+    """May a template of a path look so? With `query` it may have one."""
+    foreign = set(" #\\") if query else set(" ?#\\")
+    return path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable() and not set(path) & foreign
 
 
 def _is_next(text: str) -> bool:
@@ -389,7 +447,8 @@ def _is_next(text: str) -> bool:
     return bool(rest) if kind == "url" else text in ("", "link")
 
 
-def _are_headers(fields: Mapping[str, str]) -> bool:
+def are_headers(fields: Mapping[str, str]) -> bool:
+    """Can these stand in the head of a request?"""
     return all(_is_header(name.lower(), value) for name, value in fields.items())
 
 

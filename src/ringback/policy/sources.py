@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
+from urllib.parse import unquote
 
 from ringback.model.reconciliation import HEADER
 from ringback.model.sources import DEFAULT_BODY_BYTES, CannedAnswer, Cron, OwnScheme, Rules, Source, SourceSecret, Verification
@@ -52,6 +53,9 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TOKEN_IN_PATH: Final = re.compile(r"(/source/[^/]*/in/)[^/]*")
 # Query parameters that mostly hold credentials: `access_token` of CloudEvents, `hub.verify_token`, API keys, passwords.
 _SECRET_NAME: Final = re.compile(r"token|key|secret|auth|pass", re.IGNORECASE)
+# And those that prove something, or are to be proven: signatures, codes and challenges.
+_PROVING_NAME: Final = re.compile(r"sig|code|challenge|hash|hmac", re.IGNORECASE)
+_ORIGIN: Final = re.compile(r"[a-z]*://[^/?]*", re.IGNORECASE)
 # Headers of an answer that frame it, or that the server writes itself.
 _NOT_ANSWERED: Final = frozenset(
     {
@@ -219,6 +223,17 @@ def shown_url(source: Source, url: bytes) -> str:
     for part in query.split("&"):
         name, equals, _ = part.partition("=")
         shown.append(f"{name}=***" if equals and (name in named or _SECRET_NAME.search(name)) else part)
+    return path + question + "&".join(shown)
+
+
+def shown_target(source: Source, url: bytes) -> str:
+    """What was called, for a list that is looked through: path and query of `shown_url`, without any proof either."""
+    path, question, query = _ORIGIN.sub("", shown_url(source, url), count=1).partition("?")
+    shown = []
+    for part in query.split("&"):
+        name, equals, _ = part.partition("=")
+        plain = unquote(name)
+        shown.append(f"{name}=***" if equals and (_SECRET_NAME.search(plain) or _PROVING_NAME.search(plain)) else part)
     return path + question + "&".join(shown)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
+from ringback import wal_index
 from ringback.errors import StoreFailure
 
 # Milliseconds that one process waits for another's transaction, each of which takes a few.
@@ -122,9 +123,13 @@ class Database:
         connection = sqlite3.connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
         try:
             _switch_to_wal(connection)
+            wal_index.reserve(str(self.path), connection.execute)
             # What was acknowledged must be on the disk.
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        except OSError as error:
+            connection.close()
+            raise StoreFailure(f"{self.path} could not be written: {error.strerror}") from error
         except BaseException:
             connection.close()
             raise
@@ -134,6 +139,7 @@ class Database:
     def _make(self) -> None:
         """A new file for the owner's eyes; its log gets the same rights. Raises StoreFailure."""
         try:
+            wal_index.may_open(str(self.path))
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             pass  # with the rights that its owner gave it

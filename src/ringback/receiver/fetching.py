@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from http.client import HTTPException, HTTPResponse
 from typing import Final, Protocol
 from urllib.error import URLError
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector
@@ -25,6 +26,8 @@ _AGAIN_S: Final = 30.0
 _TIMEOUT_S: Final = 2.5
 # Certificates and key sets have some kilobytes.
 _MAX_BYTES: Final = 256 * 1024
+# Bytes that are read at once.
+_PIECE: Final = 16 * 1024
 # Keys remembered: strangers can name addresses on the providers' hosts.
 _REMEMBERED: Final = 100
 
@@ -105,13 +108,22 @@ class HttpsFetcher:
         return self._get(url) is not None
 
     def _get(self, url: str) -> bytes | None:
+        until_s = self._clock.monotonic_s() + _TIMEOUT_S
         try:
             self._opener.addheaders = [("user-agent", f"ringback/{__version__}")]
             answer = self._opener.open(url, timeout=_TIMEOUT_S)
             if answer is None:
                 return None
             with answer:
-                body: bytes = answer.read(_MAX_BYTES + 1)
-                return body if 200 <= answer.status < 300 and len(body) <= _MAX_BYTES else None
-        except (URLError, OSError, ValueError):
+                return self._body(answer, until_s) if 200 <= answer.status < 300 else None
+        except (URLError, OSError, ValueError, HTTPException):
             return None
+
+    def _body(self, answer: HTTPResponse, until_s: float) -> bytes | None:
+        """All of an answer's body; None when it is too large, broke off, or took too long: each piece may take as long as all of it."""
+        body = bytearray()
+        while len(body) <= _MAX_BYTES and (piece := answer.read1(_PIECE)):
+            body += piece
+            if self._clock.monotonic_s() > until_s:
+                return None
+        return bytes(body) if len(body) <= _MAX_BYTES and not answer.length else None

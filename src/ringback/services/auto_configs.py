@@ -9,20 +9,22 @@ import msgspec
 
 from ringback import ids
 from ringback.clock import Clock
-from ringback.errors import FieldProblem, Forbidden, InvalidField, NotFound
+from ringback.errors import Conflict, FieldProblem, Forbidden, InvalidField, NotFound
 from ringback.ids import IdMaker
 from ringback.model.auto_configs import AutoConfig
 from ringback.model.endpoints import Endpoint
+from ringback.model.polling import PollingEndpoint
 from ringback.policy import validation
 from ringback.policy.validation import Flags, Problem, Rule
 from ringback.services.applications import find
 from ringback.services.connectors import flags_rule
 from ringback.services.endpoints import Created, EndpointIn, Endpoints, EndpointSecretRotateIn
+from ringback.services.polling import Polling, PollingEndpointIn
 from ringback.services.portal import MAX_FLAGS
 from ringback.services.tokens import Grant, Principal, Tokens
 from ringback.signing.secret import SecretKind, generate_secret
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import auto_configs, endpoints, tokens
+from ringback.store.operations import auto_configs, endpoints, polling, tokens
 from ringback.store.operations.endpoints import Sealer
 
 
@@ -55,10 +57,11 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A subscription, and whether the customer completed it."""
+    """A subscription, and whether the customer completed it: with an endpoint, or with one that is polled."""
 
     subscription: AutoConfig
     is_complete: bool
+    is_polled: bool = False
 
 
 # What the caller adds to the transaction of an effect.
@@ -76,6 +79,7 @@ class AutoConfigs:
         make_id: IdMaker,
         tokens: Tokens,
         endpoints: Endpoints,
+        polling: Polling,
         draw: Callable[[int], bytes],
         secret_kind: SecretKind = "hmac256",
     ) -> None:
@@ -85,6 +89,7 @@ class AutoConfigs:
         self._ids = make_id
         self._tokens = tokens
         self._endpoints = endpoints
+        self._polling = polling
         self._draw = draw
         self._secret_kind: SecretKind = secret_kind
 
@@ -107,7 +112,8 @@ class AutoConfigs:
 
         def query(tx: Transaction) -> Seen:
             subscription = self._find(tx, who, app, subscription_id)
-            return Seen(subscription, self._endpoint(tx, subscription) is not None)
+            polled = polling.by_ref(tx, subscription.app_id, subscription.endpoint_id) is not None
+            return Seen(subscription, self._endpoint(tx, subscription) is not None, polled)
 
         return await self._store.read(query)
 
@@ -162,18 +168,30 @@ class AutoConfigs:
             message = "the secret is the one in the text of the subscription; leave it out, or rotate the subscription"
             raise InvalidField(FieldProblem(("body", "secret"), message))
 
-        def query(tx: Transaction) -> AutoConfig:
-            if subscription_id is not None:
-                return self._find(tx, who, app, subscription_id)
+        subscription, polled = await self._store.read(lambda tx: self._named(tx, who, app, subscription_id, endpoint_id))
+        if polled:
+            raise Conflict("This subscription was completed with a polling endpoint; ask for another subscription")
+        return await self._endpoints.complete(who, app, subscription.endpoint_id, subscription.secret, wanted)
+
+    async def subscribe_polling(
+        self, who: Principal, app: str, *, subscription_id: str | None, endpoint_id: str, wanted: PollingEndpointIn
+    ) -> PollingEndpoint:
+        """Complete a subscription as `subscribe` does, with an endpoint that is polled: by the same token."""
+        subscription, _ = await self._store.read(lambda tx: self._named(tx, who, app, subscription_id, endpoint_id))
+        return (await self._polling.complete(who, app, subscription.endpoint_id, wanted)).endpoint
+
+    def _named(self, tx: Transaction, who: Principal, app: str, subscription_id: str | None, endpoint_id: str) -> tuple[AutoConfig, bool]:
+        """A subscription by its id or by that of its endpoint, and whether that is polled. Raises NotFound, Forbidden."""
+        if subscription_id is not None:
+            subscription = self._find(tx, who, app, subscription_id)
+        else:
             found = auto_configs.by_endpoint(tx, self._vault, find(tx, who, app).id, endpoint_id)
             if found is None:
                 raise NotFound
-            return found
-
-        subscription = await self._store.read(query)
+            subscription = found
         if who.auto_config_id not in (None, subscription.id):
             raise Forbidden("This token completes another auto-config subscription")
-        return await self._endpoints.complete(who, app, subscription.endpoint_id, subscription.secret, wanted)
+        return subscription, polling.by_ref(tx, subscription.app_id, subscription.endpoint_id) is not None
 
     def _find(self, tx: Transaction, who: Principal, app: str, subscription_id: str) -> AutoConfig:
         subscription = auto_configs.by_id(tx, self._vault, find(tx, who, app).id, subscription_id)

@@ -130,13 +130,22 @@ class DeadLetters:
         return await self._counted(scope, chosen, await self._walk(walk, STEP, self._most, step), walk)
 
     async def discard(self, who: Principal, app: str | None, picked: Picked, *, dry_run: bool) -> Done:
-        """Take the picked letters off the lists for good. Raises NotFound, and StoreFailure when it could not go on."""
+        """Take the picked letters off the lists for good; lanes that they blocked go on.
+
+        Raises NotFound, and StoreFailure when it could not go on.
+        """
         scope, chosen = await self._prepared(who, app, picked)
         walk = oldest_first(picked, self._clock.now_us())
         if dry_run:
             return Done(await self._store.read(lambda tx: dead_letters.count(tx, scope, walk, chosen)), 0, 0, None)
-        done = await self._walk(walk, STEP, self._most, lambda w: self._store.write(lambda tx: dead_letters.discard(tx, scope, w, chosen)))
-        return await self._counted(scope, chosen, done, walk)
+
+        async def step(walk: Walk) -> Step:
+            done = await self._store.write(lambda tx: dead_letters.discard(tx, scope, walk, chosen))
+            for endpoint_id, app_id in done.woken:
+                self._handoff.wake(endpoint_id, app_id, self._clock.now_us())
+            return done
+
+        return await self._counted(scope, chosen, await self._walk(walk, STEP, self._most, step), walk)
 
     async def _prepared(self, who: Principal, app: str | None, picked: Picked) -> tuple[Scope, Chosen]:
         return await self._store.read(lambda tx: scope_of(tx, who, app, picked)), chosen_of(picked)

@@ -12,7 +12,9 @@ from typing import Final
 from ringback.errors import NotFound
 from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
-from ringback.policy.fanout import matched
+from ringback.model.polling import PollingEndpoint
+from ringback.policy.fanout import matched, wants
+from ringback.policy.ordering import Document, lane_of
 from ringback.store.base import Store
 from ringback.store.operations import directory
 from ringback.store.operations.endpoints import Sealer
@@ -24,13 +26,16 @@ _EVENT_TYPES: Final = 1_000
 
 
 class Entry:
-    """One application with its live endpoints, as of a moment; `stale` from the moment that it changed."""
+    """One application with its live endpoints and those that are polled, as of a moment; `stale` from the moment that it changed."""
 
-    __slots__ = ("_matches", "application", "endpoints", "stale")
+    __slots__ = ("_matches", "_polled", "application", "endpoints", "ordered", "stale")
 
-    def __init__(self, application: Application, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, application: Application, endpoints: Sequence[Endpoint], polled: Sequence[PollingEndpoint] = ()) -> None:
         self.application = application
+        self._polled = polled
         self.endpoints = {e.id: e for e in endpoints}
+        # Has any of them its deliveries in an order?
+        self.ordered = any(e.ordering is not None for e in endpoints)
         self.stale = False
         self._matches: dict[str, tuple[str, ...]] = {}
 
@@ -44,6 +49,21 @@ class Entry:
                 self._matches.clear()
             found = self._matches[event_type] = matched(self.endpoints.values(), event_type, None)
         return found
+
+    def lanes(self, endpoint_ids: Sequence[str], key: str | None, payload: bytes | None) -> dict[str, str] | None:
+        """The lanes of a message at endpoints where it is in order with others; its payload is None when it is no JSON."""
+        found: dict[str, str] = {}
+        document = None if payload is None else Document(payload)
+        for endpoint_id in endpoint_ids:
+            endpoint = self.endpoints.get(endpoint_id)
+            lane = None if endpoint is None else lane_of(endpoint.ordering, key, document)
+            if lane is not None:
+                found[endpoint_id] = lane
+        return found or None
+
+    def wanted(self, event_type: str, channels: Sequence[str] | None) -> bool:
+        """Does anybody get such a message, by delivery or by polling?"""
+        return bool(self.match(event_type, channels)) or any(wants(polled, event_type, channels) for polled in self._polled)
 
 
 class Directory:

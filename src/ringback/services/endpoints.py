@@ -19,10 +19,11 @@ from ringback.policy.urls import normalise_url
 from ringback.policy.validation import Channels, Name, Names, Rate, RatePatch, Rule, Secret, Url
 from ringback.services import applications
 from ringback.services.applications import Directory
+from ringback.services.event_types import check_live
 from ringback.services.tokens import Principal
 from ringback.signing.secret import SecretKind, generate_secret
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import endpoints, event_types
+from ringback.store.operations import endpoints
 from ringback.store.operations.endpoints import Sealer
 
 T = TypeVar("T")
@@ -369,10 +370,8 @@ class Endpoints:
             raise Conflict(f"An endpoint with the uid {uid!r} exists already; choose another uid, or update that one")
 
     def _check_event_types(self, tx: Transaction, who: Principal, names: Sequence[str]) -> None:
-        unknown = event_types.unknown_of(tx, who.org_id, names, who.seen_flags)
-        if unknown and self._checks_types:
-            message = f"no live event type is named {', '.join(map(repr, unknown))}; create it first, or leave it out"
-            raise InvalidField(FieldProblem(("body", "eventTypes"), message))
+        if self._checks_types:
+            check_live(tx, who, names)
 
 
 def _by_hand(disabled: bool, now_us: int) -> Disabling | None:

@@ -203,6 +203,14 @@ def _find(tx: Transaction, who: Principal, name: str) -> EventType:
     return event_type
 
 
+def check_live(tx: Transaction, who: Principal, names: Sequence[str]) -> None:
+    """May these be chosen to be heard of? Raises InvalidField when one is not live, or not there for this caller."""
+    unknown = event_types.unknown_of(tx, who.org_id, names, who.seen_flags)
+    if unknown:
+        message = f"no live event type is named {', '.join(map(repr, unknown))}; create it first, or leave it out"
+        raise InvalidField(FieldProblem(("body", "eventTypes"), message))
+
+
 def is_visible(flags: Sequence[str] | None, who: Principal) -> bool:
     """May this caller see what is behind one of these feature flags? None or empty: it is behind none."""
     seen = who.seen_flags

@@ -6,7 +6,7 @@ faster than its expectation is lost. The door only says that something came, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from heapq import heappop, heappush
 from typing import Annotated, ClassVar, Final
@@ -32,7 +32,7 @@ from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.store.base import Store, Transaction
+from ringback.store.base import Row, Store, Transaction
 from ringback.store.operations import expectations, sources
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import EXPECTATION_MISSED
@@ -398,12 +398,24 @@ class Expectations:
             return _Scan(False, [], after, False)
         rows = expectations.arrivals(tx, source.app_id, after, _SLICE)
         met: list[_Met] = []
+        try:
+            return self._matched(tx, source, waiting, rows, after, until, met)
+        except BaseException:
+            # The read failed, and what it has found with it: all of it is still awaited.
+            for one in met:
+                waiting.add(one.expectation)
+            raise
+
+    @staticmethod
+    def _matched(
+        tx: Transaction, source: Source, waiting: Waiting, rows: Sequence[Row], after: str, until: str | None, met: list[_Met]
+    ) -> _Scan:
         for message_id, event_type, received_at, text in rows:
             if until is not None and message_id > until:
                 return _Scan(True, met, after, False)
             after = message_id
             origin = None if text is None else _origins.decode(text)
-            if origin is None or origin.source_id != source_id or not is_believed(source, origin):
+            if origin is None or origin.source_id != source.id or not is_believed(source, origin):
                 continue
             request = _request(tx, source.app_id, message_id) if waiting.needs_payload() else None
             for expectation in waiting.met_by(event_type, origin, received_at, request):

@@ -121,7 +121,7 @@ class LiveFeed:
             while len(self._types) >= _TYPES_MAX:
                 del self._types[next(iter(self._types))]
             self._types[message.id] = message.event_type
-            self._tell(Happening("accepted", message.created_at, message.app_id, message.id, message.event_type, message.matched))
+            self._tell(Happening("accepted", message.created_at, message.app_id, message.id, message.event_type, message.endpoints))
 
     def attempted(self, record: Record) -> None:
         """An attempt is recorded, with what follows from it."""

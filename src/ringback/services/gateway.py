@@ -12,6 +12,7 @@ import msgspec
 
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError
+from ringback.model.arrivals import ACCEPTED
 from ringback.model.sources import NO_ACTIVITY, Activity, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
@@ -19,6 +20,7 @@ from ringback.policy.json_instances import QuickLook
 from ringback.policy.sources_answers import Answerer, needs_answerer
 from ringback.policy.sources_arrival import Bucket, unmapped
 from ringback.policy.sources_events import EventReader
+from ringback.policy.sources_signals import SIGNALS
 from ringback.policy.sources_silence import habit, silence
 from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
@@ -67,6 +69,7 @@ class Ready:
         "answer",
         "answerer",
         "bucket",
+        "bytes",
         "counts",
         "dropped",
         "events",
@@ -90,8 +93,10 @@ class Ready:
         "rotating",
         "schema",
         "shared",
+        "signals",
         "source",
         "stale",
+        "taken_bytes",
         "told_at",
         "told_silent",
         "unsure",
@@ -115,6 +120,8 @@ class Ready:
         rules = source.rules
         checked = rules.rate or rules.allowed_ips or rules.allowed_ips_from or rules.required_headers or rules.client_certificate
         self.plain = "POST" in rules.methods and not checked
+        # How its provider says that it calls no more.
+        self.signals = SIGNALS.get(source.type)
         self.dropped = rules_of.dropped_headers(source)
         self.needs_url = rules_of.needs_url(source)
         self.schema = None if source.rules.schema is None else QuickLook(source.rules.schema)
@@ -137,6 +144,9 @@ class Ready:
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
         self.counts = [0, 0, 0, 0, 0]
+        # Bytes of bodies since they were counted, by outcome; and of those that the hot door took.
+        self.bytes: dict[str, int] = {}
+        self.taken_bytes = 0
         self.reasons: dict[str, int] = {}
         self.last_at: int | None = activity.last_at
         # The last event that `gap_us` knows of, and the longest gap since.
@@ -175,6 +185,10 @@ class Ready:
             return
         self.gap_us = habit(self.gap_us, self.longest_us, last_at - learned_at)
         self.learned_at, self.longest_us = last_at, 0
+
+    def weighed(self, outcome: str, size: int) -> None:
+        """A request with a body of so many bytes had this outcome."""
+        self.bytes[outcome] = self.bytes.get(outcome, 0) + size
 
     def rejected(self, reason: str) -> None:
         """A request was not taken."""
@@ -317,6 +331,7 @@ class SourceDirectory:
 
     async def note(self) -> None:
         """Write down what came since the last time. To be called every few seconds."""
+        self._weigh()
         self._let_go()
         told = [(ready, more, ready.reasons) for ready in self._by_id.values() if (more := _taken(ready)) is not None]
         if not told:
@@ -346,6 +361,15 @@ class SourceDirectory:
             rejections.update(reasons)
         metrics.source_requests = dict(requests)
         metrics.source_rejections = dict(rejections)
+
+    def _weigh(self) -> None:
+        """Count the bytes that came since the last time: in memory alone, so that nothing can fail."""
+        weights = Counter(self._metrics.source_bytes)
+        for ready in self._by_id.values():
+            weights.update(ready.bytes)
+            weights[ACCEPTED] += ready.taken_bytes
+            ready.bytes, ready.taken_bytes = {}, 0
+        self._metrics.source_bytes = dict(weights)
 
     def _let_go(self) -> None:
         """Remember no more sources than there is memory for: those that were quiet for longest go, once they are written down."""

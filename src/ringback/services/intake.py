@@ -14,7 +14,7 @@ from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import Unavailable
 from ringback.ids import IdMaker
-from ringback.model.messages import Message, Origin
+from ringback.model.messages import Message, Origin, directed_to
 from ringback.services.directory import Entry
 from ringback.services.ports import Feed, Handoff
 from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target
@@ -36,6 +36,7 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     origin: Origin | None = None
     headers: bytes | None = None
     event: EventClaim | None = None
+    ordering_key: str | None = None
 
 
 class Answering(Protocol):
@@ -109,10 +110,12 @@ class Intake:
                 raise refusal
             only = ()
         deliver_at = new.deliver_at
-        if only is None:
+        if only is not None:
+            matched = directed_to(only)
+        else:
             # One that waits for its time has its endpoints found then (engine.deferred).
             only = entry.match(new.event_type, new.channels) if deliver_at is None else ()
-        matched = only
+            matched = len(only)
         message = Message(
             self._ids.make(ids.MESSAGE, now_us),
             app_id,
@@ -127,15 +130,17 @@ class Intake:
             new.channels,
             new.tags,
             deliver_at,
-            len(matched),
+            matched,
             new.origin,
             new.headers,
+            new.ordering_key,
         )
         reserve, size = self._reserve, len(new.payload)
-        targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in matched]
+        targets = [Target(endpoint_id, reserve(endpoint_id, app_id, size)) for endpoint_id in only]
         self._pending += 1
         accepted, refused, repeated = self._callbacks
-        self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], answers))
+        lanes = entry.lanes(only, new.ordering_key, None if new.raw else new.payload) if entry.ordered else None
+        self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], lanes, answers))
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1
@@ -155,11 +160,18 @@ class Intake:
         if acceptance.claimed:
             self._handoff.hand_over(message, acceptance.claimed)
         if len(acceptance.claimed) < len(acceptance.targets):
-            for target in acceptance.targets:
-                if not target.claim:
-                    self._handoff.spilled(target.endpoint_id)
+            self._not_handed_over(acceptance)
         if message.deliver_at is not None:
             self._handoff.defer(message.app_id, message.deliver_at)
+
+    def _not_handed_over(self, acceptance: Acceptance) -> None:
+        """Some deliveries went to the database: there was no room in memory, or others of their lane come first."""
+        claimed = {delivery.endpoint_id for delivery in acceptance.claimed}
+        for target in acceptance.targets:
+            if not target.claim:
+                self._handoff.spilled(target.endpoint_id)
+            elif target.endpoint_id not in claimed:
+                self._handoff.unreserve(target.endpoint_id, len(acceptance.message.payload or b""))
 
     def _refused(self, acceptance: Acceptance, error: Exception) -> None:
         self._give_up(acceptance)

@@ -10,14 +10,15 @@ from msgspec.structs import replace
 from ringback.clock import SECOND_US
 from ringback.errors import Unavailable, VerificationError
 from ringback.model import quarantine as reasons
-from ringback.model.messages import Origin
+from ringback.model.messages import Origin, Remote
 from ringback.model.reconciliation import HEADER, RECONCILED
 from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
+from ringback.policy.sources_signals import Signal
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.signing.fetched import KeySource
-from ringback.signing.handshake import Answer, answer_handshake, offers_secret
+from ringback.signing.handshake import Answer, answered_handshake, offers_secret
 from ringback.signing.places import first_text
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
@@ -42,8 +43,9 @@ class Refusal(msgspec.Struct, frozen=True, gc=False):
 
 
 class Asked(msgspec.Struct, frozen=True, gc=False):
-    """The provider asks who we are: no event, but an answer."""
+    """The provider asks who we are: no event, but an answer to the handshake of that name."""
 
+    name: str
     answer: Answer
 
 
@@ -58,16 +60,23 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
     doubtful: tuple[bytes, ...] = ()
 
 
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """What else is to be done with a request in which the provider says that it calls no more, or less."""
+
+    signal: Signal
+    rest: Refusal | Ignored | Taken
+
+
 Decision: TypeAlias = Refusal | Asked | Ignored | Taken
 
 
-def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -> Decision:
-    """Decide. Raises what `keys` raises when a key must be fetched first, and nothing else for any bytes."""
+def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, remote: Remote | None = None) -> Decision | Told:
+    """Decide. `remote` is who sent it. Raises what `keys` raises when a key must be fetched first, and nothing else for any bytes."""
     names = ready.handshakes
     if names:
-        answer = answer_handshake(names, request, ready.knowledge, verified=False)
-        if answer is not None:
-            return Asked(answer)
+        asked = answered_handshake(names, request, ready.knowledge, verified=False)
+        if asked is not None:
+            return Asked(*asked)
     verdict = None
     if ready.verifier is not None:
         now_s = now_us / SECOND_US
@@ -77,18 +86,23 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource) -
                 metrics.clock_skew_seconds.observe(now_s - verdict.signed_at_s)
         except VerificationError as error:
             if ready.source.verification.verify == "observe":
-                return _taken(ready, request, None, now_us, (WOULD_REFUSE + error.reason,))
+                return _taken(ready, request, None, now_us, (WOULD_REFUSE + error.reason,), remote)
             if names and offers_secret(names, request):
                 return Refusal(reasons.UNSOLICITED_HANDSHAKE, _UNSOLICITED)
             return Refusal(error.reason, str(error))
     if names:
-        answer = answer_handshake(names, request, ready.knowledge, verified=True)
-        if answer is not None:
-            return Asked(answer)
-    return _taken(ready, request, verdict, now_us, ())
+        asked = answered_handshake(names, request, ready.knowledge, verified=True)
+        if asked is not None:
+            return Asked(*asked)
+        # Only what was proven: a stranger could say so as well.
+        if verdict is not None and ready.signals is not None and (signal := ready.signals(request)) is not None:
+            return Told(signal, _taken(ready, request, verdict, now_us, (), remote))
+    return _taken(ready, request, verdict, now_us, (), remote)
 
 
-def released(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, received_us: int, *, believe: bool) -> Decision:
+def released(
+    ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, received_us: int, remote: Remote | None = None, *, believe: bool
+) -> Decision:
     """Decide about a request in quarantine: as of when it came, since it may have waited for days.
 
     `believe` takes it in without verification: a person has looked at it.
@@ -99,7 +113,7 @@ def released(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource
             verdict = ready.verifier.verify(request, now_s=received_us / SECOND_US, key_source=keys)
         except VerificationError as error:
             return Refusal(error.reason, str(error))
-    return _taken(ready, request, verdict, now_us, (RELEASED,))
+    return _taken(ready, request, verdict, now_us, (RELEASED,), remote)
 
 
 def reconciled(ready: Ready, request: InboundRequest, now_us: int) -> Decision:
@@ -107,7 +121,7 @@ def reconciled(ready: Ready, request: InboundRequest, now_us: int) -> Decision:
 
     Its bytes may be laid out otherwise than those that the provider would have sent, so no other bytes under its id are a conflict.
     """
-    decision = _taken(ready, request, None, now_us, (RECONCILED,))
+    decision = _taken(ready, request, None, now_us, (RECONCILED,), None)
     return Taken([_listed(event) for event in decision.events], decision.doubtful) if isinstance(decision, Taken) else decision
 
 
@@ -117,7 +131,9 @@ def _listed(event: NewMessage) -> NewMessage:
     return replace(event, headers=headers, event=None if claim is None else replace(claim, body=ANY_BODY))
 
 
-def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_us: int, flags: tuple[str, ...]) -> Decision:
+def _taken(
+    ready: Ready, request: InboundRequest, verdict: Verdict | None, now_us: int, flags: tuple[str, ...], remote: Remote | None
+) -> Refusal | Ignored | Taken:
     rules = ready.source.rules
     unpacked = plain(request)
     if isinstance(unpacked, Refusal):
@@ -141,8 +157,8 @@ def _taken(ready: Ready, request: InboundRequest, verdict: Verdict | None, now_u
     if ready.redelivery:
         count = (first_text(ready.redelivery, unpacked) or "")[:_COUNT_CHARS] or None
     if len(events) == 1 and events[0].payload is unpacked.body:
-        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags, count)], doubtful)
-    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags, count) for event in events], doubtful)
+        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags, count, remote)], doubtful)
+    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags, count, remote) for event in events], doubtful)
 
 
 def compared(ready: Ready, taken: Taken, problem: str | None, *, known: bool) -> Decision:
@@ -174,12 +190,13 @@ def _message(
     verdict: Verdict | None,
     flags: tuple[str, ...],
     count: str | None,
+    remote: Remote | None,
 ) -> NewMessage:
     source_id, identity = ready.source.id, event.identity
     claim = None
     if identity is not None:
         claim = EventClaim(source_id, key_of(identity), digest(payload if event.stable is None else event.stable), ready.window_us)
-    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags, count)
+    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags, count, remote)
     return NewMessage(event.name, payload, ready.life_us, None, None, None, None, kind, True, origin, headers, claim)
 
 

@@ -18,15 +18,16 @@ from ringback.clock import Clock, rfc3339
 from ringback.ids import IdMaker
 from ringback.model import operational as model
 from ringback.model.attempts import Attempt
-from ringback.model.deliveries import AttemptStatus, Trigger
+from ringback.model.deliveries import AttemptStatus, DeadLetter, Trigger
 from ringback.model.endpoints import DisabledBy, Disabling, Endpoint
 from ringback.model.messages import Message
 from ringback.model.operational import INGEST, Event, LastAttempt
 from ringback.model.tasks import Task, TaskKind
 from ringback.policy.operational import FAILING
+from ringback.policy.ordering import key_of
 from ringback.services.ports import Handoff
 from ringback.store.base import Record, Store, Transaction
-from ringback.store.operations import attempt_log, operational, tasks
+from ringback.store.operations import attempt_log, lanes, operational, tasks
 from ringback.store.operations.operational import Hearing, Named, Subject
 from ringback.telemetry.prometheus import Metrics
 
@@ -165,6 +166,8 @@ class Operational:
             event = events.get(id(record))
             if event is not None:
                 _add_attempt(edition, about, event, record.attempt, event_ids.get(record.attempt.message_id))
+            if record.blocks and record.dead is not None:
+                _add_blocked(tx, edition, about, record.dead)
             endpoint_id = record.attempt.endpoint_id
             if record.disables is not None and endpoint_id not in disabled:
                 disabled.add(endpoint_id)
@@ -247,6 +250,18 @@ def _add_attempt(edition: Edition, about: Subject, event: str, attempt: Attempt,
     else:
         data = model.IngestAttemptNews(about.source_id, attempt.message_id, event_id, attempt.endpoint_id, last)
     edition.add(about.org_id, _named(about, event), data)
+
+
+def _add_blocked(tx: Transaction, edition: Edition, about: Subject, letter: DeadLetter) -> None:
+    if not edition.wanted(about.org_id, model.LANE_BLOCKED):
+        return
+    lane = lanes.block_by(tx, letter.endpoint_id, letter.message_id)
+    if lane is not None:
+        app_id, app_uid = (about.app_id, about.app_uid) if about.source_id is None else (None, None)
+        data = model.LaneBlocked(
+            app_id, app_uid, about.source_id, letter.endpoint_id, key_of(lane), letter.message_id, letter.sequence, letter.id
+        )
+        edition.add(about.org_id, model.LANE_BLOCKED, data)
 
 
 def _named(about: Subject, event: str) -> str:

@@ -45,6 +45,10 @@ class Handoff(Protocol):
         """A message of this application waits in the database: at `deliver_at` (microseconds since 1970) its endpoints are to be found."""
         ...
 
+    def rearrange(self, endpoint_id: str, app_id: str) -> None:
+        """The ordering of this endpoint was changed: what it has in the database is to be sorted anew (`lane_change`)."""
+        ...
+
     def in_flight(self, endpoint_id: str) -> int:
         """How many attempts to this endpoint are on the wire now."""
         ...

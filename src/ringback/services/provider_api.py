@@ -14,6 +14,7 @@ from ringback.model.reconciliation import Listing, Reconciliation
 from ringback.policy.heads import header_value
 from ringback.policy.outcome import retry_after_s
 from ringback.policy.reconciliation import base_of, head_of
+from ringback.policy.urls import UrlParts
 
 # The largest answer that is read: a hundred events of Stripe have some hundred kilobytes, of GitHub's deliveries with their payloads more.
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
@@ -53,8 +54,11 @@ class ProviderApi:
 
     async def ask(self, settings: Reconciliation, listing: Listing, method: str, target: str, *, paged: bool = False) -> Answered:
         """The answer to one request; `paged`: it is for a page that an earlier answer named. Raises ProviderFailure."""
-        parts = base_of(settings, listing)
-        request = SealedRequest(Origin(parts.tls, parts.host, parts.port), head_of(settings, listing, method, target), b"")
+        return await self.send(base_of(settings, listing), head_of(settings, listing, method, target), b"", paged=paged)
+
+    async def send(self, place: UrlParts, head: bytes, body: bytes, *, paged: bool = False) -> Answered:
+        """The answer to a request that was made elsewhere. Raises ProviderFailure."""
+        request = SealedRequest(Origin(place.tls, place.host, place.port), head, body)
         done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
         # The transport bounds the time of each of its steps.
         self._transport.send(request, lambda exchange: None if done.cancelled() else done.set_result(exchange))

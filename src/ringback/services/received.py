@@ -15,9 +15,11 @@ from ringback.policy.sources_silence import silence
 from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import received, sources
+from ringback.store.operations import arrivals, received, sources
 from ringback.store.operations.endpoints import Sealer
 
+# How often something may come again until nobody counts any more.
+AGAIN_MAX: Final = 500
 # Sources looked at in one read: a millisecond of opening what is sealed.
 _SLICE: Final = 50
 
@@ -28,6 +30,14 @@ class Silent(msgspec.Struct, frozen=True):
     source: Source
     activity: Activity
     silent_us: int
+
+
+class Traced(msgspec.Struct, frozen=True):
+    """Where a message came from. `source` is None once it is deleted; `again` is how often the journal has its event coming again."""
+
+    event: Received
+    source: Source | None
+    again: int
 
 
 class ReceivedEvents:
@@ -57,6 +67,18 @@ class ReceivedEvents:
             if found is None:
                 raise NotFound
             return source, found
+
+        return await self._store.read(query)
+
+    async def trace(self, who: Principal, app_id: str, message_id: str) -> Traced | None:
+        """Where a message of an application, which the caller has looked up, came from; None of one that no source took in."""
+
+        def query(tx: Transaction) -> Traced | None:
+            event = received.of_message(tx, app_id, message_id)
+            if event is None:
+                return None
+            source = sources.by_ref(tx, self._vault, who.org_id, event.origin.source_id)
+            return Traced(event, source, arrivals.of_message(tx, message_id, AGAIN_MAX))
 
         return await self._store.read(query)
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
-from ringback.model.messages import Message
+from ringback.model.arrivals import ACCEPTED, DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL
+from ringback.model.messages import Message, Remote
 from ringback.model.quarantine import CapturedRequest, Quarantined
-from ringback.model.sources import CONFLICT, CannedAnswer
+from ringback.model.sources import CONFLICT
+from ringback.services.arrivals import Came, Journal
 from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
-from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, compared, judge, plain, released
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, Told, compared, judge, plain, released
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
+from ringback.services.replies import DENIED, FAILED, UNKNOWN, Reply, canned, framed, unavailable
+from ringback.services.signals import Signals
 from ringback.services.sources import Sources
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
@@ -30,35 +34,13 @@ from ringback.store.operations.deduplication import digest
 from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT, SOURCE_DEADLINE_PASSED
 from ringback.telemetry.log import log
 
-Header = tuple[bytes, bytes]
 # Sources of which an event is awaited, by id: what to call when one is durable.
 Awaited: TypeAlias = Mapping[str, Callable[[], None]]
 
-_JSON: Final = (b"content-type", b"application/json")
-_CLOSE: Final = (b"connection", b"close")
-# Answers that have no body (RFC 9110, 15.3.5 and 15.3.6).
-_WITHOUT_BODY: Final = (204, 205)
 # A larger body takes more than some milliseconds to hash and to read.
 LARGE_BYTES: Final = 1024 * 1024
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
-
-
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """What goes back to the sender."""
-
-    status: int
-    headers: tuple[Header, ...] = ()
-    body: bytes = b""
-
-
-# All that a stranger learns of a request that was not believed.
-DENIED: Final = Reply(401)
-OK: Final = Reply(200, (_JSON,), b"{}")
-UNKNOWN: Final = Reply(404, (_JSON,), b'{"code":"not_found","detail":"Entity not found"}')
-TOO_LARGE: Final = Reply(413, (_JSON, _CLOSE), b'{"code":"payload_too_large","detail":"The body is larger than this source takes"}')
-TOO_SLOW: Final = Reply(408, (_JSON, _CLOSE), b'{"code":"request_timeout","detail":"The body did not arrive in time"}')
-FAILED: Final = Reply(500, (_JSON,), b'{"code":"server_error","detail":"The server failed to answer; its log says why"}')
 
 
 class Keys(KeySource, Protocol):
@@ -86,6 +68,8 @@ class Receiver:
         clock: Clock,
         outcomes: Outcomes,
         comparing: Comparing,
+        journal: Journal,
+        signals: Signals,
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
         awaited: Awaited | None = None,
     ) -> None:
@@ -97,11 +81,13 @@ class Receiver:
         self._clock = clock
         self._outcomes = outcomes
         self._comparing = comparing
+        self._journal = journal
+        self._signals = signals
         self._requeue = requeue
         # Sources of which somebody waits for an event; empty for nearly everybody.
         self._awaited: Awaited = {} if awaited is None else awaited
 
-    async def answer(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
+    async def answer(self, ready: Ready, request: InboundRequest, remote: Remote) -> Reply:
         """Answer one request; raises nothing."""
         try:
             return await self.receive(ready, request, remote)
@@ -118,32 +104,50 @@ class Receiver:
         log(REQUEST_FAILED, failure=error, request_id="", method="", path="a source", error=type(error).__name__)
         return FAILED
 
-    async def receive(self, ready: Ready, request: InboundRequest, remote: str) -> Reply:
+    async def receive(self, ready: Ready, request: InboundRequest, remote: Remote) -> Reply:
         """Answer one request. Raises Unavailable when it could not be kept: the provider shall send it again."""
-        decision = await self._compared(ready, await self._decide(ready, request))
+        decision = await self._decide(ready, request, remote)
+        if isinstance(decision, Told):
+            reply = await self._carried_out(ready, decision.rest, request, remote)
+            # Before it is answered: what cannot be kept, the provider shall say again.
+            await self._signals.heard(ready.source, decision.signal)
+            self._noted(ready, SIGNAL, request, remote, reply.status, what=decision.signal.name)
+            return reply
+        return await self._carried_out(ready, decision, request, remote)
+
+    async def _carried_out(self, ready: Ready, judged: Decision, request: InboundRequest, remote: Remote) -> Reply:
+        decision = await self._compared(ready, judged)
         if isinstance(decision, Taken):
-            return await self._take(ready, decision.events, request)
+            return await self._take(ready, decision.events, request, remote)
         if isinstance(decision, Refusal):
             return await self.refuse(ready, decision, request, remote)
         if isinstance(decision, Ignored):
             ready.counts[3] += 1
-            return self._acknowledged(ready, request)
-        return await self._answer(ready, decision)
+            reply = self._acknowledged(ready, request)
+            self._noted(ready, IGNORED, request, remote, reply.status)
+            return reply
+        return await self._answered(ready, decision, request, remote)
 
-    async def _decide(self, ready: Ready, request: InboundRequest) -> Decision:
+    def _noted(self, ready: Ready, outcome: str, request: InboundRequest, remote: Remote, status: int, **more: Any) -> None:
+        came = Came(request.method, request.url, len(request.body), remote)
+        self._journal.note(ready.source, outcome, came, status, **more)
+        if outcome != SIGNAL:
+            ready.weighed(outcome, len(request.body))
+
+    async def _decide(self, ready: Ready, request: InboundRequest, remote: Remote) -> Decision | Told:
         for _ in range(_MAX_FETCHES):
             try:
-                return await self._judged(ready, request)
+                return await self._judged(ready, request, remote)
             except KeyUnavailable as missing:
                 await self._keys.fetch(missing.ref)
-        return await self._judged(ready, request)
+        return await self._judged(ready, request, remote)
 
-    async def _judged(self, ready: Ready, request: InboundRequest) -> Decision:
+    async def _judged(self, ready: Ready, request: InboundRequest, remote: Remote) -> Decision | Told:
         now_us = self._clock.now_us()
         if len(request.body) > LARGE_BYTES or b"content-encoding" in request.headers:
             # Hashing, unpacking and reading it may take a tenth of a second; others go on meanwhile.
-            return await asyncio.to_thread(judge, ready, request, now_us, self._keys)
-        return judge(ready, request, now_us, self._keys)
+            return await asyncio.to_thread(judge, ready, request, now_us, self._keys, remote)
+        return judge(ready, request, now_us, self._keys, remote)
 
     async def _compared(self, ready: Ready, decision: Decision) -> Decision:
         if not isinstance(decision, Taken) or not decision.doubtful or ready.schema is None:
@@ -174,7 +178,9 @@ class Receiver:
         request = InboundRequest(Headers(captured.headers, lowered=True), captured.body, captured.method.encode("latin-1"), captured.url)
         for left in range(_MAX_FETCHES, -1, -1):
             try:
-                decision = released(ready, request, self._clock.now_us(), self._keys, item.received_at, believe=believe)
+                decision = released(
+                    ready, request, self._clock.now_us(), self._keys, item.received_at, Remote.read(captured.remote), believe=believe
+                )
                 return await self._compared(ready, decision)
             except KeyUnavailable as missing:
                 if not left:
@@ -182,25 +188,48 @@ class Receiver:
                 await self._keys.fetch(missing.ref)
         raise NotFound
 
-    async def refuse(self, ready: Ready, refusal: Refusal, request: InboundRequest, remote: str) -> Reply:
+    async def refuse(self, ready: Ready, refusal: Refusal, request: InboundRequest, remote: Remote) -> Reply:
         """Keep a request that was not believed, unless there are too many of them, and answer it."""
         ready.rejected(refusal.reason)
+        kept = False
         # What is answered as taken is always kept; of what is refused, only as much as no flood can abuse.
         acknowledged = refusal.status < 300
         if refusal.kept and (acknowledged or ready.refused.take(self._clock.monotonic_s()) == 0.0):
-            captured = CapturedRequest(request.method.decode("latin-1"), request.url, remote, tuple(request.headers.fields), request.body)
+            captured = CapturedRequest(
+                request.method.decode("latin-1"), request.url, str(remote), tuple(request.headers.fields), request.body
+            )
             try:
                 await self._quarantine.keep(ready.source.id, refusal.reason, refusal.detail, captured, whole=acknowledged)
+                kept = True
             except StoreFailure:
                 if acknowledged:
                     raise
         if acknowledged:
             return self._acknowledged(ready, request)
-        return DENIED if refusal.status == 401 else Reply(refusal.status)
+        reply = DENIED if refusal.status == 401 else Reply(refusal.status)
+        if kept:
+            ready.weighed(REJECTED, len(request.body))
+        else:
+            self._noted(ready, REJECTED, request, remote, reply.status, what=refusal.reason)
+        return reply
 
-    async def _answer(self, ready: Ready, asked: Asked) -> Reply:
-        answer: Answer = asked.answer
+    def turned_away(self, ready: Ready, reason: str, came: Came, status: int) -> None:
+        """A request was answered without being looked at: it is counted and noted, and not kept."""
+        ready.rejected(reason)
+        ready.weighed(REJECTED, came.body_bytes)
+        self._journal.note(ready.source, REJECTED, came, status, what=reason)
+
+    async def _answered(self, ready: Ready, asked: Asked, request: InboundRequest, remote: Remote) -> Reply:
         ready.counts[4] += 1
+        reply = None
+        try:
+            reply = await self._answer(ready, asked.answer)
+        finally:
+            status = 503 if reply is None else reply.status
+            self._noted(ready, HANDSHAKE, request, remote, status, what=asked.name, settled=status < 300)
+        return reply
+
+    async def _answer(self, ready: Ready, answer: Answer) -> Reply:
         if answer.captured_secret is not None and not await self._sources.capture(ready.source.id, answer.captured_secret):
             return DENIED
         if answer.fetch is not None and not await self._keys.visit(answer.fetch):
@@ -215,16 +244,36 @@ class Receiver:
         unpacked = plain(request)
         made = ready.answerer.make(request if isinstance(unpacked, Refusal) else unpacked, self._clock.now_us() / SECOND_US)
         headers = tuple((name.lower().encode(), value.encode()) for name, value in made.headers)
-        return _framed(made.status, made.content_type, headers, made.body)
+        return framed(made.status, made.content_type, headers, made.body)
 
-    async def _take(self, ready: Ready, events: list[NewMessage], request: InboundRequest) -> Reply:
+    async def _take(self, ready: Ready, events: list[NewMessage], request: InboundRequest, remote: Remote) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
-        ids = await self.store(ready, events)
+        pending = await self._stored(ready, events)
+        reply = None
+        try:
+            reply = await self._spoken(ready, events, pending.ids, request)
+        finally:
+            if len(pending.repeated) < len(events):
+                ready.weighed(ACCEPTED, len(request.body))
+            if pending.repeated:
+                came = Came(request.method, request.url, len(request.body), remote)
+                for index, message_id in pending.repeated:
+                    self.repeats(ready, events[index], came, 503 if reply is None else reply.status, message_id)
+                if len(pending.repeated) == len(events):
+                    ready.weighed(DUPLICATE, len(request.body))
+        return reply
+
+    async def _spoken(self, ready: Ready, events: list[NewMessage], ids: list[str], request: InboundRequest) -> Reply:
+        """The answer to events that are durable. Raises Unavailable."""
         if ready.source.rules.processed_by is not None:
             spoken = await self._processed(ready, events, ids)
             if spoken is not None:
                 return spoken
         return self._acknowledged(ready, request)
+
+    def repeats(self, ready: Ready, event: NewMessage, came: Came, status: int, message_id: str) -> None:
+        """Note an event that came as a message before."""
+        self._journal.note(ready.source, DUPLICATE, came, status, message_id=message_id, origin=event.origin)
 
     async def _processed(self, ready: Ready, events: list[NewMessage], ids: list[str]) -> Reply | None:
         """The answer of the endpoint that the source waits for, once it has taken all of these messages.
@@ -265,6 +314,9 @@ class Receiver:
 
         Raises Unavailable, and NotFound when the application is gone.
         """
+        return (await self._stored(ready, events)).ids
+
+    async def _stored(self, ready: Ready, events: list[NewMessage]) -> Pending:
         entry = self._directory.known_by_id(ready.source.app_id) or await self._directory.find_by_id(ready.source.app_id)
         if entry is None:
             raise NotFound
@@ -275,7 +327,7 @@ class Receiver:
         await waiting
         if pending.failure is not None:
             raise pending.failure
-        return pending.ids
+        return pending
 
     def accept(self, ready: Ready, entry: Entry, event: NewMessage, pending: Pending, index: int) -> None:
         """Store one event, the one of that number among those of `pending`, which hears of it."""
@@ -286,6 +338,7 @@ class Receiver:
 
         def repeated(message_id: str) -> None:
             self.again(ready, entry, message_id)
+            pending.repeated.append((index, message_id))
             pending.done(index, message_id)
 
         try:
@@ -355,12 +408,12 @@ class Receiver:
         if ready.source.rules.deduplication.on_failed == "requeue":
             self._requeue(entry, message_id, ready.source.rules.processed_by)
 
-    def decided(self, ready: Ready, request: InboundRequest) -> NewMessage | None:
+    def decided(self, ready: Ready, request: InboundRequest, remote: Remote) -> NewMessage | None:
         """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""
         if not ready.prompt:
             return None
         try:
-            decision = judge(ready, request, self._clock.now_us(), self._keys)
+            decision = judge(ready, request, self._clock.now_us(), self._keys, remote)
         except KeyUnavailable:
             return None
         return decision.events[0] if type(decision) is Taken and len(decision.events) == 1 and not decision.doubtful else None
@@ -385,12 +438,14 @@ def _once(ready: Ready, item: Quarantined, events: list[NewMessage]) -> list[New
 class Pending:
     """Events of one request that are on their way to the disk."""
 
-    __slots__ = ("_left", "_waiting", "failure", "ids")
+    __slots__ = ("_left", "_waiting", "failure", "ids", "repeated")
 
     def __init__(self, count: int, waiting: asyncio.Future[None]) -> None:
         self._left = count
         self._waiting = waiting
         self.ids = [""] * count
+        # Those that came before: their numbers, and the ids of their messages.
+        self.repeated: list[tuple[int, str]] = []
         self.failure: RingbackError | None = None
 
     def done(self, index: int, message_id: str) -> None:
@@ -407,31 +462,3 @@ class Pending:
         self._left -= 1
         if not self._left and not self._waiting.done():
             self._waiting.set_result(None)
-
-
-def unavailable(error: RingbackError) -> Reply:
-    """The answer when nothing was kept: the provider shall send it again."""
-    retry_after_s = error.retry_after_s if isinstance(error, Unavailable) else 1
-    retry = (b"retry-after", str(retry_after_s).encode())
-    return Reply(503, (_JSON, retry), b'{"code":"unavailable","detail":"Not kept; send it again"}')
-
-
-def canned(ready: Ready) -> Reply:
-    """What the source answers to what it takes; `OK` itself unless the source says otherwise. Made once for a source."""
-    reply: Reply | None = ready.reply
-    if reply is None:
-        reply = ready.reply = OK if ready.answer is None else _made(ready.answer)
-    return reply
-
-
-def _made(answer: CannedAnswer) -> Reply:
-    more = tuple((name.lower().encode(), value.encode()) for name, value in answer.headers.items())
-    return _framed(answer.status, answer.content_type, more, answer.body.encode())
-
-
-def _framed(status: int, content_type: str, more: tuple[Header, ...], body: bytes) -> Reply:
-    if status in _WITHOUT_BODY:
-        # A body after such a head would be read as the next answer.
-        return Reply(status, more)
-    headers: tuple[Header, ...] = ((b"content-type", content_type.encode()),) if content_type else ()
-    return Reply(status, headers + more, body)

@@ -13,10 +13,13 @@ import msgspec
 from msgspec.structs import replace
 
 from ringback.clock import SECOND_US, Clock
+from ringback.errors import NotFound
 from ringback.model.reconciliation import Listing, Progress, Reconciliation, Run, Standing
 from ringback.model.sources import Source
 from ringback.policy.reconciliation import (
+    MAX_INTERVAL_S,
     MAX_PAGES,
+    MAX_RETRY_AFTER_S,
     Item,
     PageRead,
     Unreadable,
@@ -27,6 +30,7 @@ from ringback.policy.reconciliation import (
     payload_of,
     read_page,
     rest_s,
+    seen_before,
     was_seen,
 )
 from ringback.policy.reconciliation_rows import listing_of
@@ -34,13 +38,13 @@ from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.services.judging import Refusal, Taken, reconciled
 from ringback.services.provider_api import ProviderApi, ProviderFailure
+from ringback.services.provider_steps import Steps
 from ringback.services.receiving import Receiver
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.store.base import Store, Transaction
+from ringback.store.base import Store
 from ringback.store.operations import deduplication, reconciliations, sources
 from ringback.store.operations.endpoints import Sealer
-from ringback.store.operations.reconciliations import Overall
 from ringback.telemetry.events import RECONCILIATION_FAILED, SOURCE_RECONCILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
@@ -62,6 +66,10 @@ _LOOK_PAGES: Final = 50
 _LOOK_S: Final = 20.0
 # Ids of missing events that such a look names.
 _NAMED: Final = 100
+# Looks at once, of everybody: each holds an answer of some megabytes.
+_LOOKS: Final = 8
+# The longest wait that a step may have been given, microseconds.
+_LONGEST_WAIT_US: Final = (max(MAX_INTERVAL_S, int(MAX_RETRY_AFTER_S)) + 60) * SECOND_US
 # Causes that are of one event alone: the others are not kept waiting for it.
 _OF_ONE: Final = ("refused", "too_large")
 # The payload of an event whose own is not fetched yet.
@@ -96,15 +104,12 @@ class Reconciler:
         self._api = api
         self._metrics = metrics
         self._reading = asyncio.Lock()
+        self._looks = asyncio.Semaphore(_LOOKS)
+        self._steps = Steps(store, clock, "reconciliation", _LONGEST_WAIT_US)
 
     async def due(self, limit: int) -> tuple[list[str], int | None]:
         """The sources whose next step is due, and when the next one after those is. Raises StoreFailure."""
-        now_us = self._clock.now_us()
-
-        def query(tx: Transaction) -> tuple[list[str], int | None, Overall]:
-            return reconciliations.due(tx, now_us, limit), reconciliations.next_at(tx, now_us), reconciliations.overall(tx)
-
-        due, next_at, overall = await self._store.read(query)
+        due, next_at, overall = await self._steps.due(limit, reconciliations.overall)
         self._metrics.reconciled_until_us = overall.covered_until
         self._metrics.reconciliations_failing = overall.failing
         return due, next_at
@@ -122,8 +127,12 @@ class Reconciler:
         if source.disabled:
             await self._move(standing, standing.progress, standing.settings.interval_s)
             return
-        progress = standing.progress
-        run = progress.run or begun(standing, source, self._clock.now_us())
+        now_us = self._clock.now_us()
+        run = standing.progress.run
+        if run is not None and run.began_at > now_us:
+            # The clock was set back: what that run looks for may lie ahead.
+            run, standing = None, replace(standing, progress=replace(standing.progress, run=None, seen=b""))
+        run = run or begun(standing, source, now_us)
         try:
             async with asyncio.timeout(_STEP_S):
                 await self._turn(standing, source, run)
@@ -138,11 +147,12 @@ class Reconciler:
         settings, listing = standing.settings, _listing(standing.settings)
         ready = self._ready(source)
         page = await self._page(settings, listing, source, run)
-        skipped, missing = await self._missing(ready, page)
-        added = asked = 0
+        skipped, missing = await self._missing(ready, page, renew=True)
+        looked_at, added, asked = len(page.items) + page.unreadable, 0, 0
         seen = standing.progress.seen if standing.progress.run is not None else b""
         if settings.missing == "redeliver":
-            wanted = [m for m in missing if not was_seen(seen, m.key.hex())][: max(_MAX_ASKED - run.asked, 0)]
+            known = seen_before(seen)
+            wanted = [m for m in missing if digest(m.key.hex()) not in known][: max(_MAX_ASKED - run.asked, 0)]
             asked = await self._ask_again(settings, listing, wanted)
             skipped += len(wanted) - asked
             seen += b"".join(digest(m.key.hex()) for m in wanted)
@@ -152,13 +162,13 @@ class Reconciler:
         run = replace(
             run,
             pages=run.pages + 1,
-            looked_at=run.looked_at + len(page.items),
+            looked_at=run.looked_at + looked_at,
             missing=run.missing + len(missing),
             added=run.added + added,
             asked=run.asked + asked,
             skipped=run.skipped + skipped,
         )
-        self._count({"looked_at": len(page.items), "missing": len(missing), "added": added, "asked": asked, "skipped": skipped})
+        self._count({"looked_at": looked_at, "missing": len(missing), "added": added, "asked": asked, "skipped": skipped})
         progress = replace(standing.progress, failures=0, cause="", detail="", failed_at=None, found=standing.progress.found + len(missing))
         await self._go_on(standing, progress, run, page, seen)
 
@@ -173,7 +183,8 @@ class Reconciler:
             return
         cut = "" if cursor is None else f"it was cut after {MAX_PAGES} pages"
         run = replace(run, cursor="", ended_at=self._clock.now_us(), cut=cut)
-        covered = progress.covered_until if cut else max(run.until, progress.covered_until)
+        former = _covered(progress, run.ended_at or 0)
+        covered = former if cut else max(run.until, former)
         progress = replace(progress, run=None, last=run, covered_until=covered, whole=bool(cut), seen=b"")
         if await self._move(standing, progress, standing.settings.interval_s):
             self._ended("cut" if cut else "completed")
@@ -182,6 +193,10 @@ class Reconciler:
 
     async def look(self, standing: Standing, source: Source) -> Found:
         """What a whole run would find, as far as one call goes; nothing is changed. Raises ProviderFailure, and Unavailable."""
+        async with self._looks:
+            return await self._look(standing, source)
+
+    async def _look(self, standing: Standing, source: Source) -> Found:
         settings, listing = standing.settings, _listing(standing.settings)
         ready = self._ready(source)
         run = begun(replace(standing, progress=Progress(whole=True)), source, self._clock.now_us())
@@ -190,8 +205,8 @@ class Reconciler:
         looked_at = 0
         for _ in range(_LOOK_PAGES):
             page = await self._page(settings, listing, source, run)
-            _, missing = await self._missing(ready, page)
-            looked_at += len(page.items)
+            _, missing = await self._missing(ready, page, renew=False)
+            looked_at += len(page.items) + page.unreadable
             for found in missing:
                 if found.key not in keys and len(names) < _NAMED:
                     names.append(_name(found.event))
@@ -231,11 +246,14 @@ class Reconciler:
         except Unreadable as error:
             raise ProviderFailure("unreadable", str(error), again=bool(run.cursor)) from None
 
-    async def _missing(self, ready: Ready, page: PageRead) -> tuple[int, list[Missing]]:
-        """How many items of a page cannot be compared, and which ones did not come."""
-        wanted, skipped = dict[bytes, Missing](), 0
+    async def _missing(self, ready: Ready, page: PageRead, *, renew: bool) -> tuple[int, list[Missing]]:
+        """How many items of a page cannot be compared, and which ones did not come.
+
+        `renew`: those that came, and say no time, are remembered for longer, as they may be listed for ever.
+        """
+        wanted, skipped = dict[bytes, Missing](), page.unreadable
         for number, item in enumerate(page.items):
-            event = self._event(ready, item, _EMPTY if item.payload is None else item.payload)
+            event = await self._event(ready, item, _EMPTY if item.payload is None else item.payload)
             if isinstance(event, NewMessage) and event.event is not None:
                 wanted.setdefault(event.event.key, Missing(item, event, event.event.key))
             elif event is not None:
@@ -244,13 +262,21 @@ class Reconciler:
                 await asyncio.sleep(0)
         now_us, source_id = self._clock.now_us(), ready.source.id
         came = await self._store.read(lambda tx: deduplication.known(tx, source_id, list(wanted), now_us))
+        window_us = ready.source.rules.deduplication.window_s * SECOND_US
+        # In the second half of its time: not with each run.
+        ending = [key for key, until in came.items() if renew and until < now_us + window_us // 2 and wanted[key].item.at is None]
+        if ending:
+            await self._store.write(lambda tx: deduplication.renew(tx, source_id, ending, now_us, now_us + window_us))
         return skipped, [found for key, found in wanted.items() if key not in came]
 
-    def _event(self, ready: Ready, item: Item, payload: bytes) -> NewMessage | Refusal | None:
+    async def _event(self, ready: Ready, item: Item, payload: bytes) -> NewMessage | Refusal | None:
         """What would be stored of an item; None where the source does not want it, a refusal where it cannot be read."""
         if len(payload) > ready.source.rules.max_body_bytes:
             return Refusal("too_large", "the event is larger than the source takes")
-        decision = reconciled(ready, InboundRequest(Headers(item.headers, lowered=True), payload, b"POST", b""), self._clock.now_us())
+        request, now_us = InboundRequest(Headers(item.headers, lowered=True), payload, b"POST", b""), self._clock.now_us()
+        # As at the door: reading a large one may take a tenth of a second.
+        aside = len(payload) > _ASIDE_BYTES
+        decision = await asyncio.to_thread(reconciled, ready, request, now_us) if aside else reconciled(ready, request, now_us)
         if isinstance(decision, Taken):
             return decision.events[0] if len(decision.events) == 1 else Refusal("unreadable", "several events in one")
         return decision if isinstance(decision, Refusal) else None
@@ -262,16 +288,24 @@ class Reconciler:
             event: NewMessage | Refusal | None = found.event
             if found.item.payload is None:
                 payload = await self._detail(settings, listing, found.item)
-                event = None if payload is None else self._event(ready, found.item, payload)
+                event = None if payload is None else await self._event(ready, found.item, payload)
             fitting = await self._receiver.fitting(ready, event) if isinstance(event, NewMessage) else None
             if fitting is None:
                 unfit += 1
             else:
                 whole.append(fitting)
             if len(whole) == _SLICE or found.item.payload is None:
-                added += len(await self._receiver.add(ready, whole))
+                added += await self._kept(ready, whole)
                 whole.clear()
-        return added + len(await self._receiver.add(ready, whole)), unfit
+        return added + await self._kept(ready, whole), unfit
+
+    async def _kept(self, ready: Ready, events: list[NewMessage]) -> int:
+        """Have events stored; how many are new. Raises Unavailable, and NotFound when the source was deleted meanwhile."""
+        if not events:
+            return 0
+        if await self._store.read(lambda tx: sources.by_id(tx, self._vault, ready.source.id)) is None:
+            raise NotFound
+        return len(await self._receiver.add(ready, events))
 
     async def _detail(self, settings: Reconciliation, listing: Listing, item: Item) -> bytes | None:
         """The payload of an event; None where this one cannot be had."""
@@ -332,9 +366,15 @@ def begun(standing: Standing, source: Source, now_us: int) -> Run:
     settings, progress = standing.settings, standing.progress
     back_s = min(settings.lookback_s, source.rules.deduplication.window_s - _MARGIN_S)
     since = now_us - back_s * SECOND_US
-    if progress.covered_until and not progress.whole and settings.missing == "take":
-        since = max(since, progress.covered_until - _OVERLAP_US)
+    covered = _covered(progress, now_us)
+    if covered and not progress.whole and settings.missing == "take":
+        since = max(since, covered - _OVERLAP_US)
     return Run(began_at=now_us, since=since, until=max(now_us - settings.settle_s * SECOND_US, since))
+
+
+def _covered(progress: Progress, now_us: int) -> int:
+    """What was compared up to; 0 where that lies ahead: a clock that was set back since has said so, and nobody knows what it left out."""
+    return progress.covered_until if progress.covered_until <= now_us else 0
 
 
 def _listing(settings: Reconciliation) -> Listing:

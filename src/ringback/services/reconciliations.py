@@ -13,11 +13,11 @@ from ringback.clock import Clock
 from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.reconciliation import Listing, Progress, Reconciliation, Standing
 from ringback.model.sources import Source
-from ringback.policy.addresses import parse_literal
-from ringback.policy.reconciliation import base_of, comparison_problems, listing_problems, parameters_of
+from ringback.policy.reconciliation import MAX_INTERVAL_S, base_of, comparison_problems, listing_problems, parameters_of
 from ringback.policy.reconciliation_rows import LISTINGS, listing_of
 from ringback.policy.validation import Problem, Rule
 from ringback.services.provider_api import ProviderFailure
+from ringback.services.provider_settings import MAX_CREDENTIAL, MAX_PARAMETERS, credential_rule, missing_parameters, place_problem
 from ringback.services.reconciler import Found, Reconciler
 from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
@@ -25,9 +25,8 @@ from ringback.store.base import Store, Transaction
 from ringback.store.operations import reconciliations
 from ringback.store.operations.endpoints import Sealer
 
-# Seconds between two runs: a provider's API has its limits, and a week is longer than any source is remembered.
+# Seconds between two runs: a provider's API has its limits.
 MIN_INTERVAL_S: Final = 60
-MAX_INTERVAL_S: Final = 7 * 86_400
 DEFAULT_INTERVAL_S: Final = 3_600
 # Seconds that a run looks back. Providers list 30 days at the most; how far it really goes is also bounded by what the source remembers.
 MIN_LOOKBACK_S: Final = 3_600
@@ -36,9 +35,6 @@ DEFAULT_LOOKBACK_S: Final = 72 * 3_600
 # Seconds that a call may be on its way before it counts as missing.
 MAX_SETTLE_S: Final = 86_400
 DEFAULT_SETTLE_S: Final = 600
-# Longer than any credential of a provider.
-_MAX_CREDENTIAL: Final = 4_096
-_MAX_PARAMETERS: Final = 20
 _LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _IN_HOST: Final = _LETTERS | {"-"}
 _IN_PATH: Final = _LETTERS | frozenset("-._/")
@@ -46,29 +42,22 @@ _IN_PATH: Final = _LETTERS | frozenset("-._/")
 Also = Callable[[Transaction, Standing], None]
 
 
-def _credential(value: str) -> list[Problem]:
-    """The rule for credentials; the problem does not repeat it."""
-    if not value.isascii() or not value.isprintable():
-        return [((), "the credential holds a line break or another character that no header can carry; paste it alone")]
-    return []
-
-
 class ReconciliationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How a source is to be compared with its provider. Left out, the credential stays as it is."""
 
     listing: str | dict[str, Any] | None = None
-    credential: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_CREDENTIAL)] | UnsetType = UNSET
+    credential: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CREDENTIAL)] | UnsetType = UNSET
     interval_s: Annotated[int, msgspec.Meta(ge=MIN_INTERVAL_S, le=MAX_INTERVAL_S)] = DEFAULT_INTERVAL_S
     lookback_s: Annotated[int, msgspec.Meta(ge=MIN_LOOKBACK_S, le=MAX_LOOKBACK_S)] = DEFAULT_LOOKBACK_S
     settle_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_SETTLE_S)] = DEFAULT_SETTLE_S
     base_url: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
     parameters: Annotated[
-        dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=200)]], msgspec.Meta(max_length=_MAX_PARAMETERS)
+        dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=200)]], msgspec.Meta(max_length=MAX_PARAMETERS)
     ] = {}
     missing: Literal["take", "redeliver"] = "take"
     paused: bool = False
 
-    RULES: ClassVar[Mapping[str, Rule]] = {"credential": _credential}
+    RULES: ClassVar[Mapping[str, Rule]] = {"credential": credential_rule("the credential")}
 
 
 class Reconciliations:
@@ -220,11 +209,8 @@ def _listing(source: Source, wanted: ReconciliationIn) -> tuple[Listing, str | L
 
 
 def _parameter_problems(listing: Listing, given: Mapping[str, str]) -> list[Problem]:
-    problems: list[Problem] = []
     wanted = parameters_of(listing)
-    for name in sorted(wanted - set(given)):
-        meaning = listing.parameters.get(name, "")
-        problems.append((("parameters", name), f"the parameter is missing{': ' + meaning if meaning else ''}"))
+    problems = missing_parameters(wanted, given, listing.parameters)
     for name in sorted(wanted & set(given)):
         allowed = _IN_HOST if "{" + name + "}" in listing.base.partition("://")[2].partition("/")[0] else _IN_PATH
         if not set(given[name]) <= allowed or ".." in given[name]:
@@ -239,12 +225,8 @@ def _base_problems(settings: Reconciliation, listing: Listing) -> list[Problem]:
         parts = base_of(settings, listing)
     except ValueError as error:
         return [(where, str(error))]
-    if "?" in parts.target or parts.userinfo:
-        return [(where, "the URL has a query or a password; give the place of the API alone")]
-    literal = parse_literal(parts.host)
-    if not parts.tls and not (parts.host == "localhost" or (literal is not None and literal.is_loopback)):
-        return [(where, "the URL must start with https://, or the credential could be read on its way; http:// is for this machine alone")]
-    return []
+    problem = place_problem(parts)
+    return [] if problem is None else [(where, problem)]
 
 
 def _place(settings: Reconciliation) -> tuple[Any, ...]:

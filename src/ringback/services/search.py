@@ -227,7 +227,7 @@ def _has(message: Message, field: Field) -> bool:
 
 def _stands(message: Message, standing: set[AttemptStatus], status: str) -> bool:
     if status == "unmatched":
-        return message.matched == 0 and not standing
+        return message.endpoints == 0 and not standing
     if status == "delivered":
         return standing == {AttemptStatus.SUCCESS}
     return _STATUSES[status] in standing

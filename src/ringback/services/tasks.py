@@ -39,6 +39,10 @@ RECOVER_US: Final = (14 * 86_400 + 300) * 1_000_000
 # How far back a replay may reach (contract, 8): 90 days, and as much grace.
 REPLAY_US: Final = (90 * 86_400 + 300) * 1_000_000
 
+# Messages at which counting them before a task is asked for ends; and picks that look for them, each some 20 ms of a reader.
+FORESEEN: Final = 1_000
+_FORESEEN_PICKS: Final = 30
+
 # Hears of each task that has ended, in its transaction.
 Ended = Callable[[Transaction, Task], None]
 # What the caller adds to the transaction that stores a new task.
@@ -82,6 +86,13 @@ class AppUsageStatsIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     since: Instant
     until: Instant
     app_ids: Annotated[tuple[Name, ...], msgspec.Meta(max_length=1_000)] | None = None
+
+
+class Foreseen(msgspec.Struct, frozen=True):
+    """How many messages were found before a task is asked for; not `whole`: looking ended there, and there may be more."""
+
+    count: int
+    whole: bool
 
 
 class Acted(msgspec.Struct, frozen=True):
@@ -137,26 +148,31 @@ class Tasks:
 
         Raises NotFound, InvalidField, and Refused when the endpoint is disabled.
         """
-        since_us, until_us = self._window(wanted.since, wanted.until, RECOVER_US if kind is TaskKind.RECOVER else REPLAY_US)
+        window = self._resend_window(kind, wanted)
 
         def operation(tx: Transaction) -> Task:
-            app_id = find(tx, who, app).id
-            found = find_endpoint(tx, app_id, endpoint)
-            if found.disabled:
-                raise Refused("endpoint_disabled", f"endpoint {found.id} is disabled; enable it before sending to it")
-            definition = Resend(app_id, found.id, since_us, until_us)
-            if isinstance(wanted, BulkReplayIn):
-                definition = msgspec.structs.replace(
-                    definition,
-                    event_types=wanted.event_types or (),
-                    channel=wanted.channel,
-                    tag=wanted.tag,
-                    status=wanted.status,
-                    code_class=wanted.status_code_class,
-                )
-            return self._insert(tx, who, app_id, kind, definition, also)
+            definition = _resend_of(tx, who, app, endpoint, window, wanted)
+            return self._insert(tx, who, definition.app_id, kind, definition, also)
 
         return await self._start(operation)
+
+    async def foresee(self, who: Principal, app: str, endpoint: str, kind: TaskKind, wanted: ReplayIn) -> Foreseen:
+        """How many messages `resend` would pick now. Raises as `resend` does."""
+        window = self._resend_window(kind, wanted)
+        found, position = 0, ""
+        for _ in range(_FORESEEN_PICKS):
+
+            def look(tx: Transaction, position: str = position) -> Picked:
+                definition = _resend_of(tx, who, app, endpoint, window, wanted)
+                return _pick_messages(tx, kind, definition, position, self._clock.now_us())
+
+            picked = await self._store.read(look)
+            found, position = found + len(picked.message_ids), picked.position
+            if picked.done:
+                return Foreseen(found, whole=True)
+            if found >= FORESEEN:
+                break
+        return Foreseen(found, whole=False)
 
     async def purge_content(self, who: Principal, app: str, also: Also | None = None) -> Task:
         """Forget all payloads of an application that are there now. Raises NotFound."""
@@ -278,6 +294,9 @@ class Tasks:
         """Remove some tasks that were made before that time; how many rows. Raises StoreFailure."""
         return await self._store.write(lambda tx: tasks.purge(tx, ids.start_id(ids.TASK, before_us), limit))
 
+    def _resend_window(self, kind: TaskKind, wanted: ReplayIn) -> tuple[int, int]:
+        return self._window(wanted.since, wanted.until, RECOVER_US if kind is TaskKind.RECOVER else REPLAY_US)
+
     def _window(self, since: datetime, until: datetime | None, longest_us: int | None) -> tuple[int, int]:
         since_us = to_us(since)
         until_us = self._clock.now_us() if until is None else to_us(until)
@@ -336,6 +355,25 @@ def _find(tx: Transaction, who: Principal, task_id: str) -> Task:
     return task
 
 
+def _resend_of(tx: Transaction, who: Principal, app: str, endpoint: str, window: tuple[int, int], wanted: ReplayIn) -> Resend:
+    """What is to be sent again, by ids. Raises NotFound, and Refused when the endpoint is disabled."""
+    app_id = find(tx, who, app).id
+    found = find_endpoint(tx, app_id, endpoint)
+    if found.disabled:
+        raise Refused("endpoint_disabled", f"endpoint {found.id} is disabled; enable it before sending to it")
+    definition = Resend(app_id, found.id, *window)
+    if not isinstance(wanted, BulkReplayIn):
+        return definition
+    return msgspec.structs.replace(
+        definition,
+        event_types=wanted.event_types or (),
+        channel=wanted.channel,
+        tag=wanted.tag,
+        status=wanted.status,
+        code_class=wanted.status_code_class,
+    )
+
+
 def _counted(task: Task, acted: Acted) -> dict[str, Any]:
     """What the owner of a task sees after a step."""
     data, name = task.data, _COUNTED.get(task.kind)
@@ -357,11 +395,15 @@ def _pick(tx: Transaction, task: Task, now_us: int) -> Picked:
         return task_picks.subscriptions(tx, task.org_id, position)
     if isinstance(definition, PurgeContent):
         return task_picks.payloads(tx, definition, position)
-    if task.kind is TaskKind.RECOVER:
-        return task_picks.failed(tx, definition, position)
-    if task.kind is TaskKind.REPLAY_MISSING:
-        return task_picks.missing(tx, definition, position)
-    return task_picks.attempted(tx, definition, position, now_us)
+    return _pick_messages(tx, task.kind, definition, position, now_us)
+
+
+def _pick_messages(tx: Transaction, kind: TaskKind, wanted: Resend, position: str, now_us: int) -> Picked:
+    if kind is TaskKind.RECOVER:
+        return task_picks.failed(tx, wanted, position)
+    if kind is TaskKind.REPLAY_MISSING:
+        return task_picks.missing(tx, wanted, position)
+    return task_picks.attempted(tx, wanted, position, now_us)
 
 
 def _act(tx: Transaction, task: Task, picked: Picked, now_us: int) -> Acted:

@@ -31,6 +31,7 @@ DEFAULT_ORG_NAME = "default"
 _TEXT_CHARS = 36
 _PREFIXES = {TokenKind.ORG: "sk_", TokenKind.APP: "appsk_"}
 _INTEGRATION_PREFIX = "sk_integ_"
+_POLLER_PREFIX = "sk_poll_"
 # The token id of somebody who came to the dashboard by the link that the server printed, with no token at all.
 LINK = "link"
 # The token id of a caller with a signed token, which is stored nowhere: this and the hex SHA-256 of its text.
@@ -55,7 +56,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who is calling, as far as that matters: what may be reached, and which token said so.
 
     Of an application's token: `capabilities` (None = all), feature flags, session, the integration whose key it is, and the auto-config
-    subscription that it completes: it is good for that alone.
+    subscription that it completes, or the polling endpoint that it reads: it is good for that alone.
     """
 
     kind: TokenKind
@@ -68,6 +69,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     integration_id: str | None = None
     expires_at: int | None = None
     auto_config_id: str | None = None
+    poller_id: str | None = None
 
     @property
     def signed(self) -> bool:
@@ -95,6 +97,7 @@ class Grant(msgspec.Struct, frozen=True):
     session_id: str | None = None
     integration_id: str | None = None
     auto_config_id: str | None = None
+    poller_id: str | None = None
 
 
 class _Known(msgspec.Struct, gc=False):
@@ -194,7 +197,12 @@ class Tokens:
 
     def grant(self, tx: Transaction, org_id: str, grant: Grant, *, name: str = "", expires_at: int | None = None) -> tuple[Token, str]:
         """A new token of an application, in the caller's transaction, and its text."""
-        text = (_PREFIXES[TokenKind.APP] if grant.integration_id is None else _INTEGRATION_PREFIX) + self._random_text()
+        prefix = _PREFIXES[TokenKind.APP]
+        if grant.integration_id is not None:
+            prefix = _INTEGRATION_PREFIX
+        elif grant.poller_id is not None:
+            prefix = _POLLER_PREFIX
+        text = prefix + self._random_text()
         token = Token(
             id=self._ids.make("key_", self._clock.now_us()),
             org_id=org_id,
@@ -210,6 +218,7 @@ class Tokens:
             session_id=grant.session_id,
             integration_id=grant.integration_id,
             auto_config_id=grant.auto_config_id,
+            poller_id=grant.poller_id,
         )
         tokens.insert(tx, token)
         return token, text
@@ -306,6 +315,7 @@ class Tokens:
             token.integration_id,
             token.expires_at,
             token.auto_config_id,
+            token.poller_id,
         )
         self._remember(digest, principal, token.expires_at, epoch)
         return principal

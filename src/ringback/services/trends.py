@@ -50,6 +50,10 @@ CELLS_MAX: Final = 1_500
 MINUTES_MAX: Final = 7 * 24 * 60
 # Endpoints in a list of the worst.
 WORST: Final = 10
+# Endpoints of an application that are looked through for failures: more than any list shows at once.
+FAILING_MAX: Final = 250
+# How far back failures still say how an endpoint stands: an hour.
+_FAILING_US: Final = 60 * MINUTE_US
 # Deliveries of one endpoint that are counted: 1 to 2 ms of a reader.
 BACKLOG_MAX: Final = 10_000
 
@@ -151,6 +155,19 @@ class Trends:
         return Overview(
             window.since_us, window.until_us, window.step_us, cells, total, most_failures, least_success, backlog, oldest_due_us
         )
+
+    async def failing(self, who: Principal, app: str) -> dict[str, Worst]:
+        """The live endpoints of an application (id or uid) that failed in the last whole hours, one or two, by id. Raises NotFound.
+
+        Those with the least success if there are more than FAILING_MAX.
+        """
+        now_us = self._clock.now_us()
+        first, end = (now_us - _FAILING_US) // MINUTE_US, now_us // MINUTE_US + 1
+
+        def query(tx: Transaction) -> list[Worst]:
+            return trends.worst(tx, _scope(tx, who, app), first, end, FAILING_MAX)[1]
+
+        return {one.endpoint_id: one for one in await self._store.read(query)}
 
     async def endpoint(
         self,

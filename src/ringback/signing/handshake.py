@@ -375,10 +375,16 @@ def answer_handshake(names: tuple[str, ...], request: InboundRequest, knows: Kno
 
     Ask with `verified=False` before verification and, if that gave nothing and the request was believed, with True.
     """
+    found = answered_handshake(names, request, knows, verified=verified)
+    return None if found is None else found[1]
+
+
+def answered_handshake(names: tuple[str, ...], request: InboundRequest, knows: Knowledge, *, verified: bool) -> tuple[str, Answer] | None:
+    """As `answer_handshake`, with the name of the handshake."""
     for name in names:
         handshake = HANDSHAKES[name]
         if handshake.after_verification == verified:
             answer = handshake.answer(request, knows)
             if answer is not None:
-                return answer
+                return name, answer
     return None

@@ -87,6 +87,8 @@ class Acceptance(msgspec.Struct, gc=False):
 
     A message has a `mark`, or an `event`, or neither. When another body came under the name of its event, `message` is replaced by one
     whose origin says so.
+
+    `lanes` has the lane of each target that is in order with others: its delivery is claimed only if it is the first of its lane.
     """
 
     message: Message
@@ -98,6 +100,7 @@ class Acceptance(msgspec.Struct, gc=False):
     event: EventClaim | None = None
     refusal: Exception | None = None
     claimed: list[Delivery] = msgspec.field(default_factory=list)
+    lanes: dict[str, str] | None = None
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -113,6 +116,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     `tell` is called in the transaction, once for all records of the commit that have the same one, when attempts and dead letters are
     written and nothing is ended by a success or disabled yet; it may run twice, the first time undone. `message` is what was sent, which
     spares the store a look at it.
+
+    Of a delivery in a lane: `follow` is filled with the next one of the lane, leased to the caller, when this one is finished; with
+    `blocks` it blocks its lane by dying.
     """
 
     delivery: Delivery
@@ -124,6 +130,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     first_failure_at: int | None = None
     tell: Callable[[Transaction, Sequence[Record]], None] | None = None
     message: Message | None = None
+    follow: list[Claim] | None = None
+    blocks: bool = False
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -214,6 +222,10 @@ class Store(Protocol):
 
     def claim(self, endpoint_id: str, bounds: Bounds, now_us: int, lease_us: int) -> Awaitable[Claims]:
         """Lease deliveries of one endpoint that are due at `now_us`, for `lease_us` from now. Raises StoreFailure."""
+        ...
+
+    def leased(self, endpoint_id: str) -> int:
+        """How many deliveries of an endpoint are in somebody's hands: waiting in memory, on the wire, or being recorded."""
         ...
 
     def renew(self, deliveries: Iterable[Delivery], until_us: int) -> None:

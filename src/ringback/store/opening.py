@@ -63,6 +63,10 @@ async def open_store(
         if lock is not None:
             lock.close()
         raise OperatorError(f"database {path}: {translated(error)}") from error
+    except OSError as error:
+        if lock is not None:
+            lock.close()
+        raise OperatorError(f"database {path}: {error.strerror}; free space and try again") from error
     except OperatorError:
         if lock is not None:
             lock.close()

@@ -116,6 +116,30 @@ EXPECTATION_MISSED = LogEvent(
     ("source_id", "expectation_id"),
     "An event that somebody waits for did not come by its deadline.",
 )
+SUBSCRIPTION_RENEWED = LogEvent(
+    "source.subscription_renewed",
+    "info",
+    ("source_id", "expires_at"),
+    "The subscription of a source was renewed at its provider.",
+)
+SUBSCRIPTION_FAILED = LogEvent(
+    "source.subscription_failed",
+    "warning",
+    ("source_id", "cause", "detail"),
+    "The subscription of a source could not be renewed; it is tried again. Told at the first failure in a row.",
+)
+SUBSCRIPTION_ENDED = LogEvent(
+    "source.subscription_ended",
+    "error",
+    ("source_id", "expired_at"),
+    "The subscription of a source has ended because it could not be renewed: its provider calls no more. It is tried again.",
+)
+SOURCE_SIGNAL = LogEvent(
+    "source.signal",
+    "warning",
+    ("source_id", "signal", "detail"),
+    "A provider says that it has ended or limits its calls to a source. At most once an hour for each signal.",
+)
 SOURCE_LATE = LogEvent(
     "source.late",
     "warning",

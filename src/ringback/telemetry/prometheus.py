@@ -41,6 +41,7 @@ SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake")
 RECONCILIATION_EVENTS = ("looked_at", "missing", "added", "asked", "skipped")
 RECONCILIATION_RUNS = ("completed", "cut", "failed")
 EXPECTATION_OUTCOMES = ("met", "missed")
+RENEWAL_OUTCOMES = ("renewed", "failed")
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -67,6 +68,7 @@ CATALOGUE = (
         "Published payloads that did not fit the schema of their event type. `mode`: `warn` = accepted all the same, `reject` = refused.",
         ("mode",),
     ),
+    Described("ringback_blocked_lanes", "gauge", "Lanes of ordered endpoints that wait for somebody to replay or discard their dead head."),
     Described("ringback_backlog", "gauge", "Deliveries that are not finished: waiting, in flight or between retries."),
     Described("ringback_oldest_due_seconds", "gauge", "How long the delivery that is most overdue has been due; 0 = none is."),
     Described("ringback_in_flight", "gauge", "Attempts on the wire now."),
@@ -83,6 +85,13 @@ CATALOGUE = (
         "counter",
         "Requests of providers since the start, to within five seconds. `outcome` is `accepted` (events), `duplicate`, `rejected`, "
         "`ignored` (of a type that the source does not take) or `handshake`.",
+        ("outcome",),
+    ),
+    Described(
+        "ringback_source_body_bytes_total",
+        "counter",
+        "Bytes of the bodies of providers' requests since the start, as they came, to within five seconds; `outcome` is as above. A batch "
+        "counts as `accepted` if any of its events was new. What was broken off, as too large or too slow, counts for nothing.",
         ("outcome",),
     ),
     Described(
@@ -133,6 +142,13 @@ CATALOGUE = (
         "Expectations that ended since the start. `outcome` is `met` or `missed`.",
         ("outcome",),
     ),
+    Described(
+        "ringback_subscription_renewals_total",
+        "counter",
+        "Renewals of sources' subscriptions at their providers since the start. `outcome` is `renewed` or `failed`.",
+        ("outcome",),
+    ),
+    Described("ringback_subscriptions_failing", "gauge", "Sources whose subscription cannot be renewed now, to within a minute."),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
 )
 
@@ -178,6 +194,7 @@ class Metrics:
     __slots__ = (
         "attempts",
         "backlog",
+        "blocked_lanes",
         "clock_skew_seconds",
         "commit_seconds",
         "dead_letters",
@@ -198,11 +215,14 @@ class Metrics:
         "search_bytes",
         "search_lag",
         "source_ack_seconds",
+        "source_bytes",
         "source_deadlines_passed",
         "source_rejections",
         "source_requests",
         "started_us",
         "store_bytes",
+        "subscription_renewals",
+        "subscriptions_failing",
         "wal_bytes",
     )  # fmt: skip
 
@@ -214,6 +234,8 @@ class Metrics:
         self.payloads_refused = 0
         self.payloads_warned = 0
         self.source_requests = dict.fromkeys(SOURCE_OUTCOMES, 0)
+        # By outcome; of a batch it is that of its newest event.
+        self.source_bytes = dict.fromkeys(SOURCE_OUTCOMES, 0)
         self.source_rejections: dict[str, int] = {}
         self.source_deadlines_passed = 0
         self.reconciliation_events = dict.fromkeys(RECONCILIATION_EVENTS, 0)
@@ -222,7 +244,10 @@ class Metrics:
         # The earliest time that a source is compared up to, microseconds since 1970; 0 = there is none.
         self.reconciled_until_us = 0
         self.expectations = dict.fromkeys(EXPECTATION_OUTCOMES, 0)
+        self.subscription_renewals = dict.fromkeys(RENEWAL_OUTCOMES, 0)
+        self.subscriptions_failing = 0
         self.backlog = 0
+        self.blocked_lanes = 0
         self.oldest_due_us = 0
         self.in_flight = 0
         self.loop_lag_s = 0.0
@@ -289,6 +314,7 @@ class Exposition(Collector):
             "ringback_dead_letters_total": metrics.dead_letters,
             "ringback_payload_misfits_total": {"warn": metrics.payloads_warned, "reject": metrics.payloads_refused},
             "ringback_source_requests_total": metrics.source_requests,
+            "ringback_source_body_bytes_total": metrics.source_bytes,
             "ringback_source_rejections_total": metrics.source_rejections,
             "ringback_source_ack_seconds": metrics.source_ack_seconds,
             "ringback_source_deadlines_passed_total": metrics.source_deadlines_passed,
@@ -298,8 +324,11 @@ class Exposition(Collector):
             "ringback_reconciliations_failing": metrics.reconciliations_failing,
             "ringback_reconciliation_lag_seconds": max(lag_us, 0) / SECOND_US,
             "ringback_expectations_total": metrics.expectations,
+            "ringback_blocked_lanes": metrics.blocked_lanes,
             "ringback_backlog": metrics.backlog,
             "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,
+            "ringback_subscription_renewals_total": metrics.subscription_renewals,
+            "ringback_subscriptions_failing": metrics.subscriptions_failing,
             "ringback_in_flight": metrics.in_flight,
             "ringback_loop_lag_seconds": metrics.loop_lag_s,
             "ringback_commit_seconds": metrics.commit_seconds,

@@ -85,6 +85,7 @@ class Shelf:
         key: bytes | None = None,
         event: EventClaim | None = None,
         refusal: Exception | None = None,
+        lane: str | None = None,
         **fields: Any,
     ) -> Heard:
         """Hand an acceptance to the store, and do not wait."""
@@ -94,6 +95,8 @@ class Shelf:
         targets = [Target(endpoint_id, claim) for endpoint_id in endpoint_ids]
         heard.acceptance = Acceptance(message, targets, heard.accepted, heard.refused, heard.repeated, mark, event)
         heard.acceptance.refusal = refusal
+        if lane is not None:
+            heard.acceptance.lanes = dict.fromkeys(endpoint_ids, lane)
         self.store.accept(heard.acceptance)
         return heard
 

@@ -141,7 +141,10 @@ def test_records_given_together_are_kept_together_or_not_at_all(tell):
     tell(story)
 
 
-_ENDPOINT = "INSERT INTO endpoint VALUES ('ep_1', 'app_1', NULL, x'', '', '', 0, NULL, NULL, '{}', NULL, 1, x'', x'', 1, 1, NULL)"
+_ENDPOINT = (
+    "INSERT INTO endpoint (id, app_id, url, host, description, disabled, metadata, version, headers, secrets, created_at, updated_at) "
+    "VALUES ('ep_1', 'app_1', x'', '', '', 0, '{}', 1, x'', x'', 1, 1)"
+)
 _DISABLING = "SELECT disabled_at, disabled_by, disable_cause, disable_detail, fail_since FROM endpoint_disabling"
 
 

@@ -208,3 +208,42 @@ OWN: dict[str, typing.Any] = {"base": "https://api.example.com", "path": "/event
 def test_a_listing_that_cannot_work_is_told_where(wrong: dict[str, typing.Any], where: str) -> None:
     assert not listing_problems(Listing(**OWN))
     assert where in {place[0] for place, _ in listing_problems(Listing(**(OWN | wrong))) if place}
+
+
+@pytest.mark.parametrize(
+    "name, body",
+    [
+        ("stripe", b'{"data":[{"id":{"a":1},"type":"x"}],"has_more":true}'),
+        ("stripe", b'{"data":[{"id":"\xff","type":"x"}],"has_more":true}'),
+        ("stripe", b'{"data":[],"has_more":true}'),
+        ("stripe", b'{"data":[{"id":"evt_1","type":"x"}],"has_more":1}'),
+        ("paddle", b'{"data":[],"meta":{"pagination":{"has_more":true,"next":null}}}'),
+        ("gocardless", b'{"events":[],"meta":{"cursors":{"after":["EV1"]}}}'),
+        ("gocardless", b'{"events":[],"meta":{"cursors":{"after":"' + b"x" * 70_000 + b'"}}}'),
+    ],
+)
+def test_a_next_page_that_cannot_be_found_is_no_end_of_the_list(name: str, body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read(name, body)
+
+
+def test_one_wrong_time_does_not_end_a_list_with_the_newest_first() -> None:
+    def events(*ages: int) -> bytes:
+        items = [{"id": f"evt_{age}", "created": NOW_US // SECOND_US - age, "type": "x"} for age in ages]
+        return json.dumps({"data": items, "has_more": True}).encode()
+
+    assert read("stripe", events(10, 1_000_000, 20)).cursor == "evt_20"
+    # Not newest first at all.
+    assert read("stripe", events(9_000, 8_000)).cursor == "evt_8000"
+
+
+def test_texts_that_are_no_utf_8_are_refused_in_words() -> None:
+    with pytest.raises(Unreadable, match="UTF-8"):
+        read("gitlab", b'[{"id":1,"request_data":"\xff"}]')
+    with pytest.raises(Unreadable, match="UTF-8"):
+        payload_of(LISTINGS["github"], b'{"request":{"payload":"\xff"}}')
+
+
+def test_items_that_cannot_be_read_are_counted_beside_those_that_can() -> None:
+    page = read("gitlab", b'[{"id":1,"request_data":{}},{"request_data":{}},{"id":3,"request_data":"\xff"}]')
+    assert ([item.id for item in page.items], page.listed, page.unreadable) == (["1"], 3, 2)

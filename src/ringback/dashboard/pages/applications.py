@@ -15,6 +15,7 @@ from ringback.dashboard.forms import Wrong, checked, pairs
 from ringback.dashboard.health import DEFAULT_SPAN, SPANS
 from ringback.dashboard.overviews import OverviewView, view_of
 from ringback.dashboard.pages.endpoints import EndpointRow, endpoint_rows
+from ringback.dashboard.polled import POLLED_MAX, PolledRow, polled_rows
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, bounded, count, counted, listed, moment
 from ringback.errors import Conflict
@@ -45,12 +46,13 @@ class ListView(msgspec.Struct, frozen=True):
 
 
 class ApplicationView(msgspec.Struct, frozen=True):
-    """One application: its facts and its endpoints."""
+    """One application: its facts, its endpoints, and those that are polled."""
 
     seen: OverviewView
     facts: Sequence[Fact]
     metadata: Sequence[Fact]
     endpoints: Sequence[EndpointRow]
+    polled: Sequence[PolledRow]
     empty: Empty
 
 
@@ -81,9 +83,11 @@ def row_of(application: Application, now_us: int) -> ApplicationRow:
     )
 
 
-def sentence_of(endpoints: Sequence[Endpoint]) -> str:
-    """How an application stands, in a sentence."""
+def sentence_of(endpoints: Sequence[Endpoint], polled: int = 0) -> str:
+    """How an application stands, in a sentence; `polled` counts its polling endpoints."""
     off = sum(endpoint.disabled for endpoint in endpoints)
+    if polled and off == len(endpoints):
+        return f"Its messages wait for those who ask: {counted(polled, 'polling endpoint')}, and no other that is enabled."
     if not endpoints:
         return "It has no endpoint yet: its messages are stored and go nowhere."
     if off == len(endpoints):
@@ -166,17 +170,22 @@ class _Pages:
         new = Action("New endpoint", f"{here}/endpoints/new", "primary", panel=False)
         portal = Action("End portal tokens", f"{here}/portal-tokens")
         actions = (Action("Delete", f"{here}/delete", "danger"), portal, Action("Edit", f"{here}/edit"), new)
-        empty = Empty("No endpoint yet", "Messages of this application are stored, and go nowhere until it has one.", action=new)
+        polled = await self._services.pollers.overview(visit.who, application.id, POLLED_MAX)
+        fate = "wait for those who poll them" if polled else "go nowhere until it has one"
+        empty = Empty("No endpoint yet", f"Messages of this application are stored, and {fate}.", action=new)
         span = DEFAULT_SPAN
         overview = await self._services.trends.overview(visit.who, app=application.id, since_us=visit.now_us - SPANS[span] * SECOND_US)
         view = ApplicationView(
             view_of(overview, span, f"/apps/{application.id}", visit.now_us),
             facts,
             [Fact(name, value) for name, value in application.metadata.items()],
-            endpoint_rows(endpoints, visit.now_us),
+            endpoint_rows(endpoints, await self._services.trends.failing(visit.who, application.id), visit.now_us),
+            polled_rows(polled, visit.now_us),
             empty,
         )
-        head = Head(application.name, sentence_of(endpoints), (Link("Applications", f"{BASE}/apps"),), actions, id=application.id)
+        head = Head(
+            application.name, sentence_of(endpoints, len(polled)), (Link("Applications", f"{BASE}/apps"),), actions, id=application.id
+        )
         return Shown("applications/show.html", view, head, app=application)
 
     async def new(self, visit: Visit) -> Reply:

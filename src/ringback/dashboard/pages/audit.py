@@ -16,7 +16,7 @@ from ringback.dashboard.words import Moment, moment
 from ringback.model.dashboard import AuditEntry, Door
 from ringback.services.sources import PREFIX as SOURCE
 
-# What actions are called; one that is not here is shown as it is.
+# What actions are called; operations of the API that are not here have their summary, which is no sentence.
 _WORDS: Final[Mapping[str, str]] = {
     "session.opened": "logged in",
     "session.closed": "logged out",
@@ -40,6 +40,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "secret.rotated": "rotated a secret",
     "message.sent": "sent a message",
     "delivery.resent": "resent a message",
+    "messages.replayed": "replayed messages to an endpoint",
     "dead_letters.replayed": "replayed dead letters",
     "dead_letters.discarded": "discarded dead letters",
     "source.created": "created a source",
@@ -49,6 +50,9 @@ _WORDS: Final[Mapping[str, str]] = {
     "source.enabled": "enabled a source",
     "source.url_rotated": "rotated the URL of a source",
     "source.secret_rotated": "added a secret to a source",
+    "source.reconciliation_set": "had a source compared with its provider",
+    "source.reconciliation_run": "compared a source with its provider",
+    "source.reconciliation_deleted": "ended the comparison of a source with its provider",
     "quarantine.released": "released requests from quarantine",
     "quarantine.dropped": "dropped requests from quarantine",
     "task.cancelled": "cancelled a background task",
@@ -85,7 +89,7 @@ def row_of(entry: AuditEntry, now_us: int) -> AuditRow:
         entry.id,
         moment(ids.created_us(entry.id), now_us),
         who,
-        _WORDS.get(entry.action, entry.action),
+        _WORDS.get(entry.action) or f"used “{entry.action}”",
         "" if entry.action.startswith("session.") else entry.object,
         href_of(entry),
         entry.detail,

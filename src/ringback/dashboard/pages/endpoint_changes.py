@@ -125,7 +125,7 @@ def deleting(extent: Extent) -> list[str]:
 
 def disabling(extent: Extent) -> list[str]:
     """What disabling an endpoint does, in sentences."""
-    effects = ["New messages do not go to it. When it is enabled again, only messages from then on do; replay-missing sends the others."]
+    effects = ["New messages do not go to it. When it is enabled again, only messages from then on do; Replay… sends the others."]
     if extent.unfinished:
         effects.append(
             f"{bounded(extent.unfinished, MOST, 'delivery', 'deliveries')} under way or waiting end, and their retries with them."

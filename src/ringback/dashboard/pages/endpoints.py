@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -28,26 +28,29 @@ from ringback.dashboard.components import (
     pager,
 )
 from ringback.dashboard.desk import Services
-from ringback.dashboard.health import Figure, charts, endpoint_figures
+from ringback.dashboard.health import DISABLED, ENABLED, Figure, charts, endpoint_figures, failure_badge
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, count, counted, duration, listed, milliseconds, moment, relative, utc
 from ringback.model.applications import Application
 from ringback.model.attempts import Attempt, WaitCause
 from ringback.model.deliveries import AttemptStatus, Trigger
 from ringback.model.endpoints import DisableCause, Endpoint
+from ringback.model.ordering import Ordered, Ordering, WhenHeadDies
+from ringback.policy.ordering import key_of
 from ringback.policy.validation import is_sensitive
 from ringback.policy.windows import Ask
 from ringback.services.attempts import AttemptFilter
+from ringback.services.ordering import Standing as OrderStanding
 from ringback.services.ports import Standing
-from ringback.services.trends import EndpointTrend
+from ringback.services.trends import EndpointTrend, Worst
 
 _SECTION: Final = "endpoints"
 # Seconds between two looks of a page that is looked at.
 _REFRESH_S: Final = 10
 # Attempts on the endpoint's own page; all of them have a page of their own.
 _RECENT: Final = 12
-ENABLED: Final = Badge("ok", "enabled")
-DISABLED: Final = Badge("off", "disabled")
+# Blocked lanes on it, the longest blocked first.
+_BLOCKED_SHOWN: Final = 10
 _STATUSES: Final = (("", "any outcome"), ("ok", "delivered"), ("failed", "failed"), ("cancelled", "cancelled"))
 _STATUS_OF: Final = {"ok": (int(AttemptStatus.SUCCESS),), "failed": (int(AttemptStatus.FAIL),), "cancelled": (int(AttemptStatus.CANCELED),)}
 _CLASSES: Final = (("", "any answer"), ("200", "2xx"), ("300", "3xx"), ("400", "4xx"), ("500", "5xx"), ("0", "no answer"))
@@ -94,6 +97,58 @@ class HeaderLine(msgspec.Struct, frozen=True):
     hidden: bool
 
 
+def order_words(ordering: Ordering) -> str:
+    """How an endpoint orders what it gets, in a sentence."""
+    if ordering.mode is Ordered.NONE:
+        return "In no order: everything goes out as soon as it can."
+    what = "One at a time, in order" if ordering.mode is Ordered.ENDPOINT else "One at a time and in order for each key"
+    where = f", which is the message's own or its {ordering.key_path}" if ordering.key_path is not None else ""
+    if ordering.when_head_dies is WhenHeadDies.BLOCK:
+        return f"{what}{where}. One that runs out of attempts blocks what is behind it."
+    after = "runs out of attempts" if ordering.skip_after is None else f"has failed {counted(ordering.skip_after, 'time')}"
+    return f"{what}{where}. One that {after} is skipped."
+
+
+class BlockedRow(msgspec.Struct, frozen=True):
+    """A lane that waits for somebody: what it is called, and the dead letter at its head."""
+
+    name: str
+    since: Moment
+    replay: str
+    discard: str
+
+
+class Order(msgspec.Struct, frozen=True):
+    """How an endpoint orders what it gets: in words, what is blocked, and where it is changed."""
+
+    words: str
+    changing: bool
+    blocked: str
+    rows: Sequence[BlockedRow]
+    letters: str
+
+
+def order_of(endpoint: Endpoint, standing: OrderStanding, now_us: int) -> Order:
+    """The order of an endpoint, for its page."""
+    rows = [
+        BlockedRow(
+            key_of(block.lane) or "the endpoint",
+            moment(block.blocked_at, now_us),
+            address("/dead-letters/replay", id=block.dead_letter_id),
+            address("/dead-letters/discard", id=block.dead_letter_id),
+        )
+        for block in standing.blocks[:_BLOCKED_SHOWN]
+    ]
+    blocked = f"{counted(standing.blocked, 'lane')} blocked by a dead letter: replay or discard it, and what is behind it goes on."
+    return Order(
+        order_words(standing.ordering),
+        standing.changing,
+        blocked if standing.blocked else "",
+        rows,
+        address("/dead-letters/list", endpoint=endpoint.id),
+    )
+
+
 class EndpointView(msgspec.Struct, frozen=True):
     """One endpoint."""
 
@@ -111,6 +166,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     empty: Empty
     secrets: str
     secret: str
+    order: Order
 
 
 class AttemptsView(msgspec.Struct, frozen=True):
@@ -125,12 +181,19 @@ class AttemptsView(msgspec.Struct, frozen=True):
     event_type: str
 
 
-def endpoint_rows(endpoints: Iterable[Endpoint], now_us: int) -> list[EndpointRow]:
-    """The lines of a list of endpoints, the newest first."""
-    return [row_of(endpoint, now_us) for endpoint in sorted(endpoints, key=lambda e: e.id, reverse=True)]
+def endpoint_rows(endpoints: Iterable[Endpoint], failing: Mapping[str, Worst], now_us: int) -> list[EndpointRow]:
+    """The lines of a list of endpoints, the newest first. `failing`: those that had failures of late."""
+    return [row_of(endpoint, failing.get(endpoint.id), now_us) for endpoint in sorted(endpoints, key=lambda e: e.id, reverse=True)]
 
 
-def row_of(endpoint: Endpoint, now_us: int) -> EndpointRow:
+def standing_of(endpoint: Endpoint, failing: Worst | None) -> Badge:
+    """Whether an endpoint is disabled or failing: what is merely switched on is not what somebody looks for."""
+    if endpoint.disabled:
+        return DISABLED
+    return ENABLED if failing is None else failure_badge(failing, ENABLED)
+
+
+def row_of(endpoint: Endpoint, failing: Worst | None, now_us: int) -> EndpointRow:
     """The line of one endpoint."""
     host, path = url_parts(endpoint.url)
     return EndpointRow(
@@ -139,7 +202,7 @@ def row_of(endpoint: Endpoint, now_us: int) -> EndpointRow:
         endpoint.description,
         endpoint.id,
         href_of(endpoint),
-        DISABLED if endpoint.disabled else ENABLED,
+        standing_of(endpoint, failing),
         wants_of(endpoint),
         moment(endpoint.updated_at, now_us),
     )
@@ -193,7 +256,7 @@ def why_off(endpoint: Endpoint, now_us: int) -> str:
     """Why an endpoint is disabled and what that means, in sentences; "" when it is not."""
     if not endpoint.disabled:
         return ""
-    after = "What is sent meanwhile can be sent to it later with replay-missing."
+    after = "What is sent meanwhile can be sent to it later: enable it, then choose Replay… here (replay-missing in the API)."
     why = endpoint.disabling
     if why is None:
         return f"It gets no messages. {after}"
@@ -241,6 +304,7 @@ class Known(msgspec.Struct, frozen=True):
     trend: EndpointTrend
     standing: Standing
     recent: Sequence[Attempt]
+    order: OrderStanding
 
 
 def held_words(standing: Standing) -> str:
@@ -284,6 +348,7 @@ def view_of(endpoint: Endpoint, known: Known, now_us: int, secret: str = "") -> 
         empty=Empty("No attempt yet", "Send a message of an event type that this endpoint wants, and it is here within a second."),
         secrets=secrets_of(endpoint, now_us),
         secret=secret,
+        order=order_of(endpoint, known.order, now_us),
     )
 
 
@@ -308,7 +373,8 @@ class _Pages:
         application, here = entry.application, f"{BASE}/apps/{entry.application.id}"
         new = Action("New endpoint", f"{here}/endpoints/new", "primary", panel=False)
         empty = Empty("No endpoint yet", "Messages of this application are stored, and go nowhere until it has one.", action=new)
-        rows = endpoint_rows(entry.endpoints.values(), visit.now_us)
+        failing = await self._services.trends.failing(visit.who, entry.application.id)
+        rows = endpoint_rows(entry.endpoints.values(), failing, visit.now_us)
         off = sum(endpoint.disabled for endpoint in entry.endpoints.values())
         sentence = f"{counted(len(rows), 'endpoint')}{f', {count(off)} disabled' if off else ''}." if rows else ""
         head = Head("Endpoints", sentence, (Link(application.name, here),), (new,))
@@ -360,21 +426,23 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
     # Whole cells: the one that has begun is the last.
     since_us = visit.now_us - (STRIP_CELLS - 1) * CELL_S * SECOND_US
     trend = await services.trends.endpoint(visit.who, app_id, endpoint_id, since_us=since_us, step_us=CELL_S * SECOND_US)
+    order = await services.orderings.get(visit.who, app_id, endpoint_id)
     here = href_of(endpoint)
     turn = Action("Enable", f"{here}/enable", post=True) if endpoint.disabled else Action("Disable", f"{here}/disable")
     actions: tuple[Action, ...] = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
     if not endpoint.disabled:
+        actions += (Action("Replay…", f"{here}/replay", panel=False),)
         actions += (Action("Send test event", f"{here}/test", "primary"),)
     head = Head(
         title_of(endpoint),
         f"{endpoint.description + '. ' if endpoint.description else ''}{sentence_of(endpoint, recent)}",
         trail_of(entry.application),
         actions,
-        DISABLED if endpoint.disabled else ENABLED,
+        standing_of(endpoint, (await services.trends.failing(visit.who, endpoint.app_id)).get(endpoint.id)),
     )
     return Shown(
         "endpoints/show.html",
-        view_of(endpoint, Known(trend, services.standings.standing(endpoint.id), recent), visit.now_us, secret),
+        view_of(endpoint, Known(trend, services.standings.standing(endpoint.id), recent, order), visit.now_us, secret),
         head,
         app=entry.application,
     )

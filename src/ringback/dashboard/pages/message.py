@@ -7,14 +7,15 @@ from typing import Final, Literal
 
 import msgspec
 
-from ringback.dashboard.components import BASE, Badge, Fact, Head, Link, Tab, badge_of
+from ringback.dashboard.components import BASE, Badge, Fact, Head, Link, Tab, address, badge_of
 from ringback.dashboard.curl import curl
 from ringback.dashboard.desk import Services
 from ringback.dashboard.journeys import Event, badge_of_journey, badge_of_leg, ordered, reason_of, sentence, sentence_of_leg, timeline
 from ringback.dashboard.pages.endpoints import answer_of, href_of, title_of
 from ringback.dashboard.payloads import PayloadView, payload_view
+from ringback.dashboard.source_words import flag_words
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Sent, Shown, Visit, lost
-from ringback.dashboard.words import milliseconds, moment
+from ringback.dashboard.words import counted, milliseconds, moment
 from ringback.errors import CallerError
 from ringback.model.attempts import Attempt, Phases
 from ringback.model.deliveries import AttemptStatus
@@ -22,6 +23,7 @@ from ringback.model.messages import Message
 from ringback.policy.advice import Advice, advice
 from ringback.policy.heads import header_fields, header_value
 from ringback.services.journeys import Journey, Leg
+from ringback.services.received import AGAIN_MAX, Traced
 
 _SECTION: Final = "messages"
 TabName = Literal["response", "request", "payload", "explain"]
@@ -102,6 +104,7 @@ class MessageView(msgspec.Struct, frozen=True):
     attempt: AttemptView | None
     payload: PayloadView
     raw: bool
+    received: Sequence[Fact]
 
 
 def leg_view(leg: Leg, message: Message, now_us: int, allowed: int) -> LegView:
@@ -180,6 +183,25 @@ def facts_of(message: Message, now_us: int) -> list[Fact]:
     return facts
 
 
+def received_facts(traced: Traced | None) -> list[Fact]:
+    """Where a message came from, if a source took it in."""
+    if traced is None:
+        return []
+    origin, source = traced.event.origin, traced.source
+    remote, again = origin.remote, counted(traced.again, "time") if traced.again < AGAIN_MAX else f"{AGAIN_MAX} times or more"
+    journal = "" if source is None else address(f"/sources/{source.id}/arrivals", message=traced.event.id)
+    marks = [flag_words(flag) for flag in origin.flags]
+    return [
+        Fact("Source", origin.source_id, mono=True) if source is None else Fact("Source", source.name, href=f"{BASE}/sources/{source.id}"),
+        *([Fact("Provider's id", origin.event_id.replace("\0", " + "), copy=True, mono=True)] if origin.event_id else []),
+        *([Fact("Sent by", remote.address or remote.peer, mono=True)] if remote is not None else []),
+        *([Fact("By way of", remote.peer, mono=True)] if remote is not None and remote.address else []),
+        *([Fact("Delivery counter", origin.redelivery)] if origin.redelivery else []),
+        *([Fact("Marks", ", ".join(marks))] if marks else []),
+        *([Fact("Came again", again, href=journal or None)] if traced.again else []),
+    ]
+
+
 def tab_of(text: str, attempt: Attempt | None) -> TabName:
     """The tab to show: the one asked for, else the answer, else the payload."""
     for name, _ in _TABS:
@@ -219,6 +241,7 @@ class _Pages:
             attempt=None if attempt is None else attempt_view(attempt, message, at, now_us),
             payload=payload_view(message.payload, message.content_type, f"{here}/payload"),
             raw=visit.text("view") == "raw",
+            received=received_facts(await services.received.trace(visit.who, message.app_id, message.id)),
         )
         trail = (
             Link(entry.application.name, f"{BASE}/apps/{entry.application.id}"),

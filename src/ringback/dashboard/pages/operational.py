@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -32,7 +32,7 @@ from ringback.policy.paging import Page
 from ringback.policy.windows import Ask
 from ringback.services.attempts import AttemptFilter
 from ringback.services.endpoints import EndpointIn, EndpointPatch
-from ringback.services.operational_endpoints import OperationalEndpointIn
+from ringback.services.operational_endpoints import OperationalEndpointIn, OperationalEndpointUpsertIn
 from ringback.signing.secret import shown as shown_secret
 
 _SECTION: Final = "operational"
@@ -74,9 +74,10 @@ class EventChoice(msgspec.Struct, frozen=True):
 
 
 class FormView(msgspec.Struct, frozen=True):
-    """The form of a new one, with what was written into it."""
+    """The form of a new one, or of one that is changed (`new` false: its secret is on its page), with what was written into it."""
 
     action: str
+    new: bool
     values: Mapping[str, str]
     problems: Mapping[str, str]
     events: Sequence[EventChoice]
@@ -120,6 +121,22 @@ def events_of(chosen: Sequence[str]) -> list[EventChoice]:
     return [EventChoice(event.name, event.told.replace("`", ""), event.name in chosen) for event in CATALOGUE]
 
 
+def values_of(endpoint: Endpoint) -> dict[str, str]:
+    """What the form holds for one of them."""
+    rate = "" if endpoint.throttle_rate is None else str(endpoint.throttle_rate)
+    return {"url": endpoint.url, "description": endpoint.description, "throttleRate": rate, "secret": ""}
+
+
+def asked_of(values: Mapping[str, str], chosen: Sequence[str]) -> dict[str, Any]:
+    """What a form asks for, under the names of the API, but for the secret."""
+    return {
+        "url": values["url"].strip(),
+        "description": values["description"].strip(),
+        "eventTypes": list(chosen) or None,
+        "throttleRate": values["throttleRate"].strip() or None,
+    }
+
+
 def facts_of(endpoint: Endpoint, now_us: int) -> list[Fact]:
     """What is known of one of them."""
     names = "all but message.attempt.log" if endpoint.event_types is None else ", ".join(sorted(endpoint.event_types))
@@ -157,31 +174,50 @@ class _Pages:
         return Shown("operational/list.html", ListView(rows, pager(page, first, last, at, "/operational"), empty), head)
 
     async def new(self, visit: Visit) -> Reply:
-        return self._form(dict.fromkeys(_FIELDS, ""), (), {})
+        return self._form(None, dict.fromkeys(_FIELDS, ""), (), {})
 
-    def _form(self, values: Mapping[str, str], chosen: Sequence[str], problems: Mapping[str, str]) -> Reply:
-        here = f"{BASE}/operational"
-        head = Head("New operational endpoint", "Where you want to hear what happens on this platform.", _TRAIL)
-        return Shown("operational/form.html", FormView(here, values, problems, events_of(chosen), here), head, 422 if problems else 200)
+    def _form(self, endpoint: Endpoint | None, values: Mapping[str, str], chosen: Sequence[str], problems: Mapping[str, str]) -> Reply:
+        if endpoint is None:
+            here = action = f"{BASE}/operational"
+            head = Head("New operational endpoint", "Where you want to hear what happens on this platform.", _TRAIL)
+        else:
+            here = href_of(endpoint)
+            action = f"{here}/edit"
+            head = Head("Edit operational endpoint", trail=(*_TRAIL, Link(title_of(endpoint), here)))
+        view = FormView(action, endpoint is None, values, problems, events_of(chosen), here)
+        return Shown("operational/form.html", view, head, 422 if problems else 200)
+
+    async def edit(self, visit: Visit) -> Reply:
+        endpoint = await self._services.listeners.get(visit.who, *await self._refs(visit))
+        return self._form(endpoint, values_of(endpoint), endpoint.event_types or (), {})
+
+    async def save(self, visit: Visit) -> Reply:
+        app_id, endpoint_id = await self._refs(visit)
+        former = await self._services.listeners.get(visit.who, app_id, endpoint_id)
+        values, chosen = {name: visit.field(name) for name in _FIELDS}, tuple(visit.form.get("eventTypes", ()))
+        try:
+            wanted = checked(OperationalEndpointUpsertIn, asked_of(values, chosen))
+            patch = EndpointPatch(
+                url=wanted.url, description=wanted.description, event_types=wanted.event_types, throttle_rate=wanted.throttle_rate
+            )
+            endpoint = await self._services.listeners.patch(visit.who, app_id, endpoint_id, patch)
+        except (Wrong, InvalidField) as error:
+            return self._form(former, values, chosen, problems_of(error))
+        change = Change("endpoint.updated", endpoint.id, detail=f"operational: {title_of(endpoint)}")
+        return Moved(href_of(endpoint), Notice("Saved. It holds for what happens from now on."), change)
 
     async def create(self, visit: Visit) -> Reply:
         services = self._services
         values, chosen = {name: visit.field(name) for name in _FIELDS}, tuple(visit.form.get("eventTypes", ()))
-        asked = {
-            "url": values["url"].strip(),
-            "description": values["description"].strip(),
-            "eventTypes": list(chosen) or None,
-            "throttleRate": values["throttleRate"].strip() or None,
-            "secret": values["secret"].strip() or None,
-        }
+        asked = asked_of(values, chosen) | {"secret": values["secret"].strip() or None}
         try:
             wanted = EndpointIn(**msgspec.structs.asdict(checked(OperationalEndpointIn, asked)))
             made = await services.listeners.create(visit.who, await services.operational.made(visit.who), wanted)
         except (Wrong, InvalidField) as error:
             problems = problems_of(error)
-            return self._form(values, chosen, problems)
+            return self._form(None, values, chosen, problems)
         except (Conflict, Refused) as error:
-            return self._form(values, chosen, {"": str(error)})
+            return self._form(None, values, chosen, {"": str(error)})
         endpoint = made.endpoint
         change = Change("endpoint.created", endpoint.id, detail=f"operational: {title_of(endpoint)}")
         return Moved(href_of(endpoint), Notice("The operational endpoint was created."), change)
@@ -211,7 +247,7 @@ class _Pages:
         )
         turn = Action("Enable", f"{here}/enable", post=True) if endpoint.disabled else Action("Disable", f"{here}/disable")
         sentence = f"{endpoint.description + '. ' if endpoint.description else ''}{sentence_of(endpoint, recent)}"
-        actions = (Action("Delete", f"{here}/delete", "danger"), turn)
+        actions = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
         return Shown("operational/show.html", view, Head(title_of(endpoint), sentence, _TRAIL, actions, _OFF if endpoint.disabled else _ON))
 
     async def reveal(self, visit: Visit) -> Reply:
@@ -260,6 +296,8 @@ def routes(services: Services) -> list[Route]:
         Route("POST", "/operational", pages.create, _SECTION),
         Route("GET", "/operational/new", pages.new, _SECTION),
         Route("GET", one, pages.show, _SECTION),
+        Route("GET", f"{one}/edit", pages.edit, _SECTION),
+        Route("POST", f"{one}/edit", pages.save, _SECTION),
         Route("POST", f"{one}/secret", pages.reveal, _SECTION),
         Route("GET", f"{one}/disable", pages.ask_disable, _SECTION),
         Route("POST", f"{one}/disable", pages.disable, _SECTION),

@@ -131,6 +131,15 @@ class _Pages:
         change = Change("source.reconciliation_deleted", source.id, source.app_id)
         return Moved(href_of(source), Notice("It is compared with its provider no more."), change)
 
+    async def renew(self, visit: Visit) -> Reply:
+        source = await self._source(visit)
+        try:
+            await self._services.subscriptions.renew(visit.who, *refs_of(source))
+        except Refused as error:
+            return Moved(href_of(source), Notice(f"Not renewed: {error}.", "dead"))
+        change = Change("source.subscription_renewed", source.id, source.app_id)
+        return Moved(href_of(source), Notice("Its subscription is renewed at the provider now."), change)
+
     async def expectations(self, visit: Visit) -> Reply:
         source, at, wanted = await self._source(visit), visit.text("at"), visit.text("state")
         state = next((known for known in STATES if known == wanted), None)
@@ -160,4 +169,5 @@ def routes(services: Services) -> list[Route]:
         Route("GET", f"{one}/reconciliation/delete", pages.ask_delete, _SECTION),
         Route("POST", f"{one}/reconciliation/delete", pages.delete, _SECTION),
         Route("GET", f"{one}/expectations", pages.expectations, _SECTION),
+        Route("POST", f"{one}/subscription/renew", pages.renew, _SECTION),
     ]

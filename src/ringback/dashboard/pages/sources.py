@@ -28,7 +28,9 @@ from ringback.dashboard.components import (
 from ringback.dashboard.desk import Services
 from ringback.dashboard.health import Figure
 from ringback.dashboard.providers import Guide, guide_of, name_of_type
+from ringback.dashboard.source_arrivals import ArrivalRow, arrival_row
 from ringback.dashboard.source_gaps import GapsView, gap_warnings, gaps_of
+from ringback.dashboard.source_subscriptions import SubscriptionView, subscription_of, subscription_warnings
 from ringback.dashboard.source_words import (
     Warning,
     badge_of,
@@ -40,6 +42,7 @@ from ringback.dashboard.source_words import (
 )
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, count, counted, duration, moment, percent, relative, size, utc
+from ringback.model.arrivals import SIGNAL
 from ringback.model.messages import Received
 from ringback.model.reconciliation import RECONCILED
 from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, Source
@@ -57,6 +60,8 @@ _CAME: Final = StripWords("request", "believed", "nothing came", "Nothing came i
 _MINUTE_US: Final = 60 * SECOND_US
 # Events on the source's own page; all of them have a page of their own.
 _RECENT: Final = 10
+# Entries of its journal there.
+_NOTED: Final = 5
 # Awaited events there.
 _AWAITED: Final = 5
 _FLAGS: Final = (
@@ -144,6 +149,7 @@ class SourceView(msgspec.Struct, frozen=True):
     figures: Sequence[Figure]
     events: Sequence[EventRow]
     empty: Empty
+    arrivals: Sequence[ArrivalRow]
     heaps: Sequence[HeapRow]
     refusals: Sequence[Fact]
     secrets: str
@@ -153,6 +159,7 @@ class SourceView(msgspec.Struct, frozen=True):
     limits: Sequence[Fact]
     metadata: Sequence[Fact]
     gaps: GapsView
+    subscription: SubscriptionView | None
 
 
 class EventsView(msgspec.Struct, frozen=True):
@@ -341,6 +348,9 @@ class _Pages:
         watched = await services.source_views.watch(visit.who, visit.params["source_id"])
         seen, source = watched.seen, watched.seen.source
         events = await services.received.page(visit.who, *refs_of(source), Walk(_RECENT, descending=True), None)
+        noted = await services.arrivals.page(visit.who, *refs_of(source), Walk(_NOTED, descending=True))
+        signals = await services.arrivals.page(visit.who, *refs_of(source), Walk(1, descending=True), SIGNAL)
+        subscription = await services.subscriptions.find(visit.who, *refs_of(source))
         apps = await services.naming.applications(visit.who, [source.app_id])
         app = apps.get(source.app_id, source.app_id)
         standing = await services.reconciliations.find(visit.who, *refs_of(source))
@@ -350,7 +360,11 @@ class _Pages:
         view = SourceView(
             href=here,
             refresh_s=_REFRESH_S,
-            warnings=[*gap_warnings(standing, missed.items, now_us), *warnings_of(watched, now_us)],
+            warnings=[
+                *subscription_warnings(subscription, signals.items, now_us),
+                *gap_warnings(standing, missed.items, now_us),
+                *warnings_of(watched, now_us),
+            ],
             url=services.urls.ingest(source) or "",
             route_url=services.urls.route(source) or "",
             schedule=schedule_of(source, now_us),
@@ -364,6 +378,7 @@ class _Pages:
             figures=figures_of(seen, now_us),
             events=[event_row(source, event, now_us) for event in events.items],
             empty=_NOT_DUE if source.cron is not None else _NOT_HEARD,
+            arrivals=[arrival_row(source, entry, now_us) for entry in noted.items],
             heaps=heap_rows(watched.heaps),
             refusals=[Fact(reason_words(reason), count(number)) for reason, number in watched.refusals.items()],
             secrets=secrets_sentence(source, now_us),
@@ -375,6 +390,7 @@ class _Pages:
             else [*limits_of(source, watched.shared_rate), *list_facts(services.address_lists.states(source.rules.allowed_ips_from))],
             metadata=[Fact(name, value) for name, value in source.metadata.items()],
             gaps=gaps_of(source, standing, awaited.items, now_us),
+            subscription=subscription_of(source, subscription, now_us),
         )
         turn = Action("Enable", f"{here}/enable", post=True) if source.disabled else Action("Disable", f"{here}/disable")
         actions = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", "primary", panel=False))

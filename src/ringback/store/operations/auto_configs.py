@@ -36,6 +36,12 @@ def by_endpoint(tx: Transaction, vault: Sealer, app_id: str, endpoint_id: str) -
     return _found(vault, tx.row(f"SELECT {_COLUMNS} FROM auto_config WHERE endpoint_id = ? AND app_id = ?", (endpoint_id, app_id)))
 
 
+def endpoint_of(tx: Transaction, subscription_id: str) -> str | None:
+    """The id of the endpoint that a subscription makes."""
+    row = tx.row("SELECT endpoint_id FROM auto_config WHERE id = ?", (subscription_id,))
+    return None if row is None else str(row[0])
+
+
 def delete(tx: Transaction, subscription_id: str) -> None:
     """Remove a subscription; its token and its endpoint are other rows."""
     tx.run("DELETE FROM auto_config WHERE id = ?", (subscription_id,))

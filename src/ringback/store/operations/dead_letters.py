@@ -9,7 +9,7 @@ import msgspec
 from ringback.model.deliveries import DeadLetter
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
-from ringback.store.operations import blocks
+from ringback.store.operations import blocks, lanes
 from ringback.store.operations.walks import beyond, bounded, one_of
 
 _COLUMNS: Final = (
@@ -156,12 +156,13 @@ def replay(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen, now_us: in
 
 
 def discard(tx: Transaction, scope: Scope, walk: Walk, chosen: Chosen) -> Step:
-    """Take the next `walk.limit` letters off the lists for good."""
+    """Take the next `walk.limit` letters off the lists for good; lanes that they blocked go on."""
     near, stopped_at = _near(tx, scope, walk, chosen)
     source, parameters = _walked(scope, near, chosen)
     rows = tx.rows(f"SELECT d.id FROM {source} LIMIT ?", (*parameters, walk.limit))
+    woken = lanes.blocked_by(tx, [row[0] for row in rows]) if rows else frozenset()
     tx.run_many("UPDATE dead_letter SET state = 'discarded' WHERE id = ?", rows)
-    return Step(len(rows), 0, frozenset(), _rest(walk, rows, stopped_at))
+    return Step(len(rows), 0, woken, _rest(walk, rows, stopped_at))
 
 
 def resolve(tx: Transaction, endpoint_id: str, message_id: str) -> None:

@@ -64,10 +64,16 @@ def claim(tx: Transaction, acceptances: Sequence[Acceptance]) -> dict[str, str]:
     return repeated
 
 
-def known(tx: Transaction, source_id: str, keys: Sequence[bytes], now_us: int) -> set[bytes]:
-    """Those of these events that came, and are still remembered."""
-    found = "SELECT key FROM deduplication WHERE source_id = ? AND key = ? AND expires_at > ?"
-    return {row[0] for row in tx.rows_many(found, [(source_id, key, now_us) for key in keys])}
+def known(tx: Transaction, source_id: str, keys: Sequence[bytes], now_us: int) -> dict[bytes, int]:
+    """Those of these events that came and are still remembered, and until when."""
+    found = "SELECT key, expires_at FROM deduplication WHERE source_id = ? AND key = ? AND expires_at > ?"
+    return {row[0]: row[1] for row in tx.rows_many(found, [(source_id, key, now_us) for key in keys])}
+
+
+def renew(tx: Transaction, source_id: str, keys: Sequence[bytes], now_us: int, until_us: int) -> None:
+    """Remember those of these events that are remembered until then."""
+    longer = "UPDATE deduplication SET expires_at = ? WHERE source_id = ? AND key = ? AND expires_at BETWEEN ? AND ?"
+    tx.run_many(longer, [(until_us, source_id, key, now_us, until_us) for key in keys])
 
 
 def is_claimed(tx: Transaction, source_id: str, key: bytes, now_us: int) -> bool:

@@ -10,11 +10,15 @@ import msgspec
 
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
+from ringback.store.operations import lanes, polls
+from ringback.store.operations.lanes import PARKED
 from ringback.store.operations.trends import MINUTE_US
 from ringback.store.operations.walks import one_of
 
 # Which endpoints get a message of this type on these channels?
 Match = Callable[[str, Sequence[str] | None], Sequence[str]]
+# In which lane of an endpoint is a message of this id? None = in none.
+LaneOf = Callable[[str, str], str | None]
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 _FIRST: Final = (
@@ -22,7 +26,8 @@ _FIRST: Final = (
 )
 _KEY: Final = "app_id = ? AND deliver_at = ? AND message_id = ?"
 _DELIVERY: Final = (
-    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) VALUES (?, ?, ?, 0, ?, ?, 0, ?)"
+    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state, lane) "
+    "VALUES (?, ?, ?, 0, ?, ?, 0, ?, ?)"
 )
 # Beside what commits count of messages that have their endpoints at once (store.sqlite.rollups).
 _COUNTED: Final = (
@@ -64,12 +69,21 @@ def first_times(tx: Transaction) -> list[tuple[str, int]]:
     return found
 
 
-def release(tx: Transaction, org_id: str, app_id: str, match: Match, now_us: int, rows_max: int) -> Released:
+def release(
+    tx: Transaction,
+    org_id: str,
+    app_id: str,
+    match: Match,
+    now_us: int,
+    rows_max: int,
+    lane_of: LaneOf | None = None,
+) -> Released:
     """Make deliveries of messages that are due, the longest due first, until they are about `rows_max` rows."""
     fresh: dict[str, list[_Pair]] = defaultdict(list)
     known: list[tuple[_Pair, int]] = []
     gone: list[tuple[str, int, str]] = []
     matched: list[tuple[int, str, str]] = []
+    due: list[tuple[str, str, str | None]] = []
     rows, next_at = 0, None
     for deliver_at, message_id, event_type, channels in tx.rows(_FIRST, (app_id, rows_max + 1)):
         if deliver_at > now_us or rows >= rows_max:
@@ -85,16 +99,22 @@ def release(tx: Transaction, org_id: str, app_id: str, match: Match, now_us: int
                 known.append((pair, sequence))
         gone.append((app_id, deliver_at, message_id))
         matched.append((len(endpoint_ids), app_id, message_id))
+        due.append((message_id, event_type, channels))
         rows += 1 + len(endpoint_ids)
     tx.run_many(f"DELETE FROM deferred_message WHERE {_KEY}", gone)
     tx.run_many("UPDATE message SET matched = ? WHERE app_id = ? AND id = ?", matched)
+    polls.release(tx, app_id, due, now_us)
     # One that somebody has sent by hand before counts as a retry, as it would have if it had been there.
     made = [(pair, sequence, "retrying") for pair, sequence in known]
     tx.run_many("DELETE FROM given_up WHERE endpoint_id = ? AND message_id = ?", [(p.endpoint_id, p.message_id) for p, _ in known])
     for endpoint_id, pairs in fresh.items():
         (last,) = tx.rows(_SEQUENCE, (endpoint_id, len(pairs)))[0]
         made += [(pair, sequence, "waiting") for sequence, pair in enumerate(pairs, last - len(pairs) + 1)]
-    tx.run_many(_DELIVERY, [(p.endpoint_id, p.due_at, p.message_id, app_id, sequence, state) for p, sequence, state in made])
+    for p, sequence, state in made:
+        lane = None if lane_of is None else lane_of(p.endpoint_id, p.message_id)
+        # One by one: the next one of a lane finds this one there.
+        parked = lane is not None and lanes.is_busy(tx, p.endpoint_id, lane)
+        tx.run(_DELIVERY, (p.endpoint_id, p.due_at + PARKED if parked else p.due_at, p.message_id, app_id, sequence, state, lane))
     if gone:
         unmatched = sum(not number for number, _, _ in matched)
         tx.run(_COUNTED, (now_us // MINUTE_US, org_id, app_id, len(made), unmatched))
@@ -131,7 +151,7 @@ def bring_forward(tx: Transaction, endpoint_id: str, message: Message, sequence:
     key = (message.app_id, message.deliver_at, message.id)
     wanted = tx.row(f"SELECT 1 FROM deferred_message w WHERE {_KEY}{condition}", (*key, *parameters))
     if wanted is not None and _standing(tx, _Pair(endpoint_id, message.deliver_at, message.id))[1] is None:
-        tx.run(_DELIVERY, (endpoint_id, message.deliver_at, message.id, message.app_id, sequence, "retrying"))
+        tx.run(_DELIVERY, (endpoint_id, message.deliver_at, message.id, message.app_id, sequence, "retrying", None))
 
 
 def pending(tx: Transaction, app_id: str, endpoint_id: str) -> int:

@@ -7,7 +7,8 @@ import msgspec
 from ringback import ids
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
-from ringback.store.operations import deferred
+from ringback.store.operations import deferred, lanes
+from ringback.store.operations.lanes import PARKED, UNPARKED
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -36,7 +37,7 @@ def pending(tx: Transaction, app_id: str, endpoint_id: str) -> int:
 def backlog(tx: Transaction, endpoint_id: str, most: int) -> tuple[int, int | None]:
     """How many deliveries of an endpoint are unfinished, counted up to `most`, and when the first is due (None = there is none)."""
     row = tx.row(
-        "SELECT COUNT(*), MIN(due_at) FROM (SELECT due_at FROM delivery WHERE endpoint_id = ? ORDER BY due_at LIMIT ?) d",
+        f"SELECT COUNT(*), MIN({UNPARKED % 'due_at'}) FROM (SELECT due_at FROM delivery WHERE endpoint_id = ? ORDER BY due_at LIMIT ?) d",
         (endpoint_id, most),
     )
     return (0, None) if row is None else (int(row[0]), row[1])
@@ -51,8 +52,8 @@ def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int)
     sequence = sequence_of(tx, endpoint_id, message)
     deferred.bring_forward(tx, endpoint_id, message, sequence)
     tx.run(
-        "UPDATE delivery SET state = 'retrying' WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0",
-        (endpoint_id, _first_due_at(message), message.id),
+        "UPDATE delivery SET state = 'retrying' WHERE endpoint_id = ? AND due_at IN (?, ?) AND message_id = ? AND trigger = 0",
+        (endpoint_id, *_first_due_at(message), message.id),
     )
     due_at = now_us
     while not tx.run(
@@ -69,8 +70,8 @@ def sequence_of(tx: Transaction, endpoint_id: str, message: Message) -> int:
     pair = (endpoint_id, message.id)
     row = (
         tx.row(
-            "SELECT sequence FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0",
-            (endpoint_id, _first_due_at(message), message.id),
+            "SELECT sequence FROM delivery WHERE endpoint_id = ? AND due_at IN (?, ?) AND message_id = ? AND trigger = 0",
+            (endpoint_id, *_first_due_at(message), message.id),
         )
         or tx.row("SELECT sequence FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying' LIMIT 1", pair)
         or tx.row("SELECT sequence FROM attempt WHERE endpoint_id = ? AND message_id = ? LIMIT 1", pair)
@@ -78,8 +79,10 @@ def sequence_of(tx: Transaction, endpoint_id: str, message: Message) -> int:
     return next_sequence(tx, endpoint_id) if row is None else int(row[0])
 
 
-def _first_due_at(message: Message) -> int:
-    return message.created_at if message.deliver_at is None else message.deliver_at
+def _first_due_at(message: Message) -> tuple[int, int]:
+    """When the first attempt of a message is due, if it has its turn, and if it is parked."""
+    due_at = message.created_at if message.deliver_at is None else message.deliver_at
+    return due_at, due_at + PARKED
 
 
 def next_sequence(tx: Transaction, endpoint_id: str) -> int:
@@ -100,15 +103,17 @@ def last_sequence(tx: Transaction, endpoint_id: str, count: int) -> int:
 def drop(tx: Transaction, endpoint_id: str, limit: int, before: str = "~") -> int:
     """Remove live deliveries of an endpoint that nobody will make, of messages whose id sorts below `before`, at most `limit`; how many.
 
-    Those that have failed before are given up by that.
+    Those that have failed before are given up by that. In a lane whose head is among them the next one that is left has its turn.
     """
     rows = tx.rows(
-        "SELECT endpoint_id, due_at, message_id, trigger, attempts FROM delivery WHERE endpoint_id = ? AND message_id < ? LIMIT ?",
+        "SELECT endpoint_id, due_at, message_id, trigger, attempts, lane FROM delivery WHERE endpoint_id = ? AND message_id < ? LIMIT ?",
         (endpoint_id, before, limit),
     )
     tx.run_many(
         "INSERT INTO given_up (endpoint_id, message_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
-        [(endpoint_id, message_id) for _, _, message_id, _, attempts in rows if attempts],
+        [(endpoint_id, message_id) for _, _, message_id, _, attempts, _ in rows if attempts],
     )
     tx.run_many("DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?", [row[:4] for row in rows])
+    for lane in sorted({row[5] for row in rows if row[5] is not None and row[1] < PARKED}):
+        lanes.promote(tx, endpoint_id, lane)
     return len(rows)

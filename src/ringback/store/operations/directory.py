@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
+from ringback.model.polling import PollingEndpoint
 from ringback.store.base import Transaction
-from ringback.store.operations import applications, deferred, endpoints
+from ringback.store.operations import applications, deferred, endpoints, lanes, polling
 from ringback.store.operations.endpoints import Sealer
 
+# Polling endpoints that are asked whether anybody wants a message; an application has a few.
+_POLLERS_MAX: Final = 100
 
-def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[Application, list[Endpoint]] | None:
-    """The live application of that id or uid, with its live endpoints. Without `org_id`, `ref` is an id that we stored ourselves."""
+
+def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[Application, list[Endpoint], list[PollingEndpoint]] | None:
+    """The live application of that id or uid, with its live endpoints, and those that are polled.
+
+    Without `org_id`, `ref` is an id that we stored ourselves.
+    """
     if org_id is None:
         row = tx.row("SELECT org_id FROM application WHERE id = ? AND deleted_at IS NULL", (ref,))
         if row is None:
             return None
         org_id = row[0]
     application = applications.by_ref(tx, org_id, ref)
-    return None if application is None else (application, endpoints.all_of(tx, vault, application.id))
+    if application is None:
+        return None
+    return application, endpoints.all_of(tx, vault, application.id), polling.some(tx, application.id, _POLLERS_MAX)
 
 
 class Unfinished(msgspec.Struct, frozen=True):
@@ -27,25 +38,29 @@ class Unfinished(msgspec.Struct, frozen=True):
 
     `deliveries`: every endpoint with live ones, its application, and when the first is due. `deferred`: every application with messages
     that wait for their time, and when the first is due. `failing`: every endpoint without a success since one of its messages ran out of
-    attempts, and when that was; deleted ones are among them until their history ends.
+    attempts, and when that was; deleted ones are among them until their history ends. `rearranged`: endpoints, with their applications,
+    whose ordering was changed, and whose deliveries are not all sorted anew.
     """
 
     deliveries: list[tuple[str, str, int]]
     deferred: list[tuple[str, int]]
     failing: list[tuple[str, int]]
+    rearranged: list[tuple[str, str]] = []
 
 
 def unfinished(tx: Transaction) -> Unfinished:
     """What is to be gone on with after a start. Skips from endpoint to endpoint along a key, and so from application to application."""
     failing = [(row[0], row[1]) for row in tx.rows("SELECT endpoint_id, first_failure_at FROM endpoint_failure")]
-    return Unfinished(_deliveries(tx), deferred.first_times(tx), failing)
+    return Unfinished(_deliveries(tx), deferred.first_times(tx), failing, lanes.changes(tx))
 
 
 def _deliveries(tx: Transaction) -> list[tuple[str, str, int]]:
     found = []
     row = tx.row("SELECT endpoint_id, app_id, due_at FROM delivery ORDER BY endpoint_id, due_at LIMIT 1")
     while row is not None:
-        found.append((row[0], row[1], row[2]))
+        # What is parked is not due before something else is finished.
+        if row[2] < lanes.PARKED:
+            found.append((row[0], row[1], row[2]))
         row = tx.row(
             "SELECT endpoint_id, app_id, due_at FROM delivery WHERE endpoint_id > ? ORDER BY endpoint_id, due_at LIMIT 1", (row[0],)
         )

@@ -20,6 +20,15 @@ def message(tx: Transaction, org_id: str, message_id: str) -> Row | None:
     )
 
 
+def messages_of_event(tx: Transaction, org_id: str, event_id: str, limit: int) -> list[Row]:
+    """Application and id of messages with that event id; applications may each have one."""
+    return tx.rows(
+        f"SELECT v.app_id, v.message_id FROM {_APPLICATIONS} message_event_id v ON v.app_id = p.id AND v.event_id = ? "
+        "WHERE p.org_id = ? AND p.deleted_at IS NULL LIMIT ?",
+        (event_id, org_id, limit),
+    )
+
+
 def attempt(tx: Transaction, org_id: str, attempt_id: str) -> Row | None:
     """Application and message of an attempt."""
     return tx.row(

@@ -10,6 +10,7 @@ from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Transaction
+from ringback.store.operations.lanes import PARKED
 from ringback.store.operations.messages import MessageFilter
 from ringback.store.operations.standings import Pair, Reading, attempted, unfinished
 from ringback.store.operations.walks import one_of
@@ -53,9 +54,10 @@ def live(tx: Transaction, message: Message, endpoint_ids: Sequence[str]) -> list
             "SELECT due_at, trigger FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying'",
             (endpoint_id, message.id),
         )
-        found += [Live(endpoint_id, due_at, trigger == 1, False) for due_at, trigger in rows]
+        found += [Live(endpoint_id, due_at % PARKED, trigger == 1, False) for due_at, trigger in rows]
         # A waiting row is found by its whole key, since its due time is that of the acceptance; others have an index.
-        dues = [due_at for due_at in (first_due_at, *_deferred(tx, endpoint_id, message.id)) if _waits(tx, endpoint_id, due_at, message.id)]
+        places = (first_due_at, first_due_at + PARKED, *_deferred(tx, endpoint_id, message.id))
+        dues = [due_at % PARKED for due_at in places if _waits(tx, endpoint_id, due_at, message.id)]
         found += [Live(endpoint_id, due_at, False, True) for due_at in dues[:1]]
     return found
 

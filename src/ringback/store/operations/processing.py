@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringback.store.base import Row, Transaction
+from ringback.store.operations.lanes import PARKED
 
 
 def taken_by(tx: Transaction, endpoint_id: str, message_id: str) -> Row | None:
@@ -21,7 +22,8 @@ def is_unfinished(tx: Transaction, app_id: str, endpoint_id: str, message_id: st
     retrying = "SELECT 1 FROM delivery WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'"
     # A waiting one is found by its message, whose acceptance is its due time.
     waiting = (
-        "SELECT 1 FROM message m CROSS JOIN delivery d ON d.endpoint_id = ? AND d.due_at = m.created_at AND d.message_id = m.id "
+        f"SELECT 1 FROM message m CROSS JOIN delivery d ON d.endpoint_id = ? AND d.due_at IN (m.created_at, m.created_at + {PARKED}) "
+        "AND d.message_id = m.id "
         "WHERE m.app_id = ? AND m.id = ?"
     )
     dead = "SELECT 1 FROM dead_letter WHERE endpoint_id = ? AND message_id = ? AND state = 'dead'"
@@ -38,7 +40,7 @@ def is_resting(tx: Transaction, endpoint_id: str, message_id: str, now_us: int) 
         "SELECT trigger, due_at, attempts FROM delivery WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'",
         (message_id, endpoint_id),
     )
-    return bool(rows) and all(trigger == 0 and due_at > now_us and attempts for trigger, due_at, attempts in rows)
+    return bool(rows) and all(trigger == 0 and due_at % PARKED > now_us and attempts for trigger, due_at, attempts in rows)
 
 
 def letters_of(tx: Transaction, endpoint_ids: Sequence[str], message_id: str) -> tuple[str, ...]:

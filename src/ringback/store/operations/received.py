@@ -34,6 +34,12 @@ def get(tx: Transaction, app_id: str, source_id: str, message_id: str) -> Receiv
     return None if row is None else _received(row)
 
 
+def of_message(tx: Transaction, app_id: str, message_id: str) -> Received | None:
+    """The event that a message came as; None of one that no source took in."""
+    row = tx.row(f"SELECT {_COLUMNS} FROM message m WHERE m.app_id = ? AND m.id = ? AND m.origin IS NOT NULL", (app_id, message_id))
+    return None if row is None else _received(row)
+
+
 def _received(row: Row) -> Received:
     message_id, event_type, created_at, content_type, size_bytes, origin, headers = row
     return Received(message_id, event_type, created_at, content_type, size_bytes, _origins.decode(origin), headers or b"")

@@ -34,7 +34,7 @@ def put(
     """Make or replace the reconciliation of a source; a step that is under way leaves nothing from now on."""
     tx.run(
         "INSERT INTO reconciliation (source_id, settings, progress, next_at, covered_until, failures, version, updated_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, 1, ?) ON CONFLICT (source_id) DO UPDATE SET settings = excluded.settings, progress = excluded.progress, "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id) DO UPDATE SET settings = excluded.settings, progress = excluded.progress, "
         "next_at = excluded.next_at, covered_until = excluded.covered_until, failures = excluded.failures, version = version + 1, "
         "updated_at = excluded.updated_at",
         (
@@ -44,6 +44,8 @@ def put(
             next_at,
             progress.covered_until,
             progress.failures,
+            # Of its own for each one that is made: a step of one that was deleted meanwhile must not move this one.
+            now_us,
             now_us,
         ),
     )
@@ -63,18 +65,6 @@ def move(tx: Transaction, former: Standing, progress: Progress, next_at: int) ->
         ),
     )
     return bool(changed)
-
-
-def due(tx: Transaction, now_us: int, limit: int) -> list[str]:
-    """The sources whose next step is due, the longest first."""
-    rows = tx.rows("SELECT source_id FROM reconciliation WHERE next_at <= ? ORDER BY next_at LIMIT ?", (now_us, limit))
-    return [row[0] for row in rows]
-
-
-def next_at(tx: Transaction, after_us: int) -> int | None:
-    """When the next step after this time is due."""
-    row = tx.row("SELECT MIN(next_at) FROM reconciliation WHERE next_at > ?", (after_us,))
-    return None if row is None else row[0]
 
 
 def overall(tx: Transaction) -> Overall:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ringback import ids
 from ringback.store.base import Transaction
-from ringback.store.operations import blocks, deferred, deliveries, trends
+from ringback.store.operations import blocks, deferred, deliveries, lanes, polling, trends
 
 
 def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
@@ -42,12 +42,14 @@ def purge_attempts(tx: Transaction, before_us: int, limit: int) -> int:
     return len(old)
 
 
-def purge_dead_letters(tx: Transaction, before_us: int, limit: int) -> int:
-    """Remove dead letters that died before that time, discarded ones too."""
-    return tx.run(
-        "DELETE FROM dead_letter WHERE id IN (SELECT id FROM dead_letter WHERE id < ? ORDER BY id LIMIT ?)",
-        (ids.start_id(ids.DEAD_LETTER, before_us), limit),
-    )
+def purge_dead_letters(tx: Transaction, before_us: int, limit: int, freed: set[tuple[str, str]] | None = None) -> int:
+    """Remove dead letters that died before that time, discarded ones too. `freed` gets the endpoints that go on with a lane by that."""
+    old = tx.rows("SELECT id FROM dead_letter WHERE id < ? ORDER BY id LIMIT ?", (ids.start_id(ids.DEAD_LETTER, before_us), limit))
+    if old:
+        if freed is not None:
+            freed |= lanes.blocked_by(tx, [row[0] for row in old])
+        tx.run_many("DELETE FROM dead_letter WHERE id = ?", old)
+    return len(old)
 
 
 def purge_given_up(tx: Transaction, before_us: int, limit: int, after: str) -> tuple[int, str | None]:
@@ -111,6 +113,8 @@ def purge_application(tx: Transaction, limit: int) -> int:
         )
         tx.run_many("DELETE FROM message WHERE seq = ?", [(seq,) for seq, _ in messages])
         return len(messages)
+    if polled := polling.purge_of(tx, app_id, limit):
+        return polled
     endpoint = tx.row("SELECT id FROM endpoint WHERE app_id = ? LIMIT 1", (app_id,))
     if endpoint is not None:
         return purge_endpoint(tx, str(endpoint[0]), limit)
@@ -140,7 +144,14 @@ def purge_endpoint(tx: Transaction, endpoint_id: str, limit: int) -> int:
         tx.run_many("DELETE FROM given_up WHERE message_id = ? AND endpoint_id = ?", [(*row, endpoint_id) for row in found])
         removed += len(found)
     if removed < limit:
-        for table in ("endpoint_sequence", "endpoint_disabling", "endpoint_failure", "endpoint_transformation"):
+        for table in (
+            "lane_block",
+            "lane_change",
+            "endpoint_sequence",
+            "endpoint_disabling",
+            "endpoint_failure",
+            "endpoint_transformation",
+        ):
             tx.run(f"DELETE FROM {table} WHERE endpoint_id = ?", (endpoint_id,))
         removed += tx.run("DELETE FROM endpoint WHERE id = ?", (endpoint_id,))
     return removed

@@ -10,7 +10,7 @@ import msgspec
 from ringback.model.sources import Activity, Cron, Rules, Source, SourceToken, Verification
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
-from ringback.store.operations import expectations, reconciliations, source_traffic
+from ringback.store.operations import arrivals, expectations, reconciliations, source_traffic, subscriptions
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.walks import anywhere
 
@@ -158,12 +158,14 @@ def purge(tx: Transaction, limit: int) -> int:
     keys = tx.rows("SELECT source_id, key FROM deduplication WHERE source_id = ? LIMIT ?", (row[0], limit))
     tx.run_many("DELETE FROM deduplication WHERE source_id = ? AND key = ?", keys)
     awaited = expectations.purge_source(tx, row[0], limit)
-    if not found and not keys and not awaited:
+    noted = arrivals.purge_source(tx, row[0], limit)
+    if not found and not keys and not awaited and not noted:
         tx.run("DELETE FROM source_activity WHERE source_id = ?", (row[0],))
         source_traffic.purge(tx, row[0])
         reconciliations.delete(tx, row[0])
+        subscriptions.delete(tx, row[0])
         tx.run("DELETE FROM source WHERE id = ?", (row[0],))
-    return len(found) + len(keys) + awaited or 1
+    return len(found) + len(keys) + awaited + noted or 1
 
 
 def activity(tx: Transaction, source_id: str) -> Activity:

@@ -17,6 +17,7 @@ from ringback.model.messages import Message
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
 from ringback.store.operations import blocks, deferred
+from ringback.store.operations.lanes import PARKED, UNPARKED
 from ringback.store.operations.messages import MessageFilter, by_ids, cut_to_size
 from ringback.store.operations.walks import beyond, one_of
 
@@ -28,6 +29,8 @@ _EXAMINED_MAX: Final = 5_000
 _SLOT_US: Final = 4_000
 # So much before its own clock may a message be that was just accepted: the clock may have been set back. Beyond lie retries by the million.
 _AHEAD_US: Final = 60_000_000
+# When a delivery `d` is due, whether or not it has its turn.
+_DUE: Final = UNPARKED % "d.due_at"
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -124,7 +127,7 @@ def destinations(tx: Transaction, app_id: str, message_id: str, walk: Walk) -> P
     rows = tx.rows(
         "SELECT e.id, (SELECT MIN(a.status) FROM attempt a WHERE a.endpoint_id = e.id AND a.message_id = ?), "
         "(SELECT l.status FROM attempt l WHERE l.endpoint_id = e.id AND l.message_id = ? ORDER BY l.id DESC LIMIT 1), "
-        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying' "
+        f"(SELECT MIN({_DUE}) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying' "
         "AND d.trigger = 0), e.disabled = 0 AND e.deleted_at IS NULL FROM endpoint e WHERE e.app_id = ? AND e.id > ? AND e.id < ? "
         "AND EXISTS (SELECT 1 FROM attempt x WHERE x.endpoint_id = e.id AND x.message_id = ?) "
         f"ORDER BY e.id {walk.direction} LIMIT ?",
@@ -140,11 +143,11 @@ def of_message(tx: Transaction, message: Message) -> set[AttemptStatus]:
     rows = tx.rows(
         "SELECT (SELECT MIN(a.status) FROM attempt a WHERE a.endpoint_id = e.id AND a.message_id = ?), "
         "(SELECT l.status FROM attempt l WHERE l.endpoint_id = e.id AND l.message_id = ? ORDER BY l.id DESC LIMIT 1), "
-        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying' "
+        f"(SELECT MIN({_DUE}) FROM delivery d WHERE d.endpoint_id = e.id AND d.message_id = ? AND d.state = 'retrying' "
         "AND d.trigger = 0), "
-        "EXISTS (SELECT 1 FROM delivery w WHERE w.endpoint_id = e.id AND w.due_at = ? AND w.message_id = ? AND w.state = 'waiting'), "
+        "EXISTS (SELECT 1 FROM delivery w WHERE w.endpoint_id = e.id AND w.due_at IN (?, ?) AND w.message_id = ? AND w.state = 'waiting'), "
         "e.disabled = 0 AND e.deleted_at IS NULL FROM endpoint e WHERE e.app_id = ?",
-        (key, key, key, due_at, key, message.app_id),
+        (key, key, key, due_at, due_at + PARKED, key, message.app_id),
     )
     found = {standing(best, last, next_at if live else None) for best, last, next_at, _, live in rows if best is not None}
     if any(best is None and waits and live for best, _, _, waits, live in rows) or deferred.is_waiting(
@@ -197,7 +200,7 @@ def _pairs(tx: Transaction, endpoint_id: str, keys: list[str], statuses: Sequenc
     rows = tx.rows(
         "SELECT a.message_id, MIN(a.status), "
         "(SELECT l.status FROM attempt l WHERE l.endpoint_id = ? AND l.message_id = a.message_id ORDER BY l.id DESC LIMIT 1), "
-        "(SELECT MIN(d.due_at) FROM delivery d WHERE d.endpoint_id = ? AND d.message_id = a.message_id AND d.state = 'retrying' "
+        f"(SELECT MIN({_DUE}) FROM delivery d WHERE d.endpoint_id = ? AND d.message_id = a.message_id AND d.state = 'retrying' "
         f"AND d.trigger = 0) FROM attempt a WHERE a.endpoint_id = ? AND a.message_id IN {one_of(keys)} GROUP BY a.message_id",
         (endpoint_id, endpoint_id, endpoint_id, *keys),
     )
@@ -208,8 +211,8 @@ def _pairs(tx: Transaction, endpoint_id: str, keys: list[str], statuses: Sequenc
 def _retried(tx: Transaction, endpoint_id: str, keys: list[str]) -> list[Pair]:
     """Messages that wait for a retry, and when it is due."""
     rows = tx.rows(
-        f"SELECT message_id, MIN(due_at) FROM delivery WHERE endpoint_id = ? AND message_id IN {one_of(keys)} AND state = 'retrying' "
-        "AND trigger = 0 GROUP BY message_id",
+        f"SELECT d.message_id, MIN({_DUE}) FROM delivery d WHERE d.endpoint_id = ? AND d.message_id IN {one_of(keys)} "
+        "AND d.state = 'retrying' AND d.trigger = 0 GROUP BY d.message_id",
         (endpoint_id, *keys),
     )
     due_at: dict[str, int] = dict(rows)
@@ -260,11 +263,13 @@ def _waiting(tx: Transaction, app_id: str, endpoint_id: str, now_us: int) -> _So
 
     def source(near: Walk, limit: int) -> list[str]:
         span = _accepted(tx, app_id, near, now_us)
-        rows = tx.rows(
+        sql = (
             "SELECT message_id FROM delivery WHERE endpoint_id = ? AND due_at >= ? AND due_at <= ? AND message_id > ? AND message_id < ? "
-            f"AND state = 'waiting' AND trigger = 0 AND deferred = 0 ORDER BY due_at {near.direction}, message_id {near.direction} LIMIT ?",
-            (endpoint_id, *span, near.above, near.below, limit),
+            f"AND state = 'waiting' AND trigger = 0 AND deferred = 0 ORDER BY due_at {near.direction}, message_id {near.direction} LIMIT ?"
         )
+        rows = tx.rows(sql, (endpoint_id, *span, near.above, near.below, limit))
+        # Those that wait for others of their lane lie apart, in the same order.
+        rows += tx.rows(sql, (endpoint_id, *(at + PARKED for at in span), near.above, near.below, limit))
         rows += tx.rows(
             "SELECT message_id FROM delivery WHERE endpoint_id = ? AND message_id > ? AND message_id < ? AND deferred = 1 "
             f"AND state = 'waiting' AND trigger = 0 ORDER BY message_id {near.direction} LIMIT ?",

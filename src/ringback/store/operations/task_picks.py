@@ -17,6 +17,7 @@ from ringback.model.tasks import AppStats, PurgeContent, Resend
 from ringback.policy.paging import Walk
 from ringback.store.base import Transaction
 from ringback.store.operations import attempts, deferred, deliveries, standings
+from ringback.store.operations.lanes import PARKED
 from ringback.store.operations.messages import MessageFilter, by_ids
 from ringback.store.operations.walks import bounded, one_of
 
@@ -98,7 +99,10 @@ def _is_known(tx: Transaction, endpoint_id: str, message_id: str, first_due_at: 
     pair = (endpoint_id, message_id)
     return (
         tx.row("SELECT 1 FROM attempt WHERE endpoint_id = ? AND message_id = ? LIMIT 1", pair) is not None
-        or tx.row("SELECT 1 FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ?", (endpoint_id, first_due_at, message_id))
+        or tx.row(
+            "SELECT 1 FROM delivery WHERE endpoint_id = ? AND due_at IN (?, ?) AND message_id = ?",
+            (endpoint_id, first_due_at, first_due_at + PARKED, message_id),
+        )
         is not None
         or tx.row("SELECT 1 FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying'", pair) is not None
     )

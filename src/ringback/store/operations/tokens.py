@@ -13,8 +13,10 @@ from ringback.store.base import Row, Transaction
 
 _COLUMNS = (
     "id, org_id, kind, app_id, hash, name, created_at, expires_at, revoked_at, capabilities, feature_flags, session_id, integration_id, "
-    "auto_config_id, last_used_at"
+    "auto_config_id, last_used_at, poller_id"
 )
+# What is no key of somebody who acts without a person.
+_OF_PORTAL = "integration_id IS NULL AND auto_config_id IS NULL AND poller_id IS NULL"
 # Later than every expiry: tokens without one compare like the others.
 _NEVER_US = 1 << 62
 
@@ -22,7 +24,7 @@ _NEVER_US = 1 << 62
 def insert(tx: Transaction, token: Token) -> None:
     """Add a token."""
     tx.run(
-        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             token.id,
             token.org_id,
@@ -39,6 +41,7 @@ def insert(tx: Transaction, token: Token) -> None:
             token.integration_id,
             token.auto_config_id,
             token.last_used_at,
+            token.poller_id,
         ),
     )
 
@@ -103,7 +106,7 @@ def usable_of(tx: Transaction, org_id: str, now_us: int, most: int) -> int:
 def portal_tokens_of(tx: Transaction, app_id: str, now_us: int, most: int) -> int:
     """How many portal tokens of an application work, counted up to `most`."""
     row = tx.row(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM token WHERE app_id = ? AND integration_id IS NULL AND auto_config_id IS NULL "
+        f"SELECT COUNT(*) FROM (SELECT 1 FROM token WHERE app_id = ? AND {_OF_PORTAL} "
         "AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) LIMIT ?) t",
         (app_id, now_us, most),
     )
@@ -128,8 +131,7 @@ def expire_app(tx: Transaction, app_id: str, sessions: Sequence[str] | None, at_
     if sessions is not None:
         condition, values = f" AND session_id IN ({', '.join('?' * len(sessions))})", list(sessions)
     tx.run(
-        f"UPDATE token SET expires_at = ? WHERE app_id = ? AND integration_id IS NULL AND auto_config_id IS NULL "
-        f"AND COALESCE(expires_at, {_NEVER_US}) > ?{condition}",
+        f"UPDATE token SET expires_at = ? WHERE app_id = ? AND {_OF_PORTAL} AND COALESCE(expires_at, {_NEVER_US}) > ?{condition}",
         (at_us, app_id, at_us, *values),
     )
 
@@ -208,6 +210,7 @@ def _token(row: Row) -> Token:
         integration_id,
         auto_config_id,
         last_used_at,
+        poller_id,
     ) = row
     return Token(
         id=identifier,
@@ -225,4 +228,5 @@ def _token(row: Row) -> Token:
         integration_id=integration_id,
         auto_config_id=auto_config_id,
         last_used_at=last_used_at,
+        poller_id=poller_id,
     )

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from ringback.errors import RingbackError, StoreFailure
+from ringback.model.deliveries import Delivery
 from ringback.store.base import Acceptance, Record, Transaction
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction, translated
@@ -69,7 +70,7 @@ class Write:
 
 
 class _Batch:
-    __slots__ = ("acceptances", "accepted", "error", "following", "others", "records", "seconds", "unkept", "writes")
+    __slots__ = ("acceptances", "accepted", "error", "following", "in_lanes", "others", "records", "seconds", "unkept", "writes")
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
@@ -77,6 +78,8 @@ class _Batch:
         self.records: list[tuple[Sequence[Record], Callable[[Exception | None], None]]] = []
         self.accepted: list[Acceptance] = []
         self.others: list[tuple[Acceptance, str | Exception]] = []
+        # Records of deliveries in lanes: those that follow are leased with them.
+        self.in_lanes: list[Record] = []
         # Records that failed alone, for a reason of their own.
         self.unkept: list[tuple[Callable[[Exception | None], None], Exception]] = []
         # What its parts want called once it is durable.
@@ -135,6 +138,10 @@ class Committer:
         if len(self._records) >= MAX_ROWS:
             self._schedule()
         elif self._linger is None and not self._scheduled:
+            if records[0].follow is not None:
+                # The next of its lane waits for this.
+                self._schedule()
+                return
             self._linger = self._loop.call_later(RECORD_LINGER_S, self._schedule)
 
     def write(self, operation: Callable[[Transaction], Any]) -> asyncio.Future[Any]:
@@ -225,12 +232,14 @@ class Committer:
         if batch.acceptances:
             batch.accepted, batch.others = self._writing.accept(self._tx, batch.acceptances)
         if batch.records:
-            self._writing.record(self._tx, [r for records, _ in batch.records for r in records])
+            batch.in_lanes = self._writing.record(self._tx, [r for records, _ in batch.records for r in records])
         self._apply_writes(batch)
 
     def _apply_writes(self, batch: _Batch) -> None:
         # After the acceptances, with their leases taken: a claim among the writes must not see a delivery that was handed over as free.
         self._book.take((delivery for acceptance in batch.accepted for delivery in acceptance.claimed), self._lease_us)
+        if batch.in_lanes:
+            self._book.take(_followers(batch.in_lanes), self._lease_us)
         until_s = time.perf_counter() + OPERATIONS_S
         for done, write in enumerate(batch.writes, 1):
             self._apply_write(write)
@@ -253,6 +262,7 @@ class Committer:
         self._writing.revert()
         self._tx.following.clear()
         batch.accepted, batch.others = [], []
+        self._leave(batch)
         for acceptance in batch.acceptances:
             acceptance.claimed.clear()
             try:
@@ -268,12 +278,15 @@ class Committer:
         kept = []
         for records, done in batch.records:
             try:
-                self._alone(self._writing.record, records)
+                batch.in_lanes += self._alone(self._writing.record, records)
                 kept.append((records, done))
             except _FATAL:
                 raise
             except Exception as error:
                 self._writing.undo()
+                for record in records:
+                    if record.follow:
+                        record.follow.clear()
                 batch.unkept.append((done, _refusal(error)))
         batch.records = kept
         self._apply_writes(batch)
@@ -393,8 +406,17 @@ class Committer:
         for callback in batch.following:
             self._call(callback)
 
+    def _leave(self, batch: _Batch) -> None:
+        """What follows in lanes does not follow yet."""
+        self._book.give_back(_followers(batch.in_lanes))
+        for record in batch.in_lanes:
+            if record.follow:
+                record.follow.clear()
+        batch.in_lanes = []
+
     def _fail(self, batch: _Batch, error: Exception) -> None:
         self._writing.revert()
+        self._leave(batch)
         cause = error if isinstance(error, StoreFailure) else StoreFailure(str(error))
         for write in batch.writes:
             if not write.future.cancelled():
@@ -415,6 +437,10 @@ def _within(waiting: Sequence[tuple[Sequence[Record], object]]) -> int:
         if rows > MAX_ROWS and taken:
             return taken
     return len(waiting)
+
+
+def _followers(records: Sequence[Record]) -> list[Delivery]:
+    return [claim.delivery for record in records for claim in record.follow or ()]
 
 
 def _complain(error: Exception) -> None:

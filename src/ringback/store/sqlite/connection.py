@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import apsw
 
+from ringback import wal_index
 from ringback.errors import StoreFailure
 from ringback.store.base import Row
 
@@ -57,13 +58,15 @@ class SqliteTransaction:
 
 
 def open_writer(path: str) -> apsw.Connection:
-    """The one connection that writes. The caller holds the server lock of the file."""
+    """The one connection that writes; the caller holds the server lock of the file. Raises apsw errors, and OSError on a full disk."""
+    wal_index.may_open(path)
     connection = apsw.Connection(path)
     # No checkpoint may run inside a commit: that would make one commit in a thousand a hundred times slower.
     connection.execute(
         f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -{WRITER_CACHE_KIB}; "
         "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF"
     )
+    wal_index.reserve(path, connection.execute)
     return connection
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
+from ringback import wal_index
 from ringback.model.messages import Origin
 from ringback.policy.search_query import Phrase, indexed, tokens
 from ringback.policy.search_text import MAX_BYTES, searchable
@@ -59,9 +60,10 @@ class Mismatch(Exception):
 
 
 class SearchFile:
-    """The index of one database, for writing. Raises Mismatch and apsw errors; the file is then to be removed."""
+    """The index of one database, for writing. Raises Mismatch, OSError and apsw errors."""
 
     def __init__(self, path: str, database: str, key: str) -> None:
+        wal_index.may_open(path)
         self._connection = apsw.Connection(path)
         os.chmod(path, 0o600)
         self._main = open_reader(database)
@@ -70,6 +72,7 @@ class SearchFile:
             f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{_CACHE_KIB}; "
             "PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1000"
         )
+        wal_index.reserve(path, self._connection.execute)
         self._open(key)
         self._shards = {row[0] for row in self._connection.execute("SELECT shard FROM shard")}
 

@@ -93,6 +93,10 @@ class SqliteStore:
             self._book.give_back(claimed)
             raise
 
+    def leased(self, endpoint_id: str) -> int:
+        """How many deliveries of an endpoint are in somebody's hands."""
+        return len(self._book.taken(endpoint_id))
+
     def renew(self, deliveries: Iterable[Delivery], until_us: int) -> None:
         """Hold leases until a later time."""
         lease_us = until_us - self._clock.now_us()

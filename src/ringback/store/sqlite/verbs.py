@@ -15,7 +15,8 @@ from ringback.model.deliveries import Claim, DeadLetter, Delivery, Trigger
 from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 from ringback.store.base import Acceptance, Bounds, Claims, Record
-from ringback.store.operations import deduplication
+from ringback.store.operations import deduplication, lanes
+from ringback.store.operations.lanes import PARKED
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction
 from ringback.store.sqlite.marks import Marks
@@ -48,6 +49,10 @@ _DELIVERY = (
     "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state, deferred) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_DELIVERY_OF_LANE = (
+    "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state, deferred, lane) "
+    "VALUES (?, ?, ?, 0, ?, ?, 0, 'waiting', ?, ?)"
+)
 _RETRY = (
     "UPDATE delivery SET due_at = ?, attempts = ?, state = 'retrying' "
     "WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?"
@@ -59,10 +64,9 @@ _DEAD = (
     "detail = excluded.detail, attempts = excluded.attempts, died_at = excluded.died_at, state = 'dead'"
 )
 _PAIR_ENDS = (
-    "DELETE FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 0 AND state = 'retrying'",
+    "DELETE FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 0 AND state = 'retrying' RETURNING attempts, lane, due_at",
     "DELETE FROM dead_letter WHERE endpoint_id = ? AND message_id = ?",
 )
-_SCHEDULE_ENDS = f"{_PAIR_ENDS[0]} RETURNING attempts"
 _FAILS = "INSERT OR REPLACE INTO endpoint_failure (endpoint_id, first_failure_at) VALUES (?, ?)"
 _DISABLE = "UPDATE endpoint SET disabled = 1, updated_at = ? WHERE id = ? AND disabled = 0 AND deleted_at IS NULL"
 _DISABLED = (
@@ -70,7 +74,7 @@ _DISABLED = (
     "VALUES (?, ?, ?, ?, ?, ?)"
 )
 _DUE = (
-    "SELECT due_at, message_id, trigger, app_id, sequence, attempts FROM delivery WHERE endpoint_id = ? "
+    "SELECT due_at, message_id, trigger, app_id, sequence, attempts, lane FROM delivery WHERE endpoint_id = ? "
     "ORDER BY due_at, message_id, trigger LIMIT ?"
 )
 _CARRIED = (
@@ -183,6 +187,9 @@ def _number(tx: SqliteTransaction, fresh: Sequence[Acceptance]) -> list[tuple[An
         m = a.message
         due_at = m.created_at if m.deliver_at is None else m.deliver_at
         deferred = m.deliver_at is not None
+        if a.lanes is not None:
+            _in_lanes(tx, a, a.lanes, following, due_at)
+            continue
         for t in a.targets:
             endpoint_id = t.endpoint_id
             sequence = following[endpoint_id]
@@ -193,8 +200,22 @@ def _number(tx: SqliteTransaction, fresh: Sequence[Acceptance]) -> list[tuple[An
     return rows
 
 
-def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
-    """Write what attempts leave behind."""
+def _in_lanes(tx: SqliteTransaction, a: Acceptance, of_lanes: dict[str, str], following: dict[str, int], due_at: int) -> None:
+    """Write the deliveries of a message some of whose targets have lanes, at once: those of the next message find them there."""
+    m = a.message
+    for t in a.targets:
+        endpoint_id, lane = t.endpoint_id, of_lanes.get(t.endpoint_id)
+        sequence = following[endpoint_id]
+        following[endpoint_id] = sequence + 1
+        parked = lane is not None and lanes.is_busy(tx, endpoint_id, lane)
+        stored_at = due_at + PARKED if parked else due_at
+        tx.execute(_DELIVERY_OF_LANE, (endpoint_id, stored_at, m.id, m.app_id, sequence, m.deliver_at is not None, lane))
+        if t.claim and not parked:
+            a.claimed.append(Delivery(endpoint_id, m.id, m.app_id, due_at, sequence, lane=lane))
+
+
+def record(tx: SqliteTransaction, records: Sequence[Record]) -> list[Record]:
+    """Write what attempts leave behind. Returns the records of deliveries in lanes, with those that follow them."""
     tx.executemany(_ATTEMPT, [_attempt_row(r) for r in records])
     # A row that somebody ended meanwhile (the endpoint is off, another attempt succeeded) is gone for good: it is moved, never made again.
     retries = [_retry_row(r) for r in records if r.next_due_at is not None]
@@ -207,30 +228,68 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> None:
     more: list[Record] = []
     for r in records:
         if r.dead is not None:
-            _bury(tx, r.delivery, r.dead)
-        if r.tell is not None or r.ends_pair or r.disables is not None or r.first_failure_at is not None:
+            _bury(tx, r, r.dead)
+        if r.tell is not None or r.ends_pair or r.disables is not None or r.first_failure_at is not None or r.follow is not None:
             more.append(r)
+    if not more:
+        return []
+    return _record_more(tx, more)
+
+
+def _record_more(tx: SqliteTransaction, more: Sequence[Record]) -> list[Record]:
+    """Write what few attempts leave behind."""
+    in_lanes = []
     _tell(tx, more)
     for r in more:
         if r.ends_pair:
-            for statement in _PAIR_ENDS:
-                tx.execute(statement, (r.delivery.endpoint_id, r.delivery.message_id))
+            pair = (r.delivery.endpoint_id, r.delivery.message_id)
+            _go_on_after(tx, r, tx.rows(_PAIR_ENDS[0], pair))
+            tx.execute(_PAIR_ENDS[1], pair)
         if r.disables is not None:
             _disable(tx, r.delivery.endpoint_id, r.disables)
         if r.first_failure_at is not None:
             _note_failure(tx, r.delivery.endpoint_id, r.first_failure_at)
+    # When all is ended that ends: what follows is not what another attempt of the batch has brought there.
+    for r in more:
+        if r.follow is not None:
+            in_lanes.append(r)
+            _follow(tx, r, r.follow)
+    return in_lanes
 
 
-def _bury(tx: SqliteTransaction, delivery: Delivery, d: DeadLetter) -> None:
+def _follow(tx: SqliteTransaction, r: Record, follow: list[Claim]) -> None:
+    """Let the next of a lane have its turn, if this one is finished."""
+    follow.clear()
+    if r.next_due_at is None and r.delivery.lane is not None:
+        following = lanes.promote(tx, r.delivery.endpoint_id, r.delivery.lane)
+        if following is not None:
+            follow.append(Claim(following, _carried(tx, following, r.attempt.started_at)))
+
+
+def _go_on_after(tx: SqliteTransaction, r: Record, ended: Sequence[Sequence[Any]]) -> None:
+    """Let lanes go on whose heads were ended by an attempt beside them: rows of attempts made, lane and due time."""
+    for _, lane, due_at in ended:
+        if lane is not None and due_at < PARKED:
+            lanes.promote(tx, r.delivery.endpoint_id, lane)
+
+
+def _bury(tx: SqliteTransaction, r: Record, d: DeadLetter) -> None:
     """Make a dead letter of a delivery that still lives; of an attempt by hand: of the schedule beside it, if there is one."""
+    delivery = r.delivery
     ended = tx.run(_UNDELIVER, _delivery_key(delivery))
-    attempts = d.attempts
+    attempts, lane = d.attempts, delivery.lane
+    schedule: list[Any] = []
     if delivery.trigger:
-        schedule = tx.rows(_SCHEDULE_ENDS, (delivery.endpoint_id, delivery.message_id))
+        schedule = tx.rows(_PAIR_ENDS[0], (delivery.endpoint_id, delivery.message_id))
         ended, attempts = len(schedule), schedule[0][0] if schedule else 0
+        # Only the head of a lane can block it.
+        lane = schedule[0][1] if schedule and schedule[0][2] < PARKED else None
     if ended:
         row = (d.id, d.org_id, d.app_id, d.endpoint_id, d.message_id, d.event_type, d.cause, d.detail, attempts, d.sequence, d.died_at)
         tx.execute(_DEAD, row)
+        if r.blocks and lane is not None:
+            lanes.block(tx, d.endpoint_id, lane, d.message_id, d.sequence, d.died_at)
+    _go_on_after(tx, r, schedule)
 
 
 def _note_failure(tx: SqliteTransaction, endpoint_id: str, first_failure_at: int) -> None:
@@ -279,13 +338,16 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Boun
     taken = book.taken(endpoint_id)
     due: list[Delivery] = []
     next_due_at: int | None = None
-    for due_at, message_id, trigger, app_id, sequence, attempts in tx.execute(_DUE, (endpoint_id, bounds.deliveries + len(taken) + 1)):
+    for due_at, message_id, trigger, app_id, sequence, attempts, lane in tx.execute(
+        _DUE, (endpoint_id, bounds.deliveries + len(taken) + 1)
+    ):
         if (due_at, message_id, trigger) in taken:
             continue
         if due_at > now_us or len(due) == bounds.deliveries:
-            next_due_at = due_at
+            # From here on all are parked: nothing of them is due before others are finished.
+            next_due_at = due_at if due_at < PARKED else None
             break
-        due.append(Delivery(endpoint_id, message_id, app_id, due_at, sequence, attempts, Trigger(trigger)))
+        due.append(Delivery(endpoint_id, message_id, app_id, due_at, sequence, attempts, Trigger(trigger), lane))
     claims: list[Claim] = []
     left = bounds.payload_bytes
     for delivery in due:

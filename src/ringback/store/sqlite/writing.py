@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringback.store.base import Acceptance, Record
+from ringback.store.operations.lanes import PARKED
 from ringback.store.sqlite import verbs
 from ringback.store.sqlite.connection import SqliteTransaction
 from ringback.store.sqlite.marks import Marks
@@ -48,12 +49,13 @@ class Writing:
         self._noting.accepting(tx, acceptances)
         self._rollups.accepted(tx, acceptances)
 
-    def record(self, tx: SqliteTransaction, records: Sequence[Record]) -> None:
-        """Write what attempts leave behind."""
+    def record(self, tx: SqliteTransaction, records: Sequence[Record]) -> list[Record]:
+        """Write what attempts leave behind; see `verbs.record`."""
         self._noting.recording(tx, records)
-        verbs.record(tx, records)
+        in_lanes = verbs.record(tx, records)
         self._noting.recorded(tx, records)
         self._rollups.recorded(tx, records)
+        return in_lanes
 
     def confirm(self) -> None:
         """The batch is durable."""
@@ -74,6 +76,6 @@ def _out_of_order(tx: SqliteTransaction, acceptance: Acceptance) -> None:
     message = acceptance.message
     due_at = message.created_at if message.deliver_at is None else message.deliver_at
     tx.run_many(
-        "UPDATE delivery SET deferred = 1 WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0",
-        [(target.endpoint_id, due_at, message.id) for target in acceptance.targets],
+        "UPDATE delivery SET deferred = 1 WHERE endpoint_id = ? AND due_at IN (?, ?) AND message_id = ? AND trigger = 0",
+        [(target.endpoint_id, due_at, due_at + PARKED, message.id) for target in acceptance.targets],
     )

@@ -1,0 +1,201 @@
+"""How is a subscription at a provider renewed, and when? Requests that renew it, and what their answers say. Pure.
+
+One engine for all providers: what differs is a `Renewal`, a row of `policy.subscription_rows` or the owner's own. An answer is a
+stranger's text: whatever it holds, reading it raises `Unreadable` and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from ringback import __version__
+from ringback.clock import SECOND_US, rfc3339
+from ringback.errors import VerificationError
+from ringback.model.subscriptions import Renewal, Subscription
+from ringback.policy.reconciliation import FRAMING, Unreadable, are_headers, filled, is_path, names_in, rest_s, time_of
+from ringback.policy.urls import UrlParts, split_url
+from ringback.signing.documents import find, parse_json, text_of
+
+# Seconds that a subscription may live: providers give between an hour and some months.
+MIN_PERIOD_S: Final = 300
+MAX_PERIOD_S: Final = 366 * 86_400
+# It is renewed when this part of its life is left, so that there is time for an outage of the provider, and for a person.
+_LEFT: Final = 3
+# Nothing is renewed more often, whatever an answer says; and the shortest rest after a failure, as its end draws near.
+_SHORTEST_S: Final = 30.0
+# Bytes of an owner's own renewal, as JSON; and of a token that a provider gives.
+_MAX_RENEWAL: Final = 16_384
+_MAX_TOKEN: Final = 8_192
+# What the engine itself knows.
+_KNOWN: Final = frozenset({"period_s", "expires_at", "expires_s", "expires_ms", "url", "unique"})
+_SECRETS: Final = frozenset({"credential", "basic", "client_secret", "access_token"})
+# What a parameter may not hold: it could end the text that it stands in.
+_ENDS: Final = frozenset("\"\\'<>{}&?# ")
+
+Where = tuple[str, ...]
+
+
+class Asking(msgspec.Struct, frozen=True):
+    """What one renewal asks for: to live until `until` (microseconds since 1970), at the source's `url`; `unique` is a new id."""
+
+    until: int
+    url: str
+    unique: str
+
+
+class Sending(msgspec.Struct, frozen=True):
+    """A request. It holds the credential: it belongs on the wire and nowhere else."""
+
+    place: UrlParts
+    head: bytes
+    body: bytes
+
+
+def place_of(settings: Subscription, renewal: Renewal) -> UrlParts:
+    """Where the provider's API is. Raises ValueError when that is no URL."""
+    return split_url((settings.base_url or filled(renewal.base, settings.parameters)).rstrip("/"))
+
+
+def token_place_of(settings: Subscription, renewal: Renewal) -> UrlParts:
+    """Where access tokens are given. Raises ValueError when that is no URL."""
+    return split_url(settings.token_url or filled(renewal.token_url, _quoted(settings.parameters)))
+
+
+def token_request(settings: Subscription, renewal: Renewal) -> Sending:
+    """The request for an access token."""
+    place = token_place_of(settings, renewal)
+    known = {**settings.parameters, "credential": settings.credential, "client_secret": settings.client_secret}
+    body = urlencode({name: filled(text, known) for name, text in renewal.token_form.items()}).encode()
+    return _sending("POST", place, place.target, {"content-type": "application/x-www-form-urlencoded"}, body)
+
+
+def token_in(body: bytes) -> str:
+    """The access token that an answer holds. Raises Unreadable."""
+    token = _text(body, "access_token")
+    if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
+        raise Unreadable("the answer to the request for an access token holds none")
+    return token
+
+
+def renewal_request(settings: Subscription, renewal: Renewal, asking: Asking, access_token: str) -> Sending:
+    """The request that renews."""
+    place = place_of(settings, renewal)
+    known = {
+        "period_s": str(settings.period_s),
+        "expires_at": rfc3339(asking.until),
+        "expires_s": str(asking.until // SECOND_US),
+        "expires_ms": str(asking.until // 1_000),
+        "url": asking.url,
+        "unique": asking.unique,
+        **settings.parameters,
+    }
+    basic = base64.b64encode(f"{settings.credential}:".encode()).decode()
+    secrets = {**settings.parameters, "credential": settings.credential, "basic": basic, "access_token": access_token}
+    fields = {name.lower(): filled(text, known) for name, text in renewal.headers.items()}
+    fields.update({name.lower(): filled(text, secrets) for name, text in renewal.auth.items()})
+    body = filled(renewal.body, known).encode()
+    if body:
+        fields["content-type"] = renewal.content_type
+    target = place.target.rstrip("/") + filled(renewal.path, _quoted(known))
+    return _sending(renewal.method, place, target, fields, body)
+
+
+def _sending(method: str, place: UrlParts, target: str, fields: Mapping[str, str], body: bytes) -> Sending:
+    every = {"host": place.authority, "user-agent": f"ringback/{__version__}", "accept": "application/json", **fields}
+    every["content-length"] = str(len(body))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in every.items())]
+    return Sending(place, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), body)
+
+
+def _quoted(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: quote(value, safe="") for name, value in values.items()}
+
+
+def end_in(renewal: Renewal, body: bytes, asked_for: int, now_us: int) -> int:
+    """Until when it lives, as the answer says; what was asked for where it does not say. Raises Unreadable for an end that is past."""
+    text = _text(body, renewal.expires_at) if renewal.expires_at else ""
+    if not text:
+        return asked_for
+    end = time_of(text)
+    if end is None:
+        raise Unreadable(f"the answer has no time at {renewal.expires_at!r}")
+    if end <= now_us:
+        raise Unreadable(f"the answer says that it ended at {rfc3339(end)}")
+    return min(end, now_us + MAX_PERIOD_S * SECOND_US)
+
+
+def _text(body: bytes, path: str) -> str:
+    try:
+        value = text_of(next(find(parse_json(body), path), None))
+    except (VerificationError, RecursionError):
+        return ""
+    return "" if value is None else value.decode("utf-8", "replace")
+
+
+def renew_at(now_us: int, expires_at: int) -> int:
+    """When a subscription that is good from now until then is renewed."""
+    return max(first_at(now_us, expires_at), now_us + int(_SHORTEST_S * SECOND_US))
+
+
+def first_at(now_us: int, expires_at: int) -> int:
+    """When one is renewed for the first time that its owner says ends then."""
+    return max(expires_at - (expires_at - now_us) // _LEFT, now_us)
+
+
+def try_again_at(now_us: int, failures: int, retry_after_s: float | None, expires_at: int) -> int:
+    """When the next try is, after so many failures in a row: ever later, and sooner as the end draws near."""
+    wait_s = rest_s(failures, retry_after_s)
+    if retry_after_s is None and expires_at > now_us:
+        wait_s = min(wait_s, max((expires_at - now_us) / SECOND_US / 4, _SHORTEST_S))
+    return now_us + int(wait_s * SECOND_US)
+
+
+def parameters_of(renewal: Renewal) -> set[str]:
+    """The parameters that the owner must give for a renewal."""
+    texts = [renewal.base, renewal.path, renewal.body, renewal.token_url, *renewal.headers.values(), *renewal.auth.values()]
+    return set().union(*map(names_in, [*texts, *renewal.token_form.values()])) - _KNOWN - _SECRETS
+
+
+def needs_client_secret(renewal: Renewal) -> bool:
+    """Are there two secrets to give?"""
+    return any("{client_secret}" in text for text in renewal.token_form.values())
+
+
+def is_parameter(value: str) -> bool:
+    """May a parameter have this value?"""
+    return value.isascii() and value.isprintable() and not _ENDS & set(value) and ".." not in value
+
+
+def renewal_problems(renewal: Renewal) -> list[tuple[Where, str]]:
+    """What is wrong with a renewal of an owner's own: where in it, and what."""
+    problems: list[tuple[Where, str]] = []
+    wrong = problems.append
+    if not is_path(renewal.path, query=True):
+        wrong((("path",), "a path begins with '/' and holds no blanks or '#'"))
+    wanted = "{access_token}" if renewal.token_url else "{credential} or {basic}"
+    if not any(name in text for text in renewal.auth.values() for name in wanted.split(" or ")):
+        wrong((("auth",), f"no header holds {wanted}"))
+    if renewal.token_url and not any("{credential}" in text for text in renewal.token_form.values()):
+        wrong((("tokenForm",), "no field holds {credential}"))
+    for name, fields in (("auth", renewal.auth), ("headers", renewal.headers)):
+        if not are_headers(fields):
+            wrong(((name,), "names of headers are letters, digits, '-' and '_'; values are one line of ASCII"))
+        if FRAMING & {field.lower() for field in fields}:
+            wrong(((name,), f"{', '.join(sorted(FRAMING))} cannot be set"))
+    if not are_headers({"content-type": renewal.content_type}):
+        wrong((("contentType",), "it is one line of ASCII"))
+    texts: dict[str, Any] = {"base": renewal.base, "path": renewal.path, "body": renewal.body, "headers": "".join(renewal.headers.values())}
+    for name, text in texts.items():
+        # Elsewhere it would be written into logs on its way.
+        if names_in(text) & _SECRETS:
+            wrong(((name,), "the credential goes into the headers of auth, and into tokenForm, alone"))
+    if not MIN_PERIOD_S <= renewal.period_s <= MAX_PERIOD_S:
+        wrong((("periodS",), f"use {MIN_PERIOD_S} to {MAX_PERIOD_S} seconds"))
+    if len(msgspec.json.encode(renewal)) > _MAX_RENEWAL:
+        wrong(((), f"the renewal has more than {_MAX_RENEWAL} bytes as JSON"))
+    return problems

@@ -1,0 +1,40 @@
+"""What may an owner say of a provider's API? Rules for credentials, places and parameters, the same for all that asks providers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Final
+
+from ringback.policy.addresses import is_this_machine
+from ringback.policy.urls import UrlParts
+from ringback.policy.validation import Problem, Rule
+
+# Longer than any credential of a provider.
+MAX_CREDENTIAL: Final = 4_096
+MAX_PARAMETERS: Final = 20
+
+
+def credential_rule(subject: str) -> Rule:
+    """The rule for credentials; the problem calls it `subject` and does not repeat it."""
+
+    def rule(value: str) -> Sequence[Problem]:
+        if not value.isascii() or not value.isprintable():
+            return [((), f"{subject} holds a line break or another character that no header can carry; paste it alone")]
+        return ()
+
+    return rule
+
+
+def place_problem(parts: UrlParts) -> str | None:
+    """What is wrong with a place that a credential would go to; None = nothing."""
+    if "?" in parts.target or parts.userinfo:
+        return "the URL has a query or a password; give the place of the API alone"
+    if not parts.tls and not is_this_machine(parts.host):
+        return "the URL must start with https://, or the credential could be read on its way; http:// is for this machine alone"
+    return None
+
+
+def missing_parameters(needed: Set[str], given: Mapping[str, str], meanings: Mapping[str, str]) -> list[Problem]:
+    """A problem for each parameter that is needed and not given, with what it means."""
+    missing = [(name, meanings.get(name, "")) for name in sorted(needed - set(given))]
+    return [(("parameters", name), f"the parameter is missing{': ' + meaning if meaning else ''}") for name, meaning in missing]

@@ -1,0 +1,222 @@
+"""How is a source's subscription at its provider kept alive? Settings of that are made, read and deleted, and a renewal is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+
+from ringback.clock import Clock, to_us
+from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
+from ringback.model.sources import Source
+from ringback.model.subscriptions import Progress, Renewal, Subscription, SubscriptionStanding
+from ringback.policy.subscription_rows import RENEWALS, renewal_of
+from ringback.policy.subscriptions import (
+    MAX_PERIOD_S,
+    MIN_PERIOD_S,
+    first_at,
+    is_parameter,
+    needs_client_secret,
+    parameters_of,
+    place_of,
+    renewal_problems,
+    token_place_of,
+)
+from ringback.policy.validation import Instant, Problem, Rule
+from ringback.services.provider_settings import MAX_CREDENTIAL, MAX_PARAMETERS, credential_rule, missing_parameters, place_problem
+from ringback.services.sources import Sources
+from ringback.services.tokens import Principal
+from ringback.store.base import Store, Transaction
+from ringback.store.operations import subscriptions
+from ringback.store.operations.endpoints import Sealer
+
+Also = Callable[[Transaction, SubscriptionStanding], None]
+
+
+_credential: Final = credential_rule("it")
+
+
+class SubscriptionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """How a subscription is to be renewed. Left out, credentials stay as they are; without `expiresAt` the first one is due at once."""
+
+    renewal: str | dict[str, Any] | None = None
+    credential: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CREDENTIAL)] | UnsetType = UNSET
+    client_secret: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CREDENTIAL)] | UnsetType = UNSET
+    period_s: Annotated[int, msgspec.Meta(ge=MIN_PERIOD_S, le=MAX_PERIOD_S)] | None = None
+    expires_at: Instant | None = None
+    base_url: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
+    token_url: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
+    parameters: Annotated[
+        dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=500)]], msgspec.Meta(max_length=MAX_PARAMETERS)
+    ] = {}
+    paused: bool = False
+
+    RULES: ClassVar[Mapping[str, Rule]] = {"credential": _credential, "client_secret": _credential}
+
+
+class Subscriptions:
+    """The subscriptions of sources; each verb sees those of its caller's sources alone."""
+
+    def __init__(self, store: Store, vault: Sealer, clock: Clock, of: Sources) -> None:
+        self._store = store
+        self._vault = vault
+        self._clock = clock
+        self._sources = of
+        self._woken: Callable[[], None] = lambda: None
+
+    def watch(self, woken: Callable[[], None]) -> None:
+        """Have somebody told when there is something to do at once."""
+        self._woken = woken
+
+    async def get(self, who: Principal, app_ref: str | None, source_ref: str) -> SubscriptionStanding:
+        """The subscription of a source. Raises NotFound when there is none."""
+        found = await self.find(who, app_ref, source_ref)
+        if found is None:
+            raise NotFound("this source has no subscription that is renewed; PUT one first")
+        return found
+
+    async def find(self, who: Principal, app_ref: str | None, source_ref: str) -> SubscriptionStanding | None:
+        """The subscription of a source, None when there is none. Raises NotFound for an unknown source."""
+
+        def query(tx: Transaction) -> SubscriptionStanding | None:
+            return subscriptions.get(tx, self._vault, self._sources.find(tx, who, app_ref, source_ref).id)
+
+        return await self._store.read(query)
+
+    async def put(self, who: Principal, app_ref: str | None, source_ref: str, wanted: SubscriptionIn) -> tuple[SubscriptionStanding, bool]:
+        """Make or replace it; was it made? Raises NotFound, InvalidField."""
+
+        def operation(tx: Transaction) -> tuple[SubscriptionStanding, bool]:
+            source = self._sources.find(tx, who, app_ref, source_ref)
+            former = subscriptions.get(tx, self._vault, source.id)
+            settings = settings_of(source, wanted, None if former is None else former.settings)
+            now_us = self._clock.now_us()
+            progress, next_at = Progress(), now_us
+            if former is not None and _place(former.settings) == _place(settings):
+                known = former.progress
+                progress = Progress(expires_at=known.expires_at, renewed_at=known.renewed_at, renewals=known.renewals)
+            if wanted.expires_at is not None:
+                progress = replace(progress, expires_at=to_us(wanted.expires_at))
+                next_at = first_at(now_us, progress.expires_at)
+            return self._kept(tx, source.id, settings, progress, next_at), former is None
+
+        standing, made = await self._store.write(operation)
+        self._woken()
+        return standing, made
+
+    async def delete(self, who: Principal, app_ref: str | None, source_ref: str) -> None:
+        """Forget it, and its credentials; nothing is said to the provider. Raises NotFound."""
+
+        def operation(tx: Transaction) -> None:
+            if not subscriptions.delete(tx, self._sources.find(tx, who, app_ref, source_ref).id):
+                raise NotFound
+
+        await self._store.write(operation)
+
+    async def renew(self, who: Principal, app_ref: str | None, source_ref: str, *, also: Also | None = None) -> SubscriptionStanding:
+        """Have it renewed now. Raises NotFound, and Refused while it is paused."""
+
+        def operation(tx: Transaction) -> SubscriptionStanding:
+            source = self._sources.find(tx, who, app_ref, source_ref)
+            former = subscriptions.get(tx, self._vault, source.id)
+            if former is None:
+                raise NotFound
+            if former.settings.paused:
+                raise Refused("paused", "the subscription is paused; PUT it with paused = false first", 409)
+            standing = self._kept(tx, source.id, former.settings, former.progress, self._clock.now_us())
+            if also is not None:
+                also(tx, standing)
+            return standing
+
+        standing = await self._store.write(operation)
+        self._woken()
+        return standing
+
+    def _kept(self, tx: Transaction, source_id: str, settings: Subscription, progress: Progress, next_at: int) -> SubscriptionStanding:
+        now_us = self._clock.now_us()
+        subscriptions.put(tx, self._vault, source_id, settings, progress, None if settings.paused else next_at, now_us)
+        kept = subscriptions.get(tx, self._vault, source_id)
+        if kept is None:
+            raise NotFound
+        return kept
+
+
+def settings_of(source: Source, wanted: SubscriptionIn, former: Subscription | None) -> Subscription:
+    """The settings that are wanted, if they can work. Raises InvalidField."""
+    renewal, name = _renewal(source, wanted)
+    needed = parameters_of(renewal)
+    problems = _parameter_problems(renewal, needed, wanted.parameters)
+    if isinstance(name, Renewal):
+        problems += [(("renewal", *where), text) for where, text in renewal_problems(renewal)]
+    settings = Subscription(
+        renewal=name,
+        credential="",
+        period_s=renewal.period_s if wanted.period_s is None else wanted.period_s,
+        base_url=wanted.base_url or None,
+        token_url=(wanted.token_url or None) if renewal.token_url else None,
+        parameters={key: value for key, value in wanted.parameters.items() if key in needed},
+        paused=wanted.paused,
+    )
+    if not problems:
+        problems += _place_problems(settings, renewal)
+    secrets: dict[str, str] = {}
+    for field, given in (("credential", wanted.credential), ("client_secret", wanted.client_secret)):
+        if field == "client_secret" and not needs_client_secret(renewal):
+            continue
+        where = "clientSecret" if field == "client_secret" else field
+        if not isinstance(given, UnsetType):
+            secrets[field] = given
+        elif former is None or not getattr(former, field):
+            problems.append(((where,), "it is missing: with what the provider's API is asked"))
+        elif not problems and _place(former) != _place(settings):
+            # Or whoever may change the settings could have it sent to himself.
+            problems.append(((where,), "give it again: it would go to another place than it was given for"))
+        else:
+            secrets[field] = getattr(former, field)
+    if problems:
+        raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in problems))
+    return replace(settings, **secrets)
+
+
+def _renewal(source: Source, wanted: SubscriptionIn) -> tuple[Renewal, str | Renewal]:
+    if isinstance(wanted.renewal, dict):
+        try:
+            own = msgspec.convert(wanted.renewal, Renewal)
+        except (ValueError, TypeError) as error:
+            raise InvalidField(FieldProblem(("body", "renewal"), f"this is no renewal: {error}")) from None
+        return own, own
+    name = wanted.renewal or source.type
+    renewal = renewal_of(name)
+    if renewal is None:
+        text = f"{name!r} is no renewal that is known here; use one of {', '.join(RENEWALS)}, or describe your own"
+        raise InvalidField(FieldProblem(("body", "renewal"), text))
+    return renewal, name
+
+
+def _parameter_problems(renewal: Renewal, needed: set[str], given: Mapping[str, str]) -> list[Problem]:
+    problems = missing_parameters(needed, given, renewal.parameters)
+    text = "it holds a blank, a quotation mark or another character that ends a text"
+    return problems + [(("parameters", name), text) for name in sorted(needed & set(given)) if not is_parameter(given[name])]
+
+
+def _place_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
+    problems: list[Problem] = []
+    places = [(("renewal", "base") if settings.base_url is None else ("baseUrl",), place_of)]
+    if renewal.token_url:
+        places.append((("renewal", "tokenUrl") if settings.token_url is None else ("tokenUrl",), token_place_of))
+    for where, place in places:
+        try:
+            problem = place_problem(place(settings, renewal))
+        except ValueError as error:
+            problem = str(error)
+        if problem is not None:
+            problems.append((where, problem))
+    return problems
+
+
+def _place(settings: Subscription) -> tuple[Any, ...]:
+    """Where the credentials go, and for what."""
+    return settings.renewal, settings.base_url, settings.token_url, settings.parameters

@@ -1,0 +1,271 @@
+"""Subscriptions that end: renewed at the provider well before, whatever happens meanwhile, and told when that does not work."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import pathlib
+import signal
+import time
+import typing
+import urllib.request
+
+import pytest
+
+from benchmarks.server import Server
+from tests.acceptance.provider_api import CREDENTIAL, Asked, ProviderApi, Said, refused
+from tests.acceptance.receiver import Receiver
+from tests.acceptance.serving import Serve, Shared
+from tests.waiting import wait_until
+
+AIRTABLE = {"parameters": {"base": "app1", "webhook": "ach1"}}
+
+
+def text(seconds: float) -> str:
+    """A time so many seconds from now, in words."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+
+
+class Refresh:
+    """Airtable's refresh: a webhook lives for seven days more. `says` is what it answers instead."""
+
+    def __init__(self) -> None:
+        self.says: Said | None = None
+
+    def __call__(self, asked: Asked) -> Said:
+        if self.says is not None:
+            return self.says
+        if asked.headers.get("authorization") != f"Bearer {CREDENTIAL}":
+            return refused(401)
+        return Said({"expirationTime": text(604_800)})
+
+
+class Kept:
+    """A source of a running server whose subscription is renewed."""
+
+    def __init__(self, running: Server, api_url: str, kind: str = "airtable") -> None:
+        self.running, self.api_url = running, api_url
+        self.app_id = running.make("/app", {"name": "shop"})["id"]
+        made = running.make(f"/app/{self.app_id}/source", {"name": kind, "type": kind, "secrets": ["c2VjcmV0LW9mLXRoZS1zb3VyY2U="]})
+        self.source_id, self.url = made["id"], made["ingestUrl"]
+        self.path = f"/app/{self.app_id}/source/{self.source_id}/subscription"
+
+    def put(self, **wanted: typing.Any) -> tuple[int, typing.Any]:
+        return self.running.call("PUT", self.path, {"credential": CREDENTIAL, "baseUrl": self.api_url, **AIRTABLE, **wanted})
+
+    @property
+    def state(self) -> dict[str, typing.Any]:
+        status, answer = self.running.call("GET", self.path)
+        assert status == 200, answer
+        return typing.cast(dict[str, typing.Any], answer)
+
+    def renewed(self, times: int = 1) -> dict[str, typing.Any]:
+        wait_until(lambda: self.state["renewals"] >= times or self.state["failures"], what="it is renewed, or fails")
+        assert self.state["renewals"] == times, self.state
+        return self.state
+
+    def failed(self, times: int = 1) -> dict[str, typing.Any]:
+        wait_until(lambda: self.state["failures"] >= times, what="it fails")
+        return self.state
+
+
+@pytest.fixture
+def refresh() -> Refresh:
+    return Refresh()
+
+
+@pytest.fixture
+def api(refresh: Refresh) -> typing.Iterator[ProviderApi]:
+    made = ProviderApi(refresh)
+    yield made
+    made.close()
+
+
+def metrics(running: Server) -> str:
+    with urllib.request.urlopen(f"{running.url}/metrics") as answer:
+        found: str = answer.read().decode()
+        return found
+
+
+def test_a_subscription_is_renewed_at_once_and_again_when_a_third_of_its_life_is_left(shared: Shared, api: ProviderApi) -> None:
+    kept = Kept(shared(), api.url)
+    status, made = kept.put()
+    assert (status, made["credentialSet"], made["baseUrl"]) == (201, True, api.url)
+    state = kept.renewed()
+    (asked,) = api.asked
+    assert (asked.method, asked.path, asked.body) == ("POST", "/bases/app1/webhooks/ach1/refresh", b"")
+    assert asked.headers["authorization"] == f"Bearer {CREDENTIAL}"
+    assert (state["state"], state["failures"], state["cause"]) == ("waiting", 0, None)
+    left = {name: (parsed(state[name]) - time.time()) / 86_400 for name in ("expiresAt", "nextAt")}
+    assert 6.9 < left["expiresAt"] < 7.1 and 4.6 < left["nextAt"] < 4.7
+    assert CREDENTIAL not in json.dumps(state)
+    assert kept.running.call("POST", f"{kept.path}/renew")[0] == 202
+    kept.renewed(2)
+    assert 'ringback_subscription_renewals_total{outcome="renewed"}' in metrics(kept.running)
+
+
+def parsed(stamp: str) -> float:
+    return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
+
+
+def test_an_access_token_is_asked_for_first_where_the_provider_wants_one(shared: Shared) -> None:
+    """Microsoft Graph: learn.microsoft.com/graph/auth-v2-service."""
+
+    def answer(asked: Asked) -> Said:
+        if asked.path == "/token":
+            assert b"client_secret=" + CREDENTIAL.encode() in asked.body
+            return Said({"access_token": "short-lived", "expires_in": 3_599})
+        if asked.headers.get("authorization") != "Bearer short-lived":
+            return refused(401)
+        return Said({"id": "sub-1", "expirationDateTime": json.loads(asked.body)["expirationDateTime"]})
+
+    graph = ProviderApi(answer)
+    kept = Kept(shared(), f"{graph.url}/v1.0", "ms-graph")
+    parameters = {"subscription": "sub-1", "tenant": "t", "client_id": "c"}
+    assert kept.put(tokenUrl=f"{graph.url}/token", parameters=parameters, periodS=7_200)[0] == 201
+    state = kept.renewed()
+    assert [(asked.method, asked.path) for asked in graph.asked] == [("POST", "/token"), ("PATCH", "/v1.0/subscriptions/sub-1")]
+    assert 7_100 < parsed(state["expiresAt"]) - time.time() < 7_300
+    graph.close()
+
+
+def test_a_renewal_of_ones_own_knows_the_url_of_its_source_and_lives_as_long_as_it_says(shared: Shared) -> None:
+    channel = ProviderApi(lambda asked: Said(b"", 204))
+    kept = Kept(shared(), channel.url, "stripe")
+    own = {
+        "base": channel.url,
+        "path": "/watch/{topic}",
+        "method": "PUT",
+        "auth": {"x-key": "{credential}"},
+        "body": '{"to": "{url}", "id": "{unique}", "s": {period_s}}',
+        "periodS": 600,
+    }
+    assert kept.put(renewal=own, parameters={"topic": "a/b"}, baseUrl=None)[0] == 201
+    state = kept.renewed()
+    (asked,) = channel.asked
+    sent = json.loads(asked.body)
+    assert (asked.method, asked.path, asked.headers["x-key"]) == ("PUT", "/watch/a%2Fb", CREDENTIAL)
+    assert (sent["to"], sent["s"], len(sent["id"])) == (kept.url, 600, 32)
+    assert 590 < parsed(state["expiresAt"]) - time.time() < 610
+    channel.close()
+
+
+def test_a_renewal_that_fails_is_told_once_and_tried_again_until_it_works(
+    shared: Shared, receiver: Receiver, api: ProviderApi, refresh: Refresh
+) -> None:
+    running = shared()
+    running.make("/operational-webhook/endpoint", {"url": f"{receiver.url}/ops", "eventTypes": ["source.subscription.failing"]})
+    refresh.says = refused(403)
+    kept = Kept(running, api.url)
+    kept.put()
+    state = kept.failed()
+    assert (state["state"], state["cause"]) == ("failing", "credential")
+    wait_until(lambda: receiver.arrivals, what="the owner is told")
+    (told,) = [json.loads(arrival.body) for arrival in receiver.arrivals]
+    assert told["type"] == "source.subscription.failing"
+    assert (told["data"]["sourceId"], told["data"]["cause"]) == (kept.source_id, "credential")
+    assert CREDENTIAL not in json.dumps(told)
+    # A second failure is no news.
+    running.call("POST", f"{kept.path}/renew")
+    kept.failed(2)
+    refresh.says = None
+    running.call("POST", f"{kept.path}/renew")
+    wait_until(lambda: kept.state["renewals"] == 1, what="it is renewed")
+    assert (kept.state["state"], kept.state["failures"]) == ("waiting", 0)
+    assert len(receiver.arrivals) == 1
+
+
+def test_a_subscription_that_has_ended_is_told(shared: Shared, receiver: Receiver, api: ProviderApi, refresh: Refresh) -> None:
+    running = shared()
+    running.make("/operational-webhook/endpoint", {"url": f"{receiver.url}/ops", "eventTypes": ["source.subscription.ended"]})
+    refresh.says = refused(500)
+    kept = Kept(running, api.url)
+    ends = text(-60)
+    kept.put(expiresAt=ends)
+    assert kept.failed()["state"] == "ended"
+    wait_until(lambda: receiver.arrivals, what="the owner is told")
+    (told,) = [json.loads(arrival.body) for arrival in receiver.arrivals]
+    assert (told["type"], parsed(told["data"]["expiresAt"])) == ("source.subscription.ended", parsed(ends))
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (refused(404), "refused"),
+        (refused(429, retry_after="7200"), "rate_limited"),
+        (refused(302, location="http://127.0.0.1:1/"), "redirected"),
+        (Said({"expirationTime": "2020-01-01T00:00:00Z"}), "unreadable"),
+        (Said({"expirationTime": "<script>"}), "unreadable"),
+    ],
+)
+def test_answers_that_renew_nothing_are_failures(shared: Shared, api: ProviderApi, refresh: Refresh, said: Said, cause: str) -> None:
+    refresh.says = said
+    kept = Kept(shared(), api.url)
+    kept.put()
+    state = kept.failed()
+    assert (state["cause"], state["renewals"], state["expiresAt"]) == (cause, 0, None)
+    if cause == "rate_limited":
+        assert parsed(state["nextAt"]) - time.time() > 7_000
+
+
+def test_addresses_that_deliveries_may_not_go_to_are_not_asked_either(shared: Shared) -> None:
+    kept = Kept(shared(), "http://127.0.0.2:9")
+    assert kept.put()[0] == 201
+    assert kept.failed()["cause"] == "blocked"
+
+
+def test_what_is_due_is_renewed_after_a_kill_and_a_paused_one_is_not(
+    serve: Serve, tmp_path: pathlib.Path, api: ProviderApi, refresh: Refresh
+) -> None:
+    refresh.says = refused(500)
+    running = serve()
+    kept, paused = Kept(running, api.url), Kept(running, api.url)
+    kept.put()
+    paused.put(paused=True)
+    kept.failed()
+    running.stop(signal.SIGKILL)
+    refresh.says = None
+    again = serve(running.database)
+    kept.running = paused.running = again
+    state = kept.state
+    assert state["failures"] >= 1 and state["credentialSet"]
+    again.call("POST", f"{kept.path}/renew")
+    wait_until(lambda: kept.state["renewals"] == 1, what="it is renewed")
+    assert (paused.state["state"], paused.state["renewals"], paused.state["nextAt"]) == ("paused", 0, None)
+    assert again.call("POST", f"{paused.path}/renew")[0] == 409
+    assert CREDENTIAL.encode() not in again.database.read_bytes()
+
+
+def test_a_credential_does_not_follow_to_another_place(shared: Shared, api: ProviderApi) -> None:
+    kept = Kept(shared(), api.url)
+    kept.put()
+    kept.renewed()
+    wanted = {"baseUrl": api.url, **AIRTABLE, "periodS": 1_000}
+    assert kept.running.call("PUT", kept.path, wanted)[0] == 200
+    status, problem = kept.running.call("PUT", kept.path, {**wanted, "baseUrl": "https://evil.example"})
+    assert status == 422 and "give it again" in json.dumps(problem)
+    status, problem = kept.put(parameters={"base": 'a"b'})
+    assert status == 422 and "ends a text" in json.dumps(problem) and "the id of the webhook" in json.dumps(problem)
+    status, problem = kept.put(baseUrl="http://example.com")
+    assert status == 422 and "https://" in json.dumps(problem)
+    assert kept.running.call("DELETE", kept.path)[0] == 204
+    assert kept.running.call("GET", kept.path)[0] == 404
+
+
+def test_an_owner_hears_that_the_provider_calls_no_more(shared: Shared, receiver: Receiver) -> None:
+    """Slack: docs.slack.dev/apis/events-api, rate limiting."""
+    running = shared()
+    running.make("/operational-webhook/endpoint", {"url": f"{receiver.url}/ops", "eventTypes": ["source.signal"]})
+    app_id = running.make("/app", {"name": "chat"})["id"]
+    source = running.make(f"/app/{app_id}/source", {"name": "Slack", "type": "slack", "secrets": ["s3cret"], "uid": f"slack-{app_id}"})
+    body, at = b'{"type": "app_rate_limited", "team_id": "T123", "minute_rate_limited": 1518467820}', int(time.time())
+    mac = hmac.new(b"s3cret", b"v0:%d:%b" % (at, body), hashlib.sha256).hexdigest()
+    headers = {"x-slack-request-timestamp": str(at), "x-slack-signature": f"v0={mac}", "content-type": "application/json"}
+    for _ in range(2):
+        with urllib.request.urlopen(urllib.request.Request(source["ingestUrl"], body, headers)) as answer:
+            assert answer.status == 200
+    wait_until(lambda: receiver.arrivals, what="the owner is told")
+    (told,) = [json.loads(arrival.body) for arrival in receiver.arrivals]
+    data = {"appId": app_id, "sourceId": source["id"], "sourceUid": source["uid"], "signal": "app_rate_limited"}
+    assert told == {"type": "source.signal", "data": {**data, "detail": "team_id T123, minute_rate_limited 1518467820"}}

@@ -1,0 +1,51 @@
+"""The portal in a real browser: what a customer sees and does behind the link that their provider gave them."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Browser, expect
+
+from tests.dashboard.conftest import OpenDesk, Shop
+from tests.dashboard.test_browser import SIZES, complaints
+from tests.waiting import wait_until
+
+
+def test_a_customer_looks_after_their_endpoints(shop: Shop, open_desk: OpenDesk) -> None:
+    app = shop.server.make("/app", {"name": "Portal customer"})["id"]
+    link = shop.server.make(f"/auth/app-portal-access/{app}", {})["url"]
+    page = open_desk(color_scheme="light").page
+    page.goto(link)
+    expect(page.locator("main")).to_contain_text("There are no endpoints yet")
+
+    page.get_by_role("button", name="Add an endpoint").click()
+    page.get_by_label("URL").fill(f"{shop.receiver.url}/given-up/portal")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("main")).to_contain_text("Nothing was sent yet.")
+    shop.server.make(f"/app/{app}/msg", {"eventType": "order.created", "payload": {"html": "<b>no</b>"}})
+    endpoint = shop.server.call("GET", f"/app/{app}/endpoint")[1]["data"][0]["id"]
+    wait_until(lambda: shop.server.call("GET", f"/app/{app}/attempt/endpoint/{endpoint}")[1]["data"], what="the attempt is recorded")
+
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator(".badge.bad")).to_have_text("failed")
+    page.get_by_role("button", name="order.created").click()
+    expect(page.locator("main")).to_contain_text("unknown currency")
+    expect(page.locator("main")).to_contain_text("<b>no</b>")
+    shop.behaviour.mended.add("/given-up/portal")
+    page.get_by_role("button", name="Send again").click()
+
+    wait_until(lambda: len(shop.server.call("GET", f"/app/{app}/attempt/endpoint/{endpoint}")[1]["data"]) == 2, what="it was sent again")
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator(".badge.ok", has_text="delivered")).to_be_visible()
+    found = complaints(page)
+    page.emulate_media(color_scheme="dark")
+    found += complaints(page, "color-contrast", styles=False)
+    for width, height in SIZES.values():
+        page.set_viewport_size({"width": width, "height": height})
+        found += [f"{width}: too wide"] if page.evaluate("document.documentElement.scrollWidth") > width else []
+    assert found == []
+
+
+def test_a_link_that_has_ended_says_where_to_get_another(shop: Shop, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(f"{shop.server.url}/portal/#key=appsk_gone")
+    expect(page.get_by_role("alert")).to_have_text("This link has expired, or was ended. Ask for a new one where you got it.")
+    page.close()

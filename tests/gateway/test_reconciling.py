@@ -1,0 +1,249 @@
+"""What is never lost and never doubled when calls are looked for at the provider: whatever its API answers, and whatever the clock does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ringback.clock import SECOND_US, SystemClock
+from ringback.delivery.http import ResponseLimits
+from ringback.delivery.pool import HttpSettings, HttpTransport
+from ringback.model.reconciliation import Standing
+from ringback.model.sources import Source
+from ringback.policy.addresses import AddressPolicy, parse_networks
+from ringback.services.provider_api import MAX_BODY_BYTES
+from ringback.services.provider_api import ProviderApi as Asking
+from ringback.services.reconciler import Reconciler
+from ringback.services.reconciliations import ReconciliationIn, Reconciliations
+from tests.acceptance.provider_api import CREDENTIAL, Asked, ProviderApi, Said
+from tests.gateway.conftest import WHO, Running
+
+DAY_S = 86_400
+
+
+class Compared:
+    """A source, the API of its provider, and what compares them, a step at a time and with a clock that a test sets."""
+
+    def __init__(self, running: Running, answer: Callable[[Asked], Said]) -> None:
+        self.running, self.api = running, ProviderApi(answer)
+        running.run(self._made())
+        self.source: Source = running.made()
+
+    def restart(self) -> None:
+        """What was in memory is gone."""
+        self.running.run(self.transport.close())
+        self.running.run(self._made())
+
+    async def _made(self) -> None:
+        running = self.running
+        http = HttpSettings(response=ResponseLimits(body_max_bytes=MAX_BODY_BYTES))
+        self.transport = HttpTransport(policy=AddressPolicy(parse_networks("127.0.0.0/8")), settings=http, clock=SystemClock())
+        asking = Asking(self.transport, running.clock)
+        self.reconciler = Reconciler(running.store, running.vault, running.clock, running.receiver, asking, running.metrics)
+        self.all = Reconciliations(running.store, running.vault, running.clock, running.sources, self.reconciler)
+
+    def put(self, **wanted: Any) -> Standing:
+        given = ReconciliationIn(**{"credential": CREDENTIAL, "base_url": self.api.url, **wanted})
+        standing: Standing = self.running.run(self.all.put(WHO, self.running.app_id, self.source.id, given))[0]
+        return standing
+
+    @property
+    def standing(self) -> Standing:
+        standing: Standing = self.running.run(self.all.get(WHO, self.running.app_id, self.source.id))
+        return standing
+
+    def due(self) -> list[str]:
+        found: list[str] = self.running.run(self.reconciler.due(8))[0]
+        return found
+
+    def go(self) -> None:
+        """Do what is due, until nothing is."""
+        while self.source.id in self.due():
+            self.running.run(self.reconciler.step(self.source.id))
+
+    def set(self, at_s: float) -> None:
+        self.running.clock.set(at_s)
+
+    @property
+    def now_s(self) -> int:
+        return self.running.clock.at_us // SECOND_US
+
+    def came(self) -> list[str]:
+        """The ids of the events that were stored, in order."""
+        return [message.origin.event_id or "" for message in self.running.messages() if message.origin is not None]
+
+    def close(self) -> None:
+        self.running.run(self.transport.close())
+        self.api.close()
+
+
+Compare = Callable[[Callable[[Asked], Said]], Compared]
+
+
+@pytest.fixture
+def compare(running: Running) -> Iterator[Compare]:
+    made: list[Compared] = []
+
+    def start(answer: Callable[[Asked], Said]) -> Compared:
+        made.append(Compared(running, answer))
+        return made[-1]
+
+    yield start
+    for compared in made:
+        compared.close()
+
+
+class Events:
+    """A list of one page, as Stripe has it: events by id, with the second in which each was made."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, int] = {}
+
+    def __call__(self, asked: Asked) -> Said:
+        low, high = int(asked.one("created[gte]") or 0), int(asked.one("created[lte]") or 0)
+        listed = [{"id": name, "type": "charge.failed", "created": at} for name, at in self.at.items() if low <= at <= high]
+        return Said({"has_more": False, "data": sorted(listed, key=lambda event: -int(str(event["created"])))})
+
+
+def test_a_clock_that_was_a_year_ahead_for_a_while_leaves_no_event_out(compare: Compare) -> None:
+    events = Events()
+    compared = compare(events)
+    began_s = compared.now_s
+    compared.put()
+    compared.go()
+    compared.set(began_s + 365 * DAY_S)
+    compared.go()
+    assert compared.standing.progress.covered_until > began_s * SECOND_US + 300 * DAY_S * SECOND_US
+    compared.set(began_s + 2 * 3_600)
+    events.at["evt_1"] = compared.now_s - 3_600
+    compared.go()
+    compared.set(compared.now_s + 3_601)
+    compared.go()
+    assert compared.came() == ["evt_1"]
+    assert compared.standing.progress.covered_until <= compared.now_s * SECOND_US
+
+
+def test_a_server_that_starts_after_its_clock_was_set_back_waits_no_longer_than_anyone_may_ask_for(compare: Compare) -> None:
+    compared = compare(Events())
+    began_s = compared.now_s
+    compared.set(began_s + 365 * DAY_S)
+    compared.put()
+    compared.go()
+    compared.set(began_s)
+    compared.restart()
+    assert compared.due() == [compared.source.id]
+    compared.go()
+    assert compared.due() == []
+
+
+def test_what_waits_is_due_as_soon_as_before_when_the_clock_is_set_back_by_an_hour(compare: Compare) -> None:
+    compared = compare(Events())
+    began_s = compared.now_s
+    compared.put(interval_s=60)
+    compared.go()
+    compared.set(began_s - 3_600)
+    assert compared.due() == []
+    compared.set(began_s - 3_600 + 61)
+    assert compared.due() == [compared.source.id]
+
+
+def test_a_run_that_began_before_the_clock_was_set_back_begins_anew(compare: Compare) -> None:
+    events = Events()
+
+    def pages(asked: Asked) -> Said:
+        if asked.one("starting_after") is not None:
+            return Said({"has_more": False, "data": []})
+        found: Any = events(asked).body
+        return Said({**found, "has_more": bool(found["data"])})
+
+    compared = compare(pages)
+    began_s = compared.now_s
+    compared.set(began_s + 30 * DAY_S)
+    events.at = {"evt_1": began_s - 3_600, "evt_2": compared.now_s - 3_600}
+    compared.put()
+    compared.running.run(compared.reconciler.step(compared.source.id))
+    assert compared.standing.progress.run is not None
+    compared.set(began_s)
+    compared.go()
+    assert compared.came() == ["evt_2", "evt_1"]
+
+
+def test_events_that_are_listed_for_weeks_and_say_no_time_are_taken_once(compare: Compare) -> None:
+    listing = {"path": "/all", "base": "https://x", "auth": {"authorization": "Bearer {credential}"}, "items": "data[]"}
+    compared = compare(lambda asked: Said({"data": [{"id": "evt_1", "type": "charge.failed"}]}))
+    compared.put(listing=listing, interval_s=DAY_S)
+    for _ in range(12):
+        compared.go()
+        compared.set(compared.now_s + DAY_S + 1)
+    assert compared.came() == ["evt_1"]
+
+
+def test_an_answer_that_was_on_its_way_when_all_was_deleted_and_made_anew_moves_nothing(compare: Compare) -> None:
+    asked_first, go_on = threading.Event(), threading.Event()
+
+    def slow(asked: Asked) -> Said:
+        if not asked_first.is_set():
+            asked_first.set()
+            go_on.wait(20)
+        return Said({"has_more": True, "data": [{"id": "evt_of_the_former", "type": "x", "created": int(asked.one("created[lte]") or 0)}]})
+
+    compared = compare(slow)
+    compared.put()
+    running = compared.running
+
+    async def meanwhile() -> None:
+        step = asyncio.create_task(compared.reconciler.step(compared.source.id))
+        await asyncio.to_thread(asked_first.wait, 20)
+        await compared.all.delete(WHO, running.app_id, compared.source.id)
+        running.clock.at_us += 1
+        given = ReconciliationIn(credential=CREDENTIAL, base_url=compared.api.url)
+        await compared.all.put(WHO, running.app_id, compared.source.id, given)
+        go_on.set()
+        await step
+
+    running.run(meanwhile())
+    assert compared.standing.progress.run is None
+
+
+def test_nothing_is_taken_in_for_a_source_that_was_deleted_while_its_page_was_read(compare: Compare) -> None:
+    asked_first, go_on = threading.Event(), threading.Event()
+
+    def slow(asked: Asked) -> Said:
+        asked_first.set()
+        go_on.wait(20)
+        return Said({"has_more": False, "data": [{"id": "evt_1", "type": "x", "created": int(asked.one("created[lte]") or 0)}]})
+
+    compared = compare(slow)
+    compared.put()
+    running = compared.running
+
+    async def meanwhile() -> None:
+        step = asyncio.create_task(compared.reconciler.step(compared.source.id))
+        await asyncio.to_thread(asked_first.wait, 20)
+        await running.sources.delete(WHO, running.app_id, compared.source.id)
+        go_on.set()
+        await asyncio.wait((step,))
+        step.exception()
+
+    running.run(meanwhile())
+    assert running.messages() == []
+    assert compared.due() == [compared.source.id]
+    compared.go()
+    assert compared.due() == []
+
+
+def test_one_event_of_a_page_that_cannot_be_read_keeps_no_other_waiting(compare: Compare) -> None:
+    listing = {
+        "path": "/all", "base": "https://x", "auth": {"authorization": "Bearer {credential}"}, "items": "data[]", "payload": "sent",
+    }  # fmt: skip
+    body = b'{"data":[{"sent":"{\\"id\\":\\"evt_1\\",\\"type\\":\\"x\\"}"},{"sent":"\xff"},{"nothing":1}]}'
+    compared = compare(lambda asked: Said(body))
+    compared.put(listing=listing)
+    compared.go()
+    last = compared.standing.progress.last
+    assert compared.came() == ["evt_1"]
+    assert last is not None and (last.looked_at, last.added, last.skipped) == (3, 1, 2)
