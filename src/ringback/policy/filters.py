@@ -5,7 +5,7 @@ r"""Does an event hold what an endpoint asked for? Filters are JSON documents of
 All members of a document must hold. A name is a path of field names with dots between them (`\.` is a dot within a name); its value is
 what is asked of what stands there: a value that it must equal, a list of which it must equal one, an object of operators (`$gt`), or a
 document about the object that it must be. Lists are looked into: it is enough that one of their elements fits. What is not there, or of
-another kind than what it is compared with, does not fit: it is never an error.
+another kind than what it is compared with, does not fit: it is never an error. `docs/reference/filters.md` is the whole language.
 """
 
 from __future__ import annotations
@@ -82,12 +82,11 @@ def _heads(lines: bytes | None) -> dict[str, list[str]]:
 class _Look:
     """One look of one filter at one event. `left` is how many elements of lists it may still look into."""
 
-    __slots__ = ("body", "headers", "left")
+    __slots__ = ("headers", "left")
 
-    def __init__(self, body: object, headers: Mapping[str, list[str]], left: int) -> None:
-        self.body = body
+    def __init__(self, headers: Mapping[str, list[str]]) -> None:
         self.headers = headers
-        self.left = left
+        self.left = MAX_ELEMENTS
 
     def elements(self, value: list[object]) -> Iterator[object]:
         """The elements of a list, as many as may be seen."""
@@ -98,7 +97,8 @@ class _Look:
             yield element
 
 
-_Clause: TypeAlias = Callable[[_Look], bool]
+# What is asked of an object, or of the whole body.
+_Clause: TypeAlias = Callable[[object, _Look], bool]
 # One value to whether it is as asked for.
 _Test: TypeAlias = Callable[[object, _Look], bool]
 # All that stands at a path, in the order of the payload, to whether that is as asked for.
@@ -113,13 +113,15 @@ class Filter(msgspec.Struct, frozen=True):
 
     def fits(self, subject: Subject) -> bool:
         """Does the event have all that is asked for?"""
-        look = _Look(subject.body, subject.headers, MAX_ELEMENTS)
-        return all(clause(look) for clause in self.clauses)
+        return self.failing(subject) is None
 
     def failing(self, subject: Subject) -> str | None:
-        """The first member that the event does not fit, as JSON text; None when it fits all."""
-        look = _Look(subject.body, subject.headers, MAX_ELEMENTS)
-        return next((text for text, clause in zip(self.members, self.clauses, strict=True) if not clause(look)), None)
+        """The first member that the event does not fit, as a JSON object; None when it fits all."""
+        look = _Look(subject.headers)
+        for text, clause in zip(self.members, self.clauses, strict=True):
+            if not clause(subject.body, look):
+                return text
+        return None
 
 
 def compiled(document: Mapping[str, Any]) -> Filter:
@@ -136,22 +138,22 @@ def _clauses(document: Mapping[str, Any]) -> tuple[_Clause, ...]:
 
 def _all(document: Mapping[str, Any]) -> _Clause:
     clauses = _clauses(document)
-    return lambda look: all(clause(look) for clause in clauses)
+    return lambda body, look: all(clause(body, look) for clause in clauses)
 
 
 def _clause(name: str, asked: Any) -> _Clause:
     if name == "$headers":
         wanted = [(header.lower(), _condition(condition)) for header, condition in asked.items()]
-        return lambda look: all(fits(iter(look.headers.get(header, ())), look) for header, fits in wanted)
+        return lambda body, look: all(fits(iter(look.headers.get(header, ())), look) for header, fits in wanted)
     if name in _LISTS:
         several = [_all(document) for document in asked]
         each = all if name == "$and" else any
-        return lambda look: each(clause(look) for clause in several)
+        return lambda body, look: each(clause(body, look) for clause in several)
     if name == "$not":
         unwanted = _all(asked)
-        return lambda look: not unwanted(look)
+        return lambda body, look: not unwanted(body, look)
     path, fits = split_path(name), _condition(asked)
-    return lambda look: fits(_found(look.body, path, look), look)
+    return lambda body, look: fits(_found(body, path, look), look)
 
 
 def _condition(asked: Any) -> _Condition:
@@ -181,14 +183,9 @@ def _object(asked: Mapping[str, Any]) -> _Test:
     clauses = _clauses(asked)
 
     def test(value: object, look: _Look) -> bool:
+        # As many looks as it has conditions: each element of a list is asked all of them.
         look.left -= len(clauses)
-        if not isinstance(value, dict) or look.left < 0:
-            return False
-        inner = _Look(value, {}, look.left)
-        try:
-            return all(clause(inner) for clause in clauses)
-        finally:
-            look.left = inner.left
+        return isinstance(value, dict) and look.left >= 0 and all(clause(value, look) for clause in clauses)
 
     return test
 
@@ -292,17 +289,30 @@ _TEXTS: Final = ("$startsWith", "$endsWith", "$contains")
 
 
 def filter_rule(document: Mapping[str, Any]) -> Sequence[Problem]:
-    """The rule for filters: where something is wrong in the document, and what is allowed there."""
-    size = len(msgspec.json.encode(document))
+    """The rule for filters, which are any JSON object: where something is wrong in it, and what is allowed there."""
+    try:
+        size = len(msgspec.json.encode(document))
+    except RecursionError:
+        return [((), f"at most {MAX_DEPTH} documents may stand within one another")]
     if size > MAX_BYTES:
         return [((), f"the filter has {size} bytes as compact JSON; at most {MAX_BYTES} are allowed")]
     problems: list[Problem] = []
-    _check(document, (), 1, problems)
+    _check(document, (), 1, problems, of_event=True)
     if not problems:
         count = _size(document)
         if count > MAX_CONDITIONS:
             problems.append(((), f"the filter has {count} conditions; at most {MAX_CONDITIONS} are allowed"))
     return problems
+
+
+def written(text: str) -> dict[str, Any]:
+    """The document that somebody wrote as text, not checked yet. Raises ValueError with a sentence when it is no JSON object."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.ValidationError:
+        raise ValueError('write a JSON object, such as {"data.amount": {"$gte": 100}}') from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"this is not JSON: {error}") from None
 
 
 def _size(asked: object) -> int:
@@ -312,7 +322,8 @@ def _size(asked: object) -> int:
     return sum(map(_size, asked)) if isinstance(asked, list) and isinstance(asked[0], dict) else 1
 
 
-def _check(document: object, where: tuple[str, ...], depth: int, problems: list[Problem]) -> None:
+def _check(document: object, where: tuple[str, ...], depth: int, problems: list[Problem], *, of_event: bool) -> None:
+    """Check a document; `of_event`: it is about the event, and not about something within it."""
     if not isinstance(document, dict):
         problems.append((where, f"must be an object of conditions, not {_kind(document)}"))
         return
@@ -322,20 +333,23 @@ def _check(document: object, where: tuple[str, ...], depth: int, problems: list[
         problems.append((where, f"at most {MAX_DEPTH} documents may stand within one another"))
         return
     for name, asked in document.items():
-        _check_member(name, asked, (*where, name), depth, problems)
+        _check_member(name, asked, (*where, name), depth, problems, of_event=of_event)
 
 
-def _check_member(name: str, asked: object, where: tuple[str, ...], depth: int, problems: list[Problem]) -> None:
+def _check_member(name: str, asked: object, where: tuple[str, ...], depth: int, problems: list[Problem], *, of_event: bool) -> None:
     if name in _LISTS:
         if not isinstance(asked, list) or not asked:
             problems.append((where, f"must be a list of at least one object of conditions, not {_kind(asked)}"))
             return
         for index, each in enumerate(asked):
-            _check(each, (*where, f"[{index}]"), depth + 1, problems)
+            _check(each, (*where, f"[{index}]"), depth + 1, problems, of_event=of_event)
     elif name == "$not":
-        _check(asked, where, depth + 1, problems)
+        _check(asked, where, depth + 1, problems, of_event=of_event)
     elif name == "$headers":
-        _check_headers(asked, where, depth, problems)
+        if of_event:
+            _check_headers(asked, where, problems)
+        else:
+            problems.append((where, "headers belong to the event; they stand outside of conditions on fields"))
     elif name.startswith("$"):
         problems.append((where, f"there is no {name} here; allowed are $and, $or, $not, $headers and paths of fields"))
     else:
@@ -348,14 +362,15 @@ def _check_member(name: str, asked: object, where: tuple[str, ...], depth: int, 
             _check_condition(asked, where, depth, problems)
 
 
-def _check_headers(asked: object, where: tuple[str, ...], depth: int, problems: list[Problem]) -> None:
-    if any(part not in _STRUCTURE and not part.startswith("[") for part in where):
-        problems.append((where, "headers belong to the event; they stand outside of conditions on fields"))
-    elif not isinstance(asked, dict) or not asked:
+def _check_headers(asked: object, where: tuple[str, ...], problems: list[Problem]) -> None:
+    if not isinstance(asked, dict) or not asked:
         problems.append((where, f"must be an object of conditions by name of header, not {_kind(asked)}"))
-    else:
-        for header, condition in asked.items():
-            _check_condition(condition, (*where, header), depth + 1, problems)
+        return
+    for header, condition in asked.items():
+        if isinstance(condition, dict) and _is_document(condition):
+            problems.append(((*where, header), "a header is a text: ask for one, a list of them, or with operators such as $startsWith"))
+        else:
+            _check_condition(condition, (*where, header), MAX_DEPTH, problems)
 
 
 def _check_condition(asked: object, where: tuple[str, ...], depth: int, problems: list[Problem]) -> None:
@@ -364,7 +379,7 @@ def _check_condition(asked: object, where: tuple[str, ...], depth: int, problems
     elif isinstance(asked, dict):
         operators = [name for name in asked if name.startswith("$")]
         if _is_document(asked):
-            _check(asked, where, depth + 1, problems)
+            _check(asked, where, depth + 1, problems, of_event=False)
         elif len(operators) < len(asked) or any(name in _STRUCTURE for name in operators):
             problems.append((where, "has operators on a value beside conditions on fields; put these into objects of their own under $and"))
         else:

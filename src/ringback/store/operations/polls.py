@@ -49,7 +49,8 @@ class Wanted(msgspec.Struct, frozen=True):
             and (self.channel is None or self.channel in (channels or ()))
         )
 
-    def _sql(self) -> tuple[str, list[Any]]:
+    def sql(self) -> tuple[str, list[Any]]:
+        """Conditions on a message `m`, each beginning with AND, with their parameters."""
         text, parameters = "", list[Any]()
         if self.event_types is not None:
             text += f" AND m.event_type IN {one_of(self.event_types)}"
@@ -61,7 +62,8 @@ class Wanted(msgspec.Struct, frozen=True):
                 parameters += (msgspec.json.encode(name).decode() for name in alternatives)
         return text, parameters
 
-    def _labels(self) -> list[blocks.Labels]:
+    def labels(self) -> list[blocks.Labels]:
+        """What blocks say of rows that fit: one of each of these."""
         wanted: list[blocks.Labels] = []
         if self.event_types is not None:
             wanted.append([blocks.event_type_label(name) for name in self.event_types])
@@ -235,10 +237,10 @@ def _last_release(tx: Transaction, app_id: str) -> str | None:
 
 def _plain(tx: Transaction, app_id: str, after: str, wanted: Wanted, limit: int) -> tuple[list[str], str | None]:
     """Ids behind a position, one more than the limit if there are so many, and how far was looked if that was not to the end."""
-    labels = wanted._labels()
+    labels = wanted.labels()
     if not labels:
         return _unfiltered(tx, app_id, after, limit)
-    condition, parameters = wanted._sql()
+    condition, parameters = wanted.sql()
 
     def read(near: Walk, most: int) -> list[Row]:
         return tx.rows(
