@@ -16,6 +16,7 @@ from ringback.clock import Clock
 from ringback.errors import Unavailable
 from ringback.ids import IdMaker
 from ringback.model.messages import Message, Origin, directed_to
+from ringback.policy.filters import Subject
 from ringback.services.directory import Entry
 from ringback.services.ports import Feed, Handoff
 from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target
@@ -41,6 +42,10 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     headers: bytes | None = None
     event: EventClaim | None = None
     ordering_key: str | None = None
+
+    def subject(self) -> Subject:
+        """What filters look at. Takes some 10 us for each KiB of the payload."""
+        return Subject.of(self.payload, self.content_type, self.headers)
 
 
 class Answering(Protocol):
@@ -121,7 +126,7 @@ class Intake:
             if len(new.payload) * filtered > _ASIDE_BYTES:
                 self._begin_aside(only, entry, new, mark, answers)
                 return
-            only = entry.fitting(only, new.payload, new.content_type, new.headers)
+            only = entry.fitting(only, new.subject())
         self._store_for(only, len(only), entry, new, mark, answers, None)
 
     def _begin_aside(self, only: Sequence[str], entry: Entry, new: NewMessage, mark: IdempotencyMark | None, answers: Answering) -> None:
@@ -131,7 +136,11 @@ class Intake:
 
         async def begin() -> None:
             try:
-                fitting = await asyncio.to_thread(entry.fitting, only, new.payload, new.content_type, new.headers)
+                fitting = await asyncio.to_thread(lambda: entry.fitting(only, new.subject()))
+            except Exception as error:
+                # The thread was not to be had: somebody waits for an answer all the same.
+                answers.refused(error)
+                return
             finally:
                 self._pending -= 1
             self._store_for(fitting, len(fitting), entry, new, mark, answers, None)

@@ -55,6 +55,13 @@ class Keys(KeySource, Protocol):
         ...
 
 
+async def _fits(entry: Entry, endpoint_id: str, event: NewMessage) -> bool:
+    """Does an event fit what an endpoint asks of payloads?"""
+    if endpoint_id not in entry.filters:
+        return True
+    return bool(await asyncio.to_thread(lambda: entry.fitting((endpoint_id,), event.subject())))
+
+
 class Receiver:
     """Takes requests in. Belongs to one event loop."""
 
@@ -290,7 +297,7 @@ class Receiver:
         end_s = began_s + rules.deadline_s
         spoken = None
         for event, message_id in zip(events, ids, strict=True):
-            if endpoint.id in entry.match(event.event_type, None):
+            if endpoint.id in entry.match(event.event_type, None) and await _fits(entry, endpoint.id, event):
                 pair = Pair(ready.source.app_id, endpoint.id, message_id)
                 spoken = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
                 if spoken is None:
