@@ -28,6 +28,7 @@ from ringback.api import filters as filters_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
+from ringback.api import misses as misses_api
 from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import ordering as ordering_api
 from ringback.api import organisations as organisations_api
@@ -312,7 +313,7 @@ class Doors:
             attempts=self._attempts,
             messages=Messages(store, clock),
             feed=parts.feed,
-            journeys=Journeys(store, vault, clock),
+            journeys=self._journeys,
             trends=parts.trends,
             standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
@@ -420,6 +421,10 @@ class Doors:
         return Orderings(parts.store, parts.vault, parts.clock, parts.directory, parts.dispatcher, parts.operational.endpoint_changed)
 
     @cached_property
+    def _journeys(self) -> Journeys:
+        return Journeys(self._parts.store, self._parts.vault, self._parts.clock)
+
+    @cached_property
     def _filters(self) -> PayloadFilters[Endpoint]:
         parts = self._parts
         return of_endpoints(parts.store, parts.vault, parts.clock, parts.directory, parts.operational.endpoint_changed)
@@ -449,6 +454,7 @@ class Doors:
             *imports_api.routes(self._imports),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
             *ordering_api.routes(self._orderings),
+            *misses_api.routes(self._journeys),
             *filters_api.routes(self._filters, of_pollers(store, clock, parts.directory), self._sources),
             *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
