@@ -323,6 +323,7 @@ class Doors:
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
             orderings=self._orderings,
+            filters=self._filters,
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
