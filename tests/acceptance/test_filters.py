@@ -12,7 +12,7 @@ import urllib.request
 import pytest
 
 from benchmarks.server import Server
-from tests.acceptance.provider import SECRET
+from tests.acceptance.provider import SECRET, make_source, send
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.serving import Shared
 from tests.waiting import wait_until
@@ -167,3 +167,10 @@ def test_a_hostile_rule_is_refused_and_holds_nobody_up(shop: Shop) -> None:
             assert refused.value.code == 422 and said in refused.value.read().decode()
     message = shop.post(amount(1))
     wait_until(lambda: shop.came("any") == [message], what="it has no filter")
+
+
+def test_a_provider_does_not_wait_for_an_endpoint_that_does_not_want_the_event(shop: Shop) -> None:
+    shop.endpoint("answers", {"number": {"$gte": 2}}, uid="answers")
+    _, door = make_source(shop.running, shop.app, processedBy="answers", deadlineS=20)
+    assert [send(shop.running, door, number) for number in (1, 2)] == [200, 200]
+    assert [json.loads(arrival.body)["number"] for arrival in shop.receiver.at("/answers")] == [2]
