@@ -33,6 +33,7 @@ MAX_NAMES: Final = 16
 MAX_ELEMENTS: Final = 2_000
 
 _SEPARATOR: Final = re.compile(r"(?<!\\)\.")
+# Digits of a place in a list: no payload has a longer list.
 _INDEX_DIGITS: Final = 9
 _FORM: Final = "application/x-www-form-urlencoded"
 # Fields of a form that are looked at.

@@ -140,11 +140,8 @@ def release(
     for endpoint_id, pairs in fresh.items():
         (last,) = tx.rows(_SEQUENCE, (endpoint_id, len(pairs)))[0]
         made += [(pair, sequence, "waiting") for sequence, pair in enumerate(pairs, last - len(pairs) + 1)]
-    for p, sequence, state in made:
-        lane = None if lane_of is None else lane_of(p.endpoint_id, p.message_id)
-        # One by one: the next one of a lane finds this one there.
-        parked = lane is not None and lanes.is_busy(tx, p.endpoint_id, lane)
-        tx.run(_DELIVERY, (p.endpoint_id, p.due_at + PARKED if parked else p.due_at, p.message_id, app_id, sequence, state, lane))
+    for pair, sequence, state in made:
+        _deliver(tx, app_id, pair, sequence, state, None if lane_of is None else lane_of(pair.endpoint_id, pair.message_id))
     if gone:
         unmatched = sum(not number for number, _, _ in matched)
         tx.run(_COUNTED, (now_us // MINUTE_US, org_id, app_id, len(made), unmatched))
@@ -152,6 +149,13 @@ def release(
     for pair, _, _ in made:
         woken[pair.endpoint_id] = min(pair.due_at, woken.get(pair.endpoint_id, pair.due_at))
     return Released(woken, len(made), next_at)
+
+
+def _deliver(tx: Transaction, app_id: str, pair: _Pair, sequence: int, state: str, lane: str | None) -> None:
+    # One by one: the next one of a lane finds this one there.
+    parked = lane is not None and lanes.is_busy(tx, pair.endpoint_id, lane)
+    due_at = pair.due_at + PARKED if parked else pair.due_at
+    tx.run(_DELIVERY, (pair.endpoint_id, due_at, pair.message_id, app_id, sequence, state, lane))
 
 
 def drop(tx: Transaction, app_id: str, limit: int) -> int:
