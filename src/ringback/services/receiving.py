@@ -55,13 +55,6 @@ class Keys(KeySource, Protocol):
         ...
 
 
-async def _fits(entry: Entry, endpoint_id: str, event: NewMessage) -> bool:
-    """Does an event fit what an endpoint asks of payloads?"""
-    if endpoint_id not in entry.filters:
-        return True
-    return bool(await asyncio.to_thread(lambda: entry.fitting((endpoint_id,), event.subject())))
-
-
 class Receiver:
     """Takes requests in. Belongs to one event loop."""
 
@@ -297,12 +290,14 @@ class Receiver:
         end_s = began_s + rules.deadline_s
         spoken = None
         for event, message_id in zip(events, ids, strict=True):
-            if endpoint.id in entry.match(event.event_type, None) and await _fits(entry, endpoint.id, event):
+            if endpoint.id in entry.match(event.event_type, None):
                 pair = Pair(ready.source.app_id, endpoint.id, message_id)
-                spoken = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
-                if spoken is None:
+                heard = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
+                if heard is None:
                     self._too_late(ready, message_id, began_s, end_s)
                     raise Unavailable("the endpoint has not taken the event in time")
+                # What its filter kept from it has no answer.
+                spoken = heard if heard.status or spoken is None else spoken
         if spoken is None or spoken.status == 0 or rules.answer is not None:
             return None
         return Reply(spoken.status, spoken.headers, spoken.body)

@@ -110,16 +110,13 @@ def release(
     released: list[tuple[str, str, str | None]] = []
     rows, next_at = 0, None
     for deliver_at, message_id, event_type, channels in tx.rows(_FIRST, (app_id, rows_max + 1)):
-        if deliver_at > now_us or rows >= rows_max:
+        if deliver_at > now_us or rows >= rows_max or (judged is not None and message_id not in judged):
             next_at = deliver_at
             break
         if judged is None:
             endpoint_ids = match(event_type, None if channels is None else _names.decode(channels))
-        elif message_id in judged:
-            endpoint_ids = judged[message_id]
         else:
-            next_at = deliver_at
-            break
+            endpoint_ids = judged[message_id]
         for endpoint_id in endpoint_ids:
             pair = _Pair(endpoint_id, deliver_at, message_id)
             ended, sequence = _standing(tx, pair)
