@@ -33,6 +33,9 @@ BODIES: typing.Final[dict[str, typing.Any]] = {
     "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}/auto-config": {"endpoint": {"url": "https://example.com/"}},
     "PUT /api/v1/app/{app_id}/integration/{integ_id}": {"name": "taken"},
     "PUT /api/v1/app/{app_id}/source/{source_id}": {"name": "taken", "type": "github"},
+    "PUT /api/v1/app/{app_id}/endpoint/{endpoint_id}/filter": {"filter": {"taken": True}},
+    "PUT /api/v1/app/{app_id}/destination/{destination_id}/filter": {"filter": {"taken": True}},
+    "PUT /ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/filter": {"filter": {"taken": True}},
     "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-taken": "1"}},
 }
 # What moves by itself: sums, what is done in the background, and who was here when.
