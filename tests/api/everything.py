@@ -19,6 +19,8 @@ APPLICATION: typing.Final = APPLICATIONS + "/{app_id}"
 OPERATIONAL: typing.Final = "/api/v1/operational-webhook/endpoint"
 INGEST: typing.Final = "/ingest/api/v1/source"
 CODE: typing.Final = "function handler(webhook) { return webhook; }"
+# Lets through what the messages here are.
+_FILTER: typing.Final = {"filter": {"number": {"$exist": True}}}
 # Deliveries of the world fail once and for all.
 SETTINGS: typing.Final = {"retry_schedule": "[]", "bins": "true"}
 _SECRET: typing.Final = "a secret of the provider"
@@ -238,6 +240,8 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/app/{app_id}/endpoint": _endpoint,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate": _empty,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example": lambda there: {"eventType": "svix.ping"},
+    "/api/v1/app/{app_id}/endpoint/{endpoint_id}/filter/try": lambda there: _FILTER,
+    "/api/v1/app/{app_id}/destination/{destination_id}/filter/try": lambda there: _FILTER,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover": lambda there: _SINCE,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing": lambda there: _SINCE,
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay": lambda there: _SINCE,
@@ -262,6 +266,7 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/ingest/api/v1/source/{source_id}/dashboard": _empty,
     "/ingest/api/v1/source/{source_id}/endpoint": _endpoint,
     "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/secret/rotate": _empty,
+    "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/filter/try": lambda there: _FILTER,
     "/ingest/api/v1/source/{source_id}/expectation": _expectation,
     "/ingest/api/v1/source/{source_id}/reconciliation/run": _reconciled(INGEST),
     "/ingest/api/v1/source/{source_id}/subscription/renew": _subscribed(INGEST),

@@ -477,3 +477,25 @@ def test_the_order_of_an_endpoint_is_set_on_its_page(shop: Shop, person: Person)
     assert "One that has failed 4 times is skipped." in page.text
     assert 'value="customer.id"' in person.get(f"{path}/ordering").text
     assert "In no order" in person.act(f"{path}/ordering", mode="none", keyPath="", whenHeadDies="block", skipAfter="").text
+
+
+def test_a_filter_is_tried_saved_and_removed_on_the_endpoints_page(shop: Shop, person: Person) -> None:
+    path = shop.endpoint("crm")
+    assert "None: it gets messages whatever their payloads are." in person.get(path).text
+    for text, said in (
+        ("{", "this is not JSON"),
+        ("[1]", "write a JSON object"),
+        ('{"a": {"b": {"$like": 1}}}', "a › b › $like: there is no operator $like"),
+    ):
+        wrong = person.act(f"{path}/filter", act="save", filter=text)
+        assert wrong.status_code == 422 and said in wrong.text and "f-filter-wrong" in wrong.text
+    rule = '{"no.such.field": {"$exist": true}}'
+    tried = person.act(f"{path}/filter", act="try", filter=rule)
+    assert re.search(r"Of the last \d+ messages that the endpoint wants by event type and channels, 0 would pass", tried.text)
+    assert "{&#34;no.such.field&#34;:{&#34;$exist&#34;:true}}" in tried.text and "does not pass" in tried.text
+    assert "None: it gets" in person.get(path).text
+    assert "no.such.field" in person.act(f"{path}/filter", act="save", filter=rule).text
+    message = shop.server.make("/app/acme/msg", {"eventType": "ticket.updated", "payload": {"a": 1}})["id"]
+    journey = person.get(f"{shop.app()}/messages/{message}").text
+    assert "Its filter does not let it through: the payload does not fit {&#34;no.such.field&#34;:{&#34;$exist&#34;:true}}." in journey
+    assert "None: it gets" in person.act(f"{path}/filter", act="remove", filter="").text

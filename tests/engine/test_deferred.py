@@ -376,3 +376,32 @@ def test_a_store_that_fails_is_asked_again():
         assert len(world.transport.sent) == 1
 
     in_world(story)
+
+
+def test_filters_are_asked_when_it_is_due_and_before_that_for_lists_and_counts():
+    async def story(world: World) -> None:
+        await world.endpoint("large", payload_filter={"n": {"$gte": 2}})
+        await world.endpoint("later")
+        await world.endpoint("any")
+        due_at = in_s(world, 1.5)
+        messages = [await world.publish("all", b'{"n": %d}' % n, deliver_at=due_at) for n in range(4)]
+        assert [message_id for message_id, _ in await listed(world, "large")] == [messages[3].id, messages[2].id]
+        assert [await pending(world, name) for name in ("large", "any")] == [2, 4]
+        # By hand it is sent all the same; what the filter lets through counts as its retry, and the rest does not.
+        world.transport.decide = lambda sealed: FAILED
+        for message in messages[1:3]:
+            await world.resend("large", message)
+        await until(lambda: len(world.transport.sent) == 2, what="both are sent by hand")
+        assert await world.rows("SELECT message_id FROM delivery WHERE trigger = 0") == [(messages[2].id,)]
+        world.transport.decide = lambda sealed: OK
+        await world.change("later", payload_filter={"n": 0})
+        await world.settled_with_deferred()
+        sent = {(one.host, one.message_id) for one in world.transport.sent[2:]}
+        assert sent == {
+            *(("large", message.id) for message in messages[2:]),
+            ("later", messages[0].id),
+            *(("any", message.id) for message in messages),
+        }
+        assert await world.rows("SELECT matched FROM message ORDER BY id") == [(2,), (1,), (2,), (2,)]
+
+    in_world(story)

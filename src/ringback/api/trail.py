@@ -29,6 +29,8 @@ _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("DELETE", _ENDPOINT): "endpoint.deleted",
     ("PUT", f"{_ENDPOINT}/headers"): "endpoint.updated",
     ("PATCH", f"{_ENDPOINT}/headers"): "endpoint.updated",
+    ("PUT", f"{_ENDPOINT}/filter"): "endpoint.updated",
+    ("DELETE", f"{_ENDPOINT}/filter"): "endpoint.updated",
     ("GET", f"{_ENDPOINT}/secret"): "secret.revealed",
     ("POST", f"{_ENDPOINT}/secret/rotate"): "secret.rotated",
     ("POST", f"{_APP}/destination"): "destination.created",
@@ -62,6 +64,9 @@ _SILENT: Final = frozenset(
         ("POST", f"{_APP}/msg"),
         ("POST", f"{_APP}/msg/precheck/active"),
         ("POST", f"{_ENDPOINT}/send-example"),
+        ("POST", f"{_ENDPOINT}/filter/try"),
+        ("POST", f"{_APP}/destination/{{destination_id}}/filter/try"),
+        ("POST", f"{_INGEST}/{{source_id}}/endpoint/{{endpoint_id}}/filter/try"),
         ("POST", f"{_APP}/poller/{{sink_id}}/consumer/{{consumer_id}}/seek"),
         ("POST", f"{_APP}/polling-endpoint/{{sink_id}}/consumer/{{consumer_id}}/commit"),
     )

@@ -24,9 +24,11 @@ from ringback.api import environments as environments_api
 from ringback.api import event_type_imports as imports_api
 from ringback.api import examples as examples_api
 from ringback.api import expectations as expectations_api
+from ringback.api import filters as filters_api
 from ringback.api import ingest as ingest_api
 from ringback.api import integrations as integrations_api
 from ringback.api import messages as messages_api
+from ringback.api import misses as misses_api
 from ringback.api import operational_webhooks as operational_webhooks_api
 from ringback.api import ordering as ordering_api
 from ringback.api import organisations as organisations_api
@@ -66,6 +68,7 @@ from ringback.gateway.proxied import forwarded_class, proxied_class
 from ringback.gateway.reconciling import ProviderRunner
 from ringback.gateway.switch import switching_class
 from ringback.gateway.upkeep import Upkeep
+from ringback.model.endpoints import Endpoint
 from ringback.model.sources import Source
 from ringback.policy.addresses import AddressPolicy, is_this_machine
 from ringback.policy.bins import own_hosts
@@ -86,6 +89,7 @@ from ringback.services.environments import Environments
 from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
 from ringback.services.expectations import Expectations
+from ringback.services.filters import PayloadFilters, of_endpoints, of_pollers
 from ringback.services.finding import Finder
 from ringback.services.gateway import SourceDirectory
 from ringback.services.health import Health
@@ -309,7 +313,7 @@ class Doors:
             attempts=self._attempts,
             messages=Messages(store, clock),
             feed=parts.feed,
-            journeys=Journeys(store, vault, clock),
+            journeys=self._journeys,
             trends=parts.trends,
             standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
@@ -319,6 +323,7 @@ class Doors:
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
             orderings=self._orderings,
+            filters=self._filters,
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
@@ -417,6 +422,15 @@ class Doors:
         return Orderings(parts.store, parts.vault, parts.clock, parts.directory, parts.dispatcher, parts.operational.endpoint_changed)
 
     @cached_property
+    def _journeys(self) -> Journeys:
+        return Journeys(self._parts.store, self._parts.vault, self._parts.clock)
+
+    @cached_property
+    def _filters(self) -> PayloadFilters[Endpoint]:
+        parts = self._parts
+        return of_endpoints(parts.store, parts.vault, parts.clock, parts.directory, parts.operational.endpoint_changed)
+
+    @cached_property
     def _listeners(self) -> Endpoints:
         # What they want to hear was checked with the request: it is no event type of the organisation.
         return self._endpoints(self._parts.operational.listener_changed, checks_types=False)
@@ -441,6 +455,8 @@ class Doors:
             *imports_api.routes(self._imports),
             *environments_api.routes(Environments(store, self._services.event_types, connectors), clock),
             *ordering_api.routes(self._orderings),
+            *misses_api.routes(self._journeys),
+            *filters_api.routes(self._filters, of_pollers(store, clock, parts.directory), self._sources),
             *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._polling),

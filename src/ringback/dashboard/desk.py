@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from ringback.clock import Clock
+from ringback.model.endpoints import Endpoint
 from ringback.model.sources import Source
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
@@ -23,6 +24,7 @@ from ringback.services.event_type_imports import EventTypeImports
 from ringback.services.event_types import EventTypes
 from ringback.services.expectations import Expectations
 from ringback.services.feed import LiveFeed
+from ringback.services.filters import PayloadFilters
 from ringback.services.finding import Finder
 from ringback.services.journeys import Journeys
 from ringback.services.messages import Messages
@@ -98,6 +100,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sending: Sending
     dead_letters: DeadLetters
     orderings: Orderings
+    filters: PayloadFilters[Endpoint]
     tasks: Tasks
     naming: Naming
     sources: Sources

@@ -224,6 +224,10 @@ def waited(attempt: Attempt, former: Attempt | None, before_us: int) -> str:
 def reason_of(miss: Miss, message: Message) -> str:
     """Why a message does not go to an endpoint, in words."""
     endpoint = miss.endpoint
+    if miss.reason is WhyNot.FILTER and miss.clause is not None:
+        return f"Its filter does not let it through: the payload does not fit {miss.clause}."
+    if miss.reason is WhyNot.FILTER:
+        return "It has a filter, and the payload is gone: nobody can tell whether it fits."
     if miss.younger:
         return "It was created after the message came. Replay-missing sends it what it missed."
     if miss.reason is WhyNot.DISABLED:

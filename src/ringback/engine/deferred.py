@@ -18,12 +18,14 @@ from ringback.engine.work import Work
 from ringback.errors import RingbackError
 from ringback.services.directory import Directory, Entry
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deferred, lanes
+from ringback.store.operations import deferred, filtering, lanes
 from ringback.store.operations.deferred import Released
 from ringback.telemetry.prometheus import Metrics
 
 # Rows written in one step: some 3 ms of the event loop at 15 us each, and a few thousand messages a second.
 _STEP_ROWS: Final = 150
+# Bytes of payloads that filters look at before a step: some 40 ms of a reader.
+_STEP_BYTES: Final = 4 * 1024 * 1024
 # Seconds until something that the store could not do is tried again.
 _AGAIN_S: Final = 0.5
 
@@ -80,7 +82,11 @@ class Deferred:
     async def _release(self, app_id: str) -> None:
         try:
             entry = await self._directory.find_by_id(app_id)
-            released = await self._store.write(lambda tx: self._step(tx, app_id, entry))
+            judged: dict[str, tuple[str, ...]] | None = None
+            if entry is not None and entry.filters:
+                # Not in the transaction, which holds the loop.
+                judged = await self._store.read(partial(_judged, entry, self._clock.now_us()))
+            released = await self._store.write(lambda tx: self._step(tx, app_id, entry, judged))
         except RingbackError:
             await asyncio.sleep(_AGAIN_S)
             self._due.append(app_id)
@@ -96,7 +102,7 @@ class Deferred:
         else:
             self.add(app_id, released.next_at)
 
-    def _step(self, tx: Transaction, app_id: str, entry: Entry | None) -> Released:
+    def _step(self, tx: Transaction, app_id: str, entry: Entry | None, judged: dict[str, tuple[str, ...]] | None) -> Released:
         now_us = self._clock.now_us()
         if entry is None:
             # The application was deleted.
@@ -105,7 +111,22 @@ class Deferred:
             # It has changed since we asked: ask again, so that whoever is matched is matched by what holds now.
             return Released({}, 0, now_us)
         lane_of = partial(_lane_of, tx, entry) if entry.ordered else None
-        return deferred.release(tx, entry.application.org_id, app_id, entry.match, now_us, _STEP_ROWS, lane_of)
+        return deferred.release(tx, entry.application.org_id, app_id, entry.match, now_us, _STEP_ROWS, lane_of, judged)
+
+
+def _judged(entry: Entry, now_us: int, tx: Transaction) -> dict[str, tuple[str, ...]]:
+    """Who gets the next messages that are due, of an application with filters."""
+    found, size = dict[str, tuple[str, ...]](), 0
+    for message in deferred.due(tx, entry.application.id, now_us, _STEP_ROWS):
+        endpoint_ids = entry.match(message.event_type, message.channels)
+        if entry.filtered(endpoint_ids):
+            looked = filtering.look(tx, entry.application.id, message.id)
+            endpoint_ids = entry.fitting(endpoint_ids, looked.subject)
+            size += looked.size
+        found[message.id] = endpoint_ids
+        if size > _STEP_BYTES:
+            break
+    return found
 
 
 def _lane_of(tx: Transaction, entry: Entry, endpoint_id: str, message_id: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 import msgspec
 
@@ -54,7 +55,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """A destination. `secrets` has the current one first, then old ones that may still sign. Times are microseconds since 1970.
 
     `event_types` and `channels` are None when there is no such condition. `headers` keep the case they were given in. `disabling` says why
-    it is disabled, if it is and that is known. `ordering` is None when what it gets is in no order.
+    it is disabled, if it is and that is known. `ordering` is None when what it gets is in no order. `payload_filter` is the document of a
+    filter (`policy.filters`) that messages must fit, None = any do.
     """
 
     id: str
@@ -74,6 +76,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     updated_at: int
     disabling: Disabling | None = None
     ordering: Ordering | None = None
+    payload_filter: dict[str, Any] | None = None
 
     def signing_secrets(self, now_us: int) -> tuple[str, ...]:
         """The texts of the secrets that sign at `now_us`, current one first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,8 @@ class PollingStatus(enum.StrEnum):
 
 class PollingEndpoint(msgspec.Struct, frozen=True):
     """Messages of an application, narrowed by event types and channels (None = all), behind `start`, a position (`policy.polling`).
+
+    `payload_filter` is the document of a filter (`policy.filters`) that they must fit, None = any do.
 
     `batch_size` and `max_wait_s` are kept for clients that set them; they change nothing. Times are microseconds since 1970.
     """
@@ -33,6 +36,7 @@ class PollingEndpoint(msgspec.Struct, frozen=True):
     start: str
     created_at: int
     updated_at: int
+    payload_filter: dict[str, Any] | None = None
 
     @property
     def disabled(self) -> bool:

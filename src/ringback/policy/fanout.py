@@ -50,10 +50,11 @@ class WhyNot(enum.StrEnum):
     DISABLED = "disabled"
     EVENT_TYPE = "event_type"
     CHANNEL = "channel"
+    FILTER = "filter"
 
 
 def why_not(endpoint: Endpoint, event_type: str, channels: Sequence[str] | None) -> WhyNot | None:
-    """The first reason for which an endpoint does not receive such a message; None when it does."""
+    """The first reason for which an endpoint does not receive such a message; None when it does, as far as its payload fits."""
     if wants(endpoint, event_type, channels):
         return None
     if endpoint.disabled:

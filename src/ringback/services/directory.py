@@ -14,6 +14,7 @@ from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
 from ringback.model.polling import PollingEndpoint
 from ringback.policy.fanout import matched, wants
+from ringback.policy.filters import Filter, Subject, compiled
 from ringback.policy.ordering import Document, lane_of
 from ringback.store.base import Store
 from ringback.store.operations import directory
@@ -28,7 +29,7 @@ _EVENT_TYPES: Final = 1_000
 class Entry:
     """One application with its live endpoints and those that are polled, as of a moment; `stale` from the moment that it changed."""
 
-    __slots__ = ("_matches", "_polled", "application", "endpoints", "ordered", "stale")
+    __slots__ = ("_matches", "_polled", "application", "endpoints", "filters", "ordered", "stale")
 
     def __init__(self, application: Application, endpoints: Sequence[Endpoint], polled: Sequence[PollingEndpoint] = ()) -> None:
         self.application = application
@@ -36,11 +37,13 @@ class Entry:
         self.endpoints = {e.id: e for e in endpoints}
         # Has any of them its deliveries in an order?
         self.ordered = any(e.ordering is not None for e in endpoints)
+        # Of those that ask something of payloads, by id: compiled once, empty for nearly everybody.
+        self.filters: dict[str, Filter] = {e.id: compiled(e.payload_filter) for e in endpoints if e.payload_filter is not None}
         self.stale = False
         self._matches: dict[str, tuple[str, ...]] = {}
 
     def match(self, event_type: str, channels: Sequence[str] | None) -> tuple[str, ...]:
-        """The ids of the endpoints that receive such a message."""
+        """The ids of the endpoints that receive such a message, if its payload fits what they ask of it (`fitting`)."""
         if channels is not None:
             return matched(self.endpoints.values(), event_type, channels)
         found = self._matches.get(event_type)
@@ -49,6 +52,18 @@ class Entry:
                 self._matches.clear()
             found = self._matches[event_type] = matched(self.endpoints.values(), event_type, None)
         return found
+
+    def fitting(self, endpoint_ids: Sequence[str], subject: Subject | None) -> tuple[str, ...]:
+        """Those of these endpoints whose filters a message fits; None, one whose payload is gone, fits no filter.
+
+        Takes a few microseconds for each condition, and 2 ms at the most for a filter. Needs no loop.
+        """
+        asked = self.filters
+        return tuple(e for e in endpoint_ids if e not in asked or (subject is not None and asked[e].fits(subject)))
+
+    def filtered(self, endpoint_ids: Sequence[str]) -> int:
+        """How many of these endpoints ask something of payloads."""
+        return sum(endpoint_id in self.filters for endpoint_id in endpoint_ids)
 
     def lanes(self, endpoint_ids: Sequence[str], key: str | None, payload: bytes | None) -> dict[str, str] | None:
         """The lanes of a message at endpoints where it is in order with others; its payload is None when it is no JSON."""

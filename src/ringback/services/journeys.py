@@ -17,13 +17,14 @@ from ringback.model.deliveries import AttemptStatus
 from ringback.model.endpoints import Endpoint
 from ringback.model.messages import Message
 from ringback.policy.fanout import WhyNot, why_not
+from ringback.policy.filters import Subject, compiled
 from ringback.policy.paging import Page, Walk
 from ringback.policy.windows import Ask, windowed
 from ringback.services.applications import find
 from ringback.services.messages import find_message
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import attempts, endpoints, journeys, messages
+from ringback.store.operations import attempts, endpoints, filtering, journeys, messages
 from ringback.store.operations.attempts import AttemptFilter
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.journeys import Letter as Letter
@@ -68,11 +69,16 @@ class Leg(msgspec.Struct, frozen=True):
 
 
 class Miss(msgspec.Struct, frozen=True):
-    """An endpoint that the message does not go to. `reason` None: it would match now, and did not when the message came."""
+    """An endpoint that the message does not go to. `reason` None: it would match now, and did not when the message came.
+
+    Where its filter is the reason, `clause` is the member of it that the message does not fit, as a JSON object; None when the payload is
+    gone, so that nobody can tell.
+    """
 
     endpoint: Endpoint
     reason: WhyNot | None
     younger: bool
+    clause: str | None = None
 
 
 class Journey(msgspec.Struct, frozen=True):
@@ -156,7 +162,11 @@ class Journeys:
             if endpoint.id in made or own or endpoint.id in letters:
                 legs.append(leg_of(endpoint, endpoint.id in gone, made.get(endpoint.id, []), own, letters.get(endpoint.id)))
         reached = {leg.endpoint.id for leg in legs}
-        misses = [miss_of(endpoint, message) for endpoint in living.values() if endpoint.id not in reached]
+        missing = [endpoint for endpoint in living.values() if endpoint.id not in reached]
+        subject = None
+        if any(endpoint.payload_filter is not None for endpoint in missing):
+            subject = filtering.look(tx, app_id, message.id, now_us).subject
+        misses = [miss_of(endpoint, message, subject) for endpoint in missing]
         return Journey(message, legs, misses, not page.done)
 
 
@@ -180,6 +190,10 @@ def leg_of(endpoint: Endpoint, deleted: bool, made: Sequence[Attempt], live: Seq
     return Leg(endpoint, deleted, state, min((d.due_at for d in due), default=None), min(asked, default=None), letter, made)
 
 
-def miss_of(endpoint: Endpoint, message: Message) -> Miss:
-    """Why a message does not go to an endpoint, by what the endpoint asks for now."""
-    return Miss(endpoint, why_not(endpoint, message.event_type, message.channels), endpoint.created_at > message.created_at)
+def miss_of(endpoint: Endpoint, message: Message, subject: Subject | None = None) -> Miss:
+    """Why a message does not go to an endpoint, by what the endpoint asks for now. `subject` is None when its payload is gone."""
+    reason, clause = why_not(endpoint, message.event_type, message.channels), None
+    if reason is None and endpoint.payload_filter is not None:
+        clause = None if subject is None else compiled(endpoint.payload_filter).failing(subject)
+        reason = WhyNot.FILTER if subject is None or clause is not None else None
+    return Miss(endpoint, reason, endpoint.created_at > message.created_at, clause)

@@ -15,6 +15,7 @@ from ringback.clock import SECOND_US, Clock
 from ringback.errors import FieldProblem, InvalidField, Refused, Unavailable
 from ringback.model.messages import Message
 from ringback.model.polling import Consumer, Lease, LeasedItem, PollingEndpoint
+from ringback.policy.filters import Filter, compiled
 from ringback.policy.polling import iterator_of, position_of, position_time_us
 from ringback.services import applications
 from ringback.services.polling import find
@@ -79,6 +80,8 @@ class Leased(msgspec.Struct, frozen=True):
 
 class Standing(msgspec.Struct, frozen=True):
     """How far a consumer is: `behind` messages wait for it (counted up to `COUNTED_MAX`), the first since about `since`; 0 = nothing waits.
+
+    What a filter on payloads will leave out is among them: nobody has looked at it yet.
 
     `in_hand` counts what it has been handed for a time and has not committed, in leases.
     """
@@ -288,7 +291,7 @@ class Pollers:
         if left or room <= 0 or poll_consumers.held(tx, endpoint.id, name) - len(over) >= MAX_LEASES:
             # Nothing new until what ended is in somebody's hands again.
             return endpoint, _Plan(former, over, left, again, messages, Batch([], position, not left and room > 0))
-        fresh = polls.read(tx, endpoint.app_id, position, _wanted(endpoint), room, now_us)
+        fresh = polls.read(tx, endpoint.app_id, position, _wanted(endpoint), room, now_us, _asked(endpoint))
         return endpoint, _Plan(former, over, [], again, messages, fresh)
 
     def _keep(self, tx: Transaction, former: Consumer | None, now: Consumer) -> None:
@@ -354,11 +357,15 @@ def _wanted(endpoint: PollingEndpoint, event_type: str | None = None, channel: s
     return Wanted(types, endpoint.channels, channel)
 
 
+def _asked(endpoint: PollingEndpoint) -> Filter | None:
+    return None if endpoint.payload_filter is None else compiled(endpoint.payload_filter)
+
+
 def _batch(tx: Transaction, endpoint: PollingEndpoint, position: str, wanted: Wanted, limit: int, now_us: int) -> Batch:
     if endpoint.disabled:
         # What comes meanwhile is there when it is enabled again.
         return Batch([], position, True)
-    return polls.read(tx, endpoint.app_id, position, wanted, limit, now_us)
+    return polls.read(tx, endpoint.app_id, position, wanted, limit, now_us, _asked(endpoint))
 
 
 def _standing(tx: Transaction, endpoint: PollingEndpoint, consumer: Consumer) -> Standing:

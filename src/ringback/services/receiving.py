@@ -295,10 +295,12 @@ class Receiver:
         for event, message_id in zip(events, ids, strict=True):
             if endpoint.id in entry.match(event.event_type, None):
                 pair = Pair(ready.source.app_id, endpoint.id, message_id)
-                spoken = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
-                if spoken is None:
+                heard = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
+                if heard is None:
                     self._too_late(ready, message_id, began_s, end_s)
                     raise Unavailable("the endpoint has not taken the event in time")
+                # What its filter kept from it has no answer.
+                spoken = heard if heard.status or spoken is None else spoken
         if spoken is None or spoken.status == 0 or rules.answer is not None:
             return None
         return Reply(spoken.status, spoken.headers, spoken.body)

@@ -42,7 +42,7 @@ CONFIRM_S: Final = 600
 _UNCONFIRMED: Final = (
     f"the hub took the request and did not confirm it within {CONFIRM_S // 60} minutes; look whether it can reach the URL of the source"
 )
-# Bytes of chance in the name of something new.
+# Bits of chance in the name of something new.
 _UNIQUE_BITS: Final = 128
 
 

@@ -109,6 +109,11 @@ def order_words(ordering: Ordering) -> str:
     return f"{what}{where}. One that {after} is skipped."
 
 
+def filter_text(document: Mapping[str, object] | None) -> str:
+    """A payload filter as people read it; "" without one."""
+    return "" if document is None else msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
 class BlockedRow(msgspec.Struct, frozen=True):
     """A lane that waits for somebody: what it is called, and the dead letter at its head."""
 
@@ -167,6 +172,7 @@ class EndpointView(msgspec.Struct, frozen=True):
     secrets: str
     secret: str
     order: Order
+    filter: str
 
 
 class AttemptsView(msgspec.Struct, frozen=True):
@@ -349,6 +355,7 @@ def view_of(endpoint: Endpoint, known: Known, now_us: int, secret: str = "") -> 
         secrets=secrets_of(endpoint, now_us),
         secret=secret,
         order=order_of(endpoint, known.order, now_us),
+        filter=filter_text(endpoint.payload_filter),
     )
 
 

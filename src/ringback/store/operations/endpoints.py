@@ -15,7 +15,7 @@ from ringback.store.base import Row, Transaction
 
 _COLUMNS = (
     "id, app_id, uid, url, description, disabled, event_types, channels, metadata, throttle_rate, version, headers, secrets, created_at, "
-    "updated_at, ordering, disabled_at, disabled_by, disable_cause, disable_detail, fail_since"
+    "updated_at, ordering, payload_filter, disabled_at, disabled_by, disable_cause, disable_detail, fail_since"
 )
 _ENDPOINTS = "endpoint LEFT JOIN endpoint_disabling ON endpoint_id = id"
 _Strings = tuple[str, ...]
@@ -37,7 +37,8 @@ def insert(tx: Transaction, vault: Sealer, endpoint: Endpoint) -> None:
     """Add an endpoint; its uid must be free."""
     tx.run(
         "INSERT INTO endpoint (id, app_id, created_at, uid, url, host, description, disabled, event_types, channels, metadata, "
-        "throttle_rate, version, headers, secrets, updated_at, ordering) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "throttle_rate, version, headers, secrets, updated_at, ordering, payload_filter) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (endpoint.id, endpoint.app_id, endpoint.created_at, *_changeable(vault, endpoint)),
     )
     _keep_disabling(tx, endpoint)
@@ -47,7 +48,7 @@ def replace(tx: Transaction, vault: Sealer, endpoint: Endpoint) -> None:
     """Store what an endpoint is now."""
     tx.run(
         "UPDATE endpoint SET uid = ?, url = ?, host = ?, description = ?, disabled = ?, event_types = ?, channels = ?, metadata = ?, "
-        "throttle_rate = ?, version = ?, headers = ?, secrets = ?, updated_at = ?, ordering = ? WHERE id = ?",
+        "throttle_rate = ?, version = ?, headers = ?, secrets = ?, updated_at = ?, ordering = ?, payload_filter = ? WHERE id = ?",
         (*_changeable(vault, endpoint), endpoint.id),
     )
     _keep_disabling(tx, endpoint)
@@ -127,6 +128,7 @@ def _changeable(vault: Sealer, endpoint: Endpoint) -> tuple[Any, ...]:
         vault.seal(msgspec.json.encode(endpoint.secrets)),
         endpoint.updated_at,
         None if endpoint.ordering is None else msgspec.json.encode(endpoint.ordering).decode(),
+        None if endpoint.payload_filter is None else msgspec.json.encode(endpoint.payload_filter).decode(),
     )
 
 
@@ -156,6 +158,7 @@ def _endpoint(vault: Sealer, row: Row) -> Endpoint:
         created_at,
         updated_at,
         ordering,
+        payload_filter,
         *why,
     ) = row
     return Endpoint(
@@ -176,4 +179,5 @@ def _endpoint(vault: Sealer, row: Row) -> Endpoint:
         updated_at=updated_at,
         disabling=None if why[0] is None else Disabling(why[0], DisabledBy(why[1]), DisableCause(why[2]), *why[3:]),
         ordering=None if ordering is None else msgspec.json.decode(ordering, type=Ordering),
+        payload_filter=None if payload_filter is None else msgspec.json.decode(payload_filter),
     )

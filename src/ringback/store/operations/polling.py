@@ -12,7 +12,10 @@ from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.endpoints import Sealer
 
-_COLUMNS: Final = "id, app_id, uid, status, event_types, channels, metadata, batch_size, max_wait_s, start_position, created_at, updated_at"
+_COLUMNS: Final = (
+    "id, app_id, uid, status, event_types, channels, metadata, batch_size, max_wait_s, start_position, created_at, updated_at, "
+    "payload_filter"
+)
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 _pairs: Final = msgspec.json.Decoder(dict[str, str])
@@ -22,8 +25,8 @@ def insert(tx: Transaction, endpoint: PollingEndpoint) -> None:
     """Add a polling endpoint; its uid must be free."""
     e = endpoint
     tx.run(
-        f"INSERT INTO polling_endpoint ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (e.id, e.app_id, *_changeable(e), e.start, e.created_at, e.updated_at),
+        f"INSERT INTO polling_endpoint ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (e.id, e.app_id, *_changeable(e), e.start, e.created_at, e.updated_at, _text(e.payload_filter)),
     )
 
 
@@ -31,8 +34,8 @@ def replace(tx: Transaction, endpoint: PollingEndpoint) -> None:
     """Store what a polling endpoint is now."""
     tx.run(
         "UPDATE polling_endpoint SET uid = ?, status = ?, event_types = ?, channels = ?, metadata = ?, batch_size = ?, max_wait_s = ?, "
-        "updated_at = ? WHERE id = ?",
-        (*_changeable(endpoint), endpoint.updated_at, endpoint.id),
+        "updated_at = ?, payload_filter = ? WHERE id = ?",
+        (*_changeable(endpoint), endpoint.updated_at, _text(endpoint.payload_filter), endpoint.id),
     )
 
 
@@ -149,7 +152,7 @@ def _text(value: object) -> str | None:
 
 
 def _endpoint(row: Row) -> PollingEndpoint:
-    identifier, app_id, uid, status, event_types, channels, metadata, batch_size, max_wait_s, start, created_at, updated_at = row
+    identifier, app_id, uid, status, event_types, channels, metadata, batch_size, max_wait_s, start, created_at, updated_at, asked = row
     return PollingEndpoint(
         identifier,
         app_id,
@@ -163,4 +166,5 @@ def _endpoint(row: Row) -> PollingEndpoint:
         start,
         created_at,
         updated_at,
+        None if asked is None else msgspec.json.decode(asked),
     )

@@ -14,9 +14,10 @@ import msgspec
 
 from ringback.model.messages import Message
 from ringback.policy import polling
+from ringback.policy.filters import Filter
 from ringback.policy.paging import HIGHEST, Walk
 from ringback.store.base import Row, Transaction
-from ringback.store.operations import blocks, messages
+from ringback.store.operations import blocks, filtering, messages
 from ringback.store.operations.walks import one_of
 
 # Messages that one call looks at for those that fit: some 20 ms of a reader.
@@ -25,6 +26,9 @@ EXAMINED_MAX: Final = 20_000
 _RELEASED_MAX: Final = 1_000
 # How many rows more each next look takes, when many in a row are not to be handed out.
 _GROWTH: Final = 4
+# How much a call looks at for a filter on payloads: messages at 10 to 30 us each, and bytes at 10 us a KiB.
+_LOOKED_MAX: Final = 2_000
+_LOOKED_BYTES: Final = 8 * 1024 * 1024
 # A place for what becomes due is never before this long ago: an id that old is committed or never will be, and what stood behind a reader
 # may have gone by then, as history is kept for a minute at least.
 _SETTLED_US: Final = 60_000_000
@@ -49,7 +53,8 @@ class Wanted(msgspec.Struct, frozen=True):
             and (self.channel is None or self.channel in (channels or ()))
         )
 
-    def _sql(self) -> tuple[str, list[Any]]:
+    def sql(self) -> tuple[str, list[Any]]:
+        """Conditions on a message `m`, each beginning with AND, with their parameters."""
         text, parameters = "", list[Any]()
         if self.event_types is not None:
             text += f" AND m.event_type IN {one_of(self.event_types)}"
@@ -61,7 +66,8 @@ class Wanted(msgspec.Struct, frozen=True):
                 parameters += (msgspec.json.encode(name).decode() for name in alternatives)
         return text, parameters
 
-    def _labels(self) -> list[blocks.Labels]:
+    def labels(self) -> list[blocks.Labels]:
+        """What blocks say of rows that fit: one of each of these."""
         wanted: list[blocks.Labels] = []
         if self.event_types is not None:
             wanted.append([blocks.event_type_label(name) for name in self.event_types])
@@ -186,14 +192,37 @@ def places(tx: Transaction, app_id: str, after: str, wanted: Wanted, limit: int)
     return Stretch(found, max(after, newest(tx, app_id)), True)
 
 
-def read(tx: Transaction, app_id: str, after: str, wanted: Wanted, limit: int, now_us: int) -> Batch:
-    """Up to `limit` messages behind a position with their payloads: fewer when those are large."""
+def read(tx: Transaction, app_id: str, after: str, wanted: Wanted, limit: int, now_us: int, asked: Filter | None = None) -> Batch:
+    """Up to `limit` messages behind a position with their payloads, which fit what is asked: fewer when those are large, or fit rarely."""
+    if asked is not None:
+        return _read_fitting(tx, app_id, after, wanted, limit, now_us, asked)
     stretch = places(tx, app_id, after, wanted, limit)
     fitting = within_size(tx, app_id, [place.message_id for place in stretch.places])
     handed = with_payloads(tx, app_id, fitting.message_ids, now_us)
     if fitting.looked_at < len(stretch.places):
         return Batch(handed, stretch.places[fitting.looked_at - 1].position, False)
     return Batch(handed, stretch.position, stretch.done)
+
+
+def _read_fitting(tx: Transaction, app_id: str, after: str, wanted: Wanted, limit: int, now_us: int, asked: Filter) -> Batch:
+    """`read` with a filter: payloads are looked at one by one, which bounds what is in memory."""
+    position, found, looked, size, carried = after, list[str](), 0, 0, 0
+    done = False
+    while not done and len(found) < limit and looked < _LOOKED_MAX and size < _LOOKED_BYTES:
+        stretch = places(tx, app_id, position, wanted, limit)
+        for place in stretch.places:
+            if len(found) == limit or size >= _LOOKED_BYTES:
+                return Batch(with_payloads(tx, app_id, found, now_us), position, False)
+            seen = filtering.look(tx, app_id, place.message_id, now_us)
+            looked, size = looked + 1, size + seen.size
+            if seen.subject is not None and asked.fits(seen.subject):
+                carried += seen.size
+                if found and carried > messages.PAGE_BYTES_MAX:
+                    return Batch(with_payloads(tx, app_id, found, now_us), position, False)
+                found.append(place.message_id)
+            position = place.position
+        position, done = stretch.position, stretch.done
+    return Batch(with_payloads(tx, app_id, found, now_us), position, done)
 
 
 def within_size(tx: Transaction, app_id: str, message_ids: Sequence[str]) -> Fitting:
@@ -235,10 +264,10 @@ def _last_release(tx: Transaction, app_id: str) -> str | None:
 
 def _plain(tx: Transaction, app_id: str, after: str, wanted: Wanted, limit: int) -> tuple[list[str], str | None]:
     """Ids behind a position, one more than the limit if there are so many, and how far was looked if that was not to the end."""
-    labels = wanted._labels()
+    labels = wanted.labels()
     if not labels:
         return _unfiltered(tx, app_id, after, limit)
-    condition, parameters = wanted._sql()
+    condition, parameters = wanted.sql()
 
     def read(near: Walk, most: int) -> list[Row]:
         return tx.rows(

@@ -16,7 +16,7 @@ from ringback.model.messages import Message
 from ringback.model.tasks import AppStats, PurgeContent, Resend
 from ringback.policy.paging import Walk
 from ringback.store.base import Transaction
-from ringback.store.operations import attempts, deferred, deliveries, standings
+from ringback.store.operations import attempts, deferred, deliveries, filtering, standings
 from ringback.store.operations.lanes import PARKED
 from ringback.store.operations.messages import MessageFilter, by_ids
 from ringback.store.operations.walks import bounded, one_of
@@ -27,6 +27,8 @@ STEP: Final = 40
 _EXAMINED: Final = 5_000
 # Messages that one pick of missing ones reads.
 _MESSAGES: Final = 1_000
+# Bytes of payloads that filters look at in one pick: some 40 ms of a reader.
+_LOOKED_BYTES: Final = 4 * 1024 * 1024
 # Payloads forgotten in one step: so many, and so many bytes, because each page of them is freed on its own.
 _PURGED: Final = 100
 _PURGED_BYTES: Final = 2 * 1024 * 1024
@@ -73,6 +75,8 @@ def missing(tx: Transaction, wanted: Resend, position: str) -> Picked:
     """Messages made in the window that fit the endpoint's filters, were never attempted to it, and do not wait to be."""
     row = tx.row("SELECT event_types, channels FROM endpoint WHERE id = ?", (wanted.endpoint_id,))
     types, channels = (None if text is None else frozenset(_names.decode(text)) for text in row or (None, None))
+    asked = filtering.of_endpoint(tx, wanted.endpoint_id)
+    looked_bytes = 0
     walk = _window(wanted, position)
     rows = tx.rows(
         "SELECT m.id, m.event_type, m.channels, m.created_at, m.deliver_at FROM message m WHERE m.app_id = ? AND m.id > ? "
@@ -87,10 +91,17 @@ def missing(tx: Transaction, wanted: Resend, position: str) -> Picked:
             continue
         if deferred.is_waiting(tx, wanted.app_id, message_id, deliver_at):
             continue
-        if not _is_known(tx, wanted.endpoint_id, message_id, created_at if deliver_at is None else deliver_at):
+        if _is_known(tx, wanted.endpoint_id, message_id, created_at if deliver_at is None else deliver_at):
+            continue
+        if asked is None:
             found.append(message_id)
-            if len(found) == STEP:
-                return Picked(message_id, False, tuple(found))
+        else:
+            looked = filtering.look(tx, wanted.app_id, message_id)
+            looked_bytes += looked.size
+            if looked.subject is not None and asked.fits(looked.subject):
+                found.append(message_id)
+        if len(found) == STEP or looked_bytes > _LOOKED_BYTES:
+            return Picked(message_id, False, tuple(found))
     return Picked(rows[-1][0] if rows else position, len(rows) < _MESSAGES, tuple(found))
 
 
