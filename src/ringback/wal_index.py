@@ -26,7 +26,7 @@ _STAT_BLOCK: Final = 512
 
 def may_open(path: str) -> None:
     """To be called before a database is opened or made. Raises OSError (ENOSPC) where its index might not fit on the disk."""
-    if (system := _small_blocks(path)) is not None and system.f_bavail * system.f_frsize < _RESERVED + _BEFORE:
+    if not _has_room(path, _RESERVED + _BEFORE):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
 
@@ -45,8 +45,14 @@ def reserve(path: str, execute: Callable[[str], object]) -> None:
         done = subprocess.run(["fallocate", "-l", str(_RESERVED), index], check=False, capture_output=True)
     except FileNotFoundError:
         return  # a system without util-linux: as good as SQLite alone
-    if done.returncode != 0:
+    # With room for it, it was no full disk that refused but a file system that sets nothing aside (ext3, many in user space): the same.
+    if done.returncode != 0 and not _has_room(path, _RESERVED):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def _has_room(path: str, wanted: int) -> bool:
+    system = _small_blocks(path)
+    return system is None or system.f_bavail * system.f_frsize >= wanted
 
 
 def _small_blocks(path: str) -> os.statvfs_result | None:

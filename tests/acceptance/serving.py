@@ -8,6 +8,9 @@ import pathlib
 import signal
 import typing
 
+from svix.api import Svix, SvixOptions
+from svix.api.ingest_source import IngestSourceListOptions
+
 from benchmarks import server
 from ringback.config.running import find
 
@@ -66,6 +69,9 @@ class Shared:
             for path in ("/app", "/operational-webhook/endpoint"):
                 for item in lent.call("GET", f"{path}?limit=250")[1]["data"]:
                     assert lent.call("DELETE", f"{path}/{item['id']}")[0] == 204
+            sources = Svix(lent.token, SvixOptions(server_url=lent.url)).ingest.source
+            for source in sources.list(IngestSourceListOptions(limit=250)).data:
+                sources.delete(source.id)
         self._lent.clear()
 
     def end(self) -> None:

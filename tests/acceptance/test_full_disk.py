@@ -59,9 +59,9 @@ class Disk:
         self.image.write_bytes(b"")
         os.truncate(self.image, DISK_MIB * 1024 * 1024)
 
-    def make(self) -> str:
-        """Format and mount; returns why not, or an empty text."""
-        for step in (["mkfs.ext4", "-q", "-m", "0", str(self.image)], ["mount", "-o", "loop", str(self.image), str(self.place)]):
+    def make(self, *features: str) -> str:
+        """Format, with options of mkfs, and mount; returns why not, or an empty text."""
+        for step in (["mkfs.ext4", "-q", "-m", "0", *features, str(self.image)], ["mount", "-o", "loop", str(self.image), str(self.place)]):
             try:
                 done = subprocess.run(step, capture_output=True, text=True, check=False, timeout=60)
             except FileNotFoundError as missing:
@@ -175,6 +175,16 @@ def test_a_disk_that_fills_up_never_ends_the_process_that_writes(disk: Disk, roo
 
     assert ended.returncode == 0, ended
     assert ended.stdout.split() == ["full"], ended
+
+
+def test_a_file_system_that_sets_no_blocks_aside_is_used_all_the_same(disk: Disk, serve_there: Serve) -> None:
+    disk.unmount()
+    # Without extents, as ext3 has it, fallocate is not supported.
+    assert disk.make("-b", "1024", "-O", "^extents,^64bit,^metadata_csum") == ""
+
+    running = serve_there(disk.database, settings=SETTINGS)
+
+    assert running.call("POST", "/app", {"name": "kept"})[0] == 201
 
 
 def _settled(running: server.Server, app_id: str, receiver: Receiver) -> list[object]:

@@ -38,7 +38,7 @@ from benchmarks.server import Server
 from tests.acceptance.publishing import Account, publish
 from tests.acceptance.sdk_shop import missing
 from tests.acceptance.sdk_surface import Sdk, client
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Serve, Shared
 from tests.waiting import wait_until
 
 CONNECTIONS: typing.Final = 8
@@ -192,8 +192,8 @@ class Following(threading.Thread):
                 return
 
 
-def test_every_message_is_read_once_and_in_order_while_many_publish(serve: Serve) -> None:
-    running = serve()
+def test_every_message_is_read_once_and_in_order_while_many_publish(shared: Shared) -> None:
+    running = shared()
     app = running.make("/app", {"name": "busy"})["id"]
     sinks = [running.make(f"/app/{app}/destination", {"type": "pollingEndpoint"})["id"] for _ in range(2)]
     readers = [
@@ -213,8 +213,8 @@ def test_every_message_is_read_once_and_in_order_while_many_publish(serve: Serve
         assert reader.ids == sorted(reader.ids)
 
 
-def test_two_processes_of_one_consumer_share_the_work(serve: Serve) -> None:
-    running = serve()
+def test_two_processes_of_one_consumer_share_the_work(shared: Shared) -> None:
+    running = shared()
     app = running.make("/app", {"name": "shared"})["id"]
     sink = running.make(f"/app/{app}/destination", {"type": "pollingEndpoint"})["id"]
     asyncio.run(publish(running.port, app, running.token, iter(range(1, 401)), Account(), connections=CONNECTIONS))
@@ -279,8 +279,8 @@ def test_nothing_is_skipped_when_the_server_is_killed_between_answers(serve: Ser
     assert sorted(set(by_lease)) == sorted(account.acknowledged)
 
 
-def test_the_programs_of_the_guide_read_every_message(serve: Serve, tmp_path: pathlib.Path) -> None:
-    running = serve()
+def test_the_programs_of_the_guide_read_every_message(shared: Shared, tmp_path: pathlib.Path) -> None:
+    running = shared()
     app = running.make("/app", {"name": "guide"})["id"]
     known = {"SERVER_URL": running.url, "APP": app, "TOKEN": running.token}
     languages = dict[str, list[str]]()

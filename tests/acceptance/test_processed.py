@@ -15,7 +15,7 @@ import pytest
 from benchmarks.server import Server
 from tests.acceptance.provider import events_of, make_source, request
 from tests.acceptance.receiver import FAILED, Answer, Arrival, Receiver
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Serve, Shared
 from tests.api.fuzz_client import Answer as Heard
 from tests.api.fuzz_client import read_answers
 from tests.waiting import wait_until
@@ -59,9 +59,9 @@ Begin = typing.Callable[..., Scene]
 
 
 @pytest.fixture
-def begin(serve: Serve, receiver: Receiver) -> Begin:
+def begin(shared: Shared, receiver: Receiver) -> Begin:
     def opened(settings: dict[str, str] | None = None, **wanted: typing.Any) -> Scene:
-        return Scene(serve(settings=settings or {}), receiver, wanted)
+        return Scene(shared(settings), receiver, wanted)
 
     return opened
 
@@ -122,9 +122,9 @@ def test_past_the_deadline_the_provider_comes_again_and_joins_the_run_in_progres
 
 
 def test_a_passed_deadline_is_told_in_the_log_and_counted_and_a_failure_is_not(
-    begin: Begin, receiver: Receiver, tmp_path: pathlib.Path
+    serve: Serve, receiver: Receiver, tmp_path: pathlib.Path
 ) -> None:
-    failing = begin(SOON_DEAD, deadlineS=20)
+    failing = Scene(serve(settings=SOON_DEAD), receiver, {"deadlineS": 20})
     receiver.decide = lambda arrival: FAILED
     assert failing.send(1).status == 503
     assert deadlines(failing, tmp_path) == (0, [])

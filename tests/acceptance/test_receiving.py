@@ -14,7 +14,7 @@ import urllib.parse
 from benchmarks.server import Server
 from tests.acceptance.provider import SECRET, Provider, event_id, events_of, make_source
 from tests.acceptance.receiver import FAILED, OK, Arrival, Receiver
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Serve, Shared
 from tests.api.fuzz_client import read_answers
 from tests.waiting import wait_until
 
@@ -35,9 +35,9 @@ def dead_letters(running: Server, app_id: str) -> list[dict[str, typing.Any]]:
     return found
 
 
-def test_a_redelivery_of_a_failed_event_is_run_again_and_of_one_that_went_well_is_not(serve: Serve, receiver: Receiver) -> None:
+def test_a_redelivery_of_a_failed_event_is_run_again_and_of_one_that_went_well_is_not(shared: Shared, receiver: Receiver) -> None:
     """GitHub keeps the id of a delivery when a person asks it to deliver again."""
-    running = serve(settings=SOON_DEAD)
+    running = shared(SOON_DEAD)
     app_id = running.make("/app", {"name": "github"})["id"]
     running.make(f"/app/{app_id}/endpoint", {"url": f"{receiver.url}/in"})
     made = running.make(f"/app/{app_id}/source", {"name": "github", "type": "github", "secrets": [SECRET]})
@@ -62,8 +62,8 @@ def test_a_redelivery_of_a_failed_event_is_run_again_and_of_one_that_went_well_i
     assert len(receiver.arrivals) == tried + 2
 
 
-def test_the_items_of_a_batch_fail_and_come_again_alone(serve: Serve, receiver: Receiver) -> None:
-    running = serve(settings=SOON_DEAD)
+def test_the_items_of_a_batch_fail_and_come_again_alone(shared: Shared, receiver: Receiver) -> None:
+    running = shared(SOON_DEAD)
     app_id = running.make("/app", {"name": "hubspot"})["id"]
     running.make(f"/app/{app_id}/endpoint", {"url": f"{receiver.url}/in"})
     made = running.make(f"/app/{app_id}/source", {"name": "hubspot", "type": "hubspot", "verify": "none"})

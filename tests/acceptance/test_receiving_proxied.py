@@ -11,7 +11,7 @@ import urllib.parse
 import pytest
 
 from benchmarks.server import Server
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Shared
 from tests.gateway.door import stripe
 
 # Another address of this machine than the one that the server is looked at from.
@@ -20,8 +20,8 @@ BODY = b'{"id":"evt_1","type":"charge.succeeded"}'
 
 
 @pytest.fixture
-def server(serve: Serve) -> Server:
-    return serve(settings={"proxy_protocol": "true", "trusted_proxies": f"{PROXY}/32"})
+def server(shared: Shared) -> Server:
+    return shared({"proxy_protocol": "true", "trusted_proxies": f"{PROXY}/32"})
 
 
 def source(server: Server, **wanted: typing.Any) -> str:
@@ -93,8 +93,8 @@ def test_a_stranger_cannot_send_the_header(server: Server) -> None:
     assert statuses(said(server, [request(path, "connection: close")], caller="127.0.0.1")) == [403]
 
 
-def test_a_proxy_that_writes_forwarded_is_believed_in_nothing_else(serve: Serve) -> None:
-    server = serve(settings={"forwarded_header": "forwarded", "trusted_proxies": f"{PROXY}/32"})
+def test_a_proxy_that_writes_forwarded_is_believed_in_nothing_else(shared: Shared) -> None:
+    server = shared({"forwarded_header": "forwarded", "trusted_proxies": f"{PROXY}/32"})
     path = source(server)
     for fields, caller, status in (
         (["forwarded: for=203.0.113.7"], PROXY, 200),

@@ -28,7 +28,7 @@ from svix.models import (
 
 from benchmarks.server import Server
 from tests.acceptance.receiver import Receiver, verify
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Shared
 from tests.api.fuzz_client import Answer, Target
 from tests.waiting import wait_until
 
@@ -87,8 +87,8 @@ class Ingest:
 
 
 @pytest.fixture
-def ingest(serve: Serve) -> Ingest:
-    return Ingest(serve())
+def ingest(shared: Shared) -> Ingest:
+    return Ingest(shared())
 
 
 def stripe(body: bytes) -> list[tuple[str, str]]:

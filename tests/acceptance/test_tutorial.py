@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Serve, Shared
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial" / "first-webhook.md"
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
@@ -29,8 +29,8 @@ def test_the_tutorial_runs(serve: Serve, tmp_path: Path) -> None:
     assert "verified with the old secret" in done.stdout
 
 
-def test_the_requests_of_the_reference_run_as_they_stand(serve: Serve) -> None:
-    server = serve()
+def test_the_requests_of_the_reference_run_as_they_stand(shared: Shared) -> None:
+    server = shared()
     page = REFERENCE.read_text("utf-8")
     (commands,) = re.findall(r"## By curl\n.*?```bash\n(.*?)```", page, re.DOTALL)
     assert commands.count("http://127.0.0.1:8071/api/v1") == 1

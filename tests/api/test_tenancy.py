@@ -126,6 +126,9 @@ class World:
         assert live.post("/auth/logout", token=self.tokens.logged_out).status_code == 204
         assert live.delete(f"/app/{deleted}").status_code == 204
         self._deleted = deleted
+        self._database = sqlite3.connect(f"file:{live.server.database}?mode=ro", uri=True)
+        self._version: object = None
+        self._rows: Rows = {}
         assert live.post(f"/auth/app/{there.app}/expire-all", {"sessionIds": ["s"], "expiry": 0}).status_code == 204
         secret = live.get(f"/app/{there.app}/endpoint/{there.id(f'{APPLICATION}/endpoint/{{endpoint_id}}', 'endpoint_id')}/secret")
         self.secrets = [secret.json()["key"], "whsec_"]
@@ -178,10 +181,13 @@ class World:
         return [marker for marker in self.markers if marker in text and marker not in asked]
 
     def rows(self) -> Rows:
-        """What is kept, by table, but for what was deleted before: it goes when the server finds the time."""
-        with sqlite3.connect(f"file:{self.live.server.database}?mode=ro", uri=True) as database:
+        """What is kept, by table, but for what was deleted before: it goes when the server finds the time. Read again after each commit."""
+        database = self._database
+        version = database.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self._version = version
             tables = [row[0] for row in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-            found = {
+            self._rows = {
                 table: collections.Counter(
                     row
                     for row in map(repr, database.execute(f"SELECT {self._columns(database, table)} FROM {table}"))
@@ -190,13 +196,16 @@ class World:
                 for table in tables
                 if not table.startswith(MOVING)
             }
-        database.close()
-        return found
+        return self._rows
 
     @staticmethod
     def _columns(database: sqlite3.Connection, table: str) -> str:
         """All columns but the time at which a token was last used."""
         return ", ".join(name for _, name, *_ in database.execute(f"PRAGMA table_info({table})") if name != "last_used_at")
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._database.close()
 
     def settled(self) -> Rows:
         """What is kept, once nothing is under way."""
@@ -214,7 +223,9 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[World]:
     receiver = Receiver()
     for live in opened(tmp_path_factory.mktemp("tenancy"), SETTINGS | {"jwt_secret": JWT_SECRET}):
-        yield World(Everything(live, receiver))
+        world = World(Everything(live, receiver))
+        yield world
+        world.close()
     receiver.close()
 
 

@@ -26,6 +26,7 @@ def test_a_customer_looks_after_their_endpoints(shop: Shop, open_desk: OpenDesk)
 
     page.get_by_role("button", name="Refresh").click()
     expect(page.locator(".badge.bad")).to_have_text("failed")
+    expect(page.locator("main")).to_contain_text("0 succeeded, 1 failed; 0 not tried yet.")
     page.get_by_role("button", name="order.created").click()
     expect(page.locator("main")).to_contain_text("unknown currency")
     expect(page.locator("main")).to_contain_text("<b>no</b>")

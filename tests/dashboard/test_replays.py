@@ -114,10 +114,28 @@ def test_a_time_that_cannot_be_is_told(shop: Shop, person: Person, query: str, s
     assert said in html.unescape(page.text) and "button primary" not in page.text
 
 
+def test_what_is_not_on_the_list_sends_nothing(shop: Shop, person: Person) -> None:
+    of = customer(shop, "unknown")
+    answer = person.post(f"{of.page}/replay", at="/audit", what="everything", since="2026-01-01T00:00")
+    assert answer.status_code == 422 and "'everything' is nothing that can be sent again" in html.unescape(answer.text)
+
+
 def test_an_endpoint_that_fails_is_told_wherever_it_stands(shop: Shop, person: Person) -> None:
     for path in (shop.app(), f"{shop.app()}/endpoints", shop.endpoint("billing")):
         assert "badge dead" in person.get(path).text.split("</h1>")[1], path
     assert "enabled" in person.get(shop.endpoint("orders")).text
+
+
+def test_an_endpoint_that_works_again_is_not_said_to_fail(shop: Shop, person: Person) -> None:
+    of = customer(shop, "healed")
+    of.send(3)
+    wait_until(lambda: of.statuses() == [2, 2, 2], what="all three have failed")
+    assert "badge dead" in person.get(of.page).text.split("</h1>")[1]
+    of.mend()
+    of.send(1)
+    wait_until(lambda: of.statuses() == [0, 2, 2, 2], what="the fourth has arrived")
+    for path in (of.page, f"/apps/{of.app}", f"/apps/{of.app}/endpoints"):
+        assert "failing now and then" in person.get(path).text.split("</h1>")[1], path
 
 
 def since_of(person: Person, of: Customer) -> str:

@@ -174,6 +174,7 @@ def test_a_scheme_of_ones_own_is_described_not_programmed() -> None:
     [
         ({"provider": "stripe"}, "needs at least one secret"),
         ({"provider": "stripe", "secrets": [""]}, "empty"),
+        ({"provider": "stripe", "secrets": [" \n"]}, "empty"),
         ({"provider": "strip", "secrets": ["a"]}, "did you mean stripe"),
         ({}, "needs a provider or a scheme"),
         ({"provider": "stripe", "secrets": ["a"], "mode": "stored"}, "SqliteInbox"),

@@ -197,9 +197,9 @@ def failure_badge(one: Worst, well: Badge = WELL) -> Badge:
     if one.disabled:
         return DISABLED
     rate = one.success_rate
-    if rate >= _SO_SO_FROM:
-        return well if rate >= _WELL_FROM else Badge("retry", "failing now and then")
-    return Badge("dead", "failing")
+    if rate >= _WELL_FROM:
+        return well
+    return Badge("retry", "failing now and then") if rate >= _SO_SO_FROM or one.took_last else Badge("dead", "failing")
 
 
 def sentence(seen: Overview, span: str, now_us: int) -> str:

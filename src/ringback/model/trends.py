@@ -60,7 +60,10 @@ class Cell(msgspec.Struct, frozen=True):
 
 
 class Worst(msgspec.Struct, frozen=True):
-    """An endpoint that had failures: how many attempts succeeded and failed."""
+    """An endpoint that had failures: how many attempts succeeded and failed.
+
+    `took_last`: its newest attempt succeeded, where somebody asked for that.
+    """
 
     endpoint_id: str
     endpoint_uid: str | None
@@ -70,6 +73,7 @@ class Worst(msgspec.Struct, frozen=True):
     app_name: str
     success: int
     fail: int
+    took_last: bool = False
 
     @property
     def success_rate(self) -> float:

@@ -41,7 +41,7 @@ _STEP_S: Final = 60.0
 # Failures in a row until an owner is told: a short outage is no news. What needs a person is told at once.
 _TOLD_AFTER: Final = 3
 _NEEDS_SOMEBODY: Final = ("credential", "refused", "redirected", "blocked", "settings", "unreadable")
-# Bytes of chance in the name of something new.
+# Bits of chance in the name of something new.
 _UNIQUE_BITS: Final = 128
 
 

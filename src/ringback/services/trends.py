@@ -29,7 +29,7 @@ from ringback.services.attempts import find_endpoint
 from ringback.services.ports import Handoff
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deliveries, organisations, trends
+from ringback.store.operations import attempts, deliveries, organisations, trends
 from ringback.store.operations.trends import MINUTE_US, Scope, Sums
 from ringback.telemetry.prometheus import Metrics
 
@@ -157,15 +157,16 @@ class Trends:
         )
 
     async def failing(self, who: Principal, app: str) -> dict[str, Worst]:
-        """The live endpoints of an application (id or uid) that failed in the last whole hours, one or two, by id. Raises NotFound.
+        """The live endpoints of an application (id or uid) that failed in this hour or the one before, by id. Raises NotFound.
 
-        Those with the least success if there are more than FAILING_MAX.
+        Whether they still do is in `took_last`. Those with the least success if there are more than FAILING_MAX.
         """
         now_us = self._clock.now_us()
         first, end = (now_us - _FAILING_US) // MINUTE_US, now_us // MINUTE_US + 1
 
         def query(tx: Transaction) -> list[Worst]:
-            return trends.worst(tx, _scope(tx, who, app), first, end, FAILING_MAX)[1]
+            worst = trends.worst(tx, _scope(tx, who, app), first, end, FAILING_MAX)[1]
+            return [msgspec.structs.replace(one, took_last=attempts.took_last(tx, one.endpoint_id)) for one in worst]
 
         return {one.endpoint_id: one for one in await self._store.read(query)}
 

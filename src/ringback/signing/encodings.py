@@ -77,7 +77,7 @@ def decode_secret(secret: Secret, default: str) -> CheckingKey:
         key = read(secret.text)
     except (ValueError, binascii.Error) as wrong:
         raise ValueError(f"the secret cannot be read as {encoding}: {wrong}") from None
-    if not secret.text or (isinstance(key, HmacKey) and not key.secret):
+    if not secret.text.strip() or (isinstance(key, HmacKey) and not key.secret):
         raise ValueError("the secret is empty; anyone could sign with it")
     return key
 

@@ -14,7 +14,7 @@ from ringback.dashboard.pages.dead_letters import instant_of
 from ringback.dashboard.pages.endpoints import href_of, title_of, trail_of
 from ringback.dashboard.visits import Change, Moved, Reply, Route, Shown, Visit
 from ringback.dashboard.words import count, counted, duration, utc
-from ringback.errors import InvalidField, Refused
+from ringback.errors import FieldProblem, InvalidField, Refused
 from ringback.model.tasks import TaskKind
 from ringback.services.tasks import BulkReplayIn, Foreseen, ReplayIn
 
@@ -113,10 +113,9 @@ class _Pages:
 
     async def replay(self, visit: Visit) -> Reply:
         what, since, until = (visit.field(name).strip() for name in ("what", "since", "until"))
-        kind = _KINDS.get(what, TaskKind.RECOVER)
         try:
             wanted = wanted_of(what, since, until)
-            task = await self._services.tasks.resend(visit.who, visit.params["app_id"], visit.params["endpoint_id"], kind, wanted)
+            task = await self._services.tasks.resend(visit.who, visit.params["app_id"], visit.params["endpoint_id"], _KINDS[what], wanted)
         except (Refused, InvalidField) as error:
             return await self._shown(visit, what, since, until, in_words(error))
         span = f"{utc(instant_of(since) or 0)} to {utc(instant_of(until) or visit.now_us)}"
@@ -130,7 +129,9 @@ def utc_field(at_us: int) -> str:
 
 
 def wanted_of(what: str, since: str, until: str) -> ReplayIn:
-    """What a form asks for. Raises Refused."""
+    """What a form asks for. Raises InvalidField, and Refused."""
+    if what not in _KINDS:
+        raise InvalidField(FieldProblem(("body", "what"), f"{what!r} is nothing that can be sent again; choose one of the list"))
     begin, end = instant_of(since), instant_of(until)
     if begin is None:
         raise Refused("invalid_range", "since is empty; write when the messages begin, in UTC")

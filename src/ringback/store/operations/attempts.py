@@ -104,6 +104,12 @@ def by_endpoint(tx: Transaction, endpoint_id: str, walk: Walk, chosen: AttemptFi
     return cut([attempt_of(row) for row in rows], walk, stopped_at)
 
 
+def took_last(tx: Transaction, endpoint_id: str) -> bool:
+    """Did the newest attempt to an endpoint succeed?"""
+    row = tx.row("SELECT status FROM attempt WHERE endpoint_id = ? ORDER BY id DESC LIMIT 1", (endpoint_id,))
+    return row is not None and row[0] == AttemptStatus.SUCCESS
+
+
 def by_message(
     tx: Transaction, app_id: str, message_id: str, walk: Walk, chosen: AttemptFilter, *, endpoint_id: str | None, content: bool
 ) -> Page[Attempt]:
