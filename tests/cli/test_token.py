@@ -81,10 +81,10 @@ def test_a_database_whose_name_was_mistyped_is_not_made(tmp_path: Path, words: t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate"])
-def test_a_file_that_is_no_database_is_told_and_left_as_it_is(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize("command", [("serve", "--listen", "127.0.0.1:0"), ("migrate",)])
+def test_a_file_that_is_no_database_is_told_and_left_as_it_is(tmp_path: Path, command: tuple[str, ...]) -> None:
     (tmp_path / "ringback.db").write_bytes(b"not a database at all " * 300)
-    done = ringback(tmp_path, command)
+    done = ringback(tmp_path, *command)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("ringback: database ringback.db: the file is damaged, or was never a SQLite database")
     assert (tmp_path / "ringback.db").read_bytes() == b"not a database at all " * 300
