@@ -355,8 +355,8 @@ def test_deliveries_and_messages_without_any_are_counted_when_it_is_due():
     async def story(world: World) -> None:
         await world.endpoint("a")
         await world.endpoint("b")
-        await world.publish("all", deliver_at=in_s(world, 1.2))
-        await world.publish("nobody's", deliver_at=in_s(world, 1.2))
+        await world.publish("all", deliver_at=in_s(world, 2.5))
+        await world.publish("nobody's", deliver_at=in_s(world, 2.5))
         counted = "SELECT SUM(accepted), SUM(deliveries), SUM(unmatched) FROM trend_recent"
         assert await world.rows(counted) == [(2, 0, 0)]
         await world.settled_with_deferred()

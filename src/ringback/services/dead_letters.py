@@ -190,4 +190,6 @@ def chosen_of(picked: Picked) -> Chosen:
 def oldest_first(picked: Picked, now_us: int) -> Walk:
     """The walk along all that is meant. Letters that die from now on are not."""
     walk = Walk(STEP, descending=False) if picked.after is None else Walk(STEP, descending=False, above=picked.after)
-    return between(ids.DEAD_LETTER, walk, picked.since_us, now_us if picked.until_us is None else min(picked.until_us, now_us))
+    walk = between(ids.DEAD_LETTER, walk, picked.since_us, picked.until_us)
+    # Ids tell time to some milliseconds: one that died a moment ago, as its caller may know, is among those of this instant.
+    return msgspec.structs.replace(walk, below=min(walk.below, ids.end_id(ids.DEAD_LETTER, now_us)))
