@@ -216,7 +216,7 @@ def event_row(source: Source, event: Received, now_us: int) -> EventRow:
 def figures_of(seen: Seen, now_us: int) -> list[Figure]:
     """What came from a source in its last day."""
     day, activity = seen.day, seen.activity
-    whole = day.accepted + day.rejected
+    whole = day.accepted + day.duplicates + day.rejected
     last = "never" if activity.last_at is None else relative(activity.last_at, now_us)
     habit = "" if activity.gap_us is None else f"its longest usual gap is {duration(max(activity.gap_us / SECOND_US, 1), parts=1)}"
     return [
