@@ -496,6 +496,6 @@ def test_a_filter_is_tried_saved_and_removed_on_the_endpoints_page(shop: Shop, p
     assert "None: it gets" in person.get(path).text
     assert "no.such.field" in person.act(f"{path}/filter", act="save", filter=rule).text
     message = shop.server.make("/app/acme/msg", {"eventType": "ticket.updated", "payload": {"a": 1}})["id"]
-    journey = person.get(f"{shop.app()}/messages/{message}").text
+    journey = person.get(f"{shop.app()}/messages/{message}?tab=explain").text
     assert "Its filter does not let it through: the payload does not fit {&#34;no.such.field&#34;:{&#34;$exist&#34;:true}}." in journey
     assert "None: it gets" in person.act(f"{path}/filter", act="remove", filter="").text
