@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing
 
 import pytest
 
 from benchmarks import server
+from tests.acceptance.disk import DISK_MIB, Disk
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.sdk_surface import Sdk
 from tests.acceptance.serving import QUICK_RETRIES, Serve, Shared
@@ -18,6 +20,28 @@ def serve(tmp_path: pathlib.Path) -> typing.Iterator[Serve]:
     starter = Serve(tmp_path)
     yield starter
     starter.end()
+
+
+@pytest.fixture
+def disk_mib() -> int:
+    """The size of the disk; a module may have another one."""
+    return DISK_MIB
+
+
+@pytest.fixture
+def disk(tmp_path: pathlib.Path, disk_mib: int) -> typing.Iterator[Disk]:
+    made = Disk(tmp_path, disk_mib)
+    trouble = "mounting needs root" if os.geteuid() else made.make()
+    if trouble:
+        pytest.skip(f"no disk of our own: {trouble}")
+    yield made
+    made.unmount()
+
+
+# After `disk`, so that the servers end before their disk is taken away.
+@pytest.fixture
+def serve_there(disk: Disk, serve: Serve) -> Serve:
+    return serve
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import pathlib
 import random
 import signal
 import sqlite3
@@ -15,11 +14,11 @@ import typing
 import pytest
 
 from benchmarks.server import Server
+from tests.acceptance.disk import Disk
 from tests.acceptance.provider import Provider, event_id, make_source
 from tests.acceptance.publishing import Account, publish
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.serving import Serve
-from tests.acceptance.test_full_disk import Disk
 from tests.waiting import wait_until
 
 # How often the disk fills up and the server is killed.
@@ -39,20 +38,8 @@ DISK_MIB = 64 + 2 * ROUNDS
 
 
 @pytest.fixture
-def disk(tmp_path: pathlib.Path) -> typing.Iterator[Disk]:
-    made = Disk(tmp_path)
-    os.truncate(made.image, DISK_MIB * 1024 * 1024)
-    trouble = "mounting needs root" if os.geteuid() else made.make()
-    if trouble:
-        pytest.skip(f"no disk of our own: {trouble}")
-    yield made
-    made.unmount()
-
-
-# After `disk`, so that the servers end before their disk is taken away.
-@pytest.fixture
-def serve_there(disk: Disk, serve: Serve) -> Serve:
-    return serve
+def disk_mib() -> int:
+    return DISK_MIB
 
 
 class Clients:

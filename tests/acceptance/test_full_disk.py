@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
-import shutil
 import subprocess
 import sys
 import typing
@@ -12,13 +10,11 @@ import typing
 import pytest
 
 from benchmarks import server
+from tests.acceptance.disk import DISK_MIB, Disk
 from tests.acceptance.receiver import FAILED, OK, Receiver
 from tests.acceptance.serving import Serve
 from tests.acceptance.watching import stays_true
 from tests.waiting import wait_until
-
-# Size of the disk of these tests: a database with its WAL fits several times, and filling it takes a moment.
-DISK_MIB = 24
 
 # Messages whose retries fall due while the disk is full.
 PENDING = 30
@@ -45,78 +41,6 @@ except OSError as error:
 """
 
 SETTINGS = {"min_free_disk": "0B", "retry_schedule": "500ms,500ms,500ms,500ms,500ms,500ms,500ms,500ms"}
-
-
-class Disk:
-    """A file system of its own, in a file."""
-
-    def __init__(self, directory: pathlib.Path) -> None:
-        self.image = directory / "disk.img"
-        self.place = directory / "disk"
-        self.database = self.place / "ringback.db"
-        self.filler = self.place / "filler"
-        self.place.mkdir()
-        self.image.write_bytes(b"")
-        os.truncate(self.image, DISK_MIB * 1024 * 1024)
-
-    def make(self, *features: str) -> str:
-        """Format, with options of mkfs, and mount; returns why not, or an empty text."""
-        for step in (["mkfs.ext4", "-q", "-m", "0", *features, str(self.image)], ["mount", "-o", "loop", str(self.image), str(self.place)]):
-            try:
-                done = subprocess.run(step, capture_output=True, text=True, check=False, timeout=60)
-            except FileNotFoundError as missing:
-                return str(missing)
-            if done.returncode != 0:
-                return done.stderr.strip()
-        return ""
-
-    def fill(self) -> None:
-        """Write until not a byte fits."""
-        with self.filler.open("ab", buffering=0) as file:
-            for size in (65536, 4096, 1):
-                try:
-                    while True:
-                        file.write(b"x" * size)
-                except OSError:
-                    continue
-
-    def leave(self, mib: int) -> None:
-        """Write until no more than so much fits."""
-        self.filler.write_bytes(bytes(shutil.disk_usage(self.place).free - mib * 1024 * 1024))
-
-    def free(self) -> None:
-        """Make room again."""
-        self.filler.unlink()
-
-    def fail(self) -> None:
-        """Turn read-only under open files, as the kernel does after an error of the device."""
-        subprocess.run(["mount", "-o", "remount,abort", str(self.place)], check=True, capture_output=True, timeout=60)
-
-    def repair(self) -> None:
-        """Unmount, check and mount again, as an operator does."""
-        subprocess.run(["umount", str(self.place)], check=True, capture_output=True, timeout=60)
-        subprocess.run(["fsck.ext4", "-fy", str(self.image)], check=False, capture_output=True, timeout=60)
-        subprocess.run(["mount", "-o", "loop", str(self.image), str(self.place)], check=True, capture_output=True, timeout=60)
-
-    def unmount(self) -> None:
-        """Take the disk away."""
-        subprocess.run(["umount", str(self.place)], check=False, capture_output=True, timeout=60)
-
-
-@pytest.fixture
-def disk(tmp_path: pathlib.Path) -> typing.Iterator[Disk]:
-    made = Disk(tmp_path)
-    trouble = "mounting needs root" if os.geteuid() else made.make()
-    if trouble:
-        pytest.skip(f"no disk of our own: {trouble}")
-    yield made
-    made.unmount()
-
-
-# After `disk`, so that the servers end before their disk is taken away.
-@pytest.fixture
-def serve_there(disk: Disk, serve: Serve) -> Serve:
-    return serve
 
 
 def _publish(running: server.Server, app_id: str, number: int) -> tuple[int, typing.Any]:

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
-import pathlib
 import socket
-import typing
-
-import pytest
 
 from benchmarks import server
+from tests.acceptance.disk import DISK_MIB, Disk
 from tests.acceptance.provider import Provider, event_id, events_of, make_source, request
 from tests.acceptance.receiver import OK, Receiver
 from tests.acceptance.serving import Serve
-from tests.acceptance.test_full_disk import DISK_MIB, SETTINGS, Disk
+from tests.acceptance.test_full_disk import SETTINGS
 from tests.waiting import wait_until
 
 # Chooses the ordinary route; see tests/gateway/test_doors.py.
 ORDINARY = "expect: 100-continue\r\n"
-
-
-@pytest.fixture
-def disk(tmp_path: pathlib.Path) -> typing.Iterator[Disk]:
-    made = Disk(tmp_path)
-    trouble = "mounting needs root" if os.geteuid() else made.make()
-    if trouble:
-        pytest.skip(f"no disk of our own: {trouble}")
-    yield made
-    made.unmount()
-
-
-# After `disk`, so that the servers end before their disk is taken away.
-@pytest.fixture
-def serve_there(disk: Disk, serve: Serve) -> Serve:
-    return serve
 
 
 def send(running: server.Server, path: str, number: int, more: str = "") -> int:
