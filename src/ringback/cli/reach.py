@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -97,3 +98,14 @@ def owners_api(args: argparse.Namespace, answer_s: float) -> Api:
             raise OperatorError(f"no server runs on {database_path(settings.database_url)}; start it, or name one with --url")
         url = server.url
     return Api(url, token, answer_s)
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """For what asks a server. Raises RingbackError when it does not answer."""
+    from ringback.errors import RingbackError
+
+    try:
+        yield
+    except OSError as error:
+        raise RingbackError(f"the server did not answer: {error}") from error

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ringback.cli.options import add_options
-from ringback.cli.reach import add_source, owners_api, source_path
+from ringback.cli.reach import add_source, answering, owners_api, source_path
 
 if TYPE_CHECKING:
     from ringback.cli.api import Api
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises RingbackError with what the server or the provider said, OperatorError when there is no server or token."""
     api, path = owners_api(args, _ANSWER_S), source_path(args, "reconciliation")
-    try:
+    with answering():
         if args.dry_run:
             found = api.need("POST", f"{path}/run", {"dryRun": True})
             so_far = "" if found["complete"] else "; the list goes on behind what was looked at"
@@ -46,10 +46,6 @@ def run(args: argparse.Namespace) -> int:
         before = api.need("GET", path)["last"]
         api.need("POST", f"{path}/run", {})
         last = _wait(api, path, "" if before is None else before["beganAt"])
-    except OSError as error:
-        from ringback.errors import RingbackError
-
-        raise RingbackError(f"the server did not answer: {error}") from error
     print(f"{last['lookedAt']} looked at, {last['missing']} missing, {last['added']} added, {last['asked']} asked for again")
     return 0
 

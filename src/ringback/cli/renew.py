@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ringback.cli.options import add_options
-from ringback.cli.reach import add_source, owners_api, source_path
+from ringback.cli.reach import add_source, answering, owners_api, source_path
 
 if TYPE_CHECKING:
     from ringback.cli.api import Api
@@ -35,12 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises RingbackError with what the server or the provider said, OperatorError when there is no server or token."""
     api, path = owners_api(args, _ANSWER_S), source_path(args, "subscription")
-    try:
+    with answering():
         state = api.need("GET", path) if args.show else _renewed(api, path)
-    except OSError as error:
-        from ringback.errors import RingbackError
-
-        raise RingbackError(f"the server did not answer: {error}") from error
     print(_words(state))
     return 0
 

@@ -143,15 +143,14 @@ class Supply:
             async with self._turns:
                 woken = lane.woken
                 found = await self._store.claim(lane.endpoint_id, self._bounds(), self._clock.now_us(), LEASE_US)
-        except RingbackError:
-            await asyncio.sleep(_AGAIN_S)
-            lane.claiming = False
-            self.has_stored(lane)
-            return
         except Exception as error:
-            # A defect of ours, or a spoilt row: a lane that waited for this claim for ever would send nothing more.
-            log(TASK_FAILED, failure=error, task="claim", error=str(error))
-            await asyncio.sleep(_AFTER_DEFECT_S)
+            # A lane that waited for this claim for ever would send nothing more.
+            if isinstance(error, RingbackError):
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                # A defect of ours, or a spoilt row.
+                log(TASK_FAILED, failure=error, task="claim", error=str(error))
+                await asyncio.sleep(_AFTER_DEFECT_S)
             lane.claiming = False
             self.has_stored(lane)
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Generic, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
@@ -74,23 +74,7 @@ class Trial(msgspec.Struct, frozen=True):
     failing: Sequence[Example]
 
 
-class _Target(Protocol):
-    """An endpoint of any kind."""
-
-    @property
-    def app_id(self) -> str: ...
-
-    @property
-    def event_types(self) -> tuple[str, ...] | None: ...
-
-    @property
-    def channels(self) -> tuple[str, ...] | None: ...
-
-    @property
-    def payload_filter(self) -> dict[str, Any] | None: ...
-
-
-T = TypeVar("T", bound=_Target)
+T = TypeVar("T", bound=Endpoint | PollingEndpoint)
 # The endpoint of that id or uid in that application, which its caller may reach. Raises NotFound.
 Find = Callable[[Transaction, Principal, str, str], T]
 # Gives an endpoint another filter, or none: the endpoint as it is then.
@@ -125,7 +109,7 @@ class PayloadFilters(Generic[T]):
         return await self._store.read(lambda tx: _tried(tx, self._find(tx, who, app, ref), wanted, now_us))
 
 
-def _tried(tx: Transaction, endpoint: _Target, wanted: PayloadFilterTryIn, now_us: int) -> Trial:
+def _tried(tx: Transaction, endpoint: Endpoint | PollingEndpoint, wanted: PayloadFilterTryIn, now_us: int) -> Trial:
     asked = compiled(wanted.filter)
     passed = failed = gone = size = 0
     passing: list[Example] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
@@ -55,22 +56,16 @@ async def open_store(
     Raises OperatorError when another server has it, when it is newer than this program, or when it cannot be opened.
     """
     path = database_path(url)
-    lock = None if path == ":memory:" else _lock(path)
-    try:
-        connection = open_writer(path)
-        migrate(connection, path)
-    except apsw.Error as error:
-        if lock is not None:
-            lock.close()
-        raise OperatorError(f"database {path}: {translated(error)}") from error
-    except OSError as error:
-        if lock is not None:
-            lock.close()
-        raise OperatorError(f"database {path}: {error.strerror}; free space and try again") from error
-    except OperatorError:
-        if lock is not None:
-            lock.close()
-        raise
+    with contextlib.ExitStack() as until_open:
+        lock = None if path == ":memory:" else until_open.enter_context(_lock(path))
+        try:
+            connection = open_writer(path)
+            migrate(connection, path)
+        except apsw.Error as error:
+            raise OperatorError(f"database {path}: {translated(error)}") from error
+        except OSError as error:
+            raise OperatorError(f"database {path}: {error.strerror}; free space and try again") from error
+        until_open.pop_all()
     return SqliteStore(
         connection, path, clock, min_free_disk=min_free_disk, observe=observe, released=lock.close if lock is not None else lambda: None
     )
