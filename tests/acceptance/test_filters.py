@@ -74,7 +74,7 @@ def test_each_endpoint_gets_what_its_own_filter_lets_through(shop: Shop) -> None
     sent = [shop.post(amount(99)), shop.post(amount(100)), shop.post(amount(500, "CHF")), shop.post(LARGE)]
 
     wait_until(lambda: len(shop.came("all")) == 4 and len(shop.came("large")) == 2 and shop.came("swiss"), what="what fits has come")
-    assert shop.came("all") == sent or sorted(shop.came("all")) == sorted(sent)
+    assert sorted(shop.came("all")) == sorted(sent)
     assert sorted(shop.came("large")) == sorted([sent[1], sent[3]])
     assert shop.came("swiss") == [sent[2]]
     wanted, swiss = ({reason["endpointId"]: reason for reason in shop.not_sent(message)} for message in (sent[0], sent[3]))
@@ -108,7 +108,7 @@ def test_what_was_missed_and_does_not_fit_is_not_sent_later(shop: Shop) -> None:
 
     assert wait_until(ended, what="the replay has ended")["data"] == {"messagesSent": 2}
     wait_until(lambda: len(shop.came("late")) == 2, what="what fits has come")
-    assert shop.came("late") == sent[4:]
+    assert sorted(shop.came("late")) == sorted(sent[4:])
 
 
 def test_a_poller_gets_what_fits_and_passes_the_rest(shop: Shop) -> None:
