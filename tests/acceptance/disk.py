@@ -7,6 +7,8 @@ import pathlib
 import shutil
 import subprocess
 
+from tests.waiting import wait_until
+
 # Size of the disk of these tests: a database with its WAL fits several times, and filling it takes a moment.
 DISK_MIB = 24
 
@@ -63,5 +65,10 @@ class Disk:
         subprocess.run(["mount", "-o", "loop", str(self.image), str(self.place)], check=True, capture_output=True, timeout=60)
 
     def unmount(self) -> None:
-        """Take the disk away."""
-        subprocess.run(["umount", str(self.place)], check=False, capture_output=True, timeout=60)
+        """Take the disk away, once nobody looks at it."""
+
+        def is_away() -> bool:
+            subprocess.run(["umount", str(self.place)], check=False, capture_output=True, timeout=60)
+            return not os.path.ismount(self.place)
+
+        wait_until(is_away, what="the disk is taken away")
