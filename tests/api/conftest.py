@@ -24,6 +24,7 @@ from ringback.services.idempotency import Idempotency
 from ringback.services.tokens import Tokens
 from ringback.store.opening import open_store
 from ringback.store.vault import Vault
+from tests.fresh import laid
 
 TOKEN = "sk_test_token_of_the_default_organisation"
 HOUR_US = 3_600_000_000
@@ -58,7 +59,7 @@ class Api:
         clock = SystemClock()
         make_id = IdMaker()
         self.vault = Vault(secrets.token_bytes(32))
-        self.store = await open_store(f"sqlite:///{self._database}", clock)
+        self.store = await open_store(f"sqlite:///{laid(self._database)}", clock)
         self.directory = Changes()
         self.tokens = Tokens(self.store, clock, make_id, secrets.randbits)
         self.idempotency = Idempotency(self.store, self.vault, clock, 12 * HOUR_US)

@@ -20,6 +20,7 @@ from ringback.services.polling import Polling, PollingEndpointIn
 from ringback.services.tokens import DEFAULT_ORG_ID, Principal, Tokens
 from ringback.store.opening import open_store
 from ringback.store.vault import Vault
+from tests.fresh import laid
 from tests.store.conformance.shelf import Shelf
 
 SECOND_US = 1_000_000
@@ -65,7 +66,7 @@ def tell(tmp_path: Path) -> Callable[[Callable[[World], Awaitable[None]]], None]
     def told(story: Callable[[World], Awaitable[None]]) -> None:
         async def run() -> None:
             clock = Hand()
-            store = await open_store(f"sqlite:////{tmp_path}/ringback.db", clock)
+            store = await open_store(f"sqlite:///{laid(tmp_path / 'ringback.db')}", clock)
             try:
                 shelf = Shelf(store, clock)
                 vault, make_id = Vault(secrets.token_bytes(32)), IdMaker()

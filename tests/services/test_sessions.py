@@ -21,6 +21,7 @@ from ringback.services.tokens import DEFAULT_ORG_ID, Tokens
 from ringback.store.opening import open_store
 from ringback.store.vault import Vault
 from tests.api.test_authentication import jwt
+from tests.fresh import laid
 
 TOKEN = "sk_test_token_of_the_default_organisation"
 MINUTE_S = 60
@@ -59,7 +60,7 @@ def play(tmp_path: Path) -> Callable[[Scenario], None]:
     def run(scenario: Scenario) -> None:
         async def opened() -> None:
             clock = Clock()
-            store = await open_store(f"sqlite:///{tmp_path}/ringback.db", clock)
+            store = await open_store(f"sqlite:///{laid(tmp_path / 'ringback.db')}", clock)
             try:
                 world = World(store, clock)
                 await world.tokens.ensure_first(TOKEN)

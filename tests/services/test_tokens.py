@@ -13,6 +13,7 @@ from ringback.model.applications import Application, TokenKind
 from ringback.services.tokens import DEFAULT_ORG_ID, Tokens
 from ringback.store.opening import open_store
 from ringback.store.operations import applications
+from tests.fresh import laid
 
 
 class Clock(SystemClock):
@@ -35,7 +36,7 @@ def with_tokens(tmp_path):
     def run(scenario: Any) -> Any:
         async def opened() -> Any:
             clock = Clock()
-            store = await open_store(f"sqlite:///{tmp_path}/ringback.db", clock)
+            store = await open_store(f"sqlite:///{laid(tmp_path / 'ringback.db')}", clock)
             try:
                 return await scenario(Tokens(store, clock, IdMaker(), secrets.randbits), clock, store)
             finally:

@@ -7,6 +7,7 @@ import random
 import secrets
 from collections.abc import Callable
 from functools import cached_property
+from ssl import SSLContext
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -148,23 +149,25 @@ def bins_open(settings: Settings) -> bool:
     return is_this_machine(settings.listen_address.host) and (public is None or is_this_machine(public))
 
 
-def _fetching(settings: Settings, clock: Clock) -> HttpTransport:
+def _fetching(settings: Settings, tls: SSLContext, clock: Clock) -> HttpTransport:
     """What fetches what providers publish: keys, certificates, lists of addresses."""
     return HttpTransport(
         policy=AddressPolicy(settings.whitelist_subnets),
         settings=HttpSettings(
             request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_PUBLISHED_MAX_BYTES, body_time_s=_FETCH_S)
         ),
+        ssl_context=tls,
         clock=clock,
         proxy=proxy_of(settings),
     )
 
 
-def _asking(settings: Settings, clock: Clock) -> HttpTransport:
+def _asking(settings: Settings, tls: SSLContext, clock: Clock) -> HttpTransport:
     """What asks the APIs of providers: their answers are long, and say in their heads where they go on."""
     limits = ResponseLimits(head_kept_bytes=_ASKED_HEAD_BYTES, body_max_bytes=MAX_BODY_BYTES, body_time_s=TIMEOUT_S)
     http = HttpSettings(request_timeout_s=TIMEOUT_S, response=limits)
-    return HttpTransport(policy=AddressPolicy(settings.whitelist_subnets), settings=http, clock=clock, proxy=proxy_of(settings))
+    policy = AddressPolicy(settings.whitelist_subnets)
+    return HttpTransport(policy=policy, settings=http, ssl_context=tls, clock=clock, proxy=proxy_of(settings))
 
 
 class Doors:
@@ -173,7 +176,7 @@ class Doors:
     def __init__(self, parts: Parts, operator_token: str, ready: Callable[[], bool]) -> None:
         self._parts = parts
         settings, store, clock, make_id, vault = parts.settings, parts.store, parts.clock, parts.ids, parts.vault
-        self.fetching = _fetching(settings, clock)
+        self.fetching = _fetching(settings, parts.tls, clock)
         self.urls = sources_api.Urls(settings.public_url)
         self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics, settings.receive_rate)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
@@ -188,7 +191,7 @@ class Doors:
         self.expecting = ExpectationRunner(self._expectations, clock)
         self._journal = Journal(store, clock, make_id)
         self._receiver = self._make_receiver()
-        self.asking = _asking(settings, clock)
+        self.asking = _asking(settings, parts.tls, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
         self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
         self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)

@@ -12,6 +12,7 @@ from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.delivery.proxied import ProxySettings
+from ringback.delivery.tls import client_context
 from ringback.engine.dispatcher import Dispatcher
 from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
@@ -66,12 +67,15 @@ class Parts:
         self.ids = make_id = IdMaker()
         self.vault = vault_of(settings)
         self.directory = Directory(store, self.vault)
+        # One for all that is sent: reading the system's authorities takes longer than opening the database.
+        self.tls = client_context()
         self.transport = HttpTransport(
             policy=AddressPolicy(settings.whitelist_subnets),
             settings=HttpSettings(
                 request_timeout_s=settings.request_timeout.total_seconds(),
                 response=ResponseLimits(body_max_bytes=settings.response_body_max, body_time_s=settings.response_body_time.total_seconds()),
             ),
+            ssl_context=self.tls,
             clock=clock,
             proxy=proxy_of(settings),
         )

@@ -39,6 +39,7 @@ def run(settings: Settings) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    gc.enable()
     _allow_files()
     with asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner:
         return runner.run(_serve(settings))

@@ -12,6 +12,7 @@ import pytest
 from ringback.clock import SystemClock
 from ringback.store.base import Store
 from ringback.store.opening import open_store
+from tests.fresh import laid
 from tests.store.conformance.shelf import Shelf
 
 Opening = Callable[[Path, SystemClock], Awaitable[Store]]
@@ -19,7 +20,7 @@ Story = Callable[[Shelf], Awaitable[Any]]
 
 
 def _sqlite_file(path: Path, clock: SystemClock) -> Awaitable[Store]:
-    return open_store(f"sqlite:////{path}/ringback.db", clock)
+    return open_store(f"sqlite:///{laid(path / 'ringback.db')}", clock)
 
 
 def _sqlite_memory(path: Path, clock: SystemClock) -> Awaitable[Store]:
