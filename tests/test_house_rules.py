@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import inspect
@@ -46,8 +47,16 @@ def _name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@functools.cache
 def _tree(path: Path) -> ast.Module:
     return syntax.parse(path.read_text("utf-8"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_tree_outlives_this_module() -> Iterator[None]:
+    """Each file is parsed once for all rules; two hundred megabytes of trees are nothing to keep for the tests that follow."""
+    yield
+    _tree.cache_clear()
 
 
 def _report(broken: list[str], rule: str) -> None:

@@ -25,6 +25,8 @@ from tests.api.history import SECOND_US, History
 
 # Few enough that a walk takes several pages of the shortest list.
 PAGE = 3
+# Of everything, what a history begins with: more than a page. Above the other number the next walk gets a new one.
+SHORT, LONG = 8, 24
 
 
 class Busy(History):
@@ -40,11 +42,13 @@ class Busy(History):
             *tasks_api.routes(Tasks(api.store, self.clock, self._ids, self.handoff)),
         ]
         api.app = build(api.services, api.reader, Settings(), more=routes)
-        self.numbers = itertools.count()
+        # How much of everything there is.
+        self.made = 0
         self.watched = self.message(*self.others, age_us=100 * SECOND_US)
 
     def more(self) -> None:
-        n = next(self.numbers)
+        n = self.made
+        self.made += 1
         # Ids and times climb, as those of a server do.
         self.now_us += 10_000
         facts = {"channels": ("eu",), "tags": ("vip",)} if n % 3 == 0 else {}
@@ -127,14 +131,28 @@ def walk(read: Callable[..., Any], between: Callable[[], None], *, back: bool) -
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
+def histories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Busy]]:
+    """Gives the history that others have used too, or a new one once that is long: a walk then takes longer, and shows nothing more."""
     with asyncio.Runner() as runner:
-        api = Api(runner, tmp_path_factory.mktemp("busy") / "ringback.db")
-        made = Busy(api)
-        for _ in range(8):
-            made.more()
-        yield made
-        api.close()
+        held: list[Busy] = []
+
+        def given() -> Busy:
+            if held and held[-1].made > LONG:
+                held.pop().api.close()
+            if not held:
+                held.append(Busy(Api(runner, tmp_path_factory.mktemp("busy") / "ringback.db")))
+                for _ in range(SHORT):
+                    held[-1].more()
+            return held[-1]
+
+        yield given
+        for made in held:
+            made.api.close()
+
+
+@pytest.fixture
+def busy(histories: Callable[[], Busy]) -> Busy:
+    return histories()
 
 
 @pytest.mark.parametrize(("path", "query"), LISTS, ids=lambda value: str(value))
