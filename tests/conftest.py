@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 
 # The suite runs on the loop that `ringback serve` runs on; RINGBACK_TEST_LOOP=asyncio runs it on Python's own.
 LOOP = os.environ.get("RINGBACK_TEST_LOOP", "uvloop")
+
+ROOT = Path(__file__).parent
+# Modules that take a minute and more, the longest first. Begun late, one of them would keep one process at work when all others are done.
+LONGEST = (
+    "dashboard/test_browser.py",
+    "acceptance/test_crash.py",
+    "acceptance/test_operational_crash.py",
+    "acceptance/test_drain.py",
+    "acceptance/test_delivery.py",
+    "acceptance/test_sdk_ingest.py",
+    "engine/test_memory_and_restarts.py",
+    "acceptance/test_receiving_crash.py",
+    "acceptance/test_openapi_fuzz.py",
+    "acceptance/test_subscriptions.py",
+    "acceptance/test_reconciliation.py",
+    "dashboard/test_receiving.py",
+    "dashboard/test_pages.py",
+    "dashboard/test_entrance.py",
+    "gateway/test_bins.py",
+    "acceptance/test_polling.py",
+    "acceptance/test_ordering.py",
+    "gateway/test_relay.py",
+    "cli/test_token.py",
+    "unit/signing/test_official_packages_hostile.py",
+    "store/operations/test_filtered_lists.py",
+)
 
 hypothesis.settings.register_profile(
     "ringback",
@@ -30,6 +58,15 @@ def pytest_configure(config: pytest.Config) -> None:
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     elif LOOP != "asyncio":
         raise pytest.UsageError(f"RINGBACK_TEST_LOOP={LOOP!r}: uvloop or asyncio")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In one of several processes: the longest modules first, then those with the most tests."""
+    if not hasattr(config, "workerinput"):
+        return
+    sizes = collections.Counter(item.path for item in items)
+    first = {ROOT / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (first.get(item.path, len(first)), -sizes[item.path]))
 
 
 def pytest_report_header(config: pytest.Config) -> str:
