@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from tests import shares
+
 # The suite runs on the loop that `ringback serve` runs on; RINGBACK_TEST_LOOP=asyncio runs it on Python's own.
 LOOP = os.environ.get("RINGBACK_TEST_LOOP", "uvloop")
-
-ROOT = Path(__file__).parent
-# Modules that take a minute and more, the longest first. Begun late, one of them would keep one process at work when all others are done.
-LONGEST = (
-    "dashboard/test_browser.py",
-    "acceptance/test_crash.py",
-    "acceptance/test_operational_crash.py",
-    "acceptance/test_drain.py",
-    "acceptance/test_delivery.py",
-    "acceptance/test_sdk_ingest.py",
-    "engine/test_memory_and_restarts.py",
-    "acceptance/test_receiving_crash.py",
-    "acceptance/test_openapi_fuzz.py",
-    "acceptance/test_subscriptions.py",
-    "acceptance/test_reconciliation.py",
-    "dashboard/test_receiving.py",
-    "dashboard/test_pages.py",
-    "dashboard/test_entrance.py",
-    "gateway/test_bins.py",
-    "acceptance/test_polling.py",
-    "acceptance/test_ordering.py",
-    "gateway/test_relay.py",
-    "cli/test_token.py",
-    "unit/signing/test_official_packages_hostile.py",
-    "store/operations/test_filtered_lists.py",
-)
 
 hypothesis.settings.register_profile(
     "ringback",
@@ -61,12 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In one of several processes: the longest modules first, then those with the most tests."""
-    if not hasattr(config, "workerinput"):
-        return
-    sizes = collections.Counter(item.path for item in items)
-    first = {ROOT / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: (first.get(item.path, len(first)), -sizes[item.path]))
+    if hasattr(config, "workerinput"):
+        # One of several processes; a single one keeps the order of its arguments.
+        shares.arrange(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return shares.scheduler(config, log)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
