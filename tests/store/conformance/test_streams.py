@@ -120,6 +120,11 @@ def test_numbers_are_never_given_again_whatever_was_removed(tell: Callable[..., 
         await append(shelf, here, "3")
         assert await texts(shelf, here, 2) == (["3"], 3, True)
         assert await texts(shelf, here, 0) == (["3"], 3, True)
+        # Somebody who was away while more than one look's worth came and went finds what is there at once.
+        await shelf.store.write(lambda tx: streams.purge_events(tx, here, NOW_US + 1, 100))
+        await shelf.store.write(lambda tx: tx.run("UPDATE stream SET last_seq = 100000"))
+        await append(shelf, here, "4")
+        assert await texts(shelf, here, 0) == (["4"], 100_001, True)
 
     tell(story)
 
