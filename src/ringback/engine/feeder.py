@@ -226,14 +226,17 @@ class Feeder:
             self._clock.now_us(),
         )
         await self._settled(sink, follows)
+        self._count(found, accepted=not follows.progress.attempts)
         if follows.progress.attempts:
-            self._metrics.sink_batches["failed"] += 1
             self._failing.add(sink_id)
             return follows.progress.next_at
-        self._metrics.sink_batches["accepted"] += 1
-        self._metrics.sink_events += found.count
         self._failing.discard(sink_id)
         return 0
+
+    def _count(self, ready: Ready, *, accepted: bool) -> None:
+        metrics, outcome = self._metrics, "accepted" if accepted else "failed"
+        metrics.sink_batches = {**metrics.sink_batches, outcome: metrics.sink_batches[outcome] + 1}
+        metrics.sink_events += ready.count if accepted else 0
 
     async def _rest(self, rest: Rest) -> int | None:
         if rest.store is not None:
