@@ -153,6 +153,9 @@ ACCESS = {
     Access.ORGANISATION: "org token",
     Access.ANY: "any",
     Access.POLLER: "org token, the application's, or the polling endpoint's key",
+    Access.STREAM: "org token, or the stream's",
+    Access.SINK_POLLER: "org token, the stream's, or the sink's key",
+    Access.STREAM_PORTAL: "the stream's",
     Access.SUBSCRIPTION: "org token, the application's, or the subscription's",
 }
 # Operations that check their caller themselves.
@@ -189,7 +192,7 @@ def http_api() -> str:
         f"# HTTP API\n\n{NOTE}\n"
         "`GET /api/v1/openapi.json` on a running server has every field of every request and answer, made from the same types that\n"
         "parse the requests. A token goes into `Authorization: Bearer …`. Errors: [errors](errors.md). Every path also takes one\n"
-        "slash at its end, and HEAD where GET is. Routes of the Svix API that are not in this list answer 501.\n",
+        "slash at its end, and HEAD where GET is.\n",
         BY_CURL,
     ]
     for noun, operations in _operations().items():

@@ -9,9 +9,8 @@ import pathlib
 import types
 import typing
 
-import pydantic
 from svix.api import Svix, SvixOptions
-from svix.api.common import ApiBaseSync, BaseOptions
+from svix.api.common import ApiBaseSync
 
 from benchmarks.server import Server
 from tests import syntax
@@ -73,16 +72,3 @@ def _dotted(node: ast.expr) -> list[str]:
     if isinstance(node, ast.Attribute):
         return [*_dotted(node.value), node.attr]
     return [node.id] if isinstance(node, ast.Name) else []
-
-
-def anything_for(method: typing.Callable[..., typing.Any]) -> list[typing.Any]:
-    """Arguments of the right types for a method whose answer does not depend on them: names, and bodies with nothing in them."""
-    given: list[typing.Any] = []
-    hints = typing.get_type_hints(method)
-    for name, parameter in inspect.signature(method).parameters.items():
-        kind = hints[name]
-        if parameter.default is not inspect.Parameter.empty:
-            assert issubclass(kind, BaseOptions), f"{method}: what is {name}?"
-        else:
-            given.append(kind.model_construct() if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel) else "anything")
-    return given

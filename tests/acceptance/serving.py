@@ -66,7 +66,7 @@ class Shared:
     def give_back(self) -> None:
         """Let nothing more be sent for those who asked: their receivers are gone, and another may listen where they did."""
         for lent in self._lent:
-            for path in ("/app", "/operational-webhook/endpoint"):
+            for path in ("/app", "/operational-webhook/endpoint", "/stream"):
                 for item in lent.call("GET", f"{path}?limit=250")[1]["data"]:
                     assert lent.call("DELETE", f"{path}/{item['id']}")[0] == 204
             sources = Svix(lent.token, SvixOptions(server_url=lent.url)).ingest.source

@@ -38,6 +38,7 @@ MESSAGES: typing.Final = "/api/v1/app/{app_id}/msg"
 # What has no key to repeat, or nothing to repeat it for.
 WITHOUT: typing.Final = {
     "/api/v1/auth/logout": "its token is no token any more when it comes again",
+    "/api/v1/auth/stream-logout": "its token is no token any more when it comes again",
     "/api/v1/operator/token": "takes the operator's token, for whom no key is kept",
     "/api/v1/app/{app_id}/destination/{destination_id}/secret/rotate": "no type that is built has a secret, so it never succeeds",
 }
@@ -47,6 +48,7 @@ ONCE: typing.Final = frozenset(template for template in POSTS if template.endswi
 UNLOGGED: typing.Final = {
     MESSAGES: MESSAGES,
     "/api/v1/app/{app_id}/msg/precheck/active": "",
+    "/api/v1/stream/{stream_id}/events": "/api/v1/stream/{stream_id}/sink/{sink_id}/events",
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example": MESSAGES,
     "/api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek": "",
     "/api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit": "",

@@ -18,6 +18,9 @@ APPLICATIONS: typing.Final = "/api/v1/app"
 APPLICATION: typing.Final = APPLICATIONS + "/{app_id}"
 OPERATIONAL: typing.Final = "/api/v1/operational-webhook/endpoint"
 INGEST: typing.Final = "/ingest/api/v1/source"
+STREAM: typing.Final = "/api/v1/stream/{stream_id}"
+SINK: typing.Final = STREAM + "/sink/{sink_id}"
+STREAM_AUTH: typing.Final = "/api/v1/auth/stream/{stream_id}"
 CODE: typing.Final = "function handler(webhook) { return webhook; }"
 # Lets through what the messages here are.
 _FILTER: typing.Final = {"filter": {"number": {"$exist": True}}}
@@ -53,6 +56,7 @@ class Everything:
         self.stands_for("sink_id", self.stands_for("destination_id", self.make(f"{APPLICATION}/destination")["id"]))
         self.stands_for("consumer_id", "worker")
         self.stands_for("token_id", "key_" + "0" * 27)
+        self._streaming()
         self._deliveries()
         leasing = self.path(f"{APPLICATION}/polling-endpoint/{{sink_id}}/consumer/{{consumer_id}}")
         assert live.get(leasing).json()["data"], "there is something to commit"
@@ -66,6 +70,19 @@ class Everything:
         """From now on this is what stands for a parameter: everywhere, at the end of one path, or (path, blank, name) in one path."""
         self._ids[name] = identifier
         return identifier
+
+    def _streaming(self) -> None:
+        """A stream with events, a sink that has got them, and one that can be asked for them."""
+        self.stands_for("name", self.make("/api/v1/stream/event-type")["name"])
+        self.stands_for("stream_id", self.make("/api/v1/stream")["id"])
+        called = self.stands_for(SINK, self.make(f"{STREAM}/sink")["id"])
+        asked = self.live.made(self.path(f"{STREAM}/sink"), {"type": "poller", "uid": self.live.name("asked")})["id"]
+        self.stands_for(f"{SINK}/events sink_id", asked)
+        self.stands_for(f"{STREAM_AUTH}/sink/{{sink_id}}", asked)
+        nowhere = self.path(SINK, sink_id=called)
+        start = self.live.get(nowhere).json()["currentIterator"]
+        self.make(f"{STREAM}/events")
+        wait_until(lambda: self.live.get(nowhere).json()["currentIterator"] != start, what="an accepted batch")
 
     def _deliveries(self) -> None:
         """A message that arrived at one endpoint, and died on its way to another."""
@@ -209,6 +226,14 @@ def _message(there: Everything) -> dict[str, typing.Any]:
     return {"eventType": there.event_type, "payload": {"number": there.live.name()}}
 
 
+def _events(there: Everything) -> dict[str, typing.Any]:
+    return {"events": [{"eventType": "order.paid", "payload": there.live.name("payload")}]}
+
+
+def _sink(there: Everything) -> dict[str, typing.Any]:
+    return {"type": "http", "uid": there.live.name("sink"), "config": _endpoint(there)}
+
+
 # Every POST of the API that can succeed, by its path.
 POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/event-type": lambda there: {
@@ -218,6 +243,14 @@ POSTS: typing.Final[dict[str, Making]] = {
     },
     "/api/v1/app": lambda there: {"name": "Shop", "uid": there.live.name("shop")},
     "/api/v1/connector": _connector,
+    "/api/v1/stream": lambda there: {"name": "Orders", "uid": there.live.name("stream")},
+    "/api/v1/stream/event-type": lambda there: {"name": there.live.name("kind")},
+    "/api/v1/stream/{stream_id}/events": _events,
+    "/api/v1/stream/{stream_id}/sink": _sink,
+    "/api/v1/stream/{stream_id}/sink/{sink_id}/secret/rotate": _empty,
+    "/api/v1/auth/stream-portal-access/{stream_id}": _empty,
+    "/api/v1/auth/stream/{stream_id}/expire-all": lambda there: {"sessionIds": [there.live.name("session")]},
+    "/api/v1/auth/stream/{stream_id}/sink/{sink_id}/poller/token/rotate": _empty,
     "/api/v1/operational-webhook/endpoint": _endpoint,
     "/api/v1/operational-webhook/endpoint/{endpoint_id}/secret/rotate": _empty,
     "/api/v1/environment/export": _nothing,

@@ -6,6 +6,7 @@ import typing
 
 import pytest
 
+from ringback.api.contract import contract_operations
 from tests.api.live import Live, error, opened, problems
 
 URL = "https://a.example"
@@ -176,17 +177,9 @@ def test_whoami_names_the_source_of_a_permission(live: Live) -> None:
     assert error(live.get("/auth/whoami", token="nobody")) == (401, "authentication_failed", "Invalid token")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("GET", "/stream/a/sink/b/events"),
-        ("GET", "/auth/stream/a/sink/b/poller/token"),
-        ("POST", "/stream"),
-    ],
-)
-def test_what_is_not_built_says_so(live: Live, method: str, path: str) -> None:
-    detail = f"{method} /api/v1{path} is part of the API, and this version does not have it yet"
-    assert error(live.call(method, path)) == (501, "not_implemented", detail)
+def test_nothing_of_the_contract_is_missing(live: Live) -> None:
+    paths = live.get("/openapi.json").json()["paths"]
+    assert [(method, path) for method, path in contract_operations() if method.lower() not in paths.get(path, {})] == []
 
 
 def test_the_numbers_of_the_server(live: Live) -> None:

@@ -21,7 +21,7 @@ from ringback.api.auth import Access
 from ringback.api.routing import Operation
 from ringback.config.running import find
 from tests.acceptance.receiver import Receiver
-from tests.api.everything import APPLICATION, INGEST, POSTS, SETTINGS, Everything
+from tests.api.everything import APPLICATION, INGEST, POSTS, SETTINGS, SINK, STREAM_AUTH, Everything
 from tests.api.live import opened
 from tests.api.operations import operations
 from tests.waiting import wait_until
@@ -37,6 +37,9 @@ BODIES: typing.Final[dict[str, typing.Any]] = {
     "PUT /api/v1/app/{app_id}/destination/{destination_id}/filter": {"filter": {"taken": True}},
     "PUT /ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/filter": {"filter": {"taken": True}},
     "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-taken": "1"}},
+    "PUT /api/v1/stream/{stream_id}/sink/{sink_id}": {"type": "http", "config": {"url": "https://example.com/"}},
+    "PATCH /api/v1/stream/{stream_id}/sink/{sink_id}": {"type": "http", "config": {"url": "https://example.com/"}},
+    "PATCH /api/v1/stream/{stream_id}/sink/{sink_id}/headers": {"headers": {"x-taken": "1"}},
 }
 # What moves by itself: sums, what is done in the background, and who was here when.
 MOVING: typing.Final = (
@@ -51,8 +54,8 @@ MOVING: typing.Final = (
     "message_block",
 )
 JWT_SECRET: typing.Final = "a-secret-that-another-server-knows"
-# The operation with this path ends the very token that asks, whoever that is.
-LOGOUT: typing.Final = "/api/v1/auth/logout"
+# The operations with these paths end the very token that asks, whoever that is.
+LOGOUTS: typing.Final = ("/api/v1/auth/logout", "/api/v1/auth/stream-logout")
 
 Rows = dict[str, collections.Counter[str]]
 
@@ -87,10 +90,16 @@ class Tokens:
     other_source: str
     poller: str
     other_poller: str
+    other_stream: str
+    other_sink: str
     logged_out: str
     ended: str
     expired: str
     of_deleted: str
+    stream_logged_out: str
+    stream_ended: str
+    of_deleted_stream: str
+    of_deleted_sink: str
     of_nobody: str
 
 
@@ -108,6 +117,8 @@ class World:
         source = live.made(INGEST, {"name": "door", "type": "github", "config": {"secret": "x"}})["id"]
         autoconfig = live.made(f"/app/{neighbour}/autoconfig", {})
         integration = live.made(f"/app/{neighbour}/integration", {"name": "i"})["id"]
+        gone_stream = live.made("/stream", {"name": "gone"})["id"]
+        gone_sink, gone_key = self._key_of_another_sink(there.id(SINK, "stream_id"))
         self.tokens = Tokens(
             stranger=stranger,
             neighbour=live.portal_token(neighbour),
@@ -117,15 +128,26 @@ class World:
             other_source=live.made(f"{INGEST}/{source}/dashboard", {})["token"],
             poller=self._key_of_another(neighbour),
             other_poller=self._key_of_another(there.app),
+            other_stream=self._stream_token(live.made("/stream", {"name": "other"})["id"]),
+            other_sink=self._key_of_another_sink(there.id(SINK, "stream_id"))[1],
             logged_out=live.portal_token(there.app),
             ended=live.portal_token(there.app, sessionId="s"),
             expired=signed({"org": org, "sub": there.app, "exp": 1_500_000_000}),
             of_deleted=live.portal_token(deleted),
+            stream_logged_out=self._stream_token(there.id(SINK, "stream_id")),
+            stream_ended=self._stream_token(there.id(SINK, "stream_id"), sessionId="s"),
+            of_deleted_stream=self._stream_token(gone_stream),
+            of_deleted_sink=gone_key,
             of_nobody=signed({"org": stranger_org, "sub": there.app}),
         )
         assert live.post("/auth/logout", token=self.tokens.logged_out).status_code == 204
         assert live.delete(f"/app/{deleted}").status_code == 204
-        self._deleted = deleted
+        assert live.post("/auth/stream-logout", token=self.tokens.stream_logged_out).status_code == 204
+        expire = there.path(f"{STREAM_AUTH}/expire-all")
+        assert live.post(expire, {"sessionIds": ["s"], "expiry": 0}).status_code == 204
+        assert live.delete(f"/stream/{gone_stream}").status_code == 204
+        assert live.delete(there.path(SINK, sink_id=gone_sink)).status_code == 204
+        self._deleted = (deleted, gone_stream, gone_sink)
         self._database = sqlite3.connect(f"file:{live.server.database}?mode=ro", uri=True)
         self._version: object = None
         self._rows: Rows = {}
@@ -142,12 +164,21 @@ class World:
             assert live.put(there.path(path), settings | {"credential": "x", "paused": True}).status_code == 200
             self._bodies["PUT", path] = settings | {"credential": "x"}
         self.org = org
-        self.markers = {found for name, found in there._ids.items() if name not in ("event_type_name", "connector_id")}
+        self.markers = {found for name, found in there._ids.items() if name not in ("event_type_name", "connector_id", "name")}
 
     def _key_of_another(self, app: str) -> str:
         """The key of a polling endpoint that is not the owner's."""
         sink = self.live.made(f"/app/{app}/destination", {"type": "pollingEndpoint"})["id"]
         return str(self.live.made(f"/auth/app/{app}/poller/{sink}/token/rotate", {})["token"])
+
+    def _key_of_another_sink(self, stream: str) -> tuple[str, str]:
+        """A new sink of a stream, and its key."""
+        sink = self.live.made(f"/stream/{stream}/sink", {"type": "poller"})["id"]
+        return sink, str(self.live.get(f"/auth/stream/{stream}/sink/{sink}/poller/token").json()["token"])
+
+    def _stream_token(self, stream: str, **grant: typing.Any) -> str:
+        """A token of a stream."""
+        return str(self.live.made(f"/auth/stream-portal-access/{stream}", grant)["token"])
 
     def _body(self, operation: Operation) -> typing.Any:
         """A body that the owner could send."""
@@ -191,7 +222,7 @@ class World:
                 table: collections.Counter(
                     row
                     for row in map(repr, database.execute(f"SELECT {self._columns(database, table)} FROM {table}"))
-                    if self._deleted not in row
+                    if not any(deleted in row for deleted in self._deleted)
                 )
                 for table in tables
                 if not table.startswith(MOVING)
@@ -240,13 +271,20 @@ def named(chosen: typing.Iterable[Operation]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("operation", [pytest.param(one, id=f"{one.method} {one.path}") for one in chosen])
 
 
-closed = named(one for one in everything() if one.access is not Access.OPEN and one.path != LOGOUT)
+# Tokens that were good once, or never were; and those that are good for one thing alone.
+DEAD: typing.Final = (
+    *("logged_out", "ended", "expired", "of_deleted", "of_nobody"),
+    *("stream_logged_out", "stream_ended", "of_deleted_stream", "of_deleted_sink"),
+)
+NARROW: typing.Final = ("subscriber", "poller", "other_poller", "other_sink")
+
+closed = named(one for one in everything() if one.access is not Access.OPEN and one.path not in LOGOUTS)
 
 
 @named(one for one in everything() if one.access is not Access.OPEN)
 def test_nobody_is_answered_without_a_token_that_is_alive(world: World, operation: Operation) -> None:
     before = world.settled()
-    for who in ("", "nonsense", "logged_out", "ended", "expired", "of_deleted", "of_nobody"):
+    for who in ("", "nonsense", *DEAD):
         status, text = world.ask(operation, getattr(world.tokens, who, who))
         assert (status, json.loads(text)["code"]) == (401, "authentication_failed"), who
     assert differences(before, world.rows()) == {}
@@ -273,13 +311,13 @@ def test_another_organisation_reads_and_changes_nothing(world: World, operation:
 @closed
 def test_the_token_of_something_else_reaches_nothing_of_the_others(world: World, operation: Operation) -> None:
     before = world.settled()
-    for who in ("neighbour", "integration", "other_source", "subscriber", "poller", "other_poller"):
+    for who in (*NARROW, "neighbour", "integration", "other_source", "other_stream"):
         status, text = world.ask(operation, getattr(world.tokens, who))
         if operation.access is Access.ORGANISATION:
             assert (status, json.loads(text)["code"]) == (403, "insufficient access"), who
-        elif "{app_id}" in operation.path or "{source_id}" in operation.path or "{task_id}" in operation.path:
+        elif any(f"{{{whose}}}" in operation.path for whose in ("app_id", "source_id", "task_id", "stream_id")):
             assert status in (403, 404), (who, text)
-        elif who in ("subscriber", "poller", "other_poller"):
+        elif who in NARROW:
             assert status == 403, who
         else:
             # What belongs to all applications of the organisation, and who one is.

@@ -63,6 +63,9 @@ PAGES: typing.Final = (
     "GET /ingest/api/v1/source/{source_id}/arrival",
     "GET /api/v1/app/{app_id}/source",
     "GET /api/v1/background-task",
+    "GET /api/v1/stream",
+    "GET /api/v1/stream/event-type",
+    "GET /api/v1/stream/{stream_id}/sink",
 )
 # What is named last in the path does not exist.
 UNKNOWN: typing.Final = (
@@ -139,10 +142,20 @@ UNKNOWN: typing.Final = (
     "POST /api/v1/app/{app_id}/msg/expunge-all-contents",
     "GET /api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation",
     "GET /ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/transformation",
+    "GET /api/v1/stream/{stream_id}",
+    "DELETE /api/v1/stream/{stream_id}",
+    "GET /api/v1/stream/event-type/{name}",
+    "GET /api/v1/stream/{stream_id}/sink/{sink_id}",
+    "DELETE /api/v1/stream/{stream_id}/sink/{sink_id}",
+    "GET /api/v1/stream/{stream_id}/sink/{sink_id}/headers",
+    "GET /api/v1/stream/{stream_id}/sink/{sink_id}/secret",
+    "GET /api/v1/stream/{stream_id}/sink/{sink_id}/transformation",
+    "GET /api/v1/auth/stream/{stream_id}/sink/{sink_id}/poller/token",
 )
 # Nothing can be wrong with them but who asks.
 STRANGERS: typing.Final = (
     "POST /api/v1/auth/logout",
+    "POST /api/v1/auth/stream-logout",
     "GET /api/v1/auth/whoami",
     "POST /api/v1/environment/export",
     "GET /api/v1/operator/organisation",
@@ -177,6 +190,19 @@ QUERIES: typing.Final[dict[str, tuple[str, int, typing.Any]]] = {
         "lease_duration_ms=soon",
         400,
         unreadable("query parameter lease_duration_ms: 'soon' is not a whole number"),
+    ),
+    "GET /api/v1/stream/{stream_id}/sink/{sink_id}/events": (
+        "iterator=nonsense",
+        400,
+        {
+            "code": "invalid_iterator",
+            "detail": "'nonsense' is no iterator of this sink; use the `iterator` of its last answer, or none to begin anew",
+        },
+    ),
+    "DELETE /api/v1/stream/event-type/{name}": (
+        "expunge=maybe",
+        400,
+        unreadable("query parameter expunge: 'maybe' is not a boolean; use true or false"),
     ),
     "DELETE /api/v1/event-type/{event_type_name}": (
         "expunge=maybe",
@@ -238,6 +264,10 @@ NO_DESTINATION: typing.Final = (
     "fifoEndpoint, googleCloudPubSub, googleCloudStorage, otelTracing, pollingEndpoint, postgres, rabbitMq, redshift, "
     "snowflake, sns, sqs"
 )
+NO_SINK: typing.Final = (
+    "'carrierPigeon' is not one of amazonS3, azureBlobStorage, bigQuery, clickhouse, elasticSearch, eventBridge, googleCloudPubSub, "
+    "googleCloudStorage, http, otelTracing, poller, postgres, rabbitMq, redshift, snowflake, sns, sqs"
+)
 NO_SOURCE: typing.Final = (
     "sources of type 'carrier-pigeon' are not built; use one of adobe-sign, airwallex, beehiiv, brex, clerk, cron, docusign, "
     "easypost, generic-webhook, github, guesty, hubspot, incident-io, lithic, meta, nash, open-ai, pleo, psi-fi, render, "
@@ -281,11 +311,113 @@ BODIES: typing.Final = [
         ],
     ),
     Wrong(
-        ["POST /api/v1/auth/app/{app_id}/expire-all"],
+        ["POST /api/v1/auth/app/{app_id}/expire-all", "POST /api/v1/auth/stream/{stream_id}/expire-all"],
         {"expiry": -1, "sessionIds": ["a b"]},
         [
             broken("Expected `int` >= 0", "expiry"),
             broken("'a b' is no session id; use 1 to 64 letters, digits, '@', '_' and '-'", "sessionIds", "[0]"),
+        ],
+    ),
+    Wrong(
+        ["POST /api/v1/stream", "PUT /api/v1/stream/{stream_id}"],
+        {"uid": "strm_no", "metadata": {"a": 1}},
+        [
+            malformed("the field is missing; it is required", "name"),
+            broken("'strm_no' begins with 'strm_', as the ids made by the server do; choose another uid", "uid"),
+            malformed("Expected `str`, got `int`", "metadata", "a"),
+        ],
+    ),
+    Wrong(
+        ["PATCH /api/v1/stream/{stream_id}"],
+        {"name": None, "description": None, "uid": "event-type", "metadata": None},
+        [
+            malformed("Expected `str`, got `null`", "name"),
+            malformed("Expected `str`, got `null`", "description"),
+            broken("'event-type' is the path of something else; choose another uid", "uid"),
+            malformed("Expected `object`, got `null`", "metadata"),
+        ],
+    ),
+    Wrong(
+        ["POST /api/v1/stream/{stream_id}/events"],
+        {"events": [{"eventType": "a b", "payload": "x"}, {"eventType": "a", "payload": "x", "channels": ["a/b"]}], "stream": {"name": ""}},
+        [
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "events", "[0]", "eventType"),
+            broken("'a/b' is not allowed; use letters, digits, '-', '_', '.', ':' and '+'", "events", "[1]", "channels", "[0]"),
+            broken("Expected `str` of length >= 1", "stream", "name"),
+        ],
+    ),
+    Wrong(
+        ["POST /api/v1/stream/event-type", "PUT /api/v1/stream/event-type/{name}"],
+        {"name": "a b", "description": "a\x00b", "featureFlags": ["a b"], "deprecated": "no"},
+        [
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "name"),
+            broken("the text holds the control character '\\x00' at position 1; remove it", "description"),
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "featureFlags", "[0]"),
+            malformed("Expected `bool`, got `str`", "deprecated"),
+        ],
+    ),
+    Wrong(
+        ["PATCH /api/v1/stream/event-type/{name}"],
+        {"description": 1, "featureFlags": "a", "archived": None},
+        [
+            malformed("Expected `str | null`, got `int`", "description"),
+            malformed("Expected `array | null`, got `str`", "featureFlags"),
+            malformed("Expected `bool`, got `null`", "archived"),
+        ],
+    ),
+    Wrong(
+        ["POST /api/v1/stream/{stream_id}/sink", "PUT /api/v1/stream/{stream_id}/sink/{sink_id}"],
+        {
+            "type": "sqs",
+            "config": {"url": "ftp://a.example", "headers": {"host": "a"}, "key": "whsec_short"},
+            "uid": "sink_no",
+            "status": "retrying",
+            "batchSize": 0,
+            "maxWaitSecs": 301,
+            "eventTypes": ["a b"],
+            "channels": ["a/b"],
+            "metadata": {"a": 1},
+        },
+        [
+            broken("sinks of type 'sqs' are not built: this version has no driver for them; those of type 'http' and 'poller' are", "type"),
+            broken("the URL must start with http:// or https://", "config", "url"),
+            broken("the header 'host' belongs to the delivery itself and cannot be set", "config", "headers", "host"),
+            broken(SECRET, "config", "key"),
+            broken("'sink_no' begins with 'sink_', as the ids made by the server do; choose another uid", "uid"),
+            broken("'retrying' is not one of disabled, enabled, paused", "status"),
+            broken("Expected `int` >= 1", "batchSize"),
+            broken("Expected `int` <= 300", "maxWaitSecs"),
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "eventTypes", "[0]"),
+            broken("'a/b' is not allowed; use letters, digits, '-', '_', '.', ':' and '+'", "channels", "[0]"),
+            malformed("Expected `str`, got `int`", "metadata", "a"),
+        ],
+    ),
+    Wrong(
+        ["PATCH /api/v1/stream/{stream_id}/sink/{sink_id}"],
+        {"type": "carrierPigeon", "config": {"url": "ftp://a.example"}, "status": "retrying", "batchSize": 1001, "metadata": None},
+        [
+            broken(NO_SINK, "type"),
+            broken("the URL must start with http:// or https://", "config", "url"),
+            broken("'retrying' is not one of disabled, enabled, paused", "status"),
+            broken("Expected `int` <= 1000", "batchSize"),
+            malformed("Expected `object`, got `null`", "metadata"),
+        ],
+    ),
+    Wrong(
+        ["PATCH /api/v1/stream/{stream_id}/sink/{sink_id}/headers"],
+        {"headers": {"host": "a", "x-a": "a\nb"}},
+        [
+            broken("the header 'host' belongs to the delivery itself and cannot be set", "headers", "host"),
+            broken("the value holds a line break or another control character; headers are a single line of text", "headers", "x-a"),
+        ],
+    ),
+    Wrong(
+        ["POST /api/v1/auth/stream-portal-access/{stream_id}"],
+        {"featureFlags": ["a b"], "expiry": 1, "sessionId": "a b"},
+        [
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "featureFlags", "[0]"),
+            broken("Expected `int` >= 3600", "expiry"),
+            broken("'a b' is no session id; use 1 to 64 letters, digits, '@', '_' and '-'", "sessionId"),
         ],
     ),
     Wrong(
@@ -449,7 +581,10 @@ BODIES: typing.Final = [
         ],
     ),
     Wrong(
-        ["PATCH /api/v1/app/{app_id}/destination/{destination_id}/transformation"],
+        [
+            "PATCH /api/v1/app/{app_id}/destination/{destination_id}/transformation",
+            "PATCH /api/v1/stream/{stream_id}/sink/{sink_id}/transformation",
+        ],
         {"code": 1},
         [malformed("Expected `str | null`, got `int`", "code")],
     ),
@@ -464,7 +599,10 @@ BODIES: typing.Final = [
         [broken("Expected `int` >= 0", "offset")],
     ),
     Wrong(
-        ["POST /api/v1/auth/app/{app_id}/poller/{sink_id}/token/rotate"],
+        [
+            "POST /api/v1/auth/app/{app_id}/poller/{sink_id}/token/rotate",
+            "POST /api/v1/auth/stream/{stream_id}/sink/{sink_id}/poller/token/rotate",
+        ],
         {"expiry": 31_536_001, "oldTokenExpiry": -1},
         [broken("Expected `int` <= 31536000", "expiry"), broken("Expected `int` >= 0", "oldTokenExpiry")],
     ),
@@ -500,6 +638,7 @@ BODIES: typing.Final = [
             "POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate",
             "POST /ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/secret/rotate",
             "POST /api/v1/operational-webhook/endpoint/{endpoint_id}/secret/rotate",
+            "POST /api/v1/stream/{stream_id}/sink/{sink_id}/secret/rotate",
         ],
         {"key": "whsec_short", "gracePeriodSeconds": 604801},
         [

@@ -101,3 +101,16 @@ def test_the_shape_of_an_id_is_its_prefix_length_and_digits():
 
 def test_two_makers_do_not_make_the_same_ids():
     assert len({IdMaker().make("", NOW_US) for _ in range(1_000)}) == 1_000
+
+
+@given(st.lists(times, min_size=1, max_size=20))
+def test_short_ids_have_22_characters_and_increase_whatever_the_clock_does(moments):
+    maker = ids.ShortIdMaker(IdMaker())
+    made = [maker.make(ids.STREAM, moment) for moment in moments for _ in range(3)]
+    assert made == sorted(set(made))
+    assert all(ids.is_short_id(ids.STREAM, one) and not ids.is_short_id(ids.SINK, one) for one in made)
+
+
+def test_short_ids_tell_the_order_of_makers_too():
+    early, late = (ids.ShortIdMaker(IdMaker()).make(ids.SINK, moment) for moment in (NOW_US, NOW_US + 4_000))
+    assert early < late

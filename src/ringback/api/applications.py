@@ -10,8 +10,9 @@ from ringback.api.bodies import Alias, Body
 from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, walk_of
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339
-from ringback.errors import FieldProblem, InvalidField, NotFound
+from ringback.errors import NotFound
 from ringback.model.applications import Application
+from ringback.policy import validation
 from ringback.services.applications import ApplicationIn, ApplicationPatch, Applications, Created, Without
 
 # Older clients know the rate by this name.
@@ -64,11 +65,7 @@ def named_in(application: ApplicationIn | None, ref: str) -> ApplicationIn:
     """The application that a request about the unknown `ref` brings along. Raises NotFound, InvalidField."""
     if application is None:
         raise NotFound
-    where = ("body", "application", "uid")
-    if application.uid is None:
-        raise InvalidField(FieldProblem(where, f"the uid is required here, and must be {ref!r}", "application_uid_missing"))
-    if application.uid != ref:
-        raise InvalidField(FieldProblem(where, f"{application.uid!r} must equal {ref!r} of the path", "application_uid_mismatch"))
+    validation.uid_of_path(application.uid, ref, "application")
     return application
 
 

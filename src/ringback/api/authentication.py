@@ -75,7 +75,7 @@ class _Handlers:
         who = call.who
         source: Literal["SvixJwt", "RegionalAuthToken"] = "SvixJwt" if who.signed else "RegionalAuthToken"
         capabilities = [capability for capability in Capability if who.may(capability)]
-        return answer(200, WhoamiOut(who.org_id, who.app_id, None, source, who.session_id, capabilities))
+        return answer(200, WhoamiOut(who.org_id, who.app_id or None, who.stream_id, source, who.session_id, capabilities))
 
 
 def routes(portal: Portal, applications: Applications, page_url: Callable[[str], str]) -> list[Operation]:

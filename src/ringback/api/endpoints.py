@@ -97,6 +97,12 @@ def shown(endpoint: Endpoint) -> EndpointOut:
     )
 
 
+def shown_headers(headers: Mapping[str, str]) -> EndpointHeadersOut:
+    """Added headers as clients see them."""
+    hidden = [name for name in headers if is_sensitive(name)]
+    return EndpointHeadersOut({name: headers[name] for name in headers if name not in hidden}, hidden)
+
+
 def is_cursor(text: str) -> bool:
     """Is this shaped like the cursor of a list of endpoints?"""
     return ids.is_id(ids.ENDPOINT, text)
@@ -136,9 +142,7 @@ class _Handlers:
         return _secret(await self._endpoints.rotate(call.who, *_refs(call), wanted, also=call.keeping(_secret)))
 
     async def get_headers(self, call: Call) -> Answer:
-        headers = (await self._endpoints.get(call.who, *_refs(call))).headers
-        hidden = [name for name in headers if is_sensitive(name)]
-        return answer(200, EndpointHeadersOut({name: headers[name] for name in headers if name not in hidden}, hidden))
+        return answer(200, shown_headers((await self._endpoints.get(call.who, *_refs(call))).headers))
 
     async def set_headers(self, call: Call) -> Answer:
         await self._endpoints.set_headers(call.who, *_refs(call), call.parsed(HEADERS_IN).headers)

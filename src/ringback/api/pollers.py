@@ -37,7 +37,7 @@ _MAX_OFFSET: Final = (1 << 63) - 1
 # Messages rendered without a pause.
 _AT_ONCE: Final = 50
 _PLAIN_TYPE: Final = "application/json"
-# What a key may do: read one polling endpoint.
+# What a key may do: read one polling endpoint, or one sink.
 _SCOPES: Final = ("poller",)
 
 ITERATOR: Final = Parameter("iterator", {"type": "string"}, "Go on from the `iterator` of another answer")
@@ -103,7 +103,7 @@ class PollerV2CommitIn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiTokenOut(msgspec.Struct, frozen=True, rename="camel"):
-    """The key of a polling endpoint."""
+    """The key of a polling endpoint, or of a sink."""
 
     id: str
     token: str
@@ -174,13 +174,15 @@ def _bool(value: bool) -> bytes:
     return b"true" if value else b"false"
 
 
-def _key(status: int, key: PollerKey) -> Answer:
+def shown_key(status: int, key: PollerKey) -> Answer:
+    """A poller's key as clients see it."""
     expires_at = None if key.expires_at is None else rfc3339(key.expires_at)
     return answer(status, ApiTokenOut(key.id, key.text, key.name, rfc3339(key.created_at), expires_at, _SCOPES))
 
 
-def _rotated(key: PollerKey) -> Answer:
-    return _key(201, key)
+def rotated_key(key: PollerKey) -> Answer:
+    """The answer to a rotation."""
+    return shown_key(201, key)
 
 
 def _refs(call: Call) -> tuple[str, str]:
@@ -220,10 +222,10 @@ class _Handlers:
         return NO_CONTENT
 
     async def key(self, call: Call) -> Answer:
-        return _key(200, await self._polling.key(call.who, *_refs(call)))
+        return shown_key(200, await self._polling.key(call.who, *_refs(call)))
 
     async def rotate(self, call: Call) -> Answer:
-        return _rotated(await self._polling.rotate_key(call.who, *_refs(call), call.parsed(ROTATE_IN), also=call.keeping(_rotated)))
+        return rotated_key(await self._polling.rotate_key(call.who, *_refs(call), call.parsed(ROTATE_IN), also=call.keeping(rotated_key)))
 
 
 def routes(pollers: Pollers, polling: Polling) -> list[Operation]:

@@ -1,4 +1,4 @@
-"""Which requests are written into the audit log? Those that change something or look at a secret; messages are their own record."""
+"""Which requests are written into the audit log? Those that change something or look at a secret; messages and events record themselves."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ _APP: Final = "/api/v1/app/{app_id}"
 _ENDPOINT: Final = f"{_APP}/endpoint/{{endpoint_id}}"
 _SOURCE: Final = f"{_APP}/source/{{source_id}}"
 _POLLER_KEY: Final = "/api/v1/auth/app/{app_id}/poller/{sink_id}/token"
+_STREAM: Final = "/api/v1/stream/{stream_id}"
+_SINK: Final = f"{_STREAM}/sink/{{sink_id}}"
+_SINK_KEY: Final = "/api/v1/auth/stream/{stream_id}/sink/{sink_id}/poller/token"
 _INGEST: Final = "/ingest/api/v1/source"
 # What operations are called in the log, where people ask for them by name; any other has its summary.
 _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
@@ -39,6 +42,19 @@ _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("DELETE", f"{_APP}/destination/{{destination_id}}"): "destination.deleted",
     ("GET", _POLLER_KEY): "secret.revealed",
     ("POST", f"{_POLLER_KEY}/rotate"): "secret.rotated",
+    ("POST", "/api/v1/stream"): "stream.created",
+    ("PUT", _STREAM): "stream.updated",
+    ("PATCH", _STREAM): "stream.updated",
+    ("DELETE", _STREAM): "stream.deleted",
+    ("POST", f"{_STREAM}/sink"): "sink.created",
+    ("PUT", _SINK): "sink.updated",
+    ("PATCH", _SINK): "sink.updated",
+    ("PATCH", f"{_SINK}/headers"): "sink.updated",
+    ("DELETE", _SINK): "sink.deleted",
+    ("GET", f"{_SINK}/secret"): "secret.revealed",
+    ("POST", f"{_SINK}/secret/rotate"): "secret.rotated",
+    ("GET", _SINK_KEY): "secret.revealed",
+    ("POST", f"{_SINK_KEY}/rotate"): "secret.rotated",
     ("POST", "/api/v1/event-type"): "event_type.created",
     ("PUT", "/api/v1/event-type/{event_type_name}"): "event_type.updated",
     ("PATCH", "/api/v1/event-type/{event_type_name}"): "event_type.updated",
@@ -63,6 +79,7 @@ _SILENT: Final = frozenset(
     (
         ("POST", f"{_APP}/msg"),
         ("POST", f"{_APP}/msg/precheck/active"),
+        ("POST", f"{_STREAM}/events"),
         ("POST", f"{_ENDPOINT}/send-example"),
         ("POST", f"{_ENDPOINT}/filter/try"),
         ("POST", f"{_APP}/destination/{{destination_id}}/filter/try"),

@@ -53,6 +53,7 @@ from ringback.api.routing import Operation
 from ringback.api.trail import Trail
 from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds, proxy_of
+from ringback.app.streams import Streaming
 from ringback.clock import Clock
 from ringback.config import Settings
 from ringback.config.in_force import settings_in_force
@@ -411,6 +412,10 @@ class Doors:
         return Pollers(self._parts.store, self._parts.clock)
 
     @cached_property
+    def _streaming(self) -> Streaming:
+        return Streaming(self._parts)
+
+    @cached_property
     def _imports(self) -> EventTypeImports:
         return EventTypeImports(self._parts.store, self._parts.clock, self._services.event_types)
 
@@ -464,6 +469,7 @@ class Doors:
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._polling),
             *pollers_api.routes(self._pollers, self._polling),
+            *self._streaming.operations(self.urls.portal),
             *integrations_api.routes(Integrations(store, clock, parts.ids, parts.tokens)),
             *ingest_api.routes(self._sources, self._services.endpoints, self._portal, self.urls),
             *received_api.routes(self._received),

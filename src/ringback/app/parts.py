@@ -14,6 +14,7 @@ from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.delivery.proxied import ProxySettings
 from ringback.delivery.tls import client_context
 from ringback.engine.dispatcher import Dispatcher
+from ringback.engine.feeder import Feeder, FeedPolicy
 from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
@@ -82,24 +83,28 @@ class Parts:
         self.outcomes = Outcomes(store)
         self.feed = LiveFeed()
         self.operational = Operational(clock, make_id, metrics)
+        retries = RetryPolicy(
+            tuple(delay.total_seconds() for delay in settings.retry_schedule),
+            settings.overload_min_delay.total_seconds(),
+            settings.retry_after_max.total_seconds(),
+        )
+        disable_after_us = microseconds(settings.endpoint_failure_disable_after.total_seconds())
         self.dispatcher = Dispatcher(
             store=store,
             transport=self.transport,
             directory=self.directory,
             clock=clock,
             make_id=make_id,
-            policy=RetryPolicy(
-                tuple(delay.total_seconds() for delay in settings.retry_schedule),
-                settings.overload_min_delay.total_seconds(),
-                settings.retry_after_max.total_seconds(),
-            ),
+            policy=retries,
             limiter=Limiter(settings.max_in_flight, settings.endpoint_concurrency),
-            health=Health(microseconds(settings.endpoint_failure_disable_after.total_seconds())),
+            health=Health(disable_after_us),
             draw=random.random,
             metrics=metrics,
             prepare=planner(settings.header_style, self.operational.teller),  # type: ignore[arg-type]  # config has checked that it is one of the three
             told=self._told,
         )
+        feeding = FeedPolicy(retries, disable_after_us, settings.header_style)  # type: ignore[arg-type]  # as above
+        self.feeder = Feeder(store, self.vault, self.transport, clock, make_id, feeding, random.random, metrics)
         secret = settings.jwt_secret
         jwts = None if secret is None else Jwts(secret.reveal(), settings.jwt_algorithm, self.vault.fingerprint)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)

@@ -101,7 +101,8 @@ class Server:
         doors.should_exit = True
         await serving
         deadlines.stop()
-        await parts.dispatcher.drain(max(drain_s - _CLOSING_S - (parts.clock.monotonic_s() - started_s), 0.0))
+        left_s = max(drain_s - _CLOSING_S - (parts.clock.monotonic_s() - started_s), 0.0)
+        await asyncio.gather(parts.dispatcher.drain(left_s), parts.feeder.drain(left_s))
         cut = parts.dispatcher.flying
         for task in (*tasks, stop):
             task.cancel()
@@ -146,6 +147,7 @@ class Server:
             "reconciliation": self._doors.reconciling.run,
             "renewal": self._doors.renewing.run,
             "expectations": self._doors.expecting.run,
+            "sinks": parts.feeder.run,
             "bins": BinUpkeep(self._doors.bins).run,
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us, parts.dispatcher.wake).run,
             **({} if index is None else {"search": self._indexer(index).run}),

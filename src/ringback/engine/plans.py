@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from ringback.delivery.seal import HeaderStyle, make_plan
+from ringback.delivery.seal import HeaderStyle, Plan, make_plan
 from ringback.engine.lanes import LanePlan, Rates, Tell
 from ringback.policy.urls import split_url
 from ringback.policy.validation import is_sensitive
@@ -29,9 +29,7 @@ def planner(style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda or
         endpoint = entry.endpoints.get(endpoint_id)
         if endpoint is None or endpoint.disabled:
             return None
-        signer = Signer([parse_secret(text) for text in endpoint.signing_secrets(now_us)])
-        own = [name.lower() for name in endpoint.headers if is_sensitive(name)]
-        plan = make_plan(url=endpoint.url, signer=signer, headers=endpoint.headers, style=style, sensitive=own)
+        plan = request_plan(endpoint.url, endpoint.headers, endpoint.signing_secrets(now_us), style)
         ends = [s.expires_at for s in endpoint.secrets if s.expires_at is not None and s.expires_at > now_us]
         rates = Rates(endpoint.throttle_rate, entry.application.throttle_rate)
         return LanePlan(
@@ -46,6 +44,13 @@ def planner(style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda or
         )
 
     return prepare
+
+
+def request_plan(url: str, headers: Mapping[str, str], secrets: Sequence[str], style: HeaderStyle) -> Plan:
+    """How requests to a URL look that are signed with these secrets. Raises ValueError for what cannot be sent."""
+    signer = Signer([parse_secret(text) for text in secrets])
+    own = [name.lower() for name in headers if is_sensitive(name)]
+    return make_plan(url=url, signer=signer, headers=headers, style=style, sensitive=own)
 
 
 def _shown(url: str) -> str:

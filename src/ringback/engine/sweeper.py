@@ -11,7 +11,7 @@ from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import arrivals, blocks, deliveries, polling, polls, retention, trends
+from ringback.store.operations import arrivals, blocks, deliveries, polling, polls, retention, sinks, streams, trends
 from ringback.store.operations.blocks import Blocks, Place
 from ringback.telemetry.events import RETENTION_SWEPT
 from ringback.telemetry.log import log
@@ -81,6 +81,9 @@ class Sweeper:
         removed += await self._all(lambda tx: retention.purge_application(tx, _SLICE))
         removed += await self._all(lambda tx: polling.purge(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
+        removed += await self._all(lambda tx: streams.purge(tx, _SLICE))
+        removed += await self._all(lambda tx: sinks.purge(tx, _SLICE))
+        removed += await self._old_events(before_us)
         return removed + await self._abandoned()
 
     async def sweep_beside(self) -> int:
@@ -115,6 +118,15 @@ class Sweeper:
             removed, after = await self._store.write(lambda tx, at=at: purge(tx, at))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
             total += removed
             await asyncio.sleep(_PAUSE_S)
+        return total
+
+    async def _old_events(self, before_us: int) -> int:
+        """Events of streams: only those streams are written to whose first event is past its time."""
+        total, stream_id = 0, await self._store.read(lambda tx: streams.next_old(tx, before_us, ""))
+        while stream_id is not None:
+            at = stream_id
+            total += await self._all(lambda tx, at=at: streams.purge_events(tx, at, before_us, _SLICE))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            stream_id = await self._store.read(lambda tx, at=at: streams.next_old(tx, before_us, at))  # type: ignore[misc]  # as above
         return total
 
     async def _abandoned(self) -> int:

@@ -21,7 +21,7 @@ class Application(msgspec.Struct, frozen=True):
 
 
 class TokenKind(enum.StrEnum):
-    """What a token may reach: everything of its org, or one application."""
+    """What a token may reach: everything of its org, or one application or stream."""
 
     ORG = "org"
     APP = "app"
@@ -42,8 +42,8 @@ class Token(msgspec.Struct, frozen=True):
     """A bearer token as stored: only its SHA-256 is known. Times are microseconds since 1970, None = never.
 
     Of a token of an application: `capabilities` (None = all), the feature flags it holds, the session it was made for, the integration
-    whose key it is, the auto-config subscription that it completes, and the polling endpoint that it reads. `last_used_at` is right to
-    within a minute or two.
+    whose key it is, the auto-config subscription that it completes, and the polling endpoint that it reads. A token of a stream has a
+    `stream_id` and no `app_id`; its `poller_id` is the sink that it reads. `last_used_at` is right to within a minute or two.
     """
 
     id: str
@@ -62,6 +62,7 @@ class Token(msgspec.Struct, frozen=True):
     auto_config_id: str | None = None
     last_used_at: int | None = None
     poller_id: str | None = None
+    stream_id: str | None = None
 
 
 class Organisation(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +16,11 @@ class EndpointSecret(msgspec.Struct, frozen=True):
 
     text: str
     expires_at: int | None = None
+
+
+def signing(secrets: Sequence[EndpointSecret], now_us: int) -> tuple[str, ...]:
+    """The texts of those secrets that sign at `now_us`, in their order."""
+    return tuple(s.text for s in secrets if s.expires_at is None or s.expires_at > now_us)
 
 
 class DisabledBy(enum.StrEnum):
@@ -80,4 +86,4 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     def signing_secrets(self, now_us: int) -> tuple[str, ...]:
         """The texts of the secrets that sign at `now_us`, current one first."""
-        return tuple(s.text for s in self.secrets if s.expires_at is None or s.expires_at > now_us)
+        return signing(self.secrets, now_us)

@@ -21,7 +21,7 @@ _ID_BYTES: Final = 20
 _CHECK_BYTES: Final = 6
 # The first byte of an iterator, so that another shape can follow one day.
 _VERSION: Final = b"\x01"
-_ITERATOR_BYTES: Final = 1 + _ID_BYTES + _NUMBER_BYTES + _CHECK_BYTES
+_PLACE_BYTES: Final = 1 + _ID_BYTES + _NUMBER_BYTES
 
 
 def behind(position: str, last_release: str | None) -> str:
@@ -45,22 +45,32 @@ def position_time_us(position: str) -> int:
 def iterator_of(endpoint_id: str, position: str) -> str:
     """A position as clients of this endpoint see it."""
     anchor, _, number = position.partition(".")
-    place = _VERSION + ids.decode(anchor).to_bytes(_ID_BYTES) + int(number or 0).to_bytes(_NUMBER_BYTES)
-    return base64.urlsafe_b64encode(place + _check(endpoint_id, place)).decode().rstrip("=")
+    return sealed(endpoint_id, _VERSION + ids.decode(anchor).to_bytes(_ID_BYTES) + int(number or 0).to_bytes(_NUMBER_BYTES))
 
 
 def position_of(endpoint_id: str, iterator: str) -> str | None:
     """The position in an iterator of this endpoint; None for anything else."""
+    place = opened(endpoint_id, iterator)
+    if place is None or len(place) != _PLACE_BYTES or place[:1] != _VERSION:
+        return None
+    anchor = ids.MESSAGE + ids.encode(int.from_bytes(place[1 : 1 + _ID_BYTES]))
+    number = int.from_bytes(place[1 + _ID_BYTES :])
+    return f"{anchor}.{number:0{_DIGITS}}" if number else anchor
+
+
+def sealed(owner_id: str, place: bytes) -> str:
+    """A place in something of that owner, as text for clients that is not taken for a place of another owner."""
+    return base64.urlsafe_b64encode(place + _check(owner_id, place)).decode().rstrip("=")
+
+
+def opened(owner_id: str, iterator: str) -> bytes | None:
+    """The place in a text that `sealed` made for this owner; None for anything else."""
     try:
         raw = base64.b64decode(iterator.encode("ascii") + b"=" * (-len(iterator) % 4), altchars=b"-_", validate=True)
     except (UnicodeEncodeError, binascii.Error):
         return None
     place, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-    if len(raw) != _ITERATOR_BYTES or raw[:1] != _VERSION or check != _check(endpoint_id, place):
-        return None
-    anchor = ids.MESSAGE + ids.encode(int.from_bytes(place[1 : 1 + _ID_BYTES]))
-    number = int.from_bytes(place[1 + _ID_BYTES :])
-    return f"{anchor}.{number:0{_DIGITS}}" if number else anchor
+    return place if check == _check(owner_id, place) else None
 
 
 def _check(endpoint_id: str, place: bytes) -> bytes:

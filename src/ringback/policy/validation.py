@@ -132,6 +132,19 @@ def uid_in_path(ref: str, rule: Rule, prefix: str, parameter: str) -> str | None
     raise InvalidField(*(FieldProblem(("path", parameter), message) for _, message in problems))
 
 
+def uid_of_path(uid: str | None, ref: str, field: str) -> str:
+    """The uid of what a request brings along, in a field, because the path names nothing that is there: it must be called so.
+
+    Raises InvalidField. Source: contract, 3.4.
+    """
+    where = ("body", field, "uid")
+    if uid is None:
+        raise InvalidField(FieldProblem(where, f"the uid is required here, and must be {ref!r}", "application_uid_missing"))
+    if uid != ref:
+        raise InvalidField(FieldProblem(where, f"{uid!r} must equal {ref!r} of the path", "application_uid_mismatch"))
+    return uid
+
+
 # The same names come again and again.
 @lru_cache(maxsize=1_024)
 def name(value: str) -> Sequence[Problem]:

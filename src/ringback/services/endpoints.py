@@ -318,7 +318,7 @@ class Endpoints:
         endpoint = Endpoint(
             id=given_id or self._ids.make(ids.ENDPOINT, now_us),
             app_id=app_id,
-            url=self._checked_url(wanted.url),
+            url=checked_url(wanted.url, self._https_only),
             description=wanted.description,
             uid=uid,
             disabled=wanted.disabled,
@@ -340,7 +340,7 @@ class Endpoints:
     def _replace(self, tx: Transaction, who: Principal, former: Endpoint, changes: dict[str, object]) -> Endpoint:
         wanted = msgspec.structs.replace(former, **changes)
         if wanted.url != former.url:
-            wanted = msgspec.structs.replace(wanted, url=self._checked_url(wanted.url))
+            wanted = msgspec.structs.replace(wanted, url=checked_url(wanted.url, self._https_only))
         self._check_uid(tx, former.app_id, wanted.uid, former.id)
         # A type that was archived since it was chosen may stay chosen.
         kept = former.event_types or ()
@@ -358,13 +358,6 @@ class Endpoints:
         self._told(tx, former, endpoint)
         return endpoint
 
-    def _checked_url(self, text: str) -> str:
-        url = normalise_url(text)
-        if self._https_only and not url.startswith("https:"):
-            message = "the URL must start with https:// on this server (setting endpoint_https_only)"
-            raise InvalidField(FieldProblem(("body", "url"), message))
-        return url
-
     def _check_uid(self, tx: Transaction, app_id: str, uid: str | None, own_id: str | None) -> None:
         if uid is not None and endpoints.id_of_uid(tx, app_id, uid) not in (None, own_id):
             raise Conflict(f"An endpoint with the uid {uid!r} exists already; choose another uid, or update that one")
@@ -377,6 +370,15 @@ class Endpoints:
 def _by_hand(disabled: bool, now_us: int) -> Disabling | None:
     """Why an endpoint is disabled that somebody has just disabled, or enabled."""
     return Disabling(now_us, DisabledBy.MANUAL, DisableCause.MANUAL) if disabled else None
+
+
+def checked_url(text: str, https_only: bool, where: tuple[str, ...] = ("url",)) -> str:
+    """A URL that follows the rule for them, as it is kept. Raises InvalidField, about that place of the body."""
+    url = normalise_url(text)
+    if https_only and not url.startswith("https:"):
+        message = "the URL must start with https:// on this server (setting endpoint_https_only)"
+        raise InvalidField(FieldProblem(("body", *where), message))
+    return url
 
 
 def rotated(secrets: tuple[EndpointSecret, ...], text: str, grace_us: int, now_us: int) -> tuple[EndpointSecret, ...]:

@@ -35,18 +35,20 @@ MAX_OLD_KEY_S: Final = 86_400
 DEFAULT_OLD_KEY_S: Final = 300
 
 _Status = Literal["enabled", "paused", "disabled"]
-_Batch = Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)]
-_Wait = Annotated[int, msgspec.Meta(ge=0, le=MAX_WAIT_S)]
+Batch = Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)]
+Wait = Annotated[int, msgspec.Meta(ge=0, le=MAX_WAIT_S)]
 # An empty list asks for all, as none does.
 Types = Annotated[tuple[Name, ...], msgspec.Meta(extra_json_schema={"maxItems": MAX_NAMES, "uniqueItems": True})]
 AnyChannels = Annotated[tuple[Channel, ...], msgspec.Meta(extra_json_schema={"maxItems": MAX_CHANNELS, "uniqueItems": True})]
 
 
-def _names(values: Sequence[str]) -> Sequence[Problem]:
+def names_rule(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for event types that are asked for; none asks for all."""
     return validation.names(values) if values else ()
 
 
-def _channels(values: Sequence[str]) -> Sequence[Problem]:
+def channels_rule(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for channels that are asked for; none asks for all."""
     return validation.channels(values) if values else ()
 
 
@@ -55,16 +57,16 @@ class PollingEndpointIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
 
     uid: Name | None = None
     status: _Status | None = None
-    batch_size: _Batch | None = None
-    max_wait_secs: _Wait | None = None
+    batch_size: Batch | None = None
+    max_wait_secs: Wait | None = None
     event_types: Types | None = None
     channels: AnyChannels | None = None
     metadata: dict[str, str] | None = None
 
     RULES: ClassVar[Mapping[str, Rule]] = {
         "uid": UID,
-        "event_types": _names,
-        "channels": _channels,
+        "event_types": names_rule,
+        "channels": channels_rule,
         "metadata": validation.metadata,
     }
 
@@ -74,8 +76,8 @@ class PollingEndpointPatch(msgspec.Struct, frozen=True, kw_only=True, rename="ca
 
     uid: Name | UnsetType | None = UNSET
     status: _Status | UnsetType = UNSET
-    batch_size: _Batch | UnsetType = UNSET
-    max_wait_secs: _Wait | UnsetType = UNSET
+    batch_size: Batch | UnsetType = UNSET
+    max_wait_secs: Wait | UnsetType = UNSET
     event_types: Types | UnsetType | None = UNSET
     channels: AnyChannels | UnsetType | None = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
@@ -238,7 +240,7 @@ class Polling:
         def operation(tx: Transaction) -> PollerKey:
             endpoint = find(tx, who, app, ref)
             now_us = self._clock.now_us()
-            polling.end_keys(tx, endpoint.app_id, endpoint.id, now_us + grace_s * SECOND_US)
+            polling.end_keys(tx, endpoint.id, now_us + grace_s * SECOND_US)
             key = self._new_key(tx, who, endpoint, None if wanted.expiry is None else now_us + wanted.expiry * SECOND_US)
             if also is not None:
                 also(tx, key)

@@ -29,9 +29,9 @@ _SESSION_PATTERN: Final = r"[A-Za-z0-9@_-]+"
 _SESSION: Final = re.compile(_SESSION_PATTERN)
 
 SessionId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SESSION_CHARS, extra_json_schema={"pattern": f"^{_SESSION_PATTERN}$"})]
-_Life = Annotated[int, msgspec.Meta(ge=MIN_LIFE_S, le=MAX_LIFE_S)]
+LifeS = Annotated[int, msgspec.Meta(ge=MIN_LIFE_S, le=MAX_LIFE_S)]
 _Delay = Annotated[int, msgspec.Meta(ge=0, le=MAX_DELAY_S)]
-_Flags = Annotated[Flags, msgspec.Meta(max_length=MAX_FLAGS)]
+PortalFlags = Annotated[Flags, msgspec.Meta(max_length=MAX_FLAGS)]
 _Sessions = Annotated[tuple[SessionId, ...], msgspec.Meta(max_length=MAX_SESSIONS)]
 
 
@@ -56,8 +56,8 @@ class AppPortalAccessIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
 
     application: ApplicationIn | None = None
     capabilities: tuple[Capability, ...] | None = None
-    feature_flags: _Flags | None = None
-    expiry: _Life | None = MAX_LIFE_S
+    feature_flags: PortalFlags | None = None
+    expiry: LifeS | None = MAX_LIFE_S
     session_id: SessionId | None = None
     read_only: bool | None = None
 
@@ -67,7 +67,7 @@ class AppPortalAccessIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
 class SourcePortalAccessIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """For how many seconds a token of an ingest source holds, and whether it may change nothing."""
 
-    expiry: _Life | None = MAX_LIFE_S
+    expiry: LifeS | None = MAX_LIFE_S
     read_only: bool | None = None
 
 

@@ -10,7 +10,7 @@ import msgspec
 from ringback import ids
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import Conflict, FieldProblem, InvalidField, NotFound, Refused
-from ringback.ids import ALPHABET, IdMaker
+from ringback.ids import ALPHABET, IdMaker, ShortIdMaker
 from ringback.model.applications import Application
 from ringback.model.sources import (
     Activity,
@@ -34,9 +34,6 @@ from ringback.store.operations import applications as application_operations
 from ringback.store.operations import source_traffic, sources
 from ringback.store.operations.endpoints import Sealer
 
-# 22 base62 digits hold 131 bits (contract, 1.1); an id keeps its 40 bits of time and 90 of chance, and so its order.
-_ID_DIGITS: Final = 22
-_ID_DROPPED_BITS: Final = 30
 # 24 base62 characters hold 142 bits; the contract asks for at least 128.
 _TOKEN_CHARS: Final = 24
 # The contract's grace of the URL's former tokens, and how many rotations may fall into it.
@@ -92,7 +89,7 @@ class Sources:
         self._watcher = watcher
         self._directory = directory
         self._draw = draw
-        self._last_number = 0
+        self._short_ids = ShortIdMaker(make_id)
 
     async def create(self, who: Principal, app_ref: str | None, wanted: SourceIn, *, also: Also | None = None) -> Source:
         """Make a source of an application, or without one an ingest source. Raises NotFound, Conflict (uid, route), InvalidField."""
@@ -264,7 +261,7 @@ class Sources:
 
     def _insert(self, tx: Transaction, who: Principal, app_ref: str | None, wanted: SourceIn) -> Source:
         now_us = self._clock.now_us()
-        source_id = self._source_id(now_us)
+        source_id = self._short_ids.make(PREFIX, now_us)
         app_id = self._hidden(tx, who, wanted.name, now_us) if app_ref is None else applications.find(tx, who, app_ref).id
         source = Source(
             id=source_id,
@@ -335,16 +332,6 @@ class Sources:
         application = Application(app_id, who.org_id, name, None, None, {}, now_us, now_us)
         application_operations.insert(tx, application, hidden=True)
         return app_id
-
-    def _source_id(self, now_us: int) -> str:
-        # Ids of one moment differ in the bits that are dropped: the next number is the next id then.
-        made = ids.decode(self._ids.make(ids.APPLICATION, now_us)) >> _ID_DROPPED_BITS
-        number = self._last_number = max(made, self._last_number + 1)
-        digits = []
-        for _ in range(_ID_DIGITS):
-            number, digit = divmod(number, 62)
-            digits.append(ALPHABET[digit])
-        return PREFIX + "".join(reversed(digits))
 
     def _token(self) -> str:
         number = self._draw(_TOKEN_CHARS * 6)

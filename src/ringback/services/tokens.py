@@ -32,6 +32,7 @@ _TEXT_CHARS = 36
 _PREFIXES = {TokenKind.ORG: "sk_", TokenKind.APP: "appsk_"}
 _INTEGRATION_PREFIX = "sk_integ_"
 _POLLER_PREFIX = "sk_poll_"
+_STREAM_PREFIX = "strmsk_"
 # The token id of somebody who came to the dashboard by the link that the server printed, with no token at all.
 LINK = "link"
 # The token id of a caller with a signed token, which is stored nowhere: this and the hex SHA-256 of its text.
@@ -56,7 +57,8 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     """Who is calling, as far as that matters: what may be reached, and which token said so.
 
     Of an application's token: `capabilities` (None = all), feature flags, session, the integration whose key it is, and the auto-config
-    subscription that it completes, or the polling endpoint that it reads: it is good for that alone.
+    subscription that it completes, or the polling endpoint that it reads: it is good for that alone. Of a stream's token: `stream_id`, and
+    as `poller_id` the sink that it reads, if it is the key of one; its `app_id` is "", which no application has.
     """
 
     kind: TokenKind
@@ -70,6 +72,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     expires_at: int | None = None
     auto_config_id: str | None = None
     poller_id: str | None = None
+    stream_id: str | None = None
 
     @property
     def signed(self) -> bool:
@@ -89,15 +92,16 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a token of an application is to allow; see `model.applications.Token`."""
+    """What a token of an application is to allow, or of a stream (`app_id` None); see `model.applications.Token`."""
 
-    app_id: str
+    app_id: str | None
     capabilities: tuple[Capability, ...] | None = None
     feature_flags: tuple[str, ...] = ()
     session_id: str | None = None
     integration_id: str | None = None
     auto_config_id: str | None = None
     poller_id: str | None = None
+    stream_id: str | None = None
 
 
 class _Known(msgspec.Struct, gc=False):
@@ -196,12 +200,14 @@ class Tokens:
         return token, text
 
     def grant(self, tx: Transaction, org_id: str, grant: Grant, *, name: str = "", expires_at: int | None = None) -> tuple[Token, str]:
-        """A new token of an application, in the caller's transaction, and its text."""
+        """A new token of an application or a stream, in the caller's transaction, and its text."""
         prefix = _PREFIXES[TokenKind.APP]
         if grant.integration_id is not None:
             prefix = _INTEGRATION_PREFIX
         elif grant.poller_id is not None:
             prefix = _POLLER_PREFIX
+        elif grant.stream_id is not None:
+            prefix = _STREAM_PREFIX
         text = prefix + self._random_text()
         token = Token(
             id=self._ids.make("key_", self._clock.now_us()),
@@ -219,6 +225,7 @@ class Tokens:
             integration_id=grant.integration_id,
             auto_config_id=grant.auto_config_id,
             poller_id=grant.poller_id,
+            stream_id=grant.stream_id,
         )
         tokens.insert(tx, token)
         return token, text
@@ -250,6 +257,12 @@ class Tokens:
         await self._store.write(operation)
         self.forget_application(app_id)
 
+    async def expire_stream(self, stream_id: str, sessions: Sequence[str] | None, after_us: int) -> None:
+        """Let all portal tokens of a stream end in `after_us` microseconds, or those of some sessions. Its sinks keep their keys."""
+        now_us = self._clock.now_us()
+        await self._store.write(lambda tx: tokens.expire_stream(tx, stream_id, sessions, now_us + after_us))
+        self.forget_stream(stream_id)
+
     async def revoke(self, token_id: str) -> Token:
         """Make a token useless, at once in this process. Raises NotFound."""
         now_us = self._clock.now_us()
@@ -268,8 +281,15 @@ class Tokens:
 
     def forget_application(self, app_id: str) -> None:
         """Believe no token of this application without asking the store again: it was deleted, or its tokens changed."""
+        self._forget([digest for digest, known in self._known.items() if known.principal.app_id == app_id])
+
+    def forget_stream(self, stream_id: str) -> None:
+        """The same for tokens of a stream."""
+        self._forget([digest for digest, known in self._known.items() if known.principal.stream_id == stream_id])
+
+    def _forget(self, digests: Sequence[bytes]) -> None:
         self.epoch += 1
-        for digest in [digest for digest, known in self._known.items() if known.principal.app_id == app_id]:
+        for digest in digests:
             self._drop(digest)
 
     async def ensure_first(self, given: str | None) -> str | None:
@@ -307,7 +327,7 @@ class Tokens:
         principal = Principal(
             token.kind,
             token.org_id,
-            token.app_id,
+            token.app_id if token.stream_id is None else "",
             token.id,
             token.capabilities,
             token.feature_flags,
@@ -316,6 +336,7 @@ class Tokens:
             token.expires_at,
             token.auto_config_id,
             token.poller_id,
+            token.stream_id,
         )
         self._remember(digest, principal, token.expires_at, epoch)
         return principal

@@ -236,10 +236,11 @@ class Store(Protocol):
         """Give leases back: the deliveries are anybody's again."""
         ...
 
-    def write(self, operation: Callable[[Transaction], T]) -> Awaitable[T]:
+    def write(self, operation: Callable[[Transaction], T], *, grows: bool = False) -> Awaitable[T]:
         """Run a short operation in the next group commit, alone in a savepoint.
 
-        What it raises is raised here, and only its own effect is undone.
+        What it raises is raised here, and only its own effect is undone. `grows`: it adds what piles up, and is refused where messages are,
+        because little disk is left.
         """
         ...
 

@@ -170,6 +170,12 @@ PAYLOAD_SCHEMA_UNUSABLE = LogEvent(
     ("event_type", "error"),
     "Payloads of this event type are accepted unseen: its newest schema cannot be used. At most one line a minute and event type.",
 )
+SINK_DISABLED = LogEvent(
+    "sink.disabled",
+    "warning",
+    ("stream_id", "sink_id", "why"),
+    "A sink gets no more events until somebody enables it: it asked for that, or accepted nothing for longer than is allowed.",
+)
 RETENTION_SWEPT = LogEvent("retention.swept", "info", ("rows",), "What was past its retention was deleted.")
 REQUEST_FAILED = LogEvent(
     "request.failed", "error", ("request_id", "method", "path", "error"), "A request ran into a defect of ours and was answered 500."

@@ -42,6 +42,7 @@ RECONCILIATION_EVENTS = ("looked_at", "missing", "added", "asked", "skipped")
 RECONCILIATION_RUNS = ("completed", "cut", "failed")
 EXPECTATION_OUTCOMES = ("met", "missed")
 RENEWAL_OUTCOMES = ("renewed", "failed")
+SINK_OUTCOMES = ("accepted", "failed")
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -149,6 +150,13 @@ CATALOGUE = (
         ("outcome",),
     ),
     Described("ringback_subscriptions_failing", "gauge", "Sources whose subscription cannot be renewed now, to within a minute."),
+    Described(
+        "ringback_sink_batches_total",
+        "counter",
+        "Attempts to bring a batch of events to a sink since the start. `outcome` is `accepted` or `failed`.",
+        ("outcome",),
+    ),
+    Described("ringback_sink_events_total", "counter", "Events that sinks have accepted since the start."),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
 )
 
@@ -214,6 +222,8 @@ class Metrics:
         "search_behind_since_us",
         "search_bytes",
         "search_lag",
+        "sink_batches",
+        "sink_events",
         "source_ack_seconds",
         "source_bytes",
         "source_deadlines_passed",
@@ -246,6 +256,8 @@ class Metrics:
         self.expectations = dict.fromkeys(EXPECTATION_OUTCOMES, 0)
         self.subscription_renewals = dict.fromkeys(RENEWAL_OUTCOMES, 0)
         self.subscriptions_failing = 0
+        self.sink_batches = dict.fromkeys(SINK_OUTCOMES, 0)
+        self.sink_events = 0
         self.backlog = 0
         self.blocked_lanes = 0
         self.oldest_due_us = 0
@@ -329,6 +341,8 @@ class Exposition(Collector):
             "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,
             "ringback_subscription_renewals_total": metrics.subscription_renewals,
             "ringback_subscriptions_failing": metrics.subscriptions_failing,
+            "ringback_sink_batches_total": metrics.sink_batches,
+            "ringback_sink_events_total": metrics.sink_events,
             "ringback_in_flight": metrics.in_flight,
             "ringback_loop_lag_seconds": metrics.loop_lag_s,
             "ringback_commit_seconds": metrics.commit_seconds,

@@ -50,8 +50,8 @@ def page(tx: Transaction, org_id: str, walk: Walk, *, archived: bool, flags: Seq
 
     Those behind feature flags only with one of these flags; None = all.
     """
-    visible, held = _visible(flags)
-    conditions = ("" if archived else " AND archived = 0") + visible
+    condition, held = visible(flags)
+    conditions = ("" if archived else " AND archived = 0") + condition
     rows = tx.rows(
         f"SELECT {_COLUMNS} FROM event_type WHERE org_id = ? AND name > ? AND name < ?{conditions} ORDER BY name {walk.direction} LIMIT ?",
         (org_id, walk.above, walk.below, *held, walk.fetch),
@@ -61,7 +61,7 @@ def page(tx: Transaction, org_id: str, walk: Walk, *, archived: bool, flags: Seq
 
 def unknown_of(tx: Transaction, org_id: str, names: Sequence[str], flags: Sequence[str] | None = None) -> list[str]:
     """Those of the names that no live event type has, in the order given. Types behind feature flags as for `page`."""
-    visible, held = _visible(flags)
+    condition, held = visible(flags)
     known: set[str] = set()
     for start in range(0, len(names), _NAMES_A_QUERY):
         some = names[start : start + _NAMES_A_QUERY]
@@ -69,7 +69,7 @@ def unknown_of(tx: Transaction, org_id: str, names: Sequence[str], flags: Sequen
         known.update(
             row[0]
             for row in tx.rows(
-                f"SELECT name FROM event_type WHERE org_id = ? AND archived = 0 AND name IN ({marks}){visible}", (org_id, *some, *held)
+                f"SELECT name FROM event_type WHERE org_id = ? AND archived = 0 AND name IN ({marks}){condition}", (org_id, *some, *held)
             )
         )
     return [name for name in names if name not in known]
@@ -96,7 +96,7 @@ def delete(tx: Transaction, org_id: str, name: str) -> None:
     tx.run("DELETE FROM event_type WHERE org_id = ? AND name = ?", (org_id, name))
 
 
-def _visible(flags: Sequence[str] | None) -> tuple[str, list[str]]:
+def visible(flags: Sequence[str] | None) -> tuple[str, list[str]]:
     """The condition that leaves out what is behind other feature flags, with its parameters; None = all are seen."""
     if flags is None:
         return "", []

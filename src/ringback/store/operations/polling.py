@@ -135,11 +135,11 @@ def set_key(tx: Transaction, vault: Sealer, endpoint_id: str, key: PollerKey) ->
     )
 
 
-def end_keys(tx: Transaction, app_id: str, endpoint_id: str, at_us: int) -> None:
+def end_keys(tx: Transaction, endpoint_id: str, at_us: int) -> None:
     """Let the keys of a polling endpoint end at that time at the latest."""
     tx.run(
-        "UPDATE token SET expires_at = ? WHERE app_id = ? AND poller_id = ? AND (expires_at IS NULL OR expires_at > ?)",
-        (at_us, app_id, endpoint_id, at_us),
+        "UPDATE token SET expires_at = ? WHERE poller_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+        (at_us, endpoint_id, at_us),
     )
 
 

@@ -13,7 +13,7 @@ from ringback.store.base import Row, Transaction
 
 _COLUMNS = (
     "id, org_id, kind, app_id, hash, name, created_at, expires_at, revoked_at, capabilities, feature_flags, session_id, integration_id, "
-    "auto_config_id, last_used_at, poller_id"
+    "auto_config_id, last_used_at, poller_id, stream_id"
 )
 # What is no key of somebody who acts without a person.
 _OF_PORTAL = "integration_id IS NULL AND auto_config_id IS NULL AND poller_id IS NULL"
@@ -24,7 +24,7 @@ _NEVER_US = 1 << 62
 def insert(tx: Transaction, token: Token) -> None:
     """Add a token."""
     tx.run(
-        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO token ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             token.id,
             token.org_id,
@@ -42,6 +42,7 @@ def insert(tx: Transaction, token: Token) -> None:
             token.auto_config_id,
             token.last_used_at,
             token.poller_id,
+            token.stream_id,
         ),
     )
 
@@ -53,10 +54,11 @@ def by_hash(tx: Transaction, digest: bytes) -> Token | None:
 
 
 def usable_by_hash(tx: Transaction, digest: bytes, now_us: int) -> Token | None:
-    """The token with that SHA-256, unless it is revoked, expired, or of a deleted application."""
+    """The token with that SHA-256, unless it is revoked, expired, or of a deleted application or stream."""
     row = tx.row(
         f"SELECT {_COLUMNS} FROM token WHERE hash = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?) "
-        "AND (app_id IS NULL OR EXISTS (SELECT 1 FROM application WHERE application.id = token.app_id AND deleted_at IS NULL))",
+        "AND (app_id IS NULL OR EXISTS (SELECT 1 FROM application WHERE application.id = token.app_id AND deleted_at IS NULL)) "
+        "AND (stream_id IS NULL OR EXISTS (SELECT 1 FROM stream WHERE stream.id = token.stream_id AND deleted_at IS NULL))",
         (digest, now_us),
     )
     return None if row is None else _token(row)
@@ -127,12 +129,21 @@ def revoke(tx: Transaction, token_id: str, now_us: int) -> None:
 
 def expire_app(tx: Transaction, app_id: str, sessions: Sequence[str] | None, at_us: int) -> None:
     """Let portal tokens of an application end at `at_us` at the latest: all, or those of some sessions (at most 1000)."""
+    _expire(tx, "app_id", app_id, sessions, at_us)
+
+
+def expire_stream(tx: Transaction, stream_id: str, sessions: Sequence[str] | None, at_us: int) -> None:
+    """Let portal tokens of a stream end at `at_us` at the latest: all, or those of some sessions (at most 1000)."""
+    _expire(tx, "stream_id", stream_id, sessions, at_us)
+
+
+def _expire(tx: Transaction, owner: str, owner_id: str, sessions: Sequence[str] | None, at_us: int) -> None:
     condition, values = "", list[Any]()
     if sessions is not None:
         condition, values = f" AND session_id IN ({', '.join('?' * len(sessions))})", list(sessions)
     tx.run(
-        f"UPDATE token SET expires_at = ? WHERE app_id = ? AND {_OF_PORTAL} AND COALESCE(expires_at, {_NEVER_US}) > ?{condition}",
-        (at_us, app_id, at_us, *values),
+        f"UPDATE token SET expires_at = ? WHERE {owner} = ? AND {_OF_PORTAL} AND COALESCE(expires_at, {_NEVER_US}) > ?{condition}",
+        (at_us, owner_id, at_us, *values),
     )
 
 
@@ -211,6 +222,7 @@ def _token(row: Row) -> Token:
         auto_config_id,
         last_used_at,
         poller_id,
+        stream_id,
     ) = row
     return Token(
         id=identifier,
@@ -229,4 +241,5 @@ def _token(row: Row) -> Token:
         auto_config_id=auto_config_id,
         last_used_at=last_used_at,
         poller_id=poller_id,
+        stream_id=stream_id,
     )

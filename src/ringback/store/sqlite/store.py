@@ -106,8 +106,12 @@ class SqliteStore:
         """Give leases back."""
         self._book.give_back(deliveries)
 
-    def write(self, operation: Callable[[Transaction], T]) -> Awaitable[T]:
-        """Run a short operation in the next group commit."""
+    def write(self, operation: Callable[[Transaction], T], *, grows: bool = False) -> Awaitable[T]:
+        """Run a short operation in the next group commit; see `store.base.Store.write`."""
+        if grows and self._low_space is not None:
+            refused: asyncio.Future[T] = self._loop.create_future()
+            refused.set_exception(StoreFailure(str(self._low_space)))
+            return refused
         return self._committer.write(operation)
 
     def read(self, query: Callable[[Transaction], T]) -> Awaitable[T]:

@@ -1,0 +1,285 @@
+"""When is which sink fed? One batch of each is on its way at a time; a sink that hangs or fails holds up none of the others.
+
+Sinks with something to do have a time in a heap; what is due is done by short tasks, in places: so many for those whose last batch was
+accepted, and so many for the others, so that no number of failing ones takes the places of those that work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from ringback import ids
+from ringback.clock import SECOND_US, Clock
+from ringback.delivery.seal import HeaderStyle, seal
+from ringback.delivery.transport import Transport
+from ringback.engine import batches
+from ringback.engine.batches import Ready, Rest
+from ringback.engine.plans import request_plan
+from ringback.errors import RingbackError, StoreFailure
+from ringback.ids import IdMaker
+from ringback.model.attempts import Exchange
+from ringback.model.endpoints import signing
+from ringback.model.streams import Sink
+from ringback.policy import streams as policy
+from ringback.policy.outcome import judge
+from ringback.policy.retry import RetryPolicy
+from ringback.store.base import Store
+from ringback.store.operations import sinks
+from ringback.store.operations.endpoints import Sealer
+from ringback.telemetry.events import SINK_DISABLED, TASK_FAILED
+from ringback.telemetry.log import log
+from ringback.telemetry.prometheus import Metrics
+
+# Batches on the wire at once, of sinks that work and of sinks that fail: each may have a few megabytes in memory, while it is made.
+_PLACES: Final = 64
+# Seconds until something that the store could not do is tried again.
+_AGAIN_S: Final = 0.5
+# How long a sink rests that cannot be fed, a defect of ours.
+_REST_US: Final = 60 * SECOND_US
+# Seconds between two looks at the clock when nothing is due: it may be set.
+_LOOK_EVERY_S: Final = 30.0
+
+
+class FeedPolicy(msgspec.Struct, frozen=True):
+    """How failures are retried, after how long without a success a sink is disabled (microseconds), and how requests are signed."""
+
+    retry: RetryPolicy
+    disable_after_us: int
+    style: HeaderStyle
+
+
+class _Flight:
+    """One request on the wire."""
+
+    def __init__(self) -> None:
+        self.landed: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+
+    def decided(self, exchange: Exchange) -> None:
+        """The outcome is known; the rest of the response may still be read."""
+        if not self.landed.done():
+            self.landed.set_result(exchange)
+
+
+class Feeder:
+    """Feeds the sinks that are called, from `run` on. Belongs to one event loop. `draw` gives a random number in [0, 1)."""
+
+    def __init__(
+        self,
+        store: Store,
+        vault: Sealer,
+        transport: Transport,
+        clock: Clock,
+        make_id: IdMaker,
+        feed_policy: FeedPolicy,
+        draw: Callable[[], float],
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._transport = transport
+        self._clock = clock
+        self._ids = make_id
+        self._policy = feed_policy
+        self._draw = draw
+        self._metrics = metrics
+        self._of_stream: defaultdict[str, set[str]] = defaultdict(set)
+        self._stream_of: dict[str, str] = {}
+        # When each sink is to be looked at (microseconds since 1970), and the same in order, with entries that are no longer true.
+        self._when: dict[str, int] = {}
+        self._due: list[tuple[int, str]] = []
+        self._busy: set[str] = set()
+        # Those that were told something while they were busy.
+        self._again: set[str] = set()
+        # Those whose last batch failed: they wait for their time, whatever is appended.
+        self._failing: set[str] = set()
+        # Up to where nothing in its stream is wanted by a sink.
+        self._passed: dict[str, int] = {}
+        self._woken = asyncio.Event()
+        self._landed = asyncio.Event()
+        self._closed = False
+
+    def appended(self, stream_id: str) -> None:
+        """Something new is durable in this stream."""
+        for sink_id in self._of_stream.get(stream_id, ()):
+            if sink_id not in self._failing or sink_id in self._busy:
+                self._look_at(sink_id, 0)
+
+    def changed(self, stream_id: str, sink_id: str) -> None:
+        """This sink may have to be fed otherwise than before."""
+        self._know(stream_id, sink_id)
+        self._passed.pop(sink_id, None)
+        self._look_at(sink_id, 0)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._busy.clear()
+        for sink_id, stream_id, next_at in await self._all():
+            self._know(stream_id, sink_id)
+            if next_at is not None:
+                self._failing.add(sink_id)
+            self._look_at(sink_id, next_at or 0)
+        places = {failing: asyncio.Semaphore(_PLACES) for failing in (False, True)}
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._woken.clear()
+                now_us = self._clock.now_us()
+                while self._due and self._due[0][0] <= now_us and not self._closed:
+                    at_us, sink_id = heapq.heappop(self._due)
+                    if self._when.get(sink_id) == at_us and sink_id not in self._busy:
+                        del self._when[sink_id]
+                        self._busy.add(sink_id)
+                        group.create_task(self._turn(sink_id, places[sink_id in self._failing]))
+                wait_s = (self._due[0][0] - now_us) / SECOND_US if self._due and not self._closed else _LOOK_EVERY_S
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(max(wait_s, 0.0), _LOOK_EVERY_S)):
+                        await self._woken.wait()
+
+    async def drain(self, within_s: float) -> None:
+        """Begin nothing any more, and wait for what is on the wire; what is cut then is sent again, under the same id."""
+        self._closed = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._busy:
+                    self._landed.clear()
+                    await self._landed.wait()
+
+    async def _all(self) -> list[tuple[str, str, int | None]]:
+        while True:
+            try:
+                return await self._store.read(sinks.all_fed)
+            except StoreFailure:
+                await asyncio.sleep(_AGAIN_S)
+
+    def _know(self, stream_id: str, sink_id: str) -> None:
+        self._stream_of[sink_id] = stream_id
+        self._of_stream[stream_id].add(sink_id)
+
+    def _forget(self, sink_id: str) -> None:
+        """It is not to be called: whoever changes that says so."""
+        stream_id = self._stream_of.pop(sink_id, None)
+        if stream_id is not None:
+            self._of_stream[stream_id].discard(sink_id)
+            if not self._of_stream[stream_id]:
+                del self._of_stream[stream_id]
+        self._failing.discard(sink_id)
+        self._passed.pop(sink_id, None)
+
+    def _look_at(self, sink_id: str, at_us: int) -> None:
+        if sink_id in self._busy:
+            self._again.add(sink_id)
+            return
+        known = self._when.get(sink_id)
+        if known is None or at_us < known:
+            self._when[sink_id] = at_us
+            heapq.heappush(self._due, (at_us, sink_id))
+            self._woken.set()
+
+    async def _turn(self, sink_id: str, places: asyncio.Semaphore) -> None:
+        """Feed a sink once, and have it come again when there is more to do."""
+        again_us: int | None = None
+        try:
+            async with places:
+                # What is told from here on may not be in what is looked at.
+                self._again.discard(sink_id)
+                again_us = await self._feed(sink_id)
+        except RingbackError:
+            # The store has told the log what ails it.
+            again_us = self._clock.now_us() + int(_AGAIN_S * SECOND_US)
+        except Exception as error:
+            log(TASK_FAILED, failure=error, task="sinks", error=str(error))
+            again_us = self._clock.now_us() + _REST_US
+        finally:
+            self._busy.discard(sink_id)
+            self._landed.set()
+        if sink_id in self._again:
+            self._again.discard(sink_id)
+            again_us = 0
+        if again_us is not None:
+            self._look_at(sink_id, again_us)
+
+    async def _feed(self, sink_id: str) -> int | None:
+        """Send the next batch of a sink, if there is one; when to look again, microseconds since 1970 (None: when it is told something)."""
+        now_us, passed = self._clock.now_us(), self._passed.get(sink_id, 0)
+        found = await self._store.read(lambda tx: batches.look(tx, self._vault, sink_id, passed, now_us))
+        if found is None:
+            if sink_id not in self._again:
+                self._forget(sink_id)
+            return None
+        if isinstance(found, Rest):
+            return await self._rest(found)
+        sink = await self._decided(found)
+        if sink is None:
+            return 0
+        follows = policy.after(
+            sink,
+            judge(await self._sent(sink, found), self._clock.now_us()),
+            self._policy.retry,
+            self._policy.disable_after_us,
+            self._draw(),
+            self._clock.now_us(),
+        )
+        await self._settled(sink, follows)
+        self._count(found, accepted=not follows.progress.attempts)
+        if follows.progress.attempts:
+            self._failing.add(sink_id)
+            return follows.progress.next_at
+        self._failing.discard(sink_id)
+        return 0
+
+    def _count(self, ready: Ready, *, accepted: bool) -> None:
+        metrics, outcome = self._metrics, "accepted" if accepted else "failed"
+        metrics.sink_batches = {**metrics.sink_batches, outcome: metrics.sink_batches[outcome] + 1}
+        metrics.sink_events += ready.count if accepted else 0
+
+    async def _rest(self, rest: Rest) -> int | None:
+        if rest.store is not None:
+            await self._store.write(lambda tx: batches.store(tx, self._vault, rest))
+            self._failing.discard(rest.sink.id)
+            return 0
+        self._passed[rest.sink.id] = rest.passed
+        return rest.until
+
+    async def _decided(self, ready: Ready) -> Sink | None:
+        """The sink with the batch that is to be sent, durably; None when somebody changed it meanwhile."""
+        if ready.decided is not None:
+            return ready.sink
+        batch_id = self._ids.make(ids.BATCH, self._clock.now_us())
+        return await self._store.write(lambda tx: batches.decide(tx, self._vault, ready, batch_id))
+
+    async def _sent(self, sink: Sink, ready: Ready) -> Exchange:
+        """What came of one attempt. The transport ends each within its own deadlines."""
+        target, batch = sink.target, sink.progress.batch
+        if target is None or batch is None:
+            raise AssertionError(f"the sink {sink.id} has nowhere to send, or nothing")
+        now_us = self._clock.now_us()
+        plan = request_plan(target.url, target.headers, signing(target.secrets, now_us), self._policy.style)
+        request = seal(
+            plan,
+            message_id=batch.id.encode(),
+            now_s=now_us // SECOND_US,
+            body=ready.body,
+            content_type=b"application/json",
+            sequence=ready.first_seq,
+        )
+        flight = _Flight()
+        self._transport.send(request, flight.decided, flight)
+        return await flight.landed
+
+    async def _settled(self, sink: Sink, follows: policy.After) -> None:
+        """Keep what follows from an attempt, however long the store takes: sending without being able to remember it would repeat it."""
+        while True:
+            try:
+                disabled = await self._store.write(lambda tx: batches.settle(tx, self._vault, sink, follows, self._clock.now_us()))
+            except StoreFailure:
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            if disabled:
+                log(SINK_DISABLED, stream_id=sink.stream_id, sink_id=sink.id, why=follows.disabled)
+            return

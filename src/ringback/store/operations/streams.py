@@ -1,0 +1,242 @@
+"""Which streams are there, and what is in them? Logs that grow at their end, and lose what is too old at their beginning.
+
+The events of a stream are numbered without gaps in the order of their commits, by a counter in the row of the stream: numbers are never
+given back, so that nobody who stands somewhere misses what comes, however much was removed before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ringback.model.streams import Stream, StreamEvent
+from ringback.policy.paging import Walk
+from ringback.store.base import Row, Transaction
+from ringback.store.operations import sinks
+from ringback.store.operations.walks import EXAMINED_MAX, one_of
+
+_COLUMNS: Final = "id, org_id, uid, name, description, metadata, created_at, updated_at, last_seq"
+# Bytes of payloads that one slice of a purge removes: their pages are read once more for that.
+_PURGED_BYTES: Final = 4 * 1024 * 1024
+
+_pairs: Final = msgspec.json.Decoder(dict[str, str])
+
+
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that is to be appended; the payload is text as UTF-8."""
+
+    event_type: str
+    payload: bytes
+    channels: tuple[str, ...] | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which events somebody gets: of one of these types and on one of these channels, None = any; so many, and of so many bytes.
+
+    The last one may exceed the bytes.
+    """
+
+    event_types: tuple[str, ...] | None
+    channels: tuple[str, ...] | None
+    limit: int
+    max_bytes: int
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """Conditions on an event, each beginning with AND, with their parameters."""
+        text, parameters = "", list[Any]()
+        if self.event_types is not None:
+            text += f" AND event_type IN {one_of(self.event_types)}"
+            parameters += self.event_types
+        if self.channels is not None:
+            # Names are stored as JSON text, and hold no quotes: a quoted name is found in it exactly where it is a member.
+            text += f" AND ({' OR '.join('instr(channels, ?) > 0' for _ in self.channels)})"
+            parameters += (msgspec.json.encode(name).decode() for name in self.channels)
+        return text, parameters
+
+
+class Stretch(msgspec.Struct, frozen=True):
+    """What stands behind a place: `count` events that are wanted, the first `first_seq` of `first_at`, up to the number `position`.
+
+    `full`: more than these do not go together. `done`: there is nothing more behind `position` now.
+    """
+
+    count: int
+    first_seq: int
+    first_at: int
+    position: int
+    full: bool
+    done: bool
+
+
+# -- streams
+
+
+def insert(tx: Transaction, stream: Stream) -> None:
+    """Add a stream without events; its uid must be free."""
+    s = stream
+    tx.run(
+        f"INSERT INTO stream ({_COLUMNS}, last_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+        (s.id, s.org_id, s.uid, s.name, s.description, _text(s.metadata), s.created_at, s.updated_at),
+    )
+
+
+def replace(tx: Transaction, stream: Stream) -> None:
+    """Store what a stream is now, but for its events."""
+    s = stream
+    tx.run(
+        "UPDATE stream SET uid = ?, name = ?, description = ?, metadata = ?, updated_at = ? WHERE id = ?",
+        (s.uid, s.name, s.description, _text(s.metadata), s.updated_at, s.id),
+    )
+
+
+def by_ref(tx: Transaction, org_id: str, ref: str) -> Stream | None:
+    """The live stream of an organisation with this id or uid."""
+    row = tx.row(f"SELECT {_COLUMNS} FROM stream WHERE id = ? AND org_id = ? AND deleted_at IS NULL", (ref, org_id))
+    if row is None:
+        row = tx.row(f"SELECT {_COLUMNS} FROM stream WHERE org_id = ? AND uid = ? AND deleted_at IS NULL", (org_id, ref))
+    return None if row is None else _stream(row)
+
+
+def page(tx: Transaction, org_id: str, walk: Walk) -> list[Stream]:
+    """The live streams of an organisation that a walk reads, and one more."""
+    rows = tx.rows(
+        f"SELECT {_COLUMNS} FROM stream WHERE org_id = ? AND deleted_at IS NULL AND id > ? AND id < ? ORDER BY id {walk.direction} LIMIT ?",
+        (org_id, walk.above, walk.below, walk.fetch),
+    )
+    return [_stream(row) for row in rows]
+
+
+def delete(tx: Transaction, stream_id: str, now_us: int) -> None:
+    """Nobody sees a stream any more, and its tokens are dead; what belongs to it is removed by `purge`."""
+    tx.run("UPDATE stream SET deleted_at = ? WHERE id = ?", (now_us, stream_id))
+    tx.run("UPDATE token SET revoked_at = ? WHERE stream_id = ? AND revoked_at IS NULL", (now_us, stream_id))
+
+
+def purge(tx: Transaction, limit: int) -> int:
+    """Remove rows of one deleted stream, in the end itself. 0 = none is left."""
+    row = tx.row("SELECT id FROM stream WHERE deleted_at IS NOT NULL LIMIT 1")
+    if row is None:
+        return 0
+    stream_id = str(row[0])
+    if removed := _purge_events(tx, stream_id, None, limit):
+        return removed
+    if removed := sinks.purge_of(tx, stream_id, limit):
+        return removed
+    gone = tx.rows("SELECT id FROM token WHERE stream_id = ? LIMIT ?", (stream_id, limit))
+    if gone:
+        tx.run_many("DELETE FROM token WHERE id = ?", gone)
+        return len(gone)
+    return tx.run("DELETE FROM stream WHERE id = ?", (stream_id,))
+
+
+# -- events
+
+
+def append(tx: Transaction, stream_id: str, events: Sequence[NewEvent], now_us: int) -> None:
+    """Add events at the end of a stream, in their order."""
+    ((last_seq, at_us),) = tx.rows(
+        "UPDATE stream SET last_seq = last_seq + ?, last_at = CASE WHEN last_at > ? THEN last_at ELSE ? END WHERE id = ? "
+        "RETURNING last_seq, last_at",
+        (len(events), now_us, now_us, stream_id),
+    )
+    first = last_seq - len(events) + 1
+    tx.run_many(
+        "INSERT INTO stream_event (stream_id, seq, created_at, event_type, channels, size, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (stream_id, first + n, at_us, e.event_type, None if e.channels is None else _text(e.channels), len(e.payload), e.payload)
+            for n, e in enumerate(events)
+        ],
+    )
+
+
+def ahead(tx: Transaction, stream_id: str, after: int, wanted: Wanted) -> Stretch:
+    """What somebody gets next who stands at `after`. Looks at so many events at the most, and may find none and not be done."""
+    last_seq, first_kept = _ends(tx, stream_id)
+    after = min(max(after, first_kept - 1), last_seq)
+    edge = min(last_seq, after + EXAMINED_MAX)
+    conditions, parameters = wanted.sql()
+    rows = tx.rows(
+        f"SELECT seq, created_at, size FROM stream_event WHERE stream_id = ? AND seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?",
+        (stream_id, after, edge, *parameters, wanted.limit),
+    )
+    count = size = 0
+    for row in rows:
+        if count and size + row[2] > wanted.max_bytes:
+            break
+        count += 1
+        size += row[2]
+    full = count < len(rows) or count == wanted.limit
+    position = rows[count - 1][0] if full else edge
+    first_seq, first_at = rows[0][:2] if rows else (0, 0)
+    return Stretch(count, first_seq, first_at, position, full, position >= last_seq)
+
+
+def between(tx: Transaction, stream_id: str, after: int, end: int, wanted: Wanted) -> list[StreamEvent]:
+    """The events behind one place, up to another, that are wanted: as many as `ahead` has counted."""
+    conditions, parameters = wanted.sql()
+    rows = tx.rows(
+        "SELECT seq, event_type, payload, created_at FROM stream_event "
+        f"WHERE stream_id = ? AND seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?",
+        (stream_id, after, end, *parameters, wanted.limit),
+    )
+    return [StreamEvent(seq, event_type, payload.decode(), created_at) for seq, event_type, payload, created_at in rows]
+
+
+def position_at(tx: Transaction, stream_id: str, at_us: int) -> int:
+    """The place behind which stands what was appended at that time or later. Times never go backwards in a stream: a few looks find it."""
+    last_seq, first_kept = _ends(tx, stream_id)
+    low, high = first_kept - 1, last_seq
+    while low < high:
+        middle = (low + high) // 2
+        row = tx.row("SELECT created_at FROM stream_event WHERE stream_id = ? AND seq = ?", (stream_id, middle + 1))
+        if row is not None and row[0] < at_us:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def next_old(tx: Transaction, before_us: int, after: str) -> str | None:
+    """The next stream behind `after` ("" = the first) whose first event is older than that."""
+    row = tx.row(
+        "SELECT id FROM stream WHERE id > ? AND deleted_at IS NULL AND "
+        "(SELECT created_at FROM stream_event WHERE stream_id = stream.id ORDER BY seq LIMIT 1) < ? ORDER BY id LIMIT 1",
+        (after, before_us),
+    )
+    return None if row is None else str(row[0])
+
+
+def purge_events(tx: Transaction, stream_id: str, before_us: int, limit: int) -> int:
+    """Remove the first events of a stream that are older than that; how many. 0 = none is left."""
+    return _purge_events(tx, stream_id, before_us, limit)
+
+
+def _purge_events(tx: Transaction, stream_id: str, before_us: int | None, limit: int) -> int:
+    rows = tx.rows("SELECT seq, created_at, size FROM stream_event WHERE stream_id = ? ORDER BY seq LIMIT ?", (stream_id, limit))
+    old, size = list[tuple[str, int]](), 0
+    for seq, created_at, bytes_of_one in rows:
+        if (before_us is not None and created_at >= before_us) or (old and size + bytes_of_one > _PURGED_BYTES):
+            break
+        old.append((stream_id, seq))
+        size += bytes_of_one
+    tx.run_many("DELETE FROM stream_event WHERE stream_id = ? AND seq = ?", old)
+    return len(old)
+
+
+def _ends(tx: Transaction, stream_id: str) -> tuple[int, int]:
+    """The number of the newest event, and of the first one that is kept, or will be."""
+    row = tx.row("SELECT last_seq FROM stream WHERE id = ?", (stream_id,))
+    last_seq = 0 if row is None else int(row[0])
+    first = tx.row("SELECT seq FROM stream_event WHERE stream_id = ? ORDER BY seq LIMIT 1", (stream_id,))
+    return last_seq, last_seq + 1 if first is None else int(first[0])
+
+
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _stream(row: Row) -> Stream:
+    identifier, org_id, uid, name, description, metadata, created_at, updated_at, last_seq = row
+    return Stream(identifier, org_id, uid, name, description, _pairs.decode(metadata), created_at, updated_at, last_seq)
