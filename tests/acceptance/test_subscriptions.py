@@ -316,6 +316,10 @@ class Hub:
         self.api = ProviderApi(self.answer)
 
     def answer(self, asked: Asked) -> Said:
+        if asked.method == "GET":
+            # A topic of the publisher beside it.
+            links = f'<link rel="hub" href="/hub"/><link rel="self" href="{self.api.url}{asked.path}/as-atom"/>'
+            return Said(f"<feed>{links}</feed>".encode(), 200, (("content-type", "application/atom+xml"),))
         self.form = {name: values[0] for name, values in urllib.parse.parse_qs(asked.body.decode()).items()}
         self.asked += 1
         thread = threading.Thread(target=self.verify)
@@ -370,6 +374,22 @@ def test_a_hub_is_asked_confirms_its_lease_and_sends_and_is_asked_again(shared: 
     assert running.call("POST", f"{path}/renew")[0] == 202
     wait_until(lambda: running.call("GET", path)[1]["renewals"] == 2, what="the hub has confirmed again")
     assert hub.asked == 2
+    hub.close()
+
+
+def test_the_hub_is_found_by_asking_the_topic_and_the_topic_has_a_url_of_its_own_there(shared: Shared) -> None:
+    """www.w3.org/TR/websub, 4."""
+    hub, running = Hub(7_200, at_once=True), shared()
+    app_id = running.make("/app", {"name": "feeds"})["id"]
+    topic = f"{hub.api.url}/blog"
+    made = running.make(f"/app/{app_id}/source", {"name": "w", "type": "websub", "secrets": ["hub-secret"], "topics": [topic]})
+    path = f"/app/{app_id}/source/{made['id']}/subscription"
+    assert running.call("PUT", path, {"credential": "hub-secret", "parameters": {"topic": topic}})[0] == 201
+    wait_until(lambda: running.call("GET", path)[1]["renewals"] == 1, what="the hub has confirmed")
+    state = running.call("GET", path)[1]
+    assert (state["state"], state["baseUrl"], state["hub"], state["topic"]) == ("waiting", "", f"{hub.api.url}/hub", f"{topic}/as-atom")
+    assert (hub.form["hub.topic"], hub.form["hub.callback"]) == (f"{topic}/as-atom", made["ingestUrl"])
+    assert hub.distribute(b"<feed/>") == 200
     hub.close()
 
 

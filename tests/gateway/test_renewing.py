@@ -42,6 +42,7 @@ class Renewed:
         running = self.running
         self.transport = HttpTransport(policy=AddressPolicy(parse_networks("127.0.0.0/8")), clock=SystemClock())
         self.all = Subscriptions(running.store, running.vault, running.clock, running.sources)
+        self.all.watch(lambda: None, running.known.changed)
         self.renewer = self.renewer_over(running.store)
 
     def renewer_over(self, store: Store) -> Renewer:
@@ -56,6 +57,7 @@ class Renewed:
             running.metrics,
             lambda source: None,
             secrets.randbits,
+            running.known.changed,
         )
 
     @property
@@ -305,7 +307,8 @@ def test_a_lease_that_is_none_is_taken_as_what_was_asked_for(hub: Subscribed, le
     [
         ({"credential": "another"}, "credential"),
         ({"parameters": {"topic": "https://example.com/other"}}, "topic"),
-        ({"base_url": None}, "baseUrl"),
+        ({"base_url": None, "parameters": {"topic": "http://example.com/feed"}}, "topic"),
+        ({"base_url": None, "parameters": {"topic": "feed"}}, "topic"),
         ({"base_url": "http://hub.example.com"}, "baseUrl"),
         ({"parameters": {}}, "topic"),
     ],
@@ -315,6 +318,96 @@ def test_a_subscription_that_the_hub_could_not_confirm_is_refused(hub: Subscribe
     with pytest.raises(InvalidField) as refused:
         hub.running.run(hub.all.put(WHO, hub.running.app_id, hub.source.id, SubscriptionIn(**{**whole, **given})))
     assert [problem.loc[-1] for problem in refused.value.problems] == [where]
+
+
+class Found(Subscribed):
+    """A WebSub source whose hub is found by asking its topic, which is at `/feed` of the same server. `says` is what that answers."""
+
+    def __init__(self, running: Running, feed: Said) -> None:
+        self.feed = feed
+        Renewed.__init__(self, running, self.answer)
+        self.topic = f"{self.api.url}/feed"
+        self.source = running.made(type="websub", secrets=["hub-secret"], topics=[self.topic])
+        given = SubscriptionIn(credential="hub-secret", parameters={"topic": self.topic})
+        running.run(self.all.put(WHO, running.app_id, self.source.id, given))
+
+    def answer(self, asked: Asked) -> Said:
+        if asked.path == "/moved":
+            return Said(b"", 302, (("location", "/moved"),))
+        return Said(b"", 202) if asked.method == "POST" else self.feed
+
+    def form(self) -> tuple[str, str]:
+        """Where the hub was asked last, and for what."""
+        asked = self.api.asked[-1]
+        return asked.path, urllib.parse.parse_qs(asked.body.decode())["hub.topic"][0]
+
+
+@pytest.fixture
+def found(running: Running) -> Iterator[Callable[[Said], Found]]:
+    made: list[Found] = []
+
+    def start(feed: Said) -> Found:
+        made.append(Found(running, feed))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+Find = Callable[[Said], Found]
+FEED = Said(b"<feed/>", 200, (("link", '</hub?a=1>; rel="hub"'), ("link", "<https://example.com/feed?a=1>; rel=self")))
+
+
+def test_a_topic_is_asked_for_its_hub_and_subscribed_to_under_the_url_that_it_gives_itself(found: Find) -> None:
+    """www.w3.org/TR/websub, 4 and 5.1: hub.topic MUST be the self URL, which may be another than the one that was asked."""
+    it = found(FEED)
+    # Before it was asked for, nobody subscribed to it.
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 404
+    asked = it.step()
+    assert [(one.method, one.path) for one in it.api.asked] == [("GET", "/feed"), ("POST", "/hub")]
+    assert b"hub-secret" not in repr(it.api.asked[0]).encode() and it.form() == ("/hub", TOPIC)
+    assert (asked.progress.hub, asked.progress.asked_for) == (f"{it.api.url}/hub?a=1", TOPIC)
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 200
+    progress = it.standing.progress
+    assert (progress.renewals, progress.hub) == (1, f"{it.api.url}/hub?a=1")
+    # It is asked again before each renewal: the topic may have moved to another hub.
+    it.feed = Said(b'<link rel="hub" href="/other">', 200, ())
+    assert it.standing.next_at is not None
+    it.running.clock.at_us = it.standing.next_at
+    it.step()
+    assert it.form() == ("/other", it.topic)
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 404
+
+
+def test_a_subscription_that_is_deleted_is_confirmed_to_nobody(found: Find) -> None:
+    it = found(FEED)
+    it.step()
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 200
+    it.running.run(it.all.delete(WHO, it.running.app_id, it.source.id))
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 404
+
+
+@pytest.mark.parametrize(
+    ("feed", "cause", "words"),
+    [
+        (Said(b"<feed/>", 200, ()), "no_hub", "names no hub"),
+        (Said(b"", 200, (("link", "<http://hub.example.com/>; rel=hub"),)), "no_hub", "is not https://"),
+        (Said(b"", 200, (("link", "<mailto:me@example.com>; rel=hub"),)), "unreadable", "give the hub as baseUrl"),
+        (Said(b"", 404, ()), "refused", "answered 404"),
+        (Said(b"", 503, ()), "provider", "answered 503"),
+        (Said(b"", 301, (("location", "/moved"),)), "redirected", "more than 3 times"),
+        (Said(b"", 301, (("location", "http://example.com/feed"),)), "redirected", "is not https://"),
+        (Said(b"", 301, ()), "redirected", "cannot be followed"),
+        (Said(b"", 302, (("location", "https://10.0.0.1/"),)), "blocked", "not reached"),
+    ],
+)
+def test_a_topic_without_a_hub_that_can_be_asked_is_a_failure_that_says_why(found: Find, feed: Said, cause: str, words: str) -> None:
+    it = found(feed)
+    progress = it.step().progress
+    assert (progress.failures, progress.cause, progress.asked_at) == (1, cause, None), progress.detail
+    assert words in progress.detail
+    assert not [one for one in it.api.asked if one.method == "POST"]
 
 
 class Faulty:

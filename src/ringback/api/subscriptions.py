@@ -13,7 +13,7 @@ from ringback.api.sources import refs_of
 from ringback.clock import rfc3339
 from ringback.model.subscriptions import SubscriptionStanding
 from ringback.policy.subscription_rows import renewal_of
-from ringback.policy.subscriptions import place_of
+from ringback.policy.subscriptions import asks_topic, place_of
 from ringback.services.subscriptions import SubscriptionIn, Subscriptions
 
 # Where the sources of an application are, and the ingest sources.
@@ -24,7 +24,8 @@ class SubscriptionOut(msgspec.Struct, frozen=True, rename="camel"):
     """How a source's subscription is renewed, and until when it lives (null: nobody knows yet). Credentials are never shown.
 
     `state`: `waiting` for the next renewal at `nextAt`, `asked` (a hub is to confirm it by `nextAt`), `failing` (for `cause`; tried again
-    at `nextAt`), `ended` (failing, and past `expiresAt`), `paused`. `renewals` counts those that succeeded.
+    at `nextAt`), `ended` (failing, and past `expiresAt`), `paused`. `renewals` counts those that succeeded. Where `baseUrl` is empty, the
+    topic is asked for its hub before each renewal; `hub` and `topic` are what it named last, and null before.
     """
 
     renewal: Any
@@ -32,6 +33,8 @@ class SubscriptionOut(msgspec.Struct, frozen=True, rename="camel"):
     client_secret_set: bool
     period_s: int
     base_url: str
+    hub: str | None
+    topic: str | None
     token_url: str | None
     parameters: dict[str, str]
     paused: bool
@@ -69,8 +72,9 @@ def shown(standing: SubscriptionStanding) -> SubscriptionOut:
     if renewal is None:
         warnings.append("there is no such renewal any more: choose another one")
     else:
-        parts = place_of(settings, renewal)
-        base = f"{parts.scheme}://{parts.authority}{parts.target}".rstrip("/")
+        if not asks_topic(settings, renewal):
+            parts = place_of(settings, renewal)
+            base = f"{parts.scheme}://{parts.authority}{parts.target}".rstrip("/")
         if renewal.confidence != "high" and renewal.source:
             warnings.append(f"the renewal of {renewal.name} was not confirmed with the provider (confidence {renewal.confidence})")
     return SubscriptionOut(
@@ -79,6 +83,8 @@ def shown(standing: SubscriptionStanding) -> SubscriptionOut:
         client_secret_set=bool(settings.client_secret),
         period_s=settings.period_s,
         base_url=base,
+        hub=progress.hub or None,
+        topic=progress.asked_for or None,
         token_url=settings.token_url,
         parameters=settings.parameters,
         paused=settings.paused,

@@ -56,6 +56,8 @@ def subscription_of(source: Source, standing: SubscriptionStanding | None, now_u
     facts = [
         Fact("Renewal", settings.renewal if isinstance(settings.renewal, str) else OWN),
         *([Fact("Topic", settings.parameters["topic"], mono=True)] if "topic" in settings.parameters else []),
+        *([Fact("Hub", progress.hub, mono=True)] if progress.hub else []),
+        *([Fact("Subscribed to", progress.asked_for, mono=True)] if progress.hub and progress.asked_for else []),
         *([Fact("Ends", "", moment=moment(progress.expires_at, now_us))] if progress.expires_at else []),
         *([Fact("Renewed", "", moment=moment(progress.renewed_at, now_us))] if progress.renewed_at is not None else []),
         *([Fact("Failed", "", moment=moment(progress.failed_at, now_us))] if progress.failed_at is not None else []),

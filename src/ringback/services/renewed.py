@@ -22,7 +22,7 @@ from ringback.telemetry.prometheus import Metrics
 
 # Failures in a row until an owner is told: a short outage is no news. What needs a person is told at once.
 _TOLD_AFTER: Final = 3
-_NEEDS_SOMEBODY: Final = ("credential", "refused", "redirected", "blocked", "settings", "unreadable", "denied")
+_NEEDS_SOMEBODY: Final = ("credential", "refused", "redirected", "blocked", "settings", "unreadable", "denied", "no_hub")
 
 
 class Renewed:
@@ -56,7 +56,8 @@ class Renewed:
             if former.asked_until <= now_us:
                 return None
             until = former.asked_until if said.lease_s is None else now_us + min(said.lease_s, MAX_PERIOD_S) * SECOND_US
-            progress = Progress(expires_at=until, renewed_at=now_us, renewals=former.renewals + 1, asked_for=said.topic)
+            known = Progress(hub=former.hub, asked_for=said.topic)
+            progress = replace(known, expires_at=until, renewed_at=now_us, renewals=former.renewals + 1)
             subscriptions.move(tx, standing, progress, renew_at(now_us, until))
             return standing, until
 

@@ -18,6 +18,7 @@ from ringback.policy.subscription_rows import RENEWALS, renewal_of
 from ringback.policy.subscriptions import (
     MAX_PERIOD_S,
     MIN_PERIOD_S,
+    asks_topic,
     first_at,
     needs_client_secret,
     parameters_of,
@@ -27,8 +28,16 @@ from ringback.policy.subscriptions import (
     topic_of,
     unfit_parameters,
 )
+from ringback.policy.urls import split_url
 from ringback.policy.validation import Instant, Problem, Rule
-from ringback.services.provider_settings import MAX_CREDENTIAL, MAX_PARAMETERS, credential_rule, missing_parameters, place_problem
+from ringback.services.provider_settings import (
+    MAX_CREDENTIAL,
+    MAX_PARAMETERS,
+    credential_rule,
+    is_safe,
+    missing_parameters,
+    place_problem,
+)
 from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
@@ -70,10 +79,11 @@ class Subscriptions:
         self._clock = clock
         self._sources = of
         self._woken: Callable[[], None] = lambda: None
+        self._changed: Callable[[str], None] = lambda source_id: None
 
-    def watch(self, woken: Callable[[], None]) -> None:
-        """Have somebody told when there is something to do at once."""
-        self._woken = woken
+    def watch(self, woken: Callable[[], None], changed: Callable[[str], None]) -> None:
+        """Have somebody told when there is something to do at once, and of sources whose hubs may not ask for a topic any more."""
+        self._woken, self._changed = woken, changed
 
     async def get(self, who: Principal, app_ref: str | None, source_ref: str) -> SubscriptionStanding:
         """The subscription of a source. Raises NotFound when there is none."""
@@ -108,17 +118,20 @@ class Subscriptions:
             return self._kept(tx, source.id, settings, progress, next_at), former is None
 
         standing, made = await self._store.write(operation)
+        self._changed(standing.source_id)
         self._woken()
         return standing, made
 
     async def delete(self, who: Principal, app_ref: str | None, source_ref: str) -> None:
         """Forget it, and its credentials; nothing is said to the provider. Raises NotFound."""
 
-        def operation(tx: Transaction) -> None:
-            if not subscriptions.delete(tx, self._sources.find(tx, who, app_ref, source_ref).id):
+        def operation(tx: Transaction) -> str:
+            source_id = self._sources.find(tx, who, app_ref, source_ref).id
+            if not subscriptions.delete(tx, source_id):
                 raise NotFound
+            return source_id
 
-        await self._store.write(operation)
+        self._changed(await self._store.write(operation))
 
     async def renew(self, who: Principal, app_ref: str | None, source_ref: str, *, also: Also | None = None) -> SubscriptionStanding:
         """Have it renewed now. Raises NotFound, and Refused while it is paused."""
@@ -225,8 +238,10 @@ def _hub_problems(source: Source, settings: Subscription, renewal: Renewal) -> l
 
 def _place_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
     problems: list[Problem] = []
+    if asks_topic(settings, renewal):
+        return _topic_problems(settings, renewal)
     if not renewal.base and settings.base_url is None:
-        return [(("baseUrl",), "it is missing: the place that is asked, such as the URL of the hub")]
+        return [(("baseUrl",), "it is missing: the place that is asked")]
     places = [(("renewal", "base") if settings.base_url is None else ("baseUrl",), place_of)]
     if renewal.token_url:
         places.append((("renewal", "tokenUrl") if settings.token_url is None else ("tokenUrl",), token_place_of))
@@ -238,6 +253,18 @@ def _place_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
         if problem is not None:
             problems.append((where, problem))
     return problems
+
+
+def _topic_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
+    """Why a topic cannot be asked for its hub."""
+    try:
+        safe = is_safe(split_url(topic_of(settings, renewal)))
+    except ValueError as error:
+        return [(("parameters", "topic"), str(error))]
+    if safe:
+        return []
+    text = "the topic is not https://, so that anybody on the way could name the hub"
+    return [(("parameters", "topic"), f"{text}; give the hub as baseUrl, or subscribe to its https:// URL")]
 
 
 def _place(settings: Subscription) -> tuple[Any, ...]:

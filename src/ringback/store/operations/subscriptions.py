@@ -63,6 +63,12 @@ def unsealed(tx: Transaction, source_id: str) -> SubscriptionStanding | None:
     return None if row is None else SubscriptionStanding(source_id, _NOTHING, _progress.decode(row[0]), *row[1:])
 
 
+def asked_for(tx: Transaction, source_id: str) -> tuple[str, ...]:
+    """The topics that hubs were asked for, for a source."""
+    rows = tx.rows("SELECT progress FROM subscription WHERE source_id = ?", (source_id,))
+    return tuple(topic for row in rows if (topic := _progress.decode(row[0]).asked_for))
+
+
 def give_credential(tx: Transaction, vault: Sealer, source_id: str, former: Subscription, credential: str) -> bool:
     """Put a credential in the place of the one that was used to get it; False when the owner has given another one since.
 
