@@ -88,9 +88,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class SubscriptionStanding(msgspec.Struct, frozen=True):
-    """A subscription as it is kept: `version` changes with its settings, `next_at` is None while it is paused."""
+    """A subscription as it is kept: `version` changes with its settings, `next_at` is None while it is paused.
+
+    `topic` is the one of several that its source is subscribed to; "" where there is one subscription.
+    """
 
     source_id: str
+    topic: str
     settings: Subscription
     progress: Progress
     next_at: int | None

@@ -7,7 +7,7 @@ stranger's text: whatever it holds, reading it raises `Unreadable` and nothing e
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -16,7 +16,7 @@ import msgspec
 from ringback import __version__
 from ringback.clock import SECOND_US, rfc3339
 from ringback.errors import VerificationError
-from ringback.model.subscriptions import Renewal, Subscription
+from ringback.model.subscriptions import Renewal, Subscription, SubscriptionStanding
 from ringback.policy.hubs import Hub
 from ringback.policy.reconciliation import FRAMING, Unreadable, are_headers, filled, is_path, names_in, rest_s, time_of
 from ringback.policy.urls import UrlParts, split_url
@@ -193,6 +193,16 @@ def try_again_at(now_us: int, failures: int, retry_after_s: float | None, expire
     if retry_after_s is None and expires_at > now_us:
         wait_s = min(wait_s, max((expires_at - now_us) / SECOND_US / 4, _SHORTEST_S))
     return now_us + int(wait_s * SECOND_US)
+
+
+def worst_of(standings: Sequence[SubscriptionStanding]) -> SubscriptionStanding:
+    """The one of several that needs somebody the most: one that fails, else one that is not confirmed, else the one that ends first."""
+
+    def rank(one: SubscriptionStanding) -> tuple[int, int]:
+        progress = one.progress
+        return 0 if progress.failures else 1 if progress.asked_at is not None else 2, progress.expires_at
+
+    return min(standings, key=rank)
 
 
 def parameters_of(renewal: Renewal) -> set[str]:

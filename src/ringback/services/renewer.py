@@ -33,7 +33,7 @@ from ringback.services.operational import Operational
 from ringback.services.provider_api import ProviderApi, ProviderFailure
 from ringback.services.provider_steps import Steps
 from ringback.services.renewed import Renewed
-from ringback.store.base import Store
+from ringback.store.base import Store, Transaction
 from ringback.store.operations import sources, subscriptions
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.prometheus import Metrics
@@ -86,10 +86,10 @@ class Renewer:
         return due, next_at
 
     async def step(self, source_id: str) -> None:
-        """Renew a source's subscription, if that is due. Raises Unavailable when it could not be kept."""
+        """Renew the subscription of a source that is due, the longest one of several. Raises Unavailable when it could not be kept."""
         await self._keep_token(source_id)
         standing, source = await self._known(source_id)
-        if standing is None or standing.next_at is None or standing.next_at > self._clock.now_us():
+        if standing is None:
             return
         if source is None:
             await self._store.write(lambda tx: subscriptions.delete(tx, source_id))
@@ -125,7 +125,14 @@ class Renewer:
             await self._outcomes.failed(standing, source, ProviderFailure("internal", detail))
 
     async def _known(self, source_id: str) -> tuple[SubscriptionStanding | None, Source | None]:
-        return await self._store.read(lambda tx: (subscriptions.get(tx, self._vault, source_id), sources.by_id(tx, self._vault, source_id)))
+        """The subscription of a source that has been due for the longest, and the source."""
+        now_us = self._clock.now_us()
+
+        def query(tx: Transaction) -> tuple[SubscriptionStanding | None, Source | None]:
+            due = [one for one in subscriptions.of_source(tx, self._vault, source_id) if one.next_at is not None and one.next_at <= now_us]
+            return min(due, key=lambda one: one.next_at or 0, default=None), sources.by_id(tx, self._vault, source_id)
+
+        return await self._store.read(query)
 
     async def _marked(self, standing: SubscriptionStanding, renewal: Renewal, hub: Hub | None) -> SubscriptionStanding | None:
         """Remember what is about to be asked for: a hub may confirm it before it answers. None when it was changed meanwhile."""
