@@ -316,6 +316,10 @@ class Hub:
         self.api = ProviderApi(self.answer)
 
     def answer(self, asked: Asked) -> Said:
+        if asked.method == "GET":
+            # A topic of the publisher beside it.
+            links = f'<link rel="hub" href="/hub"/><link rel="self" href="{self.api.url}{asked.path}/as-atom"/>'
+            return Said(f"<feed>{links}</feed>".encode(), 200, (("content-type", "application/atom+xml"),))
         self.form = {name: values[0] for name, values in urllib.parse.parse_qs(asked.body.decode()).items()}
         self.asked += 1
         thread = threading.Thread(target=self.verify)
@@ -373,10 +377,55 @@ def test_a_hub_is_asked_confirms_its_lease_and_sends_and_is_asked_again(shared: 
     hub.close()
 
 
+def test_the_hub_is_found_by_asking_the_topic_and_the_topic_has_a_url_of_its_own_there(shared: Shared) -> None:
+    """www.w3.org/TR/websub, 4."""
+    hub, running = Hub(7_200, at_once=True), shared()
+    app_id = running.make("/app", {"name": "feeds"})["id"]
+    topic = f"{hub.api.url}/blog"
+    made = running.make(f"/app/{app_id}/source", {"name": "w", "type": "websub", "secrets": ["hub-secret"], "topics": [topic]})
+    path = f"/app/{app_id}/source/{made['id']}/subscription"
+    assert running.call("PUT", path, {"credential": "hub-secret", "parameters": {"topic": topic}})[0] == 201
+    wait_until(lambda: running.call("GET", path)[1]["renewals"] == 1, what="the hub has confirmed")
+    state = running.call("GET", path)[1]
+    (one,) = state["topics"]
+    assert (state["state"], state["baseUrl"], one["topic"], one["state"]) == ("waiting", "", topic, "waiting")
+    assert (one["hub"], one["askedFor"], one["expiresAt"]) == (f"{hub.api.url}/hub", f"{topic}/as-atom", state["expiresAt"])
+    assert (hub.form["hub.topic"], hub.form["hub.callback"]) == (f"{topic}/as-atom", made["ingestUrl"])
+    assert hub.distribute(b"<feed/>") == 200
+    hub.close()
+
+
 def ringback(running: Server, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ringback.cli.main", "renew", *words, "--database", str(running.database)]
     environment = {"PYTHONPATH": str(pathlib.Path(__file__).parent.parent.parent / "src"), "RINGBACK_TOKEN": running.token}
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_several_topics_of_one_source_have_a_lease_each_also_over_a_kill(serve: Serve) -> None:
+    hub, running = Hub(7_200, at_once=True), serve()
+    app_id = running.make("/app", {"name": "feeds"})["id"]
+    topics = [f"{hub.api.url}/blog", f"{hub.api.url}/news"]
+    made = running.make(f"/app/{app_id}/source", {"name": "w", "type": "websub", "secrets": ["hub-secret"], "topics": topics})
+    path = f"/app/{app_id}/source/{made['id']}/subscription"
+    assert running.call("PUT", path, {"credential": "hub-secret", "topics": topics})[0] == 201
+    wait_until(lambda: running.call("GET", path)[1]["renewals"] == 2, what="the hub has confirmed both")
+    before = running.call("GET", path)[1]
+    assert [(one["topic"], one["askedFor"], one["state"]) for one in before["topics"]] == [(t, f"{t}/as-atom", "waiting") for t in topics]
+    running.stop(signal.SIGKILL)
+    running = serve(running.database)
+    assert running.call("GET", path)[1]["topics"] == before["topics"]
+    renewed = ringback(running, made["id"], "--app", app_id)
+    assert renewed.returncode == 0, renewed.stderr
+    lines = renewed.stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == topics and all("lives until" in line for line in lines)
+    assert hub.asked == 4
+    # One that is left out is renewed no more; the other one keeps its lease.
+    kept = running.call("GET", path)[1]["topics"][1]
+    assert running.call("PUT", path, {"credential": "hub-secret", "topics": topics[1:]})[0] == 200
+    wait_until(lambda: running.call("GET", path)[1]["renewals"] == kept["renewals"] + 1, what="it is renewed")
+    (left,) = running.call("GET", path)[1]["topics"]
+    assert (left["topic"], hub.form["hub.topic"]) == (topics[1], f"{topics[1]}/as-atom")
+    hub.close()
 
 
 def test_the_command_line_renews_now_and_says_until_when_it_lives(shared: Shared, api: ProviderApi, refresh: Refresh) -> None:

@@ -171,6 +171,25 @@ def test_a_subscription_is_made_changed_and_deleted_on_the_page_of_its_source(pe
     api.close()
 
 
+def test_each_topic_of_a_hub_is_told_on_the_page_of_its_source(shop: Shop, person: Person) -> None:
+    api = ProviderApi(lambda asked: Said({}, 202 if b"feed-a" in asked.body else 403))
+    topics = ["https://example.com/feed-a", "https://example.com/feed-b"]
+    made = made_of(shop, type="websub", secrets=["hub-secret"], topics=topics)
+    path = f"{made.path}/subscription"
+    form = person.get(path).text
+    assert all(topic in form for topic in topics), "its topics are proposed"
+    names = ("clientSecret", "parameters", "periodH", "expiresAt", "tokenUrl", "paused")
+    given = {**dict.fromkeys(names, ""), "renewal": "websub", "credential": "hub-secret", "baseUrl": f"{api.url}/hub"}
+    page = person.act(path, **given, topics="https://example.com/other")
+    assert page.status_code == 422 and "none of the topics of the source" in plain(page)
+    person.act(path, **given, topics="\n".join(topics))
+    wait_until(lambda: "failing" in plain(person.get(made.path)) and "asked" in plain(person.get(made.path)), what="both were asked for")
+    words = plain(person.get(made.path))
+    assert "asked https://example.com/feed-a The hub was asked" in words and "failing https://example.com/feed-b Renewing it failed" in words
+    assert all(topic in person.get(path).text for topic in topics)
+    api.close()
+
+
 def test_the_page_of_a_source_tells_how_the_lists_of_addresses_stand_that_it_follows(shop: Shop, person: Person) -> None:
     made = made_of(shop, allowedIpsFrom=["https://lists.example/all?key=hidden#hooks"])
     words = plain(person.get(made.path))

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import threading
 import time
+import typing
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -42,6 +43,7 @@ class Renewed:
         running = self.running
         self.transport = HttpTransport(policy=AddressPolicy(parse_networks("127.0.0.0/8")), clock=SystemClock())
         self.all = Subscriptions(running.store, running.vault, running.clock, running.sources)
+        self.all.watch(lambda: None, running.known.changed)
         self.renewer = self.renewer_over(running.store)
 
     def renewer_over(self, store: Store) -> Renewer:
@@ -56,6 +58,7 @@ class Renewed:
             running.metrics,
             lambda source: None,
             secrets.randbits,
+            running.known.changed,
         )
 
     @property
@@ -65,12 +68,17 @@ class Renewed:
         )
 
     async def put(self) -> SubscriptionStanding:
-        return (await self.all.put(WHO, self.running.app_id, self.source.id, self.wanted))[0]
+        (standing,), _ = await self.all.put(WHO, self.running.app_id, self.source.id, self.wanted)
+        return standing
 
     @property
     def standing(self) -> SubscriptionStanding:
-        standing: SubscriptionStanding = self.running.run(self.all.get(WHO, self.running.app_id, self.source.id))
+        (standing,) = self.standings
         return standing
+
+    @property
+    def standings(self) -> list[SubscriptionStanding]:
+        return list(self.running.run(self.all.get(WHO, self.running.app_id, self.source.id)))
 
     def due(self) -> list[str]:
         found: list[str] = self.running.run(self.renewer.due(8))[0]
@@ -238,9 +246,9 @@ class Subscribed(Renewed):
         self.running.run(self.renewer.step(self.source.id))
         return self.standing
 
-    def says(self, mode: str, **more: str) -> int:
+    def says(self, mode: str, topic: str = TOPIC, **more: str) -> int:
         """What the hub says at the URL of the source, and what it is answered."""
-        query = urllib.parse.urlencode({"hub.mode": mode, "hub.topic": TOPIC, **{f"hub.{name}": text for name, text in more.items()}})
+        query = urllib.parse.urlencode({"hub.mode": mode, "hub.topic": topic, **{f"hub.{name}": text for name, text in more.items()}})
         answer = self.running.ask(path_of(self.source), method="GET", query=query.encode())
         assert answer.status != 200 or answer.body == more.get("challenge", "").encode()
         return answer.status
@@ -305,7 +313,8 @@ def test_a_lease_that_is_none_is_taken_as_what_was_asked_for(hub: Subscribed, le
     [
         ({"credential": "another"}, "credential"),
         ({"parameters": {"topic": "https://example.com/other"}}, "topic"),
-        ({"base_url": None}, "baseUrl"),
+        ({"base_url": None, "parameters": {"topic": "http://example.com/feed"}}, "topic"),
+        ({"base_url": None, "parameters": {"topic": "feed"}}, "topic"),
         ({"base_url": "http://hub.example.com"}, "baseUrl"),
         ({"parameters": {}}, "topic"),
     ],
@@ -315,6 +324,184 @@ def test_a_subscription_that_the_hub_could_not_confirm_is_refused(hub: Subscribe
     with pytest.raises(InvalidField) as refused:
         hub.running.run(hub.all.put(WHO, hub.running.app_id, hub.source.id, SubscriptionIn(**{**whole, **given})))
     assert [problem.loc[-1] for problem in refused.value.problems] == [where]
+
+
+class Found(Subscribed):
+    """A WebSub source whose hub is found by asking its topic, which is at `/feed` of the same server. `says` is what that answers."""
+
+    def __init__(self, running: Running, feed: Said) -> None:
+        self.feed = feed
+        Renewed.__init__(self, running, self.answer)
+        self.topic = f"{self.api.url}/feed"
+        self.source = running.made(type="websub", secrets=["hub-secret"], topics=[self.topic])
+        given = SubscriptionIn(credential="hub-secret", parameters={"topic": self.topic})
+        running.run(self.all.put(WHO, running.app_id, self.source.id, given))
+
+    def answer(self, asked: Asked) -> Said:
+        if asked.path == "/moved":
+            return Said(b"", 302, (("location", "/moved"),))
+        return Said(b"", 202) if asked.method == "POST" else self.feed
+
+    def form(self) -> tuple[str, str]:
+        """Where the hub was asked last, and for what."""
+        asked = self.api.asked[-1]
+        return asked.path, urllib.parse.parse_qs(asked.body.decode())["hub.topic"][0]
+
+
+@pytest.fixture
+def found(running: Running) -> Iterator[Callable[[Said], Found]]:
+    made: list[Found] = []
+
+    def start(feed: Said) -> Found:
+        made.append(Found(running, feed))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+Find = Callable[[Said], Found]
+FEED = Said(b"<feed/>", 200, (("link", '</hub?a=1>; rel="hub"'), ("link", "<https://example.com/feed?a=1>; rel=self")))
+
+
+def test_a_topic_is_asked_for_its_hub_and_subscribed_to_under_the_url_that_it_gives_itself(found: Find) -> None:
+    """www.w3.org/TR/websub, 4 and 5.1: hub.topic MUST be the self URL, which may be another than the one that was asked."""
+    it = found(FEED)
+    # Before it was asked for, nobody subscribed to it.
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 404
+    asked = it.step()
+    assert [(one.method, one.path) for one in it.api.asked] == [("GET", "/feed"), ("POST", "/hub")]
+    assert b"hub-secret" not in repr(it.api.asked[0]).encode() and it.form() == ("/hub", TOPIC)
+    assert (asked.progress.hub, asked.progress.asked_for) == (f"{it.api.url}/hub?a=1", TOPIC)
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 200
+    progress = it.standing.progress
+    assert (progress.renewals, progress.hub) == (1, f"{it.api.url}/hub?a=1")
+    # It is asked again before each renewal: the topic may have moved to another hub.
+    it.feed = Said(b'<link rel="hub" href="/other">', 200, ())
+    assert it.standing.next_at is not None
+    it.running.clock.at_us = it.standing.next_at
+    it.step()
+    assert it.form() == ("/other", it.topic)
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 404
+
+
+def test_a_subscription_that_is_deleted_is_confirmed_to_nobody(found: Find) -> None:
+    it = found(FEED)
+    it.step()
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 200
+    it.running.run(it.all.delete(WHO, it.running.app_id, it.source.id))
+    assert it.says("subscribe", challenge="c", lease_seconds="3600") == 404
+
+
+@pytest.mark.parametrize(
+    ("feed", "cause", "words"),
+    [
+        (Said(b"<feed/>", 200, ()), "no_hub", "names no hub"),
+        (Said(b"", 200, (("link", "<http://hub.example.com/>; rel=hub"),)), "no_hub", "is not https://"),
+        (Said(b"", 200, (("link", "<mailto:me@example.com>; rel=hub"),)), "unreadable", "give the hub as baseUrl"),
+        (Said(b"", 404, ()), "refused", "answered 404"),
+        (Said(b"", 503, ()), "provider", "answered 503"),
+        (Said(b"", 301, (("location", "/moved"),)), "redirected", "more than 3 times"),
+        (Said(b"", 301, (("location", "http://example.com/feed"),)), "redirected", "is not https://"),
+        (Said(b"", 301, ()), "redirected", "cannot be followed"),
+        (Said(b"", 302, (("location", "https://10.0.0.1/"),)), "blocked", "not reached"),
+    ],
+)
+def test_a_topic_without_a_hub_that_can_be_asked_is_a_failure_that_says_why(found: Find, feed: Said, cause: str, words: str) -> None:
+    it = found(feed)
+    progress = it.step().progress
+    assert (progress.failures, progress.cause, progress.asked_at) == (1, cause, None), progress.detail
+    assert words in progress.detail
+    assert not [one for one in it.api.asked if one.method == "POST"]
+
+
+class Several(Subscribed):
+    """A WebSub source with several topics at one hub, whose settings name that."""
+
+    TOPICS: typing.ClassVar[list[str]] = [f"https://example.com/{name}" for name in ("a", "b", "c")]
+
+    def __init__(self, running: Running) -> None:
+        Renewed.__init__(self, running, lambda asked: Said(b"", 202))
+        self.source = running.made(type="websub", secrets=["hub-secret"], topics=self.TOPICS)
+
+    def want(self, *topics: str, **more: Any) -> None:
+        """These topics, and no others."""
+        given = {"credential": "hub-secret", "base_url": f"{self.api.url}/hub", "topics": topics, **more}
+        self.running.run(self.all.put(WHO, self.running.app_id, self.source.id, SubscriptionIn(**given)))
+
+    def steps(self) -> list[str]:
+        """All that is due; the topics that the hub was asked for."""
+        before = len(self.api.asked)
+        while self.due():
+            assert self.due() == [self.source.id], "it is there once, whatever of it is due"
+            self.running.run(self.renewer.step(self.source.id))
+        return [urllib.parse.parse_qs(asked.body.decode())["hub.topic"][0] for asked in self.api.asked[before:]]
+
+    def how(self) -> dict[str, tuple[int, int, str]]:
+        """How often each topic was renewed, how many days are left, and why it fails."""
+        return {
+            one.topic.rpartition("/")[2]: (
+                one.progress.renewals,
+                max(one.progress.expires_at - self.running.clock.at_us, 0) // SECOND_US // DAY_S,
+                one.progress.cause,
+            )
+            for one in self.standings
+        }
+
+
+@pytest.fixture
+def several(running: Running) -> Iterator[Several]:
+    made = Several(running)
+    yield made
+    made.close()
+
+
+def test_each_topic_of_a_source_has_a_lease_of_its_own(several: Several) -> None:
+    a, b, c = several.TOPICS
+    several.want(a, b, c)
+    assert sorted(several.steps()) == [a, b, c]
+    for topic, days in ((a, 3), (b, 9)):
+        assert several.says("subscribe", topic, challenge="c", lease_seconds=str(days * DAY_S)) == 200
+    assert several.says("denied", c, reason="no") == 200
+    assert several.how() == {"a": (1, 3, ""), "b": (1, 9, ""), "c": (0, 0, "denied")}
+    several.running.clock.at_us += 2 * DAY_S * SECOND_US
+    # A third of three days is left; of nine days there is more.
+    assert sorted(several.steps()) == [a, c]
+    assert several.says("subscribe", a, challenge="c", lease_seconds=str(3 * DAY_S)) == 200
+    assert several.how() == {"a": (2, 3, ""), "b": (1, 7, ""), "c": (0, 0, "denied")}
+
+
+def test_a_topic_that_is_added_or_left_out_changes_no_other_lease(several: Several) -> None:
+    a, b, c = several.TOPICS
+    several.want(a, b)
+    several.steps()
+    for topic in (a, b):
+        several.says("subscribe", topic, challenge="c", lease_seconds=str(9 * DAY_S))
+    several.want(b, c, period_s=86_400)
+    assert several.how() == {"b": (1, 9, ""), "c": (0, 0, "")}
+    # The parameter is another way to write one topic.
+    several.want(parameters={"topic": b}, credential=msgspec.UNSET)
+    (one,) = several.standings
+    assert (one.topic, one.progress.renewals, one.settings.credential) == ("", 1, "hub-secret")
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [
+        ({"topics": ["https://example.com/a", "https://example.com/other"]}, ("body", "topics", "https://example.com/other")),
+        ({"topics": ["https://example.com/a"], "parameters": {"topic": "https://example.com/a"}}, ("body", "topics")),
+        ({"topics": ["https://example.com/a"], "renewal": "airtable", "parameters": {"base": "b", "webhook": "w"}}, ("body", "topics")),
+        ({"topics": ["https://example.com/b"], "credential": msgspec.UNSET}, ("body", "credential")),
+    ],
+)
+def test_topics_that_no_hub_could_confirm_are_refused(several: Several, given: dict[str, Any], where: tuple[str, ...]) -> None:
+    several.want(several.TOPICS[0])
+    topics = given.pop("topics")
+    with pytest.raises(InvalidField) as refused:
+        several.want(*topics, **given)
+    assert [problem.loc for problem in refused.value.problems] == [where]
+    assert [one.topic for one in several.standings] == several.TOPICS[:1]
 
 
 class Faulty:

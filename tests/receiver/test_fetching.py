@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ class Publisher:
         self.pages, self.asked = pages, list[str]()
         asked, publisher = self.asked, self
         # What is written instead, in this order; what is called between.
-        self.raw: dict[str, list[bytes | Callable[[], None]]] = {}
+        self.raw: dict[str, Iterable[bytes | Callable[[], None]]] = {}
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -139,6 +140,31 @@ def test_a_key_that_drips_is_given_up(publisher: Publisher) -> None:
     publisher.raw["/key"] = [b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", b"k", later, b"e", later, b"y"]
     with pytest.raises(KeyUnavailable):
         HttpsFetcher(clock, publisher.trust).fetch(KeyRef(f"{publisher.url}/key", "x509_pem"))
+
+
+@pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 200 OK\r\nx: ", b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n"])
+def test_all_of_an_exchange_has_one_deadline_however_it_drips(publisher: Publisher, begins: bytes) -> None:
+    given_up, all_sent = threading.Event(), threading.Event()
+
+    def dripping() -> Iterator[bytes]:
+        yield begins
+        # Each byte comes well before a limit of its own would be over; all of them take far longer than a provider may.
+        for _ in range(400):
+            if given_up.wait(0.05):
+                return
+            yield b"H"
+        all_sent.set()
+
+    publisher.raw["/key"] = dripping()
+    with pytest.raises(KeyUnavailable):
+        HttpsFetcher(context=publisher.trust).fetch(KeyRef(f"{publisher.url}/key", "x509_pem"))
+    assert not all_sent.is_set()
+    given_up.set()
+
+
+def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert not HttpsFetcher().visit(f"https://127.0.0.1:{silent.getsockname()[1]}/")
 
 
 def test_what_is_too_large_for_a_key_is_none(publisher: Publisher) -> None:

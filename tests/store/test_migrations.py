@@ -11,7 +11,7 @@ import pytest
 
 from ringback.store.migrations.steps import migrations
 from ringback.store.opening import migrate
-from ringback.store.operations import applications, messages, standings, trends
+from ringback.store.operations import applications, messages, standings, subscriptions, trends
 from ringback.store.operations.messages import MessageFilter
 from ringback.store.operations.standings import Reading
 from ringback.store.operations.trends import Scope
@@ -135,3 +135,12 @@ def test_failures_and_what_applications_reach_are_found_in_older_rows(older):
     applications.know_bins(tx, ["example.com"])
     assert tx.rows("SELECT reach FROM application ORDER BY id") == [(0,), (3,), (3,), (0,)]
     connection.close()
+
+
+def test_subscriptions_become_those_of_one_topic(older):
+    connection = older(29)
+    connection.execute("INSERT INTO subscription VALUES ('src_1', x'01', '{\"renewals\":3}', 5, 0, 7, 9)")
+    migrate(connection, ":memory:")
+    (standing,) = subscriptions.unsealed(SqliteTransaction(connection), "src_1")
+    assert (standing.topic, standing.progress.renewals, standing.next_at, standing.version, standing.updated_at) == ("", 3, 5, 7, 9)
+    assert connection.execute("SELECT settings FROM subscription").fetchone() == (b"\x01",)

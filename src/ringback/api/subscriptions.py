@@ -13,11 +13,31 @@ from ringback.api.sources import refs_of
 from ringback.clock import rfc3339
 from ringback.model.subscriptions import SubscriptionStanding
 from ringback.policy.subscription_rows import renewal_of
-from ringback.policy.subscriptions import place_of
-from ringback.services.subscriptions import SubscriptionIn, Subscriptions
+from ringback.policy.subscriptions import asks_topic, place_of, worst_of
+from ringback.services.subscriptions import Standings, SubscriptionIn, Subscriptions
 
 # Where the sources of an application are, and the ingest sources.
 _PLACES: Final = ("/api/v1/app/{app_id}/source/{source_id}/subscription", "/ingest/api/v1/source/{source_id}/subscription")
+
+
+class TopicOut(msgspec.Struct, frozen=True, rename="camel"):
+    """How the subscription to one of several topics stands, as in `SubscriptionOut`.
+
+    `asked_for` is the URL that the hub was asked for, which may be another one of the topic's; `hub` is null where the settings name it.
+    """
+
+    topic: str
+    asked_for: str | None
+    hub: str | None
+    state: str
+    expires_at: Timestamp | None
+    renewed_at: Timestamp | None
+    renewals: int
+    next_at: Timestamp | None
+    failures: int
+    cause: str | None
+    detail: str | None
+    failed_at: Timestamp | None
 
 
 class SubscriptionOut(msgspec.Struct, frozen=True, rename="camel"):
@@ -25,6 +45,9 @@ class SubscriptionOut(msgspec.Struct, frozen=True, rename="camel"):
 
     `state`: `waiting` for the next renewal at `nextAt`, `asked` (a hub is to confirm it by `nextAt`), `failing` (for `cause`; tried again
     at `nextAt`), `ended` (failing, and past `expiresAt`), `paused`. `renewals` counts those that succeeded.
+
+    Where `baseUrl` is empty, topics are asked for their hubs before each renewal. `topics` are those of hubs, each with its own state; all
+    else is that of the one which needs somebody the most, and `renewals` is the sum.
     """
 
     renewal: Any
@@ -34,6 +57,7 @@ class SubscriptionOut(msgspec.Struct, frozen=True, rename="camel"):
     base_url: str
     token_url: str | None
     parameters: dict[str, str]
+    topics: list[TopicOut]
     paused: bool
     state: str
     expires_at: Timestamp | None
@@ -61,16 +85,18 @@ def state_of(standing: SubscriptionStanding) -> str:
     return "ended" if progress.told_ended else "failing"
 
 
-def shown(standing: SubscriptionStanding) -> SubscriptionOut:
-    """The subscription as its owner sees it."""
+def shown(standings: Standings) -> SubscriptionOut:
+    """The subscriptions of a source as its owner sees them."""
+    standing = worst_of(standings)
     settings, progress = standing.settings, standing.progress
     renewal = renewal_of(settings.renewal)
     base, warnings = "", list[str]()
     if renewal is None:
         warnings.append("there is no such renewal any more: choose another one")
     else:
-        parts = place_of(settings, renewal)
-        base = f"{parts.scheme}://{parts.authority}{parts.target}".rstrip("/")
+        if not asks_topic(settings, renewal):
+            parts = place_of(settings, renewal)
+            base = f"{parts.scheme}://{parts.authority}{parts.target}".rstrip("/")
         if renewal.confidence != "high" and renewal.source:
             warnings.append(f"the renewal of {renewal.name} was not confirmed with the provider (confidence {renewal.confidence})")
     return SubscriptionOut(
@@ -80,8 +106,29 @@ def shown(standing: SubscriptionStanding) -> SubscriptionOut:
         period_s=settings.period_s,
         base_url=base,
         token_url=settings.token_url,
-        parameters=settings.parameters,
+        parameters={name: text for name, text in settings.parameters.items() if not standing.topic or name != "topic"},
+        topics=[_topic(one) for one in standings if renewal is not None and renewal.confirmed],
         paused=settings.paused,
+        state=state_of(standing),
+        expires_at=_time(progress.expires_at or None),
+        renewed_at=_time(progress.renewed_at),
+        renewals=sum(one.progress.renewals for one in standings),
+        next_at=_time(standing.next_at),
+        failures=progress.failures,
+        cause=progress.cause or None,
+        detail=progress.detail or None,
+        failed_at=_time(progress.failed_at),
+        warnings=warnings,
+        updated_at=rfc3339(standing.updated_at),
+    )
+
+
+def _topic(standing: SubscriptionStanding) -> TopicOut:
+    progress = standing.progress
+    return TopicOut(
+        topic=standing.topic or standing.settings.parameters.get("topic", ""),
+        asked_for=progress.asked_for or None,
+        hub=progress.hub or None,
         state=state_of(standing),
         expires_at=_time(progress.expires_at or None),
         renewed_at=_time(progress.renewed_at),
@@ -91,8 +138,6 @@ def shown(standing: SubscriptionStanding) -> SubscriptionOut:
         cause=progress.cause or None,
         detail=progress.detail or None,
         failed_at=_time(progress.failed_at),
-        warnings=warnings,
-        updated_at=rfc3339(standing.updated_at),
     )
 
 
@@ -108,16 +153,16 @@ class _Handlers:
         return answer(200, shown(await self._subscriptions.get(call.who, *refs_of(call))))
 
     async def put(self, call: Call) -> Answer:
-        standing, made = await self._subscriptions.put(call.who, *refs_of(call), call.parsed(SUBSCRIPTION_IN))
-        return answer(201 if made else 200, shown(standing))
+        standings, made = await self._subscriptions.put(call.who, *refs_of(call), call.parsed(SUBSCRIPTION_IN))
+        return answer(201 if made else 200, shown(standings))
 
     async def delete(self, call: Call) -> Answer:
         await self._subscriptions.delete(call.who, *refs_of(call))
         return NO_CONTENT
 
     async def renew(self, call: Call) -> Answer:
-        def asked(standing: SubscriptionStanding) -> Answer:
-            return answer(202, shown(standing))
+        def asked(standings: Standings) -> Answer:
+            return answer(202, shown(standings))
 
         return asked(await self._subscriptions.renew(call.who, *refs_of(call), also=call.keeping(asked)))
 

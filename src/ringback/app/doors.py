@@ -380,7 +380,8 @@ class Doors:
         """What keeps subscriptions at providers alive."""
         parts = self._parts
         api = ProviderApi(self.asking, parts.clock)
-        renewer = Renewer(parts.store, parts.vault, parts.clock, api, parts.operational, parts.metrics, self._called_at, secrets.randbits)
+        told, asked = (parts.operational, parts.metrics), self.source_directory.changed
+        renewer = Renewer(parts.store, parts.vault, parts.clock, api, *told, self._called_at, secrets.randbits, asked)
         return ProviderRunner(renewer, "renewal", parts.clock)
 
     def _called_at(self, source: Source) -> str | None:
@@ -391,7 +392,7 @@ class Doors:
     @cached_property
     def _subscriptions(self) -> Subscriptions:
         made = Subscriptions(self._parts.store, self._parts.vault, self._parts.clock, self._sources)
-        made.watch(self.renewing.wake)
+        made.watch(self.renewing.wake, self.source_directory.changed)
         return made
 
     @cached_property

@@ -45,18 +45,33 @@ def _renewed(api: Api, path: str) -> dict[str, Any]:
     """How it stands once it is renewed, or a hub was asked. Raises RingbackError when that fails."""
     from ringback.errors import RingbackError
 
-    before: dict[str, Any] = api.need("POST", f"{path}/renew", {})
+    before = {one.get("topic"): one for one in _each(api.need("POST", f"{path}/renew", {}))}
     while True:
         state: dict[str, Any] = api.need("GET", path)
-        if state["failures"] > before["failures"]:
-            raise RingbackError(f"{state['detail']}; it is tried again at {state['nextAt']}")
-        if state["renewals"] > before["renewals"] or state["state"] == "asked":
+        # Topics that were added meanwhile are no concern of this call.
+        pairs = [(one, before[one.get("topic")]) for one in _each(state) if one.get("topic") in before]
+        for now, former in pairs:
+            if now["failures"] > former["failures"]:
+                about = f"{now['topic']}: " if len(pairs) > 1 else ""
+                raise RingbackError(f"{about}{now['detail']}; it is tried again at {now['nextAt']}")
+        if all(now["renewals"] > former["renewals"] or now["state"] == "asked" for now, former in pairs):
             return state
         time.sleep(_LOOK_EVERY_S)
 
 
+def _each(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """How each of its topics stands; how it stands, where it has one or none."""
+    topics: list[dict[str, Any]] = state["topics"]
+    return topics if len(topics) > 1 else [state]
+
+
 def _words(state: dict[str, Any]) -> str:
-    """How it stands, in a line."""
+    """How it stands: a line, or one for each topic."""
+    each = _each(state)
+    return "\n".join(f"{one['topic']}: {_line(one)}" for one in each) if len(each) > 1 else _line(state)
+
+
+def _line(state: dict[str, Any]) -> str:
     parts = [state["state"]]
     parts += [f"lives until {state['expiresAt']}"] if state["expiresAt"] else []
     if state["failures"]:

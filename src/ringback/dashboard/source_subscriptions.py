@@ -17,10 +17,10 @@ from ringback.model.arrivals import Arrival
 from ringback.model.sources import Source
 from ringback.model.subscriptions import Subscription, SubscriptionStanding
 from ringback.policy.subscription_rows import RENEWALS, renewal_of
-from ringback.policy.subscriptions import parameters_of
+from ringback.policy.subscriptions import parameters_of, worst_of
 
 # The fields of the form, and those of them that are never shown.
-FIELDS: Final = ("renewal", "credential", "clientSecret", "parameters", "periodH", "expiresAt", "baseUrl", "tokenUrl", "paused")
+FIELDS: Final = ("renewal", "credential", "clientSecret", "parameters", "topics", "periodH", "expiresAt", "baseUrl", "tokenUrl", "paused")
 SECRET_FIELDS: Final = ("credential", "clientSecret")
 # What stands in the form for a renewal that was described through the API.
 OWN: Final = "your own"
@@ -31,8 +31,19 @@ _HOUR_S: Final = 3_600
 _RECENT_US: Final = 7 * 86_400 * SECOND_US
 
 
+class TopicView(msgspec.Struct, frozen=True):
+    """One of several topics that a source is subscribed to."""
+
+    topic: str
+    badge: Badge
+    sentence: str
+
+
 class SubscriptionView(msgspec.Struct, frozen=True):
-    """The subscription of a source: `set` says that there is one, `renewable` that it can be renewed now."""
+    """The subscription of a source: `set` says that there is one, `renewable` that it can be renewed now.
+
+    Of several topics it is the one that needs somebody the most; `topics` are all of them.
+    """
 
     href: str
     set: bool
@@ -41,29 +52,35 @@ class SubscriptionView(msgspec.Struct, frozen=True):
     facts: Sequence[Fact]
     notes: Sequence[str]
     renewable: bool
+    topics: Sequence[TopicView] = ()
 
 
-def subscription_of(source: Source, standing: SubscriptionStanding | None, now_us: int) -> SubscriptionView | None:
+def subscription_of(source: Source, standings: Sequence[SubscriptionStanding], now_us: int) -> SubscriptionView | None:
     """The section on the page of a source; None where nobody calls."""
     href = f"{BASE}/sources/{source.id}/subscription"
-    if standing is None:
+    if not standings:
         if source.cron is not None:
             return None
         text = "Nothing is renewed. Some providers stop calling after hours or days unless somebody renews the subscription; a source can."
         return SubscriptionView(href, False, None, text, (), (), False)
+    standing = worst_of(standings)
     settings, progress = standing.settings, standing.progress
     row = renewal_of(settings.renewal)
     facts = [
         Fact("Renewal", settings.renewal if isinstance(settings.renewal, str) else OWN),
         *([Fact("Topic", settings.parameters["topic"], mono=True)] if "topic" in settings.parameters else []),
+        *([Fact("Hub", progress.hub, mono=True)] if progress.hub else []),
+        *([Fact("Subscribed to", progress.asked_for, mono=True)] if progress.hub and progress.asked_for else []),
         *([Fact("Ends", "", moment=moment(progress.expires_at, now_us))] if progress.expires_at else []),
         *([Fact("Renewed", "", moment=moment(progress.renewed_at, now_us))] if progress.renewed_at is not None else []),
         *([Fact("Failed", "", moment=moment(progress.failed_at, now_us))] if progress.failed_at is not None else []),
         *([Fact(_next_name(standing), "", moment=moment(standing.next_at, now_us))] if standing.next_at is not None else []),
-        Fact("Renewals ever", count(progress.renewals)),
+        Fact("Renewals ever", count(sum(one.progress.renewals for one in standings))),
     ]
     notes = [f"{row.note[0].upper()}{row.note[1:]}."] if row is not None and row.note else []
-    return SubscriptionView(href, True, _badge(standing, now_us), _sentence(standing, now_us), facts, notes, standing.next_at is not None)
+    topics = [TopicView(one.topic, _badge(one, now_us), _sentence(one, now_us)) for one in standings if len(standings) > 1]
+    renewable = standing.next_at is not None
+    return SubscriptionView(href, True, _badge(standing, now_us), _sentence(standing, now_us), facts, notes, renewable, topics)
 
 
 def _next_name(standing: SubscriptionStanding) -> str:
@@ -96,9 +113,10 @@ def _sentence(standing: SubscriptionStanding, now_us: int) -> str:
     return "It is renewed when a third of its life is left."
 
 
-def subscription_warnings(standing: SubscriptionStanding | None, signals: Sequence[Arrival], now_us: int) -> list[Warning]:
+def subscription_warnings(standings: Sequence[SubscriptionStanding], signals: Sequence[Arrival], now_us: int) -> list[Warning]:
     """What the owner should know: renewals that fail, and what the provider itself says."""
     found = []
+    standing = worst_of(standings) if standings else None
     if standing is not None and standing.progress.failures and standing.next_at is not None:
         progress = standing.progress
         if 0 < progress.expires_at <= now_us:
@@ -114,19 +132,22 @@ def subscription_warnings(standing: SubscriptionStanding | None, signals: Sequen
     return found
 
 
-def values_of(source: Source, settings: Subscription | None) -> dict[str, str]:
+def values_of(source: Source, standings: Sequence[SubscriptionStanding]) -> dict[str, str]:
     """What stands in the form; credentials never do."""
-    if settings is None:
+    if not standings:
         known = RENEWALS.get(source.type)
-        names = [] if known is None else sorted(parameters_of(known))
-        topic = next(iter(source.verification.topics), "")
+        names = set() if known is None else parameters_of(known)
         return dict.fromkeys(FIELDS, "") | {
             "renewal": "" if known is None else known.name,
-            "parameters": "".join(f"{name}: {topic if name == 'topic' else ''}\n" for name in names),
+            "parameters": "".join(f"{name}: \n" for name in sorted(names - {"topic"})),
+            "topics": "".join(f"{topic}\n" for topic in source.verification.topics if "topic" in names),
         }
+    settings = standings[0].settings
+    topics = [one.topic for one in standings if one.topic]
     return dict.fromkeys(FIELDS, "") | {
         "renewal": settings.renewal if isinstance(settings.renewal, str) else OWN,
-        "parameters": "".join(f"{name}: {value}\n" for name, value in settings.parameters.items()),
+        "parameters": "".join(f"{name}: {value}\n" for name, value in settings.parameters.items() if not topics or name != "topic"),
+        "topics": "".join(f"{topic}\n" for topic in topics),
         "periodH": f"{settings.period_s / _HOUR_S:g}",
         "baseUrl": settings.base_url or "",
         "tokenUrl": settings.token_url or "",
@@ -144,6 +165,7 @@ def asked_of(values: Mapping[str, str], former: Subscription | None) -> dict[str
     asked: dict[str, Any] = {
         "renewal": renewal,
         "parameters": pairs(values["parameters"], ":"),
+        "topics": values["topics"].split(),
         "periodS": _seconds(values["periodH"].strip()),
         "expiresAt": values["expiresAt"].strip() or None,
         "baseUrl": values["baseUrl"].strip() or None,

@@ -131,12 +131,13 @@ class LaneBlocked(msgspec.Struct, frozen=True, rename="camel"):
 class SubscriptionNews(msgspec.Struct, frozen=True, rename="camel"):
     """A source's subscription at its provider could not be renewed, for `cause`; it ends, or ended, at `expires_at` (None: unknown).
 
-    `app_id` is None for an ingest source.
+    `app_id` is None for an ingest source, `topic` where the source is not subscribed to several.
     """
 
     app_id: str | None
     source_id: str
     source_uid: str | None
+    topic: str | None
     cause: str
     detail: str
     expires_at: str | None

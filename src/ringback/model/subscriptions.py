@@ -24,6 +24,7 @@ class Renewal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ren
 
     `form` is a body as a form, in place of `body`: its values may hold the same, and `{credential}`. `confirmed`: the answer says nothing,
     and the provider asks the source's URL whether that is so, and says there for how long (WebSub); `hub.topic` of the form is what for.
+    Such a one without a `base`, and without the owner's, is asked at the hub that the topic names.
     """
 
     name: str = "custom"
@@ -67,8 +68,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `failures` are those in a row, the last one for `cause` (a word) and `detail` (a sentence) at `failed_at`; `told_failing` and
     `told_ended` say that its owner was told of them. `asked_for` is the topic that a hub was asked for last; until it confirms that,
-    `asked_until` is until when it is to live, and `asked_at`, while that is waited for, when it was asked. Times are microseconds since
-    1970.
+    `asked_until` is until when it is to live, and `asked_at`, while that is waited for, when it was asked. `hub` is that hub where the
+    topic named it. Times are microseconds since 1970.
     """
 
     expires_at: int = 0
@@ -81,14 +82,19 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     told_failing: bool = False
     told_ended: bool = False
     asked_at: int | None = None
+    hub: str = ""
     asked_for: str = ""
     asked_until: int = 0
 
 
 class SubscriptionStanding(msgspec.Struct, frozen=True):
-    """A subscription as it is kept: `version` changes with its settings, `next_at` is None while it is paused."""
+    """A subscription as it is kept: `version` changes with its settings, `next_at` is None while it is paused.
+
+    `topic` is the one of several that its source is subscribed to; "" where there is one subscription.
+    """
 
     source_id: str
+    topic: str
     settings: Subscription
     progress: Progress
     next_at: int | None

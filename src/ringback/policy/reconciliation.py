@@ -21,6 +21,7 @@ from ringback.clock import SECOND_US, rfc3339, to_us
 from ringback.model.reconciliation import Listing, Reconciliation
 from ringback.model.sources import Source
 from ringback.policy.heads import header_fields
+from ringback.policy.links import links_in
 from ringback.policy.sources import provider_of
 from ringback.policy.sources_events import slices
 from ringback.policy.urls import UrlParts, split_url
@@ -52,8 +53,6 @@ MAX_INTERVAL_S: Final = 7 * 86_400
 MAX_RETRY_AFTER_S: Final = 86_400.0
 
 _PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
-_LINK: Final = re.compile(r'<([^<>]{1,4096})>((?:\s*;\s*[a-zA-Z*]+\s*=\s*(?:"[^"]*"|[^\s",;]+))*)')
-_REL: Final = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s",;]+))', re.IGNORECASE)
 # What may stand in a target besides letters and digits; `[` and `]` are part of names of parameters.
 _SAFE: Final = "-._~"
 _SAFE_NAME: Final = "-._~[]"
@@ -363,13 +362,7 @@ def _is_more(listing: Listing, document: msgspec.Raw) -> bool:
 
 
 def _linked(head: bytes) -> str:
-    for name, value in header_fields(head):
-        if name.lower() == "link":
-            for url, parameters in _LINK.findall(value):
-                match = _REL.search(parameters)
-                if match is not None and "next" in (match[1] or match[2] or "").lower().split():
-                    return str(url)
-    return ""
+    return next((url for url, relations in links_in(head) if "next" in relations), "")
 
 
 def _same_place(settings: Reconciliation, listing: Listing, found: str) -> str:

@@ -237,8 +237,11 @@ def shown_target(source: Source, url: bytes) -> str:
     return path + question + "&".join(shown)
 
 
-def knowledge(source: Source, now_us: int, shared_rate: int | None = None) -> Knowledge:
-    """What the source knows when a provider asks who it is; `shared_rate` is what all sources of its organisation may take in a second."""
+def knowledge(source: Source, now_us: int, shared_rate: int | None = None, asked_for: Sequence[str] = ()) -> Knowledge:
+    """What the source knows when a provider asks who it is.
+
+    `shared_rate` is what all sources of its organisation may take in a second, `asked_for` are the topics that its hubs were asked for.
+    """
     verification = source.verification
     rate = min((rate for rate in (source.rules.rate, shared_rate) if rate is not None), default=None)
     return Knowledge(
@@ -246,7 +249,7 @@ def knowledge(source: Source, now_us: int, shared_rate: int | None = None) -> Kn
         verify_token=verification.verify_token,
         public_key=verification.public_key,
         awaiting_secret=verification.awaiting_secret,
-        topics=verification.topics,
+        topics=(*verification.topics, *asked_for),
         allowed_origins=verification.allowed_origins,
         # No more is granted than what is kept.
         granted_rate=GRANTED_RATE if rate is None else rate * 60,

@@ -25,8 +25,9 @@ _GOOGLE: Final = (
     "refresh token, the client secret that of the OAuth client"
 )
 _HUB: Final = (
-    "baseUrl is the URL of the hub, from the Link header (rel=hub) of the topic. The credential is the hub.secret, which must be a secret "
-    "of the source. The hub confirms at the source's URL, and what it says there (hub.lease_seconds) is how long the subscription lives"
+    "the hub is the one that the topic names (Link headers or link elements, rel=hub), unless baseUrl is the URL of one; it is asked for "
+    "the URL that the topic gives itself (rel=self). The credential is the hub.secret, which must be a secret of the source. The hub "
+    "confirms at the source's URL, and what it says there (hub.lease_seconds) is how long the subscription lives"
 )
 
 # Seconds are the providers' own bounds, from the source that each row names.
@@ -122,9 +123,9 @@ _ROWS: Final = (
         # Ten days, what hubs give by default.
         period_s=864_000,
         parameters={"topic": "the URL that is subscribed to, one of the topics of the source"},
-        confidence="medium",
+        confidence="high",
         note=_HUB,
-        source="www.w3.org/TR/websub/ (5.1 subscriber sends subscription request, 5.3 hub verifies intent; from general knowledge)",
+        source="www.w3.org/TR/websub/ (4 discovery, 5.1 subscriber sends subscription request, 5.3 hub verifies intent)",
     ),
 )
 

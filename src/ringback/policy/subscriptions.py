@@ -7,7 +7,7 @@ stranger's text: whatever it holds, reading it raises `Unreadable` and nothing e
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -16,7 +16,8 @@ import msgspec
 from ringback import __version__
 from ringback.clock import SECOND_US, rfc3339
 from ringback.errors import VerificationError
-from ringback.model.subscriptions import Renewal, Subscription
+from ringback.model.subscriptions import Renewal, Subscription, SubscriptionStanding
+from ringback.policy.hubs import Hub
 from ringback.policy.reconciliation import FRAMING, Unreadable, are_headers, filled, is_path, names_in, rest_s, time_of
 from ringback.policy.urls import UrlParts, split_url
 from ringback.signing.documents import find, parse_json, text_of
@@ -42,11 +43,15 @@ Where = tuple[str, ...]
 
 
 class Asking(msgspec.Struct, frozen=True):
-    """What one renewal asks for: to live until `until` (microseconds since 1970), at the source's `url`; `unique` is a new id."""
+    """What one renewal asks for: to live until `until` (microseconds since 1970), at the source's `url`; `unique` is a new id.
+
+    `hub` is the one that the topic named, where the settings leave that to the topic.
+    """
 
     until: int
     url: str
     unique: str
+    hub: Hub | None = None
 
 
 class Sending(msgspec.Struct, frozen=True):
@@ -100,6 +105,11 @@ def refresh_token_in(renewal: Renewal, body: bytes) -> str | None:
     return token
 
 
+def asks_topic(settings: Subscription, renewal: Renewal) -> bool:
+    """Is the hub found by asking the topic which one that is?"""
+    return renewal.confirmed and not renewal.base and settings.base_url is None
+
+
 def topic_of(settings: Subscription, renewal: Renewal) -> str:
     """What a hub is asked for."""
     return filled(renewal.form.get("hub.topic", ""), settings.parameters)
@@ -107,7 +117,7 @@ def topic_of(settings: Subscription, renewal: Renewal) -> str:
 
 def renewal_request(settings: Subscription, renewal: Renewal, asking: Asking, access_token: str) -> Sending:
     """The request that renews."""
-    place = place_of(settings, renewal)
+    place = place_of(settings, renewal) if asking.hub is None else split_url(asking.hub.url)
     known = {
         "period_s": str(settings.period_s),
         "expires_at": rfc3339(asking.until),
@@ -124,7 +134,10 @@ def renewal_request(settings: Subscription, renewal: Renewal, asking: Asking, ac
     body = filled(renewal.body, known).encode()
     if renewal.form:
         known["credential"] = settings.credential
-        body = urlencode({name: filled(text, known) for name, text in renewal.form.items()}).encode()
+        form = {name: filled(text, known) for name, text in renewal.form.items()}
+        if asking.hub is not None:
+            form["hub.topic"] = asking.hub.topic
+        body = urlencode(form).encode()
         fields["content-type"] = FORM
     elif body:
         fields["content-type"] = renewal.content_type
@@ -180,6 +193,16 @@ def try_again_at(now_us: int, failures: int, retry_after_s: float | None, expire
     if retry_after_s is None and expires_at > now_us:
         wait_s = min(wait_s, max((expires_at - now_us) / SECOND_US / 4, _SHORTEST_S))
     return now_us + int(wait_s * SECOND_US)
+
+
+def worst_of(standings: Sequence[SubscriptionStanding]) -> SubscriptionStanding:
+    """The one of several that needs somebody the most: one that fails, else one that is not confirmed, else the one that ends first."""
+
+    def rank(one: SubscriptionStanding) -> tuple[int, int]:
+        progress = one.progress
+        return 0 if progress.failures else 1 if progress.asked_at is not None else 2, progress.expires_at
+
+    return min(standings, key=rank)
 
 
 def parameters_of(renewal: Renewal) -> set[str]:

@@ -10,10 +10,11 @@ import threading
 from http.client import HTTPException, HTTPResponse
 from typing import Final, Protocol
 from urllib.error import URLError
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector
+from urllib.request import HTTPRedirectHandler, OpenerDirector
 
 from ringback import __version__
 from ringback.clock import Clock, SystemClock
+from ringback.receiver.exchange import InTime, Left
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 
 # Providers rotate their keys weeks ahead, and revoke them in emergencies: ten minutes is how long a revoked one may be believed.
@@ -22,7 +23,7 @@ _FRESH_S: Final = 600.0
 _FAILED_S: Final = 10.0
 # A set that lacks a key is fetched anew, for the provider may have added it; but only so often, for anybody can name keys.
 _AGAIN_S: Final = 30.0
-# Seconds for a key: under the tightest limit of a provider that is kept waiting for it.
+# Seconds for a key, from the first try to connect to the last byte: under the tightest limit of a provider that is kept waiting for it.
 _TIMEOUT_S: Final = 2.5
 # Certificates and key sets have some kilobytes.
 _MAX_BYTES: Final = 256 * 1024
@@ -61,7 +62,7 @@ class HttpsFetcher:
         self._failed: dict[str, float] = {}
         # Handlers of https:// alone: nothing else can be opened, whatever asks for it.
         self._opener = OpenerDirector()
-        for handler in (HTTPSHandler(context=context), _NoRedirects()):
+        for handler in (InTime(context, self._deadline), _NoRedirects()):
             self._opener.add_handler(handler)
 
     def key(self, ref: KeyRef) -> bytes:
@@ -107,23 +108,31 @@ class HttpsFetcher:
         """GET a URL; was it answered 2xx?"""
         return self._get(url) is not None
 
-    def _get(self, url: str) -> bytes | None:
+    def _deadline(self) -> Left:
         until_s = self._clock.monotonic_s() + _TIMEOUT_S
+
+        def left() -> float:
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                raise TimeoutError("the provider took too long")
+            return left_s
+
+        return left
+
+    def _get(self, url: str) -> bytes | None:
         try:
             self._opener.addheaders = [("user-agent", f"ringback/{__version__}")]
-            answer = self._opener.open(url, timeout=_TIMEOUT_S)
+            answer = self._opener.open(url)
             if answer is None:
                 return None
             with answer:
-                return self._body(answer, until_s) if 200 <= answer.status < 300 else None
+                return self._body(answer) if 200 <= answer.status < 300 else None
         except (URLError, OSError, ValueError, HTTPException):
             return None
 
-    def _body(self, answer: HTTPResponse, until_s: float) -> bytes | None:
-        """All of an answer's body; None when it is too large, broke off, or took too long: each piece may take as long as all of it."""
+    def _body(self, answer: HTTPResponse) -> bytes | None:
+        """All of an answer's body; None when it is too large, or broke off."""
         body = bytearray()
         while len(body) <= _MAX_BYTES and (piece := answer.read1(_PIECE)):
             body += piece
-            if self._clock.monotonic_s() > until_s:
-                return None
         return bytes(body) if len(body) <= _MAX_BYTES and not answer.length else None

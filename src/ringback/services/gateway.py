@@ -26,7 +26,7 @@ from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources
+from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources, subscriptions
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
@@ -41,8 +41,8 @@ _NEVER_US: Final = 1 << 62
 # An old secret that still matches is told once in so many microseconds (an hour), not with each request.
 _TELL_EVERY_US: Final = 3_600 * SECOND_US
 
-# A source, until when its path is good, what came from it so far, and the rate of its organisation.
-_Found: TypeAlias = tuple[Source, int | None, Activity, int | None]
+# A source, until when its path is good, what came from it so far, the rate of its organisation, and what its hubs were asked for.
+_Found: TypeAlias = tuple[Source, int | None, Activity, int | None, tuple[str, ...]]
 # Rows in a slice: 1 to 3 ms of the writer.
 _SLICE: Final = 100
 # How long a request stays in quarantine, microseconds: 30 days, ten times the longest retries.
@@ -68,6 +68,7 @@ class Ready:
         "allowed",
         "answer",
         "answerer",
+        "asked_for",
         "bucket",
         "bytes",
         "counts",
@@ -158,14 +159,16 @@ class Ready:
         self.told_silent = False
         # The rate of its organisation, which it shares with all sources of that; None: there is none.
         self.shared: Bucket | None = None
+        # The topics that hubs were asked for, besides those of its settings.
+        self.asked_for: tuple[str, ...] = ()
         # Where it is counted how far signed times are from ours; nowhere for what is only tried out.
         self.metrics: Metrics | None = None
 
-    def share(self, bucket: Bucket | None, now_us: int) -> None:
-        """Take in no more than all sources of the organisation may together, and grant no more to providers that ask."""
-        if bucket is not self.shared:
-            self.shared = bucket
-            self.knowledge = rules_of.knowledge(self.source, now_us, None if bucket is None else int(bucket.per_s))
+    def share(self, bucket: Bucket | None, asked_for: tuple[str, ...], now_us: int) -> None:
+        """Take in no more than all sources of the organisation may together, grant no more to providers that ask, and know these topics."""
+        if bucket is not self.shared or asked_for != self.asked_for:
+            self.shared, self.asked_for = bucket, asked_for
+            self.knowledge = rules_of.knowledge(self.source, now_us, None if bucket is None else int(bucket.per_s), asked_for)
 
     def heard(self, now_us: int) -> None:
         """An event came; what it says of the source's habit is worked out for many events together (`learn`)."""
@@ -268,7 +271,7 @@ class SourceDirectory:
                 break
         if found is None or found[0].disabled or found[0].cron is not None:
             return None
-        source, until, activity, rate = found
+        source, until, activity, rate, asked_for = found
         ready = self._by_id.get(source.id)
         if ready is None or ready.stale or ready.valid_until <= now_us:
             try:
@@ -276,7 +279,7 @@ class SourceDirectory:
             except ValueError:
                 # It cannot verify any more: its last secret has ended. Strangers learn nothing of that.
                 return None
-        ready.share(self._shared(source.org_id, rate), now_us)
+        ready.share(self._shared(source.org_id, rate), asked_for, now_us)
         ready.unsure = False
         if len(self._by_path) >= _REMEMBERED:
             self._by_path.clear()
@@ -457,7 +460,8 @@ def _with_activity(tx: Transaction, found: tuple[Source, int | None] | None) -> 
     if found is None:
         return None
     source, until = found
-    return source, until, sources.activity(tx, source.id), organisations.receive_rate(tx, source.org_id)
+    asked_for = subscriptions.asked_for(tx, source.id) if "websub" in rules_of.handshakes_of(source) else ()
+    return source, until, sources.activity(tx, source.id), organisations.receive_rate(tx, source.org_id), asked_for
 
 
 def _taken(ready: Ready) -> Activity | None:

@@ -58,19 +58,28 @@ class ProviderApi:
 
     async def send(self, place: UrlParts, head: bytes, body: bytes, *, paged: bool = False) -> Answered:
         """The answer to a request that was made elsewhere. Raises ProviderFailure."""
+        exchange = await self._exchanged(place, head, body)
+        self._judge(exchange, paged=paged)
+        return Answered(exchange.head, exchange.body)
+
+    async def look(self, place: UrlParts, head: bytes) -> Exchange:
+        """Whatever is answered there, as far as it was read. Raises ProviderFailure when nothing is."""
+        exchange = await self._exchanged(place, head, b"")
+        if exchange.status == 0:
+            raise _unreached(exchange, place.host)
+        return exchange
+
+    async def _exchanged(self, place: UrlParts, head: bytes, body: bytes) -> Exchange:
         request = SealedRequest(Origin(place.tls, place.host, place.port), head, body)
         done: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
         # The transport bounds the time of each of its steps.
         self._transport.send(request, lambda exchange: None if done.cancelled() else done.set_result(exchange))
-        exchange = await done
-        self._judge(exchange, paged=paged)
-        return Answered(exchange.head, exchange.body)
+        return await done
 
     def _judge(self, exchange: Exchange, *, paged: bool) -> None:
         status = exchange.status
         if status == 0:
-            cause = "blocked" if exchange.error is ErrorClass.BLOCKED else "unreachable"
-            raise ProviderFailure(cause, f"the provider's API was not reached: {exchange.detail}")
+            raise _unreached(exchange, "the provider's API")
         wait_s = retry_after_s(header_value(exchange.head, b"retry-after"), self._clock.now_us())
         if status == 429 or (status == 403 and _is_used_up(exchange.head, wait_s)):
             raise ProviderFailure("rate_limited", f"the provider's API answered {status}: too many requests", retry_after_s=wait_s)
@@ -91,6 +100,11 @@ class ProviderApi:
             if len(exchange.body) >= MAX_BODY_BYTES:
                 raise ProviderFailure("too_large", f"the answer is larger than {MAX_BODY_BYTES} bytes")
             raise ProviderFailure("unreachable", "the answer broke off, or did not end in time")
+
+
+def _unreached(exchange: Exchange, who: str) -> ProviderFailure:
+    cause = "blocked" if exchange.error is ErrorClass.BLOCKED else "unreachable"
+    return ProviderFailure(cause, f"{who} was not reached: {exchange.detail}")
 
 
 def _is_used_up(head: bytes, wait_s: float | None) -> bool:

@@ -29,9 +29,14 @@ def place_problem(parts: UrlParts) -> str | None:
     """What is wrong with a place that a credential would go to; None = nothing."""
     if "?" in parts.target or parts.userinfo:
         return "the URL has a query or a password; give the place of the API alone"
-    if not parts.tls and not is_this_machine(parts.host):
+    if not is_safe(parts):
         return "the URL must start with https://, or the credential could be read on its way; http:// is for this machine alone"
     return None
+
+
+def is_safe(parts: UrlParts) -> bool:
+    """Can nobody read or change on its way what goes there and comes from there?"""
+    return parts.tls or is_this_machine(parts.host)
 
 
 def missing_parameters(needed: Set[str], given: Mapping[str, str], meanings: Mapping[str, str]) -> list[Problem]:

@@ -22,7 +22,7 @@ from ringback.telemetry.prometheus import Metrics
 
 # Failures in a row until an owner is told: a short outage is no news. What needs a person is told at once.
 _TOLD_AFTER: Final = 3
-_NEEDS_SOMEBODY: Final = ("credential", "refused", "redirected", "blocked", "settings", "unreadable", "denied")
+_NEEDS_SOMEBODY: Final = ("credential", "refused", "redirected", "blocked", "settings", "unreadable", "denied", "no_hub")
 
 
 class Renewed:
@@ -46,29 +46,31 @@ class Renewed:
         """A hub says what became of a request of ours; what nobody asked for changes nothing. Raises StoreFailure."""
         now_us = self._clock.now_us()
 
-        def operation(tx: Transaction) -> tuple[SubscriptionStanding, int] | None:
-            standing = subscriptions.unsealed(tx, source.id)
-            if standing is None or standing.next_at is None or standing.progress.asked_for != said.topic:
-                return None
-            former = standing.progress
-            if said.denied is not None:
-                return standing, 0
-            if former.asked_until <= now_us:
-                return None
-            until = former.asked_until if said.lease_s is None else now_us + min(said.lease_s, MAX_PERIOD_S) * SECOND_US
-            progress = Progress(expires_at=until, renewed_at=now_us, renewals=former.renewals + 1, asked_for=said.topic)
-            subscriptions.move(tx, standing, progress, renew_at(now_us, until))
-            return standing, until
+        def operation(tx: Transaction) -> list[tuple[SubscriptionStanding, int]]:
+            found = []
+            # Two topics may lead to the same one: then both were asked for.
+            for standing in subscriptions.unsealed(tx, source.id):
+                if standing.next_at is None or standing.progress.asked_for != said.topic:
+                    continue
+                if said.denied is not None:
+                    found.append((standing, 0))
+                    continue
+                former = standing.progress
+                if former.asked_until <= now_us:
+                    continue
+                until = former.asked_until if said.lease_s is None else now_us + min(said.lease_s, MAX_PERIOD_S) * SECOND_US
+                known = Progress(hub=former.hub, asked_for=said.topic)
+                progress = replace(known, expires_at=until, renewed_at=now_us, renewals=former.renewals + 1)
+                subscriptions.move(tx, standing, progress, renew_at(now_us, until))
+                found.append((standing, until))
+            return found
 
-        found = await self._store.write(operation)
-        if found is None:
-            return
-        standing, expires_at = found
-        if said.denied is None:
-            self._told_renewed(source.id, expires_at)
-        else:
-            text = f"the hub denied the subscription: {said.denied or 'it gave no reason'}"
-            await self.failed(standing, source, ProviderFailure("denied", text))
+        for standing, expires_at in await self._store.write(operation):
+            if said.denied is None:
+                self._told_renewed(source.id, expires_at)
+            else:
+                text = f"the hub denied the subscription: {said.denied or 'it gave no reason'}"
+                await self.failed(standing, source, ProviderFailure("denied", text))
 
     async def failed(self, standing: SubscriptionStanding, source: Source, failure: ProviderFailure) -> None:
         """It was not renewed; it is tried again. Raises StoreFailure."""
@@ -95,9 +97,9 @@ class Renewed:
             if not subscriptions.move(tx, standing, progress, next_at):
                 return False
             if ended and not former.told_ended:
-                self._operational.tell(tx, source.org_id, news.SUBSCRIPTION_ENDED, _news(source, progress))
+                self._operational.tell(tx, source.org_id, news.SUBSCRIPTION_ENDED, _news(source, standing.topic, progress))
             elif is_news:
-                self._operational.tell(tx, source.org_id, news.SUBSCRIPTION_FAILING, _news(source, progress))
+                self._operational.tell(tx, source.org_id, news.SUBSCRIPTION_FAILING, _news(source, standing.topic, progress))
             return True
 
         if not await self._store.write(operation):
@@ -117,11 +119,12 @@ class Renewed:
         self._metrics.subscription_renewals = {**renewals, outcome: renewals[outcome] + 1}
 
 
-def _news(source: Source, progress: Progress) -> news.SubscriptionNews:
+def _news(source: Source, topic: str, progress: Progress) -> news.SubscriptionNews:
     return news.SubscriptionNews(
         app_id=None if source.ingest else source.app_id,
         source_id=source.id,
         source_uid=source.uid,
+        topic=topic or None,
         cause=progress.cause,
         detail=progress.detail,
         expires_at=rfc3339(progress.expires_at) if progress.expires_at else None,

@@ -15,10 +15,12 @@ from msgspec.structs import replace
 from ringback.clock import SECOND_US, Clock
 from ringback.model.sources import Source
 from ringback.model.subscriptions import Renewal, Subscription, SubscriptionStanding
+from ringback.policy.hubs import Hub
 from ringback.policy.reconciliation import Unreadable
 from ringback.policy.subscription_rows import renewal_of
 from ringback.policy.subscriptions import (
     Asking,
+    asks_topic,
     end_in,
     refresh_token_in,
     renewal_request,
@@ -26,11 +28,12 @@ from ringback.policy.subscriptions import (
     token_request,
     topic_of,
 )
+from ringback.services.hubs import hub_of
 from ringback.services.operational import Operational
 from ringback.services.provider_api import ProviderApi, ProviderFailure
 from ringback.services.provider_steps import Steps
 from ringback.services.renewed import Renewed
-from ringback.store.base import Store
+from ringback.store.base import Store, Transaction
 from ringback.store.operations import sources, subscriptions
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.prometheus import Metrics
@@ -47,7 +50,10 @@ _UNIQUE_BITS: Final = 128
 
 
 class Renewer:
-    """Renews subscriptions, one a step. Belongs to one event loop. `url_of` gives the URL that a provider calls."""
+    """Renews subscriptions, one a step. Belongs to one event loop. `url_of` gives the URL that a provider calls.
+
+    `asked` is told the id of a source when its hub is asked for another topic than before.
+    """
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class Renewer:
         metrics: Metrics,
         url_of: Callable[[Source], str | None],
         draw: Callable[[int], int],
+        asked: Callable[[str], None],
     ) -> None:
         self._store = store
         self._vault = vault
@@ -67,6 +74,7 @@ class Renewer:
         self._metrics = metrics
         self._url_of = url_of
         self._draw = draw
+        self._asked = asked
         self._steps = Steps(store, clock, "subscription")
         self._outcomes = Renewed(store, clock, operational, metrics)
         # Refresh tokens that a provider gave and that are not stored yet, with the settings they belong to.
@@ -78,27 +86,30 @@ class Renewer:
         return due, next_at
 
     async def step(self, source_id: str) -> None:
-        """Renew a source's subscription, if that is due. Raises Unavailable when it could not be kept."""
+        """Renew the subscription of a source that is due, the longest one of several. Raises Unavailable when it could not be kept."""
         await self._keep_token(source_id)
         standing, source = await self._known(source_id)
-        if standing is None or standing.next_at is None or standing.next_at > self._clock.now_us():
+        if standing is None:
             return
         if source is None:
             await self._store.write(lambda tx: subscriptions.delete(tx, source_id))
             return
-        renewal = renewal_of(standing.settings.renewal)
-        if renewal is not None and renewal.confirmed:
-            asked_at = standing.progress.asked_at
-            if asked_at is not None and self._clock.now_us() - asked_at >= CONFIRM_S * SECOND_US:
-                await self._outcomes.failed(standing, source, ProviderFailure("unconfirmed", _UNCONFIRMED))
-                return
-            marked = await self._marked(standing, renewal)
-            if marked is None:
-                return
-            standing = marked
+        renewal, hub = renewal_of(standing.settings.renewal), None
+        confirmed = renewal is not None and renewal.confirmed
+        asked_at = standing.progress.asked_at
+        if confirmed and asked_at is not None and self._clock.now_us() - asked_at >= CONFIRM_S * SECOND_US:
+            await self._outcomes.failed(standing, source, ProviderFailure("unconfirmed", _UNCONFIRMED))
+            return
         try:
             async with asyncio.timeout(_STEP_S):
-                expires_at = await self._renewed(standing, renewal, source)
+                if renewal is not None and renewal.confirmed:
+                    if asks_topic(standing.settings, renewal):
+                        hub = await hub_of(self._api, topic_of(standing.settings, renewal))
+                    marked = await self._marked(standing, renewal, hub)
+                    if marked is None:
+                        return
+                    standing = marked
+                expires_at = await self._renewed(standing, renewal, source, hub)
         except TimeoutError:
             await self._outcomes.failed(standing, source, ProviderFailure("unreachable", f"the provider took more than {_STEP_S:g} s"))
         except ProviderFailure as failure:
@@ -114,30 +125,41 @@ class Renewer:
             await self._outcomes.failed(standing, source, ProviderFailure("internal", detail))
 
     async def _known(self, source_id: str) -> tuple[SubscriptionStanding | None, Source | None]:
-        return await self._store.read(lambda tx: (subscriptions.get(tx, self._vault, source_id), sources.by_id(tx, self._vault, source_id)))
+        """The subscription of a source that has been due for the longest, and the source."""
+        now_us = self._clock.now_us()
 
-    async def _marked(self, standing: SubscriptionStanding, renewal: Renewal) -> SubscriptionStanding | None:
+        def query(tx: Transaction) -> tuple[SubscriptionStanding | None, Source | None]:
+            due = [one for one in subscriptions.of_source(tx, self._vault, source_id) if one.next_at is not None and one.next_at <= now_us]
+            return min(due, key=lambda one: one.next_at or 0, default=None), sources.by_id(tx, self._vault, source_id)
+
+        return await self._store.read(query)
+
+    async def _marked(self, standing: SubscriptionStanding, renewal: Renewal, hub: Hub | None) -> SubscriptionStanding | None:
         """Remember what is about to be asked for: a hub may confirm it before it answers. None when it was changed meanwhile."""
         now_us, settings = self._clock.now_us(), standing.settings
         progress = replace(
             standing.progress,
             asked_at=now_us,
-            asked_for=topic_of(settings, renewal),
+            hub="" if hub is None else hub.url,
+            asked_for=topic_of(settings, renewal) if hub is None else hub.topic,
             asked_until=now_us + settings.period_s * SECOND_US,
         )
         kept = await self._store.write(lambda tx: subscriptions.move(tx, standing, progress, now_us + CONFIRM_S * SECOND_US))
+        if kept and progress.asked_for != standing.progress.asked_for:
+            # The source's URL answers for that topic from now on.
+            self._asked(standing.source_id)
         return replace(standing, progress=progress) if kept else None
 
-    async def _renewed(self, standing: SubscriptionStanding, renewal: Renewal | None, source: Source) -> int | None:
+    async def _renewed(self, standing: SubscriptionStanding, renewal: Renewal | None, source: Source, hub: Hub | None) -> int | None:
         """Renew it at the provider: until when it lives now, None where that is confirmed later. Raises ProviderFailure."""
         if renewal is None:
             raise ProviderFailure("settings", "there is no such renewal any more; choose another one")
         try:
-            return await self._asked(standing, renewal, source)
+            return await self._answered(standing, renewal, source, hub)
         except Unreadable as error:
             raise ProviderFailure("unreadable", str(error)) from None
 
-    async def _asked(self, standing: SubscriptionStanding, renewal: Renewal, source: Source) -> int | None:
+    async def _answered(self, standing: SubscriptionStanding, renewal: Renewal, source: Source, hub: Hub | None) -> int | None:
         settings, token = standing.settings, ""
         if renewal.token_url:
             asked = token_request(settings, renewal)
@@ -150,7 +172,7 @@ class Renewer:
             token = token_in(body)
         now_us = self._clock.now_us()
         until = now_us + settings.period_s * SECOND_US
-        asking = Asking(until, self._url_of(source) or "", f"{self._draw(_UNIQUE_BITS):032x}")
+        asking = Asking(until, self._url_of(source) or "", f"{self._draw(_UNIQUE_BITS):032x}", hub)
         sent = renewal_request(settings, renewal, asking, token)
         answered = await self._api.send(sent.place, sent.head, sent.body)
         return None if renewal.confirmed else end_in(renewal, answered.body, until, now_us)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -18,6 +18,7 @@ from ringback.policy.subscription_rows import RENEWALS, renewal_of
 from ringback.policy.subscriptions import (
     MAX_PERIOD_S,
     MIN_PERIOD_S,
+    asks_topic,
     first_at,
     needs_client_secret,
     parameters_of,
@@ -27,15 +28,25 @@ from ringback.policy.subscriptions import (
     topic_of,
     unfit_parameters,
 )
+from ringback.policy.urls import split_url
 from ringback.policy.validation import Instant, Problem, Rule
-from ringback.services.provider_settings import MAX_CREDENTIAL, MAX_PARAMETERS, credential_rule, missing_parameters, place_problem
+from ringback.services.provider_settings import (
+    MAX_CREDENTIAL,
+    MAX_PARAMETERS,
+    credential_rule,
+    is_safe,
+    missing_parameters,
+    place_problem,
+)
 from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import subscriptions
 from ringback.store.operations.endpoints import Sealer
+from ringback.store.operations.provider_steps import MAX_STEPS
 
-Also = Callable[[Transaction, SubscriptionStanding], None]
+Standings: TypeAlias = Sequence[SubscriptionStanding]
+Also: TypeAlias = Callable[[Transaction, Standings], None]
 
 
 _credential: Final = credential_rule("it")
@@ -44,7 +55,10 @@ _MAX_HUB_SECRET: Final = 200
 
 
 class SubscriptionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How a subscription is to be renewed. Left out, credentials stay as they are; without `expiresAt` the first one is due at once."""
+    """How a subscription is to be renewed. Left out, credentials stay as they are; without `expiresAt` the first one is due at once.
+
+    `topics` are those of a hub, each of which has a lease of its own; one alone may stand in the parameter `topic` instead.
+    """
 
     renewal: str | dict[str, Any] | None = None
     credential: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CREDENTIAL)] | UnsetType = UNSET
@@ -56,6 +70,7 @@ class SubscriptionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     parameters: Annotated[
         dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=500)]], msgspec.Meta(max_length=MAX_PARAMETERS)
     ] = {}
+    topics: Annotated[tuple[Annotated[str, msgspec.Meta(min_length=1, max_length=500)], ...], msgspec.Meta(max_length=MAX_STEPS)] = ()
     paused: bool = False
 
     RULES: ClassVar[Mapping[str, Rule]] = {"credential": _credential, "client_secret": _credential}
@@ -70,89 +85,107 @@ class Subscriptions:
         self._clock = clock
         self._sources = of
         self._woken: Callable[[], None] = lambda: None
+        self._changed: Callable[[str], None] = lambda source_id: None
 
-    def watch(self, woken: Callable[[], None]) -> None:
-        """Have somebody told when there is something to do at once."""
-        self._woken = woken
+    def watch(self, woken: Callable[[], None], changed: Callable[[str], None]) -> None:
+        """Have somebody told when there is something to do at once, and of sources whose hubs may not ask for a topic any more."""
+        self._woken, self._changed = woken, changed
 
-    async def get(self, who: Principal, app_ref: str | None, source_ref: str) -> SubscriptionStanding:
-        """The subscription of a source. Raises NotFound when there is none."""
+    async def get(self, who: Principal, app_ref: str | None, source_ref: str) -> Standings:
+        """The subscriptions of a source. Raises NotFound when there is none."""
         found = await self.find(who, app_ref, source_ref)
-        if found is None:
+        if not found:
             raise NotFound("this source has no subscription that is renewed; PUT one first")
         return found
 
-    async def find(self, who: Principal, app_ref: str | None, source_ref: str) -> SubscriptionStanding | None:
-        """The subscription of a source, None when there is none. Raises NotFound for an unknown source."""
+    async def find(self, who: Principal, app_ref: str | None, source_ref: str) -> Standings:
+        """The subscriptions of a source: none, one, or one for each topic. Raises NotFound for an unknown source."""
 
-        def query(tx: Transaction) -> SubscriptionStanding | None:
-            return subscriptions.get(tx, self._vault, self._sources.find(tx, who, app_ref, source_ref).id)
+        def query(tx: Transaction) -> Standings:
+            return subscriptions.of_source(tx, self._vault, self._sources.find(tx, who, app_ref, source_ref).id)
 
         return await self._store.read(query)
 
-    async def put(self, who: Principal, app_ref: str | None, source_ref: str, wanted: SubscriptionIn) -> tuple[SubscriptionStanding, bool]:
-        """Make or replace it; was it made? Raises NotFound, InvalidField."""
+    async def put(self, who: Principal, app_ref: str | None, source_ref: str, wanted: SubscriptionIn) -> tuple[Standings, bool]:
+        """Make or replace them; were they made? Raises NotFound, InvalidField."""
 
-        def operation(tx: Transaction) -> tuple[SubscriptionStanding, bool]:
+        def operation(tx: Transaction) -> tuple[Standings, bool]:
             source = self._sources.find(tx, who, app_ref, source_ref)
-            former = subscriptions.get(tx, self._vault, source.id)
-            settings = settings_of(source, wanted, None if former is None else former.settings)
+            former = subscriptions.of_source(tx, self._vault, source.id)
+            asked = {topic: settings_of(source, one, former, topic) for topic, one in _by_topic(wanted).items()}
             now_us = self._clock.now_us()
-            progress, next_at = Progress(), now_us
-            if former is not None and _place(former.settings) == _place(settings):
-                known = former.progress
-                progress = Progress(expires_at=known.expires_at, renewed_at=known.renewed_at, renewals=known.renewals)
-            if wanted.expires_at is not None:
-                progress = replace(progress, expires_at=to_us(wanted.expires_at))
-                next_at = first_at(now_us, progress.expires_at)
-            return self._kept(tx, source.id, settings, progress, next_at), former is None
+            for one in former:
+                if one.topic not in asked:
+                    subscriptions.delete_topic(tx, source.id, one.topic)
+            for topic, settings in asked.items():
+                progress, next_at = Progress(), now_us
+                known = next((one.progress for one in former if _place(one.settings) == _place(settings)), None)
+                if known is not None:
+                    progress = Progress(expires_at=known.expires_at, renewed_at=known.renewed_at, renewals=known.renewals)
+                if wanted.expires_at is not None:
+                    progress = replace(progress, expires_at=to_us(wanted.expires_at))
+                    next_at = first_at(now_us, progress.expires_at)
+                self._keep(tx, (source.id, topic), settings, progress, next_at)
+            return subscriptions.of_source(tx, self._vault, source.id), not former
 
-        standing, made = await self._store.write(operation)
+        standings, made = await self._store.write(operation)
+        self._changed(standings[0].source_id)
         self._woken()
-        return standing, made
+        return standings, made
 
     async def delete(self, who: Principal, app_ref: str | None, source_ref: str) -> None:
-        """Forget it, and its credentials; nothing is said to the provider. Raises NotFound."""
+        """Forget them, and their credentials; nothing is said to the provider. Raises NotFound."""
 
-        def operation(tx: Transaction) -> None:
-            if not subscriptions.delete(tx, self._sources.find(tx, who, app_ref, source_ref).id):
+        def operation(tx: Transaction) -> str:
+            source_id = self._sources.find(tx, who, app_ref, source_ref).id
+            if not subscriptions.delete(tx, source_id):
                 raise NotFound
+            return source_id
 
-        await self._store.write(operation)
+        self._changed(await self._store.write(operation))
 
-    async def renew(self, who: Principal, app_ref: str | None, source_ref: str, *, also: Also | None = None) -> SubscriptionStanding:
-        """Have it renewed now. Raises NotFound, and Refused while it is paused."""
+    async def renew(self, who: Principal, app_ref: str | None, source_ref: str, *, also: Also | None = None) -> Standings:
+        """Have them renewed now. Raises NotFound, and Refused while they are paused."""
 
-        def operation(tx: Transaction) -> SubscriptionStanding:
+        def operation(tx: Transaction) -> Standings:
             source = self._sources.find(tx, who, app_ref, source_ref)
-            former = subscriptions.get(tx, self._vault, source.id)
-            if former is None:
+            former = subscriptions.of_source(tx, self._vault, source.id)
+            if not former:
                 raise NotFound
-            if former.settings.paused:
+            if former[0].settings.paused:
                 raise Refused("paused", "the subscription is paused; PUT it with paused = false first", 409)
-            standing = self._kept(tx, source.id, former.settings, former.progress, self._clock.now_us())
+            for one in former:
+                self._keep(tx, (source.id, one.topic), one.settings, one.progress, self._clock.now_us())
+            standings = subscriptions.of_source(tx, self._vault, source.id)
             if also is not None:
-                also(tx, standing)
-            return standing
+                also(tx, standings)
+            return standings
 
-        standing = await self._store.write(operation)
+        standings = await self._store.write(operation)
         self._woken()
-        return standing
+        return standings
 
-    def _kept(self, tx: Transaction, source_id: str, settings: Subscription, progress: Progress, next_at: int) -> SubscriptionStanding:
-        now_us = self._clock.now_us()
-        subscriptions.put(tx, self._vault, source_id, settings, progress, None if settings.paused else next_at, now_us)
-        kept = subscriptions.get(tx, self._vault, source_id)
-        if kept is None:
-            raise NotFound
-        return kept
+    def _keep(self, tx: Transaction, key: tuple[str, str], settings: Subscription, progress: Progress, next_at: int) -> None:
+        subscriptions.put(tx, self._vault, key, settings, progress, None if settings.paused else next_at, self._clock.now_us())
 
 
-def settings_of(source: Source, wanted: SubscriptionIn, former: Subscription | None) -> Subscription:
-    """The settings that are wanted, if they can work. Raises InvalidField."""
+def _by_topic(wanted: SubscriptionIn) -> dict[str, SubscriptionIn]:
+    """What is wanted of each topic; of "" where there is one subscription. Raises InvalidField."""
+    if not wanted.topics:
+        return {"": wanted}
+    if "topic" in wanted.parameters:
+        raise InvalidField(FieldProblem(("body", "topics"), "give topics, or the parameter topic, and not both"))
+    return {topic: replace(wanted, parameters={**wanted.parameters, "topic": topic}, topics=()) for topic in wanted.topics}
+
+
+def settings_of(source: Source, wanted: SubscriptionIn, kept: Standings, of_topic: str = "") -> Subscription:
+    """The settings that are wanted, if they can work; `of_topic` is one of several topics. Raises InvalidField."""
     renewal, name = _renewal(source, wanted)
     needed = parameters_of(renewal)
-    problems = _parameter_problems(renewal, needed, wanted.parameters)
+    problems: list[Problem] = []
+    if of_topic and not (renewal.confirmed and "topic" in needed):
+        problems.append((("topics",), "this renewal asks no hub for a {topic}; leave topics out, or use one like websub"))
+    problems += _parameter_problems(renewal, needed, wanted.parameters)
     if isinstance(name, Renewal):
         problems += [(("renewal", *where), text) for where, text in renewal_problems(renewal)]
     settings = Subscription(
@@ -166,6 +199,8 @@ def settings_of(source: Source, wanted: SubscriptionIn, former: Subscription | N
     )
     if not problems:
         problems += _place_problems(settings, renewal)
+    # Its own where there is one: the credential may go where it goes already.
+    former = next((one.settings for one in kept if _place(one.settings) == _place(settings)), kept[0].settings if kept else None)
     secrets: dict[str, str] = {}
     for field, given in (("credential", wanted.credential), ("client_secret", wanted.client_secret)):
         if field == "client_secret" and not needs_client_secret(renewal):
@@ -183,8 +218,13 @@ def settings_of(source: Source, wanted: SubscriptionIn, former: Subscription | N
     if renewal.confirmed and not problems:
         problems += _hub_problems(source, replace(settings, **secrets), renewal)
     if problems:
-        raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in problems))
+        raise InvalidField(*(FieldProblem(("body", *_named(where, of_topic)), text) for where, text in problems))
     return replace(settings, **secrets)
+
+
+def _named(where: tuple[str, ...], of_topic: str) -> tuple[str, ...]:
+    """Where a problem is, as the owner wrote it."""
+    return ("topics", of_topic) if of_topic and where == ("parameters", "topic") else where
 
 
 def _renewal(source: Source, wanted: SubscriptionIn) -> tuple[Renewal, str | Renewal]:
@@ -225,8 +265,10 @@ def _hub_problems(source: Source, settings: Subscription, renewal: Renewal) -> l
 
 def _place_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
     problems: list[Problem] = []
+    if asks_topic(settings, renewal):
+        return _topic_problems(settings, renewal)
     if not renewal.base and settings.base_url is None:
-        return [(("baseUrl",), "it is missing: the place that is asked, such as the URL of the hub")]
+        return [(("baseUrl",), "it is missing: the place that is asked")]
     places = [(("renewal", "base") if settings.base_url is None else ("baseUrl",), place_of)]
     if renewal.token_url:
         places.append((("renewal", "tokenUrl") if settings.token_url is None else ("tokenUrl",), token_place_of))
@@ -238,6 +280,18 @@ def _place_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
         if problem is not None:
             problems.append((where, problem))
     return problems
+
+
+def _topic_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
+    """Why a topic cannot be asked for its hub."""
+    try:
+        safe = is_safe(split_url(topic_of(settings, renewal)))
+    except ValueError as error:
+        return [(("parameters", "topic"), str(error))]
+    if safe:
+        return []
+    text = "the topic is not https://, so that anybody on the way could name the hub"
+    return [(("parameters", "topic"), f"{text}; give the hub as baseUrl, or subscribe to its https:// URL")]
 
 
 def _place(settings: Subscription) -> tuple[Any, ...]:

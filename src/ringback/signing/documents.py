@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from binascii import a2b_qp
 from collections.abc import Iterator
+from itertools import repeat
+from operator import contains, eq
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -18,7 +20,10 @@ MAX_FORM_FIELDS: Final = 1_000
 _MARK: Final = b"\xef\xbb\xbf"
 # Fields of a form between marks, and their escapes as quoted-printable has them.
 _MARKED: Final = bytes.maketrans(b"+&=%", b" \0\1=")
-_NO_SIGNS: Final = bytes(byte for byte in range(256) if byte not in b"&=%")
+_BEHIND_NAME: Final = 1
+_SIGN: Final = ord("=")
+# The marks, and line breaks, which quoted-printable leaves out behind a sign. As numbers, which are looked for six times faster than texts.
+_UNFIT: Final = b"\0\1\r\n"
 
 
 def parse_json(body: bytes) -> object:
@@ -83,31 +88,33 @@ def form_fields(body: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def sorted_form(body: bytes) -> bytes:
-    """Names and values of a form without anything between, sorted, each pair once. Raises VerificationError when there are too many.
+    """Names and values of a form without anything between, sorted, each pair once. Raises VerificationError when there are too many."""
+    quick = _sorted_quickly(body)
+    return b"".join([name + value for name, value in sorted(set(form_fields(body)))]) if quick is None else quick
 
-    What nearly every form keeps to (one `=` for each field, no odd escapes) is done without a step of Python for each field.
+
+def _sorted_quickly(body: bytes) -> bytes | None:
+    """The same without a step of Python for each field, of what nearly every form keeps to; None where it would be another text.
+
+    That is one `=` in each field, escapes that are well formed, no pair twice, and no bytes that no browser or provider writes.
     """
-    signs = body.translate(None, _NO_SIGNS)
-    marks = signs.translate(None, b"%")
-    count = len(marks) // 2
-    if count < MAX_FORM_FIELDS and marks == b"=&" * count + b"=" and not _is_odd(body):
-        # Quoted-printable is the same code but for its sign: the marks make room for it, and sort below everything else, as pairs do.
-        decoded = a2b_qp(body.translate(_MARKED))
-        # Each escape that is well formed, and no other, has become two bytes shorter.
-        if len(decoded) == len(body) - 2 * (len(signs) - len(marks)):
-            return b"".join(sorted(set(decoded.split(b"\0")))).replace(b"\1", b"")
-    return b"".join([name + value for name, value in sorted(set(form_fields(body)))])
-
-
-def _is_odd(body: bytes) -> bool:
-    """Are the marks in it, or line breaks after a sign, which quoted-printable leaves out?"""
-    return (
-        b"\0" in body
-        or b"\1" in body
-        or (b"%0" in body and (b"%00" in body or b"%01" in body))
-        or (b"\n" in body and b"%\n" in body)
-        or (b"\r" in body and b"%\r" in body)
-    )
+    if any(map(body.__contains__, _UNFIT)) or (b"%0" in body and (b"%00" in body or b"%01" in body)):
+        return None
+    # Quoted-printable is the same code but for its sign: the marks make room for it, and sort below everything else, as pairs do.
+    decoded = a2b_qp(body.translate(_MARKED))
+    # An escape that is broken stays as it is, or loses its sign at the end; one that is not becomes two bytes shorter.
+    if (_SIGN in decoded or body.endswith(b"%")) and len(decoded) != len(body) - 2 * body.count(b"%"):
+        return None
+    fields = decoded.split(b"\0", MAX_FORM_FIELDS)
+    if len(fields) > MAX_FORM_FIELDS or not all(map(contains, fields, repeat(_BEHIND_NAME))):
+        return None
+    fields.sort()
+    marked = b"".join(fields)
+    content = marked.replace(b"\1", b"")
+    # Each has at least one mark behind its name: as many as fields are one each.
+    if len(marked) - len(content) != len(fields) or any(map(eq, fields, fields[1:])):
+        return None
+    return content
 
 
 def query_value(url: bytes, name: bytes) -> bytes | None:

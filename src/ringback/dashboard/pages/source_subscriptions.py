@@ -52,20 +52,19 @@ class _Pages:
 
     async def edit(self, visit: Visit) -> Reply:
         source = await self._source(visit)
-        standing = await self._services.subscriptions.find(visit.who, *refs_of(source))
-        settings = None if standing is None else standing.settings
-        return self._form(source, values_of(source, settings), {}, new=standing is None)
+        standings = await self._services.subscriptions.find(visit.who, *refs_of(source))
+        return self._form(source, values_of(source, standings), {}, new=not standings)
 
     async def save(self, visit: Visit) -> Reply:
         source = await self._source(visit)
         values = {name: visit.field(name) for name in FIELDS}
-        standing = await self._services.subscriptions.find(visit.who, *refs_of(source))
+        standings = await self._services.subscriptions.find(visit.who, *refs_of(source))
         try:
-            wanted = checked(SubscriptionIn, asked_of(values, None if standing is None else standing.settings))
+            wanted = checked(SubscriptionIn, asked_of(values, standings[0].settings if standings else None))
             await self._services.subscriptions.put(visit.who, *refs_of(source), wanted)
         except (Wrong, InvalidField) as error:
             problems = {_SHOWN_AT.get(name, name): text for name, text in problems_of(error).items()}
-            return self._form(source, values | dict.fromkeys(SECRET_FIELDS, ""), problems, new=standing is None)
+            return self._form(source, values | dict.fromkeys(SECRET_FIELDS, ""), problems, new=not standings)
         change = Change("source.subscription_set", source.id, source.app_id, values["renewal"])
         told = "it is paused" if wanted.paused else "it is renewed at once" if wanted.expires_at is None else "it is renewed before it ends"
         return Moved(href_of(source), Notice(f"Saved; {told}."), change)

@@ -35,7 +35,8 @@ from ringback.signing.verdict import (
 _HEADER: Final = b"x-twilio-signature"
 # Sent with requests that are signed with a SharedKey instead of the auth token: `key=<id>,algorithm=HMAC_SHA256`.
 _SETTINGS: Final = b"x-twilio-webhooks-signature-settings"
-_HASHES: Final = {b"HMAC_SHA1": "sha1", b"HMAC_SHA256": "sha256"}
+_USUAL_HASH: Final = b"HMAC_SHA1"
+_HASHES: Final = {_USUAL_HASH: "sha1", b"HMAC_SHA256": "sha256"}
 _BODY_HASH: Final = b"bodySHA256"
 _BODY_HASH_IN_URL: Final = _BODY_HASH + b"="
 _FORM: Final = b"application/x-www-form-urlencoded"
@@ -91,7 +92,8 @@ class _TwilioVerifier:
         signature = request.headers.need(_HEADER)
         if not request.url:
             raise VerificationError(MALFORMED_HEADER, "Twilio signs the URL that it called; give the source its public URL")
-        macs = self._macs.get(_algorithm(request.headers.one(_SETTINGS)))
+        settings = request.headers.one(_SETTINGS)
+        macs = self._macs.get(_USUAL_HASH if settings is None else _algorithm(settings))
         if macs is None:
             raise VerificationError(NO_SUPPORTED_SCHEME, f"{_SETTINGS.decode()} names an algorithm that is not known here")
         fields = sorted_form(request.body) if self._is_form else b""
@@ -107,12 +109,12 @@ class _TwilioVerifier:
         raise VerificationError(SIGNATURE_MISMATCH, "the signature was not made with one of the auth tokens over this URL and form")
 
 
-def _algorithm(settings: bytes | None) -> bytes:
-    for part in (settings or b"").split(b","):
+def _algorithm(settings: bytes) -> bytes:
+    for part in settings.split(b","):
         name, _, value = part.partition(b"=")
         if name.strip() == b"algorithm" and value.strip():
             return value.strip().upper()
-    return b"HMAC_SHA1"
+    return _USUAL_HASH
 
 
 def _signer(macs: Sequence[Mac], content: bytes, signature: bytes) -> int | None:

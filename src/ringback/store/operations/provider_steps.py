@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from ringback.store.base import Transaction
 
+# Steps of one source in a table: a topic of a hub each.
+MAX_STEPS: Final = 50
 # The tables of steps, each with `source_id` and an index on `next_at`.
 Table = Literal["reconciliation", "subscription"]
 
 
 def due(tx: Transaction, table: Table, now_us: int, never_us: int | None, limit: int) -> list[str]:
     """The sources whose next step is due, the longest first; also those that are to wait until `never_us` or longer, as none is."""
-    rows = tx.rows(f"SELECT source_id FROM {table} WHERE next_at <= ? ORDER BY next_at LIMIT ?", (now_us, limit))
+    # A source may have several steps that are due, so many at the most.
+    first = f"SELECT source_id, next_at FROM {table} WHERE next_at <= ? ORDER BY next_at LIMIT ?"
+    sources = f"SELECT source_id FROM ({first}) GROUP BY source_id ORDER BY MIN(next_at) LIMIT ?"
+    rows = tx.rows(sources, (now_us, limit * MAX_STEPS, limit))
     if never_us is not None:
         rows += tx.rows(f"SELECT source_id FROM {table} WHERE next_at >= ? ORDER BY next_at LIMIT ?", (never_us, limit))
     return [row[0] for row in rows][:limit]
