@@ -324,6 +324,7 @@ class Doors:
             dead_letters=self._dead_letters,
             orderings=self._orderings,
             filters=self._filters,
+            transformations=self._transformations,
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
@@ -431,6 +432,12 @@ class Doors:
         return of_endpoints(parts.store, parts.vault, parts.clock, parts.directory, parts.operational.endpoint_changed)
 
     @cached_property
+    def _transformations(self) -> Transformations:
+        parts = self._parts
+        told, https_only = parts.operational.endpoint_changed, parts.settings.endpoint_https_only
+        return Transformations(parts.store, parts.vault, parts.clock, parts.scripts, parts.directory, told, https_only=https_only)
+
+    @cached_property
     def _listeners(self) -> Endpoints:
         # What they want to hear was checked with the request: it is no event type of the organisation.
         return self._endpoints(self._parts.operational.listener_changed, checks_types=False)
@@ -457,7 +464,7 @@ class Doors:
             *ordering_api.routes(self._orderings),
             *misses_api.routes(self._journeys),
             *filters_api.routes(self._filters, of_pollers(store, clock, parts.directory), self._sources),
-            *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
+            *transformations_api.routes(self._transformations, self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._polling),
             *pollers_api.routes(self._pollers, self._polling),

@@ -12,6 +12,7 @@ from ringback.config import Settings
 from ringback.delivery.http import ResponseLimits
 from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.delivery.proxied import ProxySettings
+from ringback.delivery.scripting import Scripts, ScriptSettings
 from ringback.engine.dispatcher import Dispatcher
 from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
@@ -75,6 +76,9 @@ class Parts:
             clock=clock,
             proxy=proxy_of(settings),
         )
+        self.scripts = Scripts(
+            ScriptSettings(settings.transformation_workers, settings.transformation_timeout.total_seconds()), clock, metrics
+        )
         self.outcomes = Outcomes(store)
         self.feed = LiveFeed()
         self.operational = Operational(clock, make_id, metrics)
@@ -93,8 +97,13 @@ class Parts:
             health=Health(microseconds(settings.endpoint_failure_disable_after.total_seconds())),
             draw=random.random,
             metrics=metrics,
-            prepare=planner(settings.header_style, self.operational.teller),  # type: ignore[arg-type]  # config has checked that it is one of the three
+            prepare=planner(
+                settings.header_style,  # type: ignore[arg-type]  # config has checked that it is one of the three
+                self.operational.teller,
+                https_only=settings.endpoint_https_only,
+            ),
             told=self._told,
+            scripts=self.scripts,
         )
         secret = settings.jwt_secret
         jwts = None if secret is None else Jwts(secret.reveal(), settings.jwt_algorithm, self.vault.fingerprint)

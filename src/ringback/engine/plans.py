@@ -6,8 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from ringback.delivery.seal import HeaderStyle, make_plan
-from ringback.engine.lanes import LanePlan, Rates, Tell
+from ringback.delivery.scripting_turns import Script
+from ringback.delivery.seal import HeaderStyle, Plan, make_plan
+from ringback.engine.lanes import Changes, LanePlan, Rates, Tell
+from ringback.model.endpoints import Endpoint
+from ringback.policy.transforming import METHODS, Transformed
 from ringback.policy.urls import split_url
 from ringback.policy.validation import is_sensitive
 from ringback.services.directory import Entry
@@ -19,10 +22,13 @@ _UNLIMITED: Final = Rates(None, None)
 _NEVER_US: Final = 1 << 62
 
 
-def planner(style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda org_id: None) -> Callable[[Entry, str, int], LanePlan | None]:
+def planner(
+    style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda org_id: None, *, https_only: bool = False
+) -> Callable[[Entry, str, int], LanePlan | None]:
     """What prepares an endpoint of an application at a time (microseconds): None when it was deleted or is disabled.
 
-    `teller` gives who hears of an organisation's attempts that may be news, None when nobody listens.
+    `teller` gives who hears of an organisation's attempts that may be news, None when nobody listens. `https_only`: transformations may not
+    choose another URL.
     """
 
     def prepare(entry: Entry, endpoint_id: str, now_us: int) -> LanePlan | None:
@@ -43,9 +49,25 @@ def planner(style: HeaderStyle, teller: Callable[[str], Tell | None] = lambda or
             rates if rates != _UNLIMITED else None,
             partial(teller, entry.application.org_id),
             endpoint.ordering,
+            _changes(entry, endpoint, plan, signer, style, https_only),
         )
 
     return prepare
+
+
+def _changes(entry: Entry, endpoint: Endpoint, plain: Plan, signer: Signer, style: HeaderStyle, https_only: bool) -> Changes | None:
+    """The transformation of an endpoint."""
+    found = entry.transformations.get(endpoint.id)
+    if found is None or found.code is None:
+        return None
+
+    def plan(wanted: Transformed) -> tuple[Plan, str]:
+        if wanted.method == METHODS[0] and wanted.url == endpoint.url and wanted.headers == endpoint.headers:
+            return plain, _shown(wanted.url)
+        return make_plan(url=wanted.url, signer=signer, headers=wanted.headers, style=style, method=wanted.method), _shown(wanted.url)
+
+    script = Script(endpoint.id, endpoint.app_id, found.code)
+    return Changes(script, endpoint.url, endpoint.headers, found.variables, https_only, plan)
 
 
 def _shown(url: str) -> str:
