@@ -49,6 +49,8 @@ _HOARD_BYTES: Final = 8 * 1024 * 1024
 _FULL_BYTES: Final = 160 * 1024 * 1024
 # Characters of an error's message: enough for any that is meant for people.
 _WORDS: Final = 2_000
+# Half a character, as JSON.stringify writes it: what is left of an emoji when a text is cut in it. Many parsers take it for no JSON.
+_HALF: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}")
 _PAGE: Final = resource.getpagesize()
 # The first place of an error's stack that is in the script: functions of the prelude have names that begin with `ringback$`.
 _AT: Final = re.compile(r"^ *at (?!ringback\$)(?:.* \()?<input>:(\d+)(?::(\d+))?", re.MULTILINE)
@@ -226,6 +228,8 @@ class Worker:
             message, line, column = _words(f"{head[1:]}\n{found}")
             return _kind(message), False, line, column, message.encode(errors="replace"), said.encode(errors="replace")
         body = found.encode(errors="replace")
+        if b"\\ud" in body:
+            body = _HALF.sub(rb"\1\\ufffd", body)
         if head == "u":
             return UNUSABLE, False, 0, 0, body, said.encode(errors="replace")
         if len(body) > RESULT_BYTES:

@@ -121,10 +121,7 @@ def _body(webhook: Webhook, payload: msgspec.Raw | msgspec.UnsetType, same: bool
         return webhook.payload, webhook.content_type
     written = bytes(payload)
     if written[:1] == b'"':
-        try:
-            return _text.decode(written).encode(), webhook.content_type
-        except (msgspec.DecodeError, UnicodeEncodeError):
-            raise ValueError("`payload` is a text with half a character in it (a lone surrogate)") from None
+        return _text.decode(written).encode(), webhook.content_type
     if written[:1] not in (b"{", b"["):
         raise ValueError(f"`payload` is {_shown(msgspec.json.decode(written))}; it must be an object, an array or a text")
     return written, webhook.content_type if not webhook.raw else _JSON

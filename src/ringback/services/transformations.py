@@ -15,6 +15,7 @@ from ringback.errors import FieldProblem, InvalidField, NotBuilt, Refused
 from ringback.model.endpoints import Endpoint
 from ringback.model.messages import Message
 from ringback.model.transformations import Transformation
+from ringback.policy import validation
 from ringback.policy.transforming import Transformed, Webhook, seen, transformed
 from ringback.policy.urls import split_url
 from ringback.policy.validation import Name, Problem, Rule, is_sensitive
@@ -66,7 +67,7 @@ class TransformationTryIn(msgspec.Struct, frozen=True, kw_only=True, rename="cam
     event_type: Name | None = None
     payload: dict[str, Any] | None = None
 
-    RULES: ClassVar[Mapping[str, Rule]] = {"variables": variables_rule}
+    RULES: ClassVar[Mapping[str, Rule]] = {"variables": variables_rule, "event_type": validation.name}
 
 
 class TransformationTrial(msgspec.Struct, frozen=True):

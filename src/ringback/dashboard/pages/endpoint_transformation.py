@@ -21,7 +21,7 @@ from ringback.services.transformations import TransformationPatch, Transformatio
 _SECTION: Final = "endpoints"
 _EFFECTS: Final = (
     "It runs for each attempt, resends and replays too, and what it returns is signed and sent. The message itself stays as it is.",
-    "What it throws is a failed attempt that is made again; so is what it returns and cannot be sent. With webhook.cancel = true nothing is sent.",
+    "What it throws is a failed attempt that is made again; so is a result that cannot be sent. With webhook.cancel = true, nothing is.",
 )
 # Where somebody begins who has no code.
 _BEGINNING: Final = """function handler(webhook) {
