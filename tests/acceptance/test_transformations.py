@@ -262,7 +262,7 @@ def test_processes_end_with_a_server_that_is_killed_whatever_they_are_at(serve: 
     wait_until(lambda: workers(running), what="a process is started")
     started = workers(running)
     os.kill(running.process.pid, signal.SIGKILL)
-    running.process.wait()
+    running.process.wait(20)
     wait_until(lambda: not any(alive(pid) for pid in started), what="the processes end", within_s=30)
 
 

@@ -323,7 +323,8 @@ class Scripts:
         self._tell(call, ran)
 
     def _tell(self, call: Call, ran: Ran) -> None:
-        self._metrics.scripts[ran.outcome] += 1
+        counts = self._metrics.scripts
+        self._metrics.scripts = {**counts, ran.outcome: counts[ran.outcome] + 1}
         try:
             call.done(ran)
         except Exception as error:
