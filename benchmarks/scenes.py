@@ -75,12 +75,16 @@ def throughput(stage: Stage) -> None:
     """Closed loop with 64 connections: plain, with idempotency keys, over HTTPS, fanned out; and the ceiling of the tools."""
     sink = stage.sink
     settings = {"SSL_CERT_FILE": str(stage.certificates.authority)}
-    with _running(stage.database("throughput"), settings) as running:
+    with (
+        _running(stage.database("throughput"), settings) as running,
+        tools.floor(stage.database("floor"), f"{sink.url}/ok/floor") as floor,
+    ):
         plain = tools.endpoint(running, f"{sink.url}/ok/plain")
         secure = tools.endpoint(running, f"{sink.tls_url}/ok/secure")
         fan = running.make("/app", {"name": "fan"})["id"]
         for number in range(FAN_OUT):
             running.make(f"/app/{fan}/endpoint", {"url": f"{sink.url}/ok/fan/{number}"})
+        tools.burst(floor, sink, "floor", "/ok/floor", seconds=0.5)
         for app, path in ((plain, "/ok/plain"), (secure, "/ok/secure"), (fan, "/ok/fan")):
             _checked(stage, tools.burst(running, sink, app, path, fan_out=FAN_OUT if app == fan else 1, seconds=0.5), "warm-up")
         for number in range(stage.rounds):
@@ -88,6 +92,7 @@ def throughput(stage: Stage) -> None:
             ceiling = tools.load(f"{sink.url}/ok/ceiling", bare=True, seconds=stage.seconds)["rate"]
             usual_ceiling = tools.load(f"{sink.url}/ok/ceiling", bare=True, seconds=stage.seconds, client="streams")["rate"]
             usual = _checked(stage, tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds, client="streams"), "streams")
+            least = _checked(stage, tools.burst(floor, sink, "floor", "/ok/floor", seconds=stage.seconds), "floor")
             one = _checked(stage, tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds), "plain")
             keyed = tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds, key_prefix=f"{os.getpid()}{number}x")
             _checked(stage, keyed, "idempotency-key")
@@ -95,7 +100,10 @@ def throughput(stage: Stage) -> None:
             ten = tools.burst(running, sink, fan, "/ok/fan", fan_out=FAN_OUT, seconds=stage.seconds / 2)
             _checked(stage, ten, "fan-out")
             stage.note("ceiling", ceiling)
+            stage.note("floor", least.cpu_us)
+            stage.note("floor-rate", least.rate)
             stage.note("cpu", one.cpu_us)
+            stage.note("cpu-floor", one.cpu_us / least.cpu_us)
             stage.note("cpu-key", keyed.cpu_us)
             stage.note("https", tls.cpu_us)
             stage.note("rate", one.rate)

@@ -85,6 +85,22 @@ class Sink:
         self._process.stdout.close()
 
 
+@contextlib.contextmanager
+def floor(database: pathlib.Path, target: str) -> typing.Iterator[Server]:
+    """A running floor (`benchmarks.floor`) that delivers to `target`; measured like a server."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.floor", str(database), target], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        port = json.loads(process.stdout.readline())["port"]
+        yield Server(process, "127.0.0.1", port, database, database.with_suffix(".log"), "")
+    finally:
+        process.stdin.close()
+        process.wait(10)
+        process.stdout.close()
+
+
 def load(url: str, **options: object) -> Figures:
     """Run the load tool against `url`; options as on its command line (`True` is a flag). Raises RuntimeError when nothing was accepted."""
     arguments = []

@@ -60,7 +60,7 @@ def test_figures_have_a_number_and_a_note() -> None:
         ("Latency, p95", "12 ms", "p50 3.6 ms, p99 1.5 s"),
     ]
     assert [(f.value, f.note) for f in health.figures(cell(accepted=3, unmatched=2), 3_600)] == [
-        ("3", "2 matched no endpoint"),
+        ("3", "2 called no endpoint"),
         ("–", "no attempt yet"),
         ("–", ""),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -141,3 +142,25 @@ def test_an_endpoint_that_works_again_is_not_said_to_fail(shop: Shop, person: Pe
 def since_of(person: Person, of: Customer) -> str:
     """Where the page of a replay begins by itself."""
     return person.get(f"{of.page}/replay").text.split('name="since" value="')[1].split('"')[0]
+
+
+def test_a_button_that_is_pressed_twice_acts_once(shop: Shop, person: Person) -> None:
+    of = customer(shop, "twice")
+    of.mend()
+    of.send(1)
+    wait_until(lambda: of.statuses() == [0], what="the message has arrived")
+    form = {"what": "all", "since": since_of(person, of), "csrf": person.token("/audit")}
+    with ThreadPoolExecutor(8) as hands:
+        answers = list(hands.map(lambda _: person.post(f"{of.page}/replay", **form), range(8)))
+    assert {(answer.status_code, answer.headers["location"]) for answer in answers} == {(303, answers[0].headers["location"])}
+    assert person.get(f"/audit?object={of.endpoint}").text.count("replayed messages to an endpoint") == 1
+
+
+def test_the_same_wish_from_a_page_that_was_opened_anew_is_a_second_one(shop: Shop, person: Person) -> None:
+    of = customer(shop, "again")
+    of.mend()
+    of.send(1)
+    wait_until(lambda: of.statuses() == [0], what="the message has arrived")
+    since = since_of(person, of)
+    one, two = (person.post(f"{of.page}/replay", at="/audit", what="all", since=since) for _ in range(2))
+    assert one.status_code == two.status_code == 303 and one.headers["location"] != two.headers["location"]

@@ -22,6 +22,7 @@ from ringback.dashboard.contents import routes_of
 from ringback.dashboard.desk import Services
 from ringback.dashboard.forms import FormReader
 from ringback.dashboard.guard import SESSION_COOKIE, VISITOR_COOKIE, Arrival, comes_from_here, cookie, cookies_of, form_token, is_form_token
+from ringback.dashboard.presses import Presses
 from ringback.dashboard.problems import NotYours, shown_problem
 from ringback.dashboard.rail import SECTIONS
 from ringback.dashboard.render import Renderer, Shell, entries_of, pack
@@ -71,6 +72,7 @@ class Dashboard:
         self._renderer = Renderer(self._assets)
         self._thread = ThreadPoolExecutor(1, "ringback-pages")
         self._notices: dict[bytes, Notice] = {}
+        self._presses = Presses(services.clock)
         # Literal segments before parameters ("/apps/new" before "/apps/{app_id}"): "~" sorts after every letter.
         routes = sorted(routes_of(services), key=lambda route: route.path.replace("{", "~"))
         self._routes = [(Pattern(route.path, _never, methods=[route.method]), route) for route in routes]
@@ -134,12 +136,17 @@ class Dashboard:
             if route.access is Access.SESSION and visit.visitor is None:
                 return route, _to_login(visit)
             if visit.method == "POST":
-                visit.form = fields(await self._reader.read(headers, receive, known=visit.visitor is not None))
+                form = await self._reader.read(headers, receive, known=visit.visitor is not None)
+                visit.form = fields(form)
                 if not (comes_from_here(headers, hosts) and is_form_token(_held(visit), visit.field("csrf"))):
                     raise NotYours
-            reply = await route.handler(visit)
+            first = True
+            if visit.method == "POST" and visit.visitor is not None:
+                reply, first = await self._presses.act(visit.session.hash, visit.path, form, lambda: route.handler(visit))
+            else:
+                reply = await route.handler(visit)
             change = getattr(reply, "change", None)
-            if change is not None:
+            if change is not None and first:
                 await self._note(visit, change)
                 if visit.visitor is not None:
                     self._services.attention.changed(visit.who)

@@ -97,7 +97,7 @@ def latency_figure(total: Cell) -> Figure:
 
 
 def _unmatched(total: Cell) -> str:
-    return f"{count(total.unmatched)} matched no endpoint" if total.unmatched else f"{counted(total.deliveries, 'delivery', 'deliveries')}"
+    return f"{count(total.unmatched)} called no endpoint" if total.unmatched else f"{counted(total.deliveries, 'delivery', 'deliveries')}"
 
 
 def backlog_figure(backlog: int, oldest_due_us: int | None, now_us: int, *, most: int | None = None) -> Figure:
@@ -121,7 +121,7 @@ def charts(cells: Sequence[Cell], *, messages: bool = True) -> list[Chart]:
     if messages:
         series = [Series("accepted", "1", [c.accepted for c in cells], total.words(lambda c: c.accepted))]
         if any(c.unmatched for c in cells):
-            series.append(Series("matched no endpoint", "retry", [c.unmatched for c in cells], total.words(lambda c: c.unmatched)))
+            series.append(Series("called no endpoint", "retry", [c.unmatched for c in cells], total.words(lambda c: c.unmatched)))
         drawn.append(chart("Messages", times, series))
     drawn.append(
         chart(
