@@ -53,8 +53,10 @@ UNLOGGED: typing.Final = {
     "/api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek": "",
     "/api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit": "",
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/filter/try": "",
+    "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation/try": "",
     "/api/v1/app/{app_id}/destination/{destination_id}/filter/try": "",
     "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/filter/try": "",
+    "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/transformation/try": "",
 }
 
 

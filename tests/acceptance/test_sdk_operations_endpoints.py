@@ -77,7 +77,8 @@ def test_transformations(shop: Shop) -> None:
     svix.endpoint.transformation_partial_update(app, "mine", EndpointTransformationIn(code=CODE + "//"))
     assert svix.endpoint.transformation.get(app, "mine").code == CODE + "//"
     enable = EndpointTransformationPatch(enabled=True)
-    assert missing(lambda: svix.endpoint.transformation.patch(app, "mine", enable)) == (501, "not_implemented")
+    svix.endpoint.transformation.patch(app, "mine", enable)
+    assert svix.endpoint.transformation.get(app, "mine").enabled is True
     svix.endpoint.transformation.patch(app, "mine", EndpointTransformationPatch(code=None))
     with pytest.raises(HTTPValidationError):
         svix.endpoint.transformation.patch(app, "mine", enable)

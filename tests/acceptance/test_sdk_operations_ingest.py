@@ -62,7 +62,8 @@ def test_transformations_of_a_source(sdk: Sdk) -> None:
     kept = svix.ingest.endpoint.transformation.get(owner, "mine")
     assert (kept.code, kept.enabled, kept.variables) == (CODE, False, {"a": "b"})
     enable = IngestEndpointTransformationPatch(enabled=True)
-    assert missing(lambda: svix.ingest.endpoint.transformation.patch(owner, "mine", enable)) == (501, "not_implemented")
+    svix.ingest.endpoint.transformation.patch(owner, "mine", enable)
+    assert svix.ingest.endpoint.transformation.get(owner, "mine").enabled is True
     svix.ingest.endpoint.transformation.patch(owner, "mine", IngestEndpointTransformationPatch(code=None))
     with pytest.raises(HTTPValidationError):
         svix.ingest.endpoint.transformation.patch(owner, "mine", enable)

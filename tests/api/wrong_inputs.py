@@ -975,4 +975,18 @@ BODIES: typing.Final = [
             malformed("Expected `str`, got `int`", "variables", "a"),
         ],
     ),
+    Wrong(
+        [
+            "POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation/try",
+            "POST /ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/transformation/try",
+        ],
+        {"code": "short", "variables": {"a": 1}, "msgId": 1, "eventType": "a b", "payload": []},
+        [
+            broken("Expected `str` of length >= 10", "code"),
+            malformed("Expected `str`, got `int`", "variables", "a"),
+            malformed("Expected `str | null`, got `int`", "msgId"),
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "eventType"),
+            malformed("Expected `object | null`, got `array`", "payload"),
+        ],
+    ),
 ]

@@ -479,6 +479,37 @@ def test_the_order_of_an_endpoint_is_set_on_its_page(shop: Shop, person: Person)
     assert "In no order" in person.act(f"{path}/ordering", mode="none", keyPath="", whenHeadDies="block", skipAfter="").text
 
 
+def test_a_transformation_is_tried_and_switched_on_on_the_endpoints_page(shop: Shop, person: Person) -> None:
+    path = shop.endpoint("crm")
+    assert "None: messages are sent as they came." in person.get(path).text
+    fields = {"variables": "team = support", "msgId": ""}
+    message = shop.server.make("/app/acme/msg", {"eventType": "ticket.updated", "payload": {"n": 1}})["id"]
+    broken = "function handler(webhook) {\r\n  const n = webhook.payload.n;\r\n  return n.no.such;\r\n}"
+    tried = person.act(f"{path}/transformation", act="try", code=broken, **fields)
+    assert tried.status_code == 200 and "TypeError: cannot read property &#39;such&#39; of undefined (line 3, column 12)" in tried.text
+    assert re.search(r'<span class="wrong">→   3</span>    return n.no.such;', tried.text)
+    code = "function handler(webhook) { console.log('<b>hi</b>'); webhook.payload = {text: webhook.variables.team}; return webhook; }"
+    tried = person.act(f"{path}/transformation", act="try", code=code, **fields)
+    assert "would be sent" in tried.text and "{&#34;text&#34;:&#34;support&#34;}" in tried.text and message in tried.text
+    assert "&lt;b&gt;hi&lt;/b&gt;" in tried.text
+    assert "None: messages are sent as they came." in person.get(path).text
+    for wrong, said in ({"code": "short", **fields}, "f-code-wrong"), ({"code": code, **fields, "variables": "a"}, "f-variables-wrong"):
+        page = person.act(f"{path}/transformation", act="save", **wrong)
+        assert page.status_code == 422 and said in page.text
+    nobody = person.act(f"{path}/transformation", act="try", code=code, variables="", msgId="nobody")
+    assert nobody.status_code == 422 and "the application has no message" in nobody.text
+    assert "Its code is off" in person.act(f"{path}/transformation", act="save", code=code, **fields).text
+    assert "Its code changes what is sent." in person.act(f"{path}/transformation", act="enable", code=code, **fields).text
+    sent = shop.server.make("/app/acme/msg", {"eventType": "ticket.updated", "payload": {"n": 2}})["id"]
+    request = f"{shop.app()}/messages/{sent}?tab=request"
+    wait_until(lambda: "has changed the payload to this" in person.get(request).text, what="the message is sent")
+    attempt = shop.server.call("GET", f"/app/acme/attempt/msg/{sent}")[1]["data"][0]["id"]
+    saved = person.get(f"{shop.app()}/messages/{sent}/attempts/{attempt}/body")
+    assert (saved.content, saved.headers["content-type"]) == (b'{"text":"support"}', "application/octet-stream")
+    assert "Its code is off" in person.act(f"{path}/transformation", act="disable", code=code, **fields).text
+    assert "None: messages are sent" in person.act(f"{path}/transformation", act="remove", code=code, **fields).text
+
+
 def test_a_filter_is_tried_saved_and_removed_on_the_endpoints_page(shop: Shop, person: Person) -> None:
     path = shop.endpoint("crm")
     assert "None: it gets messages whatever their payloads are." in person.get(path).text

@@ -50,6 +50,11 @@ def tour(shop: Shop) -> list[Stop]:
         ("/apps/{app_id}/endpoints/{endpoint_id}/rotate", f"{billing}/rotate", ("for a week", "The former one signs too")),
         ("/apps/{app_id}/endpoints/{endpoint_id}/ordering", f"{billing}/ordering", ("each key for itself", "one before it has succeeded")),
         ("/apps/{app_id}/endpoints/{endpoint_id}/filter", f"{billing}/filter", ("What a payload must be", "Try on the last 100 messages")),
+        (
+            "/apps/{app_id}/endpoints/{endpoint_id}/transformation",
+            f"{billing}/transformation",
+            ("function handler(webhook)", "Save and switch on", "Message to try it on"),
+        ),
         ("/apps/{app_id}/endpoints/{endpoint_id}/disable", f"{billing}/disable", ("New messages do not go to it",)),
         ("/apps/{app_id}/endpoints/{endpoint_id}/delete", f"{billing}/delete", ("gets nothing more",)),
         (

@@ -72,14 +72,15 @@ class MessageAttemptOut(msgspec.Struct, frozen=True, rename="camel"):
     phases_ms: PhasesOut
     response_headers: list[tuple[str, str]] | None
     request_headers: list[tuple[str, str]] | None
+    request_body: str | None
 
 
 class ListResponseMessageAttemptOut(ListOut[MessageAttemptOut], frozen=True, rename="camel"):
     """One page of attempts."""
 
 
-def shown_attempt(attempt: Attempt, *, expanded: bool, content: bool, message: Message | None = None) -> bytes:
-    """A MessageAttemptOut."""
+def shown_attempt(attempt: Attempt, *, expanded: bool, content: bool, message: Message | None = None, sent: bytes | None = None) -> bytes:
+    """A MessageAttemptOut. `sent` is the body of the request where it was not the payload."""
     a = attempt
     status = status_of(a.status, expanded)
     return msgspec.json.encode(
@@ -107,6 +108,7 @@ def shown_attempt(attempt: Attempt, *, expanded: bool, content: bool, message: M
             "phasesMs": _phases(a.phases),
             "responseHeaders": header_fields(a.response_head) if content else None,
             "requestHeaders": header_fields(a.request_head) if content else None,
+            "requestBody": None if sent is None else readable(sent),
         }
     )
 
@@ -174,8 +176,8 @@ class _Handlers:
 
     async def get(self, call: Call) -> Answer:
         expanded = call.query.flag("expanded_statuses", False)
-        attempt = await self._attempts.get(call.who, call.params["app_id"], call.params["msg_id"], call.params["attempt_id"])
-        return Answer(200, shown_attempt(attempt, expanded=expanded, content=True))
+        found = await self._attempts.detailed(call.who, call.params["app_id"], call.params["msg_id"], call.params["attempt_id"])
+        return Answer(200, shown_attempt(found.attempt, expanded=expanded, content=True, sent=found.sent))
 
     async def expunge(self, call: Call) -> Answer:
         await self._attempts.expunge(call.who, call.params["app_id"], call.params["msg_id"], call.params["attempt_id"])

@@ -34,6 +34,7 @@ _ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("PATCH", f"{_ENDPOINT}/headers"): "endpoint.updated",
     ("PUT", f"{_ENDPOINT}/filter"): "endpoint.updated",
     ("DELETE", f"{_ENDPOINT}/filter"): "endpoint.updated",
+    ("PATCH", f"{_ENDPOINT}/transformation"): "endpoint.updated",
     ("GET", f"{_ENDPOINT}/secret"): "secret.revealed",
     ("POST", f"{_ENDPOINT}/secret/rotate"): "secret.rotated",
     ("POST", f"{_APP}/destination"): "destination.created",
@@ -84,6 +85,8 @@ _SILENT: Final = frozenset(
         ("POST", f"{_ENDPOINT}/filter/try"),
         ("POST", f"{_APP}/destination/{{destination_id}}/filter/try"),
         ("POST", f"{_INGEST}/{{source_id}}/endpoint/{{endpoint_id}}/filter/try"),
+        ("POST", f"{_ENDPOINT}/transformation/try"),
+        ("POST", f"{_INGEST}/{{source_id}}/endpoint/{{endpoint_id}}/transformation/try"),
         ("POST", f"{_APP}/poller/{{sink_id}}/consumer/{{consumer_id}}/seek"),
         ("POST", f"{_APP}/polling-endpoint/{{sink_id}}/consumer/{{consumer_id}}/commit"),
     )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
+from ringback.api.render import readable
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
 from ringback.services.sources import Sources
-from ringback.services.transformations import TransformationPatch, Transformations
+from ringback.services.transformations import TransformationPatch, Transformations, TransformationTrial, TransformationTryIn
 
 PATCH: Final = Body(TransformationPatch)
+TRY_IN: Final = Body(TransformationTryIn)
 
 _ENDPOINT: Final = "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation"
 _INGEST: Final = "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/transformation"
@@ -30,6 +32,54 @@ class TransformationOut(msgspec.Struct, frozen=True, rename="camel"):
     updated_at: Timestamp | None
 
 
+class TransformedRequestOut(msgspec.Struct, frozen=True, rename="camel"):
+    """A request as a transformation makes it, before it is signed. `payload` is its body as text, in base64 when it is none."""
+
+    method: Literal["POST", "PUT"]
+    url: str
+    headers: dict[str, str]
+    content_type: str
+    payload: str
+
+
+class TransformationErrorOut(msgspec.Struct, frozen=True, rename="camel"):
+    """Why a transformation failed, and at which line and column of its code (null: unknown)."""
+
+    message: str
+    line: int | None
+    column: int | None
+
+
+class TransformationTryOut(msgspec.Struct, frozen=True, rename="camel"):
+    """What a transformation would make of a message; nothing was sent.
+
+    `msgId` is null when a payload was given. `request` is null unless the outcome is `sent`, `error` unless it is `failed`. `console` has
+    the lines that the code wrote to its console.
+    """
+
+    outcome: Literal["sent", "cancelled", "failed"]
+    msg_id: str | None
+    event_type: str
+    request: TransformedRequestOut | None
+    error: TransformationErrorOut | None
+    console: tuple[str, ...]
+    cpu_ms: float
+
+
+def shown(trial: TransformationTrial) -> TransformationTryOut:
+    """A trial as clients see it."""
+    r = trial.request
+    return TransformationTryOut(
+        trial.outcome,
+        trial.message_id,
+        trial.event_type,
+        None if r is None else TransformedRequestOut(r.method, r.url, dict(r.headers), r.content_type, readable(r.body)),  # type: ignore[arg-type]  # the policy has checked that it is one of the two
+        TransformationErrorOut(trial.error, trial.line or None, trial.column or None) if trial.outcome == "failed" else None,
+        trial.said,
+        trial.cpu_us / 1000,
+    )
+
+
 def routes(transformations: Transformations, sources: Sources) -> list[Operation]:
     """The operations of this module."""
 
@@ -40,12 +90,12 @@ def routes(transformations: Transformations, sources: Sources) -> list[Operation
         return (await sources.get(call.who, None, call.params["source_id"])).app_id
 
     return [
-        *_pair(transformations, _ENDPOINT, "an endpoint", of_application, Access.APPLICATION),
-        *_pair(transformations, _INGEST, "an endpoint of a source", of_source, Access.ORGANISATION),
+        *_three(transformations, _ENDPOINT, "an endpoint", of_application, Access.APPLICATION),
+        *_three(transformations, _INGEST, "an endpoint of a source", of_source, Access.ORGANISATION),
     ]
 
 
-def _pair(
+def _three(
     transformations: Transformations, path: str, whose: str, app_of: Callable[[Call], Awaitable[str]], access: Access
 ) -> list[Operation]:
     async def get(call: Call) -> Answer:
@@ -57,6 +107,11 @@ def _pair(
         await transformations.patch(call.who, await app_of(call), call.params["endpoint_id"], call.parsed(PATCH))
         return NO_CONTENT
 
+    async def attempt(call: Call) -> Answer:
+        trial = await transformations.tried(call.who, await app_of(call), call.params["endpoint_id"], call.parsed(TRY_IN))
+        return answer(200, shown(trial))
+
+    needs = Capability.MANAGE_TRANSFORMATIONS if access is Access.APPLICATION else None
     return [
         Operation(
             method="GET",
@@ -74,7 +129,18 @@ def _pair(
             access=access,
             body=PATCH,
             answers={204: None},
-            needs=Capability.MANAGE_TRANSFORMATIONS if access is Access.APPLICATION else None,
+            needs=needs,
             refusals=(501,),
+        ),
+        Operation(
+            method="POST",
+            path=f"{path}/try",
+            summary=f"Try a transformation for {whose} on a message",
+            handler=attempt,
+            access=access,
+            body=TRY_IN,
+            answers={200: TransformationTryOut},
+            needs=needs,
+            refusals=(400, 501),
         ),
     ]

@@ -7,7 +7,6 @@ import random
 import secrets
 from collections.abc import Callable
 from functools import cached_property
-from ssl import SSLContext
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -51,15 +50,13 @@ from ringback.api.intake import BodyReader
 from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
 from ringback.api.trail import Trail
+from ringback.app import transports
 from ringback.app.declared import declare
-from ringback.app.parts import Parts, microseconds, proxy_of
+from ringback.app.parts import Parts, microseconds
 from ringback.app.streams import Streaming
-from ringback.clock import Clock
 from ringback.config import Settings
 from ringback.config.in_force import settings_in_force
 from ringback.dashboard.door import DashboardDoor
-from ringback.delivery.http import ResponseLimits
-from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.errors import StoreFailure
 from ringback.gateway.app import Gateway, Place
 from ringback.gateway.bins import BinDoor
@@ -72,7 +69,7 @@ from ringback.gateway.switch import switching_class
 from ringback.gateway.upkeep import Upkeep
 from ringback.model.endpoints import Endpoint
 from ringback.model.sources import Source
-from ringback.policy.addresses import AddressPolicy, is_this_machine
+from ringback.policy.addresses import is_this_machine
 from ringback.policy.bins import own_hosts
 from ringback.services.address_lists import AddressLists
 from ringback.services.applications import Applications
@@ -110,7 +107,7 @@ from ringback.services.polling import Polling
 from ringback.services.portal import Portal
 from ringback.services.previews import Previews
 from ringback.services.processing import Requeue
-from ringback.services.provider_api import MAX_BODY_BYTES, TIMEOUT_S, ProviderApi
+from ringback.services.provider_api import ProviderApi
 from ringback.services.published import Published
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
@@ -132,12 +129,6 @@ from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
 from ringback.telemetry.usage import usage
 
-# A provider's key comes within so many seconds, or its request is answered 503: the provider's own patience is between 1 and 30 s.
-_FETCH_S: Final = 5.0
-# The largest key set that is known (Microsoft's) has some 30 kB, GitHub's lists of addresses some hundreds.
-_PUBLISHED_MAX_BYTES: Final = 1024 * 1024
-# Heads of such APIs have some 4 kB, with the link to the next page anywhere in them.
-_ASKED_HEAD_BYTES: Final = 64 * 1024
 # Seconds of the drain that are kept for telling senders and listeners of the relay that it is over, and for what comes after the doors.
 _LAST_WORDS_S: Final = 3.0
 
@@ -150,34 +141,13 @@ def bins_open(settings: Settings) -> bool:
     return is_this_machine(settings.listen_address.host) and (public is None or is_this_machine(public))
 
 
-def _fetching(settings: Settings, tls: SSLContext, clock: Clock) -> HttpTransport:
-    """What fetches what providers publish: keys, certificates, lists of addresses."""
-    return HttpTransport(
-        policy=AddressPolicy(settings.whitelist_subnets),
-        settings=HttpSettings(
-            request_timeout_s=_FETCH_S, response=ResponseLimits(body_max_bytes=_PUBLISHED_MAX_BYTES, body_time_s=_FETCH_S)
-        ),
-        ssl_context=tls,
-        clock=clock,
-        proxy=proxy_of(settings),
-    )
-
-
-def _asking(settings: Settings, tls: SSLContext, clock: Clock) -> HttpTransport:
-    """What asks the APIs of providers: their answers are long, and say in their heads where they go on."""
-    limits = ResponseLimits(head_kept_bytes=_ASKED_HEAD_BYTES, body_max_bytes=MAX_BODY_BYTES, body_time_s=TIMEOUT_S)
-    http = HttpSettings(request_timeout_s=TIMEOUT_S, response=limits)
-    policy = AddressPolicy(settings.whitelist_subnets)
-    return HttpTransport(policy=policy, settings=http, ssl_context=tls, clock=clock, proxy=proxy_of(settings))
-
-
 class Doors:
     """All doors of one server. `operator_token` opens the operator's routes, `ready` says whether requests are wanted."""
 
     def __init__(self, parts: Parts, operator_token: str, ready: Callable[[], bool]) -> None:
         self._parts = parts
         settings, store, clock, make_id, vault = parts.settings, parts.store, parts.clock, parts.ids, parts.vault
-        self.fetching = _fetching(settings, parts.tls, clock)
+        self.fetching = transports.fetching(settings, parts.tls, clock)
         self.urls = sources_api.Urls(settings.public_url)
         self.source_directory = SourceDirectory(store, vault, clock, parts.directory, parts.metrics, settings.receive_rate)
         self._sources = Sources(store, vault, clock, make_id, self.source_directory, parts.directory, secrets.randbits)
@@ -192,7 +162,7 @@ class Doors:
         self.expecting = ExpectationRunner(self._expectations, clock)
         self._journal = Journal(store, clock, make_id)
         self._receiver = self._make_receiver()
-        self.asking = _asking(settings, parts.tls, clock)
+        self.asking = transports.asking(settings, parts.tls, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
         self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
         self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)
@@ -328,6 +298,7 @@ class Doors:
             dead_letters=self._dead_letters,
             orderings=self._orderings,
             filters=self._filters,
+            transformations=self._transformations,
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sources=self._sources,
@@ -440,6 +411,12 @@ class Doors:
         return of_endpoints(parts.store, parts.vault, parts.clock, parts.directory, parts.operational.endpoint_changed)
 
     @cached_property
+    def _transformations(self) -> Transformations:
+        parts = self._parts
+        told, https_only = parts.operational.endpoint_changed, parts.settings.endpoint_https_only
+        return Transformations(parts.store, parts.vault, parts.clock, parts.scripts, parts.directory, told, https_only=https_only)
+
+    @cached_property
     def _listeners(self) -> Endpoints:
         # What they want to hear was checked with the request: it is no event type of the organisation.
         return self._endpoints(self._parts.operational.listener_changed, checks_types=False)
@@ -466,7 +443,7 @@ class Doors:
             *ordering_api.routes(self._orderings),
             *misses_api.routes(self._journeys),
             *filters_api.routes(self._filters, of_pollers(store, clock, parts.directory), self._sources),
-            *transformations_api.routes(Transformations(store, parts.vault, clock, parts.operational.endpoint_changed), self._sources),
+            *transformations_api.routes(self._transformations, self._sources),
             *auto_configs_api.routes(self._auto_configs(), self.urls),
             *destinations_api.routes(self._polling),
             *pollers_api.routes(self._pollers, self._polling),

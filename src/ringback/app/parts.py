@@ -7,11 +7,10 @@ import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from ringback.app.transports import delivering
 from ringback.clock import SECOND_US, SystemClock
 from ringback.config import Settings
-from ringback.delivery.http import ResponseLimits
-from ringback.delivery.pool import HttpSettings, HttpTransport
-from ringback.delivery.proxied import ProxySettings
+from ringback.delivery.scripting import Scripts, ScriptSettings
 from ringback.delivery.tls import client_context
 from ringback.engine.dispatcher import Dispatcher
 from ringback.engine.feeder import Feeder, FeedPolicy
@@ -20,7 +19,6 @@ from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
 from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
-from ringback.policy.addresses import AddressPolicy
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
 from ringback.services.feed import LiveFeed
@@ -50,11 +48,6 @@ def vault_of(settings: Settings) -> Vault:
     return Vault(secrets.token_bytes(32) if path == ":memory:" else key_from_file(Path(f"{path}.key")))
 
 
-def proxy_of(settings: Settings) -> ProxySettings | None:
-    """The proxy that everything sent from here goes through."""
-    return None if settings.proxy_addr is None else ProxySettings(settings.proxy_addr, settings.noproxy, settings.proxy_resolves)
-
-
 class Parts:
     """The parts that doors and engine share; made once, in this order."""
 
@@ -70,15 +63,9 @@ class Parts:
         self.directory = Directory(store, self.vault)
         # One for all that is sent: reading the system's authorities takes longer than opening the database.
         self.tls = client_context()
-        self.transport = HttpTransport(
-            policy=AddressPolicy(settings.whitelist_subnets),
-            settings=HttpSettings(
-                request_timeout_s=settings.request_timeout.total_seconds(),
-                response=ResponseLimits(body_max_bytes=settings.response_body_max, body_time_s=settings.response_body_time.total_seconds()),
-            ),
-            ssl_context=self.tls,
-            clock=clock,
-            proxy=proxy_of(settings),
+        self.transport = delivering(settings, self.tls, clock)
+        self.scripts = Scripts(
+            ScriptSettings(settings.transformation_workers, settings.transformation_timeout.total_seconds()), clock, metrics
         )
         self.outcomes = Outcomes(store)
         self.feed = LiveFeed()
@@ -100,8 +87,13 @@ class Parts:
             health=Health(disable_after_us),
             draw=random.random,
             metrics=metrics,
-            prepare=planner(settings.header_style, self.operational.teller),  # type: ignore[arg-type]  # config has checked that it is one of the three
+            prepare=planner(
+                settings.header_style,  # type: ignore[arg-type]  # config has checked that it is one of the three
+                self.operational.teller,
+                https_only=settings.endpoint_https_only,
+            ),
             told=self._told,
+            scripts=self.scripts,
         )
         feeding = FeedPolicy(retries, disable_after_us, settings.header_style)  # type: ignore[arg-type]  # as above
         self.feeder = Feeder(store, self.vault, self.transport, clock, make_id, feeding, random.random, metrics)

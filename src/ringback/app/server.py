@@ -109,6 +109,7 @@ class Server:
         await asyncio.gather(*tasks, stop, return_exceptions=True)
         await self._note_used()
         await self._doors.upkeep.close()
+        await parts.scripts.close()
         await parts.transport.close()
         await self._doors.fetching.close()
         await self._doors.asking.close()

@@ -232,6 +232,17 @@ class Settings:
     endpoint_concurrency: int = setting(
         "64", values.count(1, 4_096), "The most attempts on the wire to one endpoint; a struggling one gets fewer by itself."
     )
+    transformation_workers: int = setting(
+        "2",
+        values.count(0, 64),
+        "The most processes that run the JavaScript of transformations; they are started when one is first needed. Of several, one is kept "
+        "for code that has shown to be quick. 0: none runs here, and none can be enabled.",
+    )
+    transformation_timeout: timedelta = setting(
+        "1s",
+        values.duration("100ms", "30s"),
+        "How much CPU time a transformation may take; then it is stopped, and the attempt has failed.",
+    )
     history_retention: timedelta = setting(
         "90d", values.duration("1m", "3650d"), "How long messages and their attempts are kept once nothing of them is left to do."
     )

@@ -21,6 +21,9 @@ _WORDS: Final[Mapping[str, str]] = {
     E.RESET: "connection broke off",
     E.PROTOCOL: "no HTTP answer",
     E.PAYLOAD_GONE: "payload gone",
+    E.TRANSFORMATION: "transformation failed",
+    E.TRANSFORMATION_LIMIT: "transformation stopped",
+    E.CANCELLED: "cancelled by its transformation",
     E.INTERNAL: "defect of this server",
     ABORTED: "given up as asked",
 }

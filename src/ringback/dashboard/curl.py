@@ -20,7 +20,8 @@ def curl(url: str, head: bytes, body: bytes | None) -> str:
 
     Values that were masked must be filled in; a body that is not plain text is read from a file.
     """
-    words = ["curl", "-X", "POST", shlex.quote(url)]
+    method = head.partition(b" ")[0].decode("ascii", "replace") if head else "POST"
+    words = ["curl", "-X", shlex.quote(method), shlex.quote(url)]
     masked = False
     for name, value in header_fields(head):
         if name.lower() in _OWN:

@@ -48,6 +48,7 @@ from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
 from ringback.services.subscriptions import Subscriptions
 from ringback.services.tasks import Tasks
+from ringback.services.transformations import Transformations
 from ringback.services.trends import Trends
 
 
@@ -101,6 +102,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetters
     orderings: Orderings
     filters: PayloadFilters[Endpoint]
+    transformations: Transformations
     tasks: Tasks
     naming: Naming
     sources: Sources

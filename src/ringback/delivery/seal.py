@@ -53,7 +53,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def make_plan(
-    *, url: str, signer: Signs, headers: Mapping[str, str] | None = None, style: HeaderStyle = "standard", sensitive: Collection[str] = ()
+    *,
+    url: str,
+    signer: Signs,
+    headers: Mapping[str, str] | None = None,
+    style: HeaderStyle = "standard",
+    sensitive: Collection[str] = (),
+    method: str = "POST",
 ) -> Plan:
     """Prepare an endpoint's requests. `sensitive` names secret headers besides the well-known ones, lower case.
 
@@ -73,7 +79,7 @@ def make_plan(
         elif key not in PROTECTED:
             fields[key] = value
             names[key] = name
-    head = [f"POST {parts.target} HTTP/1.1", f"host: {parts.authority}"]
+    head = [f"{method} {parts.target} HTTP/1.1", f"host: {parts.authority}"]
     head += [f"{names[key]}: {value}" for key, value in fields.items()]
     fixed = "\r\n".join(head).encode().replace(b"%", b"%%")
     # %.0s takes the content type of the message and writes nothing of it.

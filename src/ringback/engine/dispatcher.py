@@ -17,7 +17,7 @@ from ringback.delivery.seal import seal
 from ringback.delivery.transport import Transport
 from ringback.engine.configuration import Configuration, Prepare
 from ringback.engine.deferred import Deferred
-from ringback.engine.flights import GONE, UNREADABLE, UNSENDABLE, Flight
+from ringback.engine.flights import GONE, UNREADABLE, UNSENDABLE, ChangedFlight, Flight
 from ringback.engine.health import Health
 from ringback.engine.lanes import LOW_MARK, OVERHEAD, Lane, LanePlan, size_of
 from ringback.engine.limiter import Limiter
@@ -29,6 +29,7 @@ from ringback.engine.sorting import Sorting
 from ringback.engine.supply import LEASE_US as LEASE_US
 from ringback.engine.supply import Supply
 from ringback.engine.throttle import Throttle
+from ringback.engine.transforming import Runs, Transforming
 from ringback.engine.turns import Ring
 from ringback.engine.work import Work
 from ringback.ids import IdMaker
@@ -86,6 +87,7 @@ class Dispatcher:
         metrics: Metrics,
         prepare: Prepare,
         told: Callable[[Record], None] = lambda record: None,
+        scripts: Runs | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -109,6 +111,7 @@ class Dispatcher:
         self._configuration = Configuration(directory, clock, roster, self._rests, work, prepare, self._supply.stop, self._replanned)
         self._sorting = Sorting(store, directory, roster, work, self._supply)
         self._deferred = Deferred(store, directory, clock, metrics, work, self.wake)
+        self._transforming = Transforming(scripts, transport, clock, self.landed)
         # Attempts whose outcome is known, while their response is still being read.
         self._reading = 0
         self._pumping = False
@@ -203,7 +206,7 @@ class Dispatcher:
         while (self.flying or self._reading or self._recorder.unrecorded) and self._clock.monotonic_s() < end:
             await asyncio.sleep(0.005)
         # What is still on the wire will be repeated by the next run: its end, when the transport closes, is no failure of the endpoint.
-        self._closed = True
+        self._closed = self._transforming.closed = True
         self._configuration.close()
         self._supply.cancel()
         self._rests.cancel()
@@ -310,6 +313,9 @@ class Dispatcher:
             self._loop.call_soon(self.landed, lane, Flight(self, lane, claim, plan, b"", now_us, place, wait), gone)
             return
         try:
+            if plan.changes is not None:
+                self._transforming.begin(lane, ChangedFlight(self, lane, claim, plan, b"", now_us, place, wait), plan.changes)
+                return
             request = seal(
                 plan.plan,
                 message_id=message.id.encode(),

@@ -21,7 +21,7 @@ from ringback.delivery.seal import HeaderStyle, seal
 from ringback.delivery.transport import Transport
 from ringback.engine import batches
 from ringback.engine.batches import Ready, Rest
-from ringback.engine.plans import request_plan
+from ringback.engine.plans import request_plan, signer_of
 from ringback.errors import RingbackError, StoreFailure
 from ringback.ids import IdMaker
 from ringback.model.attempts import Exchange
@@ -259,7 +259,7 @@ class Feeder:
         if target is None or batch is None:
             raise AssertionError(f"the sink {sink.id} has nowhere to send, or nothing")
         now_us = self._clock.now_us()
-        plan = request_plan(target.url, target.headers, signing(target.secrets, now_us), self._policy.style)
+        plan = request_plan(target.url, target.headers, signer_of(signing(target.secrets, now_us)), self._policy.style)
         request = seal(
             plan,
             message_id=batch.id.encode(),

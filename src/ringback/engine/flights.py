@@ -36,6 +36,8 @@ class Flight:
     """
 
     __slots__ = ("_lane", "_tower", "claim", "ended_at", "head", "outcome", "place", "plan", "started_at", "wait")
+    # The body that was sent, where it is not the payload.
+    sent: bytes | None = None
 
     def __init__(
         self, tower: Tower, lane: Lane, claim: Claim, plan: LanePlan, head: bytes, started_at: int, place: bool, wait: str | None
@@ -59,3 +61,15 @@ class Flight:
         """Let go of the payload: it has arrived, and a response that drips must not hold it."""
         message = msgspec.structs.replace(self.claim.message, payload=None)
         self.claim = Claim(self.claim.delivery, message)
+
+
+class ChangedFlight(Flight):
+    """An attempt whose request is what a transformation made of it."""
+
+    __slots__ = ("sent",)
+
+    def __init__(
+        self, tower: Tower, lane: Lane, claim: Claim, plan: LanePlan, head: bytes, started_at: int, place: bool, wait: str | None
+    ) -> None:
+        super().__init__(tower, lane, claim, plan, head, started_at, place, wait)
+        self.sent: bytes | None = None

@@ -6,16 +6,18 @@ The lanes of an application are a group: they share its rate.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from ringback.delivery.scripting_turns import Script
 from ringback.delivery.seal import Plan
 from ringback.model.attempts import WaitCause
 from ringback.model.deliveries import Claim, Trigger
 from ringback.model.ordering import Ordering
 from ringback.policy.rate import Bucket
+from ringback.policy.transforming import Transformed
 from ringback.services.directory import Entry
 from ringback.store.base import Record, Transaction
 
@@ -47,12 +49,27 @@ class Rates(msgspec.Struct, frozen=True):
     application: int | None
 
 
+class Changes(msgspec.Struct, frozen=True):
+    """What an endpoint's transformation is to be run with: its code, and the endpoint's own URL and headers.
+
+    `plan` prepares the request that comes of it, and gives the URL to show with it.
+    """
+
+    script: Script
+    url: str
+    headers: Mapping[str, str]
+    variables: Mapping[str, str] | None
+    https_only: bool
+    plan: Callable[[Transformed], tuple[Plan, str]]
+
+
 class LanePlan(msgspec.Struct, frozen=True):
     """An endpoint's configuration as delivery needs it.
 
     `valid_until` is when a secret that still signs ends, microseconds since 1970; `sensitive` are headers to mask, in lower case; `rates`
     are attempts per second of the endpoint and of its application, None when neither is limited; `tell` gives what the record of an attempt
     that may be news carries (`Record.tell`), None when nobody listens. `ordering` is how its deliveries are in order, None = not at all.
+    `changes` is its transformation, None when it has none.
     """
 
     plan: Plan
@@ -63,6 +80,7 @@ class LanePlan(msgspec.Struct, frozen=True):
     rates: Rates | None = None
     tell: Callable[[], Tell | None] = lambda: None
     ordering: Ordering | None = None
+    changes: Changes | None = None
 
 
 class Group:

@@ -39,6 +39,7 @@ _UNRECORDED_MAX: Final = 4_096
 # Members of an enumeration are looked up by a function in Python 3.11, six times as slow as a name of the module.
 _SUCCESS: Final = AttemptStatus.SUCCESS
 _FAIL: Final = AttemptStatus.FAIL
+_CANCELED: Final = AttemptStatus.CANCELED
 _SCHEDULED: Final = Trigger.SCHEDULED
 
 
@@ -94,7 +95,9 @@ class Recorder:
         """Commit one attempt and what follows from it. `head` is the request as sent, with its secrets masked."""
         delivery = flight.claim.delivery
         change, delay, next_due_at, status = NOTHING, None, None, _SUCCESS
-        if not outcome.success:
+        if outcome.cancelled:
+            status = _CANCELED
+        elif not outcome.success:
             status = _FAIL
             delay, change = self._failed(flight, outcome, now_us)
             if delay is not None:
@@ -128,12 +131,17 @@ class Recorder:
             None if delay is None else delay.cause,
         )
         manual = delivery.trigger is not _SCHEDULED
-        if outcome.success:
+        if outcome.cancelled:
+            # Finished, and no news to anybody.
+            record = Record(delivery, attempt, message=flight.claim.message)
+        elif outcome.success:
             # A success is news only after failures, or by hand: the common one has nothing to carry.
             tell = flight.plan.tell() if manual or delivery.attempts >= FAILING or change.disables is not None else None
             record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at, tell, flight.claim.message)
         else:
             record = self._failure(flight, attempt, outcome, change, now_us)
+        if flight.sent is not None:
+            record = msgspec.structs.replace(record, sent=flight.sent)
         self._metrics.count_attempt(exchange.status, attempt.error)
         self._pending += 1
         if delivery.lane is not None:

@@ -21,6 +21,10 @@ class ErrorClass(enum.StrEnum):
     RESET = "reset"
     PROTOCOL = "protocol"
     PAYLOAD_GONE = "payload_gone"
+    # Its transformation failed, was stopped for its time or memory, or did not want it sent.
+    TRANSFORMATION = "transformation"
+    TRANSFORMATION_LIMIT = "transformation_limit"
+    CANCELLED = "cancelled"
     INTERNAL = "internal"
 
 

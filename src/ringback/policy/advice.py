@@ -86,6 +86,20 @@ _BY_ERROR: Final[Mapping[str, Advice]] = MappingProxyType(
             "The payload was expunged or had expired before it could be sent.",
             ("Send the message again under a new event id.", "Keep payloads longer than the retry schedule lasts."),
         ),
+        E.TRANSFORMATION: Advice(
+            "The endpoint's transformation failed, so there was nothing to send.",
+            (
+                "Read its error: it names the line of the code.",
+                "Try the code on this message, on the page of the endpoint's transformation; retries run what is saved then.",
+            ),
+        ),
+        E.TRANSFORMATION_LIMIT: Advice(
+            "The endpoint's transformation was stopped: it took too much time or memory.",
+            (
+                "Look for a loop without an end, and for a regular expression that tries too much.",
+                "Try the code on this message, on the page of the endpoint's transformation.",
+            ),
+        ),
         E.INTERNAL: Advice(
             "The server ran into a defect of its own.", ("Look into the server's log at that time.", "Report it with that line.")
         ),

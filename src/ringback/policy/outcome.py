@@ -30,7 +30,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     `cause` is an error class or `http_<status>`, "" on success; `words` is a sentence for people. `retry_after_s` is what the endpoint
     asked for, if it can be read and lies in the future. `slow_down`: this endpoint should get fewer requests at once;
-    `unanswered`: nobody answered. `disables`: the endpoint wants no message any more; `aborts`: it wants this one no more.
+    `unanswered`: nobody answered. `disables`: the endpoint wants no message any more; `aborts`: it wants this one no more. `cancelled`: its
+    transformation did not want it sent, which is no success and no failure.
     """
 
     success: bool
@@ -43,14 +44,16 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     retry_after_s: float | None = None
     disables: bool = False
     aborts: bool = False
+    cancelled: bool = False
 
     @property
     def failing(self) -> bool:
         """Does a delivery that ends so say that its endpoint does not work? Not when it is our doing, or the endpoint's own wish."""
-        return not (self.success or self.aborts or self.cause in _OUR_DOING)
+        return not (self.success or self.aborts or self.cancelled or self.cause in _OUR_DOING)
 
 
 _OUR_DOING: Final = frozenset({ErrorClass.INTERNAL.value, ErrorClass.PAYLOAD_GONE.value, ErrorClass.PROXY.value})
+_NOT_SENT: Final = frozenset({ErrorClass.TRANSFORMATION, ErrorClass.TRANSFORMATION_LIMIT, ErrorClass.CANCELLED})
 _SUCCESS: Final = Outcome(True)
 _LAST_SUCCESS: Final = Outcome(True, words=f"the endpoint asked to be disabled ({CONTROL.decode()}: disable)", disables=True)
 
@@ -65,6 +68,11 @@ def judge(exchange: Exchange, now_us: int) -> Outcome:
         return _SUCCESS
     if status == 0:
         error = exchange.error or ErrorClass.INTERNAL
+        if error in _NOT_SENT:
+            # Nobody was asked: it says nothing of the endpoint's server. What had to be stopped is not to be run as often.
+            stopped = error is ErrorClass.TRANSFORMATION_LIMIT
+            cancelled = error is ErrorClass.CANCELLED
+            return Outcome(False, error.value, exchange.detail, slow_down=stopped, unanswered=stopped, cancelled=cancelled)
         timed_out = error in (ErrorClass.TIMEOUT, ErrorClass.CONNECT_TIMEOUT)
         return Outcome(False, error.value, exchange.detail, slow_down=True, timed_out=timed_out, unanswered=True)
     control = _control(exchange)

@@ -59,6 +59,13 @@ class Stats(msgspec.Struct, frozen=True):
     pending: int
 
 
+class Detailed(msgspec.Struct, frozen=True):
+    """One attempt; `sent` is the body of its request where a transformation had changed the payload, and it is still there."""
+
+    attempt: Attempt
+    sent: bytes | None
+
+
 def find_endpoint(tx: Transaction, app_id: str, reference: str) -> Destination:
     """The live endpoint of that id or uid. Raises NotFound."""
     found = deliveries.destination(tx, app_id, reference)
@@ -150,6 +157,16 @@ class Attempts:
         """One attempt to deliver a message."""
         now_us = self._clock.now_us()
         return await self._store.read(lambda tx: self._find(tx, who, app, message, attempt_id, now_us))
+
+    async def detailed(self, who: Principal, app: str, message: str, attempt_id: str) -> Detailed:
+        """One attempt, with the body that was sent."""
+        now_us = self._clock.now_us()
+
+        def query(tx: Transaction) -> Detailed:
+            found = self._find(tx, who, app, message, attempt_id, now_us)
+            return Detailed(found, attempts.sent_body(tx, found))
+
+        return await self._store.read(query)
 
     async def expunge(self, who: Principal, app: str, message: str, attempt_id: str) -> None:
         """Forget what the endpoint answered to an attempt."""

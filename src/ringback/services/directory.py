@@ -6,13 +6,15 @@ holds the former entry sees that it is stale.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from ringback.errors import NotFound
 from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
 from ringback.model.polling import PollingEndpoint
+from ringback.model.transformations import Transformation
 from ringback.policy.fanout import matched, wants
 from ringback.policy.filters import Filter, Subject, compiled
 from ringback.policy.ordering import Document, lane_of
@@ -29,9 +31,15 @@ _EVENT_TYPES: Final = 1_000
 class Entry:
     """One application with its live endpoints and those that are polled, as of a moment; `stale` from the moment that it changed."""
 
-    __slots__ = ("_matches", "_polled", "application", "endpoints", "filters", "ordered", "stale")
+    __slots__ = ("_matches", "_polled", "application", "endpoints", "filters", "ordered", "stale", "transformations")
 
-    def __init__(self, application: Application, endpoints: Sequence[Endpoint], polled: Sequence[PollingEndpoint] = ()) -> None:
+    def __init__(
+        self,
+        application: Application,
+        endpoints: Sequence[Endpoint],
+        polled: Sequence[PollingEndpoint] = (),
+        transformations: Mapping[str, Transformation] = MappingProxyType({}),
+    ) -> None:
         self.application = application
         self._polled = polled
         self.endpoints = {e.id: e for e in endpoints}
@@ -39,6 +47,8 @@ class Entry:
         self.ordered = any(e.ordering is not None for e in endpoints)
         # Of those that ask something of payloads, by id: compiled once, empty for nearly everybody.
         self.filters: dict[str, Filter] = {e.id: compiled(e.payload_filter) for e in endpoints if e.payload_filter is not None}
+        # Those that are on, by endpoint.
+        self.transformations = transformations
         self.stale = False
         self._matches: dict[str, tuple[str, ...]] = {}
 

@@ -60,6 +60,9 @@ class Outcomes:
             spoken = None
             if attempt.status == AttemptStatus.SUCCESS:
                 spoken = _spoken(attempt.code, attempt.response_head, attempt.response)
+            elif attempt.status == AttemptStatus.CANCELED:
+                # Its transformation wants it not sent: whoever waits need not send it again.
+                spoken = _NOTHING_MORE
             for future in self._waiting.pop((attempt.endpoint_id, attempt.message_id), ()):
                 if not future.done():
                     future.set_result(spoken)

@@ -117,6 +117,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     written and nothing is ended by a success or disabled yet; it may run twice, the first time undone. `message` is what was sent, which
     spares the store a look at it.
 
+    `sent` is the body of the request where it was not the payload: a transformation has changed it.
+
     Of a delivery in a lane: `follow` is filled with the next one of the lane, leased to the caller, when this one is finished; with
     `blocks` it blocks its lane by dying.
     """
@@ -132,6 +134,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     message: Message | None = None
     follow: list[Claim] | None = None
     blocks: bool = False
+    sent: bytes | None = None
 
 
 class Bounds(msgspec.Struct, frozen=True):

@@ -186,6 +186,18 @@ MESSAGE_UNREADABLE = LogEvent(
     ("app_id", "message_id", "endpoint_id", "why"),
     "What is stored of a message cannot be read, so that its delivery is a dead letter: the disk or another program spoilt it.",
 )
+SCRIPT_STOPPED = LogEvent(
+    "transformation.stopped",
+    "warning",
+    ("app_id", "endpoint_id", "why"),
+    "A transformation brought its process down, or had to be killed; others go on in a new one. At most one line a minute.",
+)
+SCRIPTS_FAILED = LogEvent(
+    "transformation.unavailable",
+    "error",
+    ("error",),
+    "A process that runs transformations could not be started. Their attempts fail and are made again by the schedule of retries.",
+)
 TASK_FAILED = LogEvent("task.failed", "error", ("task", "error"), "A background task ran into a defect of ours.")
 LIBRARY = LogEvent("library", "info", ("logger", "text"), "A line that a library wrote (uvicorn, asyncio); its level is the library's.")
 

@@ -43,6 +43,11 @@ RECONCILIATION_RUNS = ("completed", "cut", "failed")
 EXPECTATION_OUTCOMES = ("met", "missed")
 RENEWAL_OUTCOMES = ("renewed", "failed")
 SINK_OUTCOMES = ("accepted", "failed")
+# What becomes of a call of a transformation's JavaScript: it returned, threw, returned what cannot be used, was stopped for its time or its
+# memory, brought its process down, or could not be run at all.
+SCRIPT_OUTCOMES = ("returned", "threw", "unusable", "time", "memory", "lost", "unavailable")
+# Seconds of CPU. Most take some 25 us; a second is what they may take.
+SCRIPT_BUCKETS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0)
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -69,6 +74,19 @@ CATALOGUE = (
         "Published payloads that did not fit the schema of their event type. `mode`: `warn` = accepted all the same, `reject` = refused.",
         ("mode",),
     ),
+    Described(
+        "ringback_transformations_total",
+        "counter",
+        "Calls of transformations' code since the start, tries included. `outcome` is `returned`, `threw`, `unusable` (what it returned is "
+        "no object, or too large), `time`, `memory`, `lost` (its process ended) or `unavailable` (no engine).",
+        ("outcome",),
+    ),
+    Described(
+        "ringback_transformation_seconds",
+        "histogram",
+        "CPU time of calls of transformations' code, of those that were stopped their limit.",
+    ),
+    Described("ringback_transformation_workers", "gauge", "Processes that run transformations; 0 = none is needed."),
     Described("ringback_blocked_lanes", "gauge", "Lanes of ordered endpoints that wait for somebody to replay or discard their dead head."),
     Described("ringback_backlog", "gauge", "Deliveries that are not finished: waiting, in flight or between retries."),
     Described("ringback_oldest_due_seconds", "gauge", "How long the delivery that is most overdue has been due; 0 = none is."),
@@ -219,6 +237,9 @@ class Metrics:
         "reconciliation_events",
         "reconciliation_runs",
         "reconciliations_failing",
+        "script_seconds",
+        "script_workers",
+        "scripts",
         "search_behind_since_us",
         "search_bytes",
         "search_lag",
@@ -258,6 +279,9 @@ class Metrics:
         self.subscriptions_failing = 0
         self.sink_batches = dict.fromkeys(SINK_OUTCOMES, 0)
         self.sink_events = 0
+        self.scripts = dict.fromkeys(SCRIPT_OUTCOMES, 0)
+        self.script_seconds = Histogram(SCRIPT_BUCKETS_S)
+        self.script_workers = 0
         self.backlog = 0
         self.blocked_lanes = 0
         self.oldest_due_us = 0
@@ -336,6 +360,9 @@ class Exposition(Collector):
             "ringback_reconciliations_failing": metrics.reconciliations_failing,
             "ringback_reconciliation_lag_seconds": max(lag_us, 0) / SECOND_US,
             "ringback_expectations_total": metrics.expectations,
+            "ringback_transformations_total": metrics.scripts,
+            "ringback_transformation_seconds": metrics.script_seconds,
+            "ringback_transformation_workers": metrics.script_workers,
             "ringback_blocked_lanes": metrics.blocked_lanes,
             "ringback_backlog": metrics.backlog,
             "ringback_oldest_due_seconds": max(overdue_us, 0) / SECOND_US,

@@ -36,6 +36,7 @@ from ringback.model.attempts import Attempt, WaitCause
 from ringback.model.deliveries import AttemptStatus, Trigger
 from ringback.model.endpoints import DisableCause, Endpoint
 from ringback.model.ordering import Ordered, Ordering, WhenHeadDies
+from ringback.model.transformations import Transformation
 from ringback.policy.ordering import key_of
 from ringback.policy.validation import is_sensitive
 from ringback.policy.windows import Ask
@@ -173,6 +174,8 @@ class EndpointView(msgspec.Struct, frozen=True):
     secret: str
     order: Order
     filter: str
+    transformation: str
+    transforms: bool
 
 
 class AttemptsView(msgspec.Struct, frozen=True):
@@ -311,6 +314,15 @@ class Known(msgspec.Struct, frozen=True):
     standing: Standing
     recent: Sequence[Attempt]
     order: OrderStanding
+    transformation: Transformation
+
+
+def transformation_words(kept: Transformation, now_us: int) -> str:
+    """What becomes of messages on their way, in a sentence."""
+    if kept.code is None:
+        return "None: messages are sent as they came."
+    changed = "" if kept.updated_at is None else f" Changed {moment(kept.updated_at, now_us).words}."
+    return f"{'Its code changes what is sent.' if kept.enabled else 'Its code is off: messages are sent as they came.'}{changed}"
 
 
 def held_words(standing: Standing) -> str:
@@ -356,6 +368,8 @@ def view_of(endpoint: Endpoint, known: Known, now_us: int, secret: str = "") -> 
         secret=secret,
         order=order_of(endpoint, known.order, now_us),
         filter=filter_text(endpoint.payload_filter),
+        transformation=transformation_words(known.transformation, now_us),
+        transforms=known.transformation.code is not None,
     )
 
 
@@ -434,6 +448,7 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
     since_us = visit.now_us - (STRIP_CELLS - 1) * CELL_S * SECOND_US
     trend = await services.trends.endpoint(visit.who, app_id, endpoint_id, since_us=since_us, step_us=CELL_S * SECOND_US)
     order = await services.orderings.get(visit.who, app_id, endpoint_id)
+    transformation = await services.transformations.get(visit.who, app_id, endpoint_id)
     here = href_of(endpoint)
     turn = Action("Enable", f"{here}/enable", post=True) if endpoint.disabled else Action("Disable", f"{here}/disable")
     actions: tuple[Action, ...] = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
@@ -449,7 +464,7 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
     )
     return Shown(
         "endpoints/show.html",
-        view_of(endpoint, Known(trend, services.standings.standing(endpoint.id), recent, order), visit.now_us, secret),
+        view_of(endpoint, Known(trend, services.standings.standing(endpoint.id), recent, order, transformation), visit.now_us, secret),
         head,
         app=entry.application,
     )

@@ -22,6 +22,7 @@ from ringback.model.deliveries import AttemptStatus
 from ringback.model.messages import Message
 from ringback.policy.advice import Advice, advice
 from ringback.policy.heads import header_fields, header_value
+from ringback.services.attempts import Detailed
 from ringback.services.journeys import Journey, Leg
 from ringback.services.received import AGAIN_MAX, Traced
 
@@ -88,6 +89,8 @@ class AttemptView(msgspec.Struct, frozen=True):
     no_answer: str
     advice: Advice | None
     curl: str
+    body: PayloadView
+    changed: bool
 
 
 class MessageView(msgspec.Struct, frozen=True):
@@ -128,8 +131,12 @@ def phases_of(phases: Phases) -> list[PhaseView]:
     return [PhaseView(name, milliseconds(us), max(us * 100 // whole, 1)) for name, us in took if us >= 0]
 
 
-def attempt_view(attempt: Attempt, message: Message, href: str, now_us: int) -> AttemptView:
+def attempt_view(detailed: Detailed, message: Message, href: str, now_us: int) -> AttemptView:
     """An attempt with its request and its answer."""
+    attempt, sent = detailed.attempt, detailed.sent
+    body = message.payload if sent is None else sent
+    sent_type = (header_value(attempt.request_head, b"content-type") or b"").decode("latin-1")
+    payload_href = f"{BASE}/apps/{message.app_id}/messages/{message.id}/payload"
     line, _, _ = attempt.request_head.partition(b"\r\n")
     status_line, _, _ = attempt.response_head.partition(b"\r\n")
     content_type = (header_value(attempt.response_head, b"content-type") or b"").decode("latin-1")
@@ -156,7 +163,9 @@ def attempt_view(attempt: Attempt, message: Message, href: str, now_us: int) -> 
         response=payload_view(attempt.response, content_type, f"{href}/response"),
         no_answer="" if attempt.code else attempt.detail,
         advice=advice(attempt.error, attempt.code) if failed else None,
-        curl=curl(attempt.url, attempt.request_head, message.payload),
+        curl=curl(attempt.url, attempt.request_head, body),
+        body=payload_view(body, sent_type or message.content_type, payload_href if sent is None else f"{href}/body"),
+        changed=sent is not None,
     )
 
 
@@ -223,7 +232,8 @@ class _Pages:
         found = chosen_of(journey, asked)
         if asked is not None and found is None:
             lost(f"attempt {asked}")
-        attempt = None if found is None else await services.attempts.get(visit.who, app_id, message.id, found.id)
+        detailed = None if found is None else await services.attempts.detailed(visit.who, app_id, message.id, found.id)
+        attempt = None if detailed is None else detailed.attempt
         tab = tab_of(visit.text("tab"), attempt)
         at = here if attempt is None else f"{here}/attempts/{attempt.id}"
         tabs = [
@@ -238,7 +248,7 @@ class _Pages:
             more=journey.more,
             tabs=tabs,
             tab=tab,
-            attempt=None if attempt is None else attempt_view(attempt, message, at, now_us),
+            attempt=None if detailed is None else attempt_view(detailed, message, at, now_us),
             payload=payload_view(message.payload, message.content_type, f"{here}/payload"),
             raw=visit.text("view") == "raw",
             received=received_facts(await services.received.trace(visit.who, message.app_id, message.id)),
@@ -281,6 +291,14 @@ class _Pages:
         content_type = (header_value(attempt.response_head, b"content-type") or b"").decode("latin-1")
         return Sent(attempt.response, "application/octet-stream", f"{attempt.id}{_ending(content_type)}")
 
+    async def body(self, visit: Visit) -> Reply:
+        params = visit.params
+        found = await self._services.attempts.detailed(visit.who, params["app_id"], params["message_id"], params["attempt_id"])
+        if found.sent is None:
+            lost("the body")
+        content_type = (header_value(found.attempt.request_head, b"content-type") or b"").decode("latin-1")
+        return Sent(found.sent, "application/octet-stream", f"{found.attempt.id}{_ending(content_type)}")
+
 
 def _ending(content_type: str) -> str:
     return ".json" if "json" in content_type.lower() else ".txt" if content_type.lower().startswith("text/plain") else ".bin"
@@ -295,5 +313,6 @@ def routes(services: Services) -> list[Route]:
         Route("GET", f"{one}/attempts/{{attempt_id}}", pages.show, _SECTION),
         Route("GET", f"{one}/payload", pages.payload, _SECTION),
         Route("GET", f"{one}/attempts/{{attempt_id}}/response", pages.response, _SECTION),
+        Route("GET", f"{one}/attempts/{{attempt_id}}/body", pages.body, _SECTION),
         Route("POST", f"{one}/resend", pages.resend, _SECTION),
     ]

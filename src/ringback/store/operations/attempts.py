@@ -127,8 +127,15 @@ def by_message(
     return cut([attempt_of(row) for row in rows], walk)
 
 
+def sent_body(tx: Transaction, attempt: Attempt) -> bytes | None:
+    """The body of the request where a transformation had changed the payload, and it is still there."""
+    row = tx.row("SELECT body FROM attempt_body WHERE message_id = ? AND attempt_id = ?", (attempt.message_id, attempt.id))
+    return None if row is None else bytes(row[0])
+
+
 def expunge(tx: Transaction, attempt: Attempt) -> None:
-    """Forget what the endpoint answered; the attempt stays."""
+    """Forget what the endpoint answered, and what was sent in place of the payload; the attempt stays."""
+    tx.run("DELETE FROM attempt_body WHERE message_id = ? AND attempt_id = ?", (attempt.message_id, attempt.id))
     tx.run(
         "UPDATE attempt SET response = NULL, response_head = x'' WHERE endpoint_id = ? AND message_id = ? AND id = ?",
         (attempt.endpoint_id, attempt.message_id, attempt.id),

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from ringback.model.applications import Application
 from ringback.model.endpoints import Endpoint
 from ringback.model.polling import PollingEndpoint
+from ringback.model.transformations import Transformation
 from ringback.store.base import Transaction
-from ringback.store.operations import applications, deferred, endpoints, lanes, polling
+from ringback.store.operations import applications, deferred, endpoints, lanes, polling, transformations
 from ringback.store.operations.endpoints import Sealer
 
 # Polling endpoints that are asked whether anybody wants a message; an application has a few.
 _POLLERS_MAX: Final = 100
 
 
-def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[Application, list[Endpoint], list[PollingEndpoint]] | None:
-    """The live application of that id or uid, with its live endpoints, and those that are polled.
+class Loaded(NamedTuple):
+    """An application with its live endpoints, those that are polled, and the transformations that are on, by endpoint."""
+
+    application: Application
+    endpoints: list[Endpoint]
+    polled: list[PollingEndpoint]
+    transformations: dict[str, Transformation]
+
+
+def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> Loaded | None:
+    """The live application of that id or uid, with what belongs to it.
 
     Without `org_id`, `ref` is an id that we stored ourselves.
     """
@@ -30,7 +40,12 @@ def load(tx: Transaction, vault: Sealer, org_id: str | None, ref: str) -> tuple[
     application = applications.by_ref(tx, org_id, ref)
     if application is None:
         return None
-    return application, endpoints.all_of(tx, vault, application.id), polling.some(tx, application.id, _POLLERS_MAX)
+    return Loaded(
+        application,
+        endpoints.all_of(tx, vault, application.id),
+        polling.some(tx, application.id, _POLLERS_MAX),
+        transformations.enabled(tx, vault, application.id),
+    )
 
 
 class Unfinished(msgspec.Struct, frozen=True):

@@ -5,15 +5,27 @@ from __future__ import annotations
 import msgspec
 
 from ringback.model.transformations import Transformation
-from ringback.store.base import Transaction
+from ringback.store.base import Row, Transaction
 from ringback.store.operations.endpoints import Sealer
 
 
 def of_endpoint(tx: Transaction, vault: Sealer, endpoint_id: str) -> Transformation:
     """The transformation of an endpoint; one that does nothing if none was ever written."""
     row = tx.row("SELECT code, enabled, variables, updated_at FROM endpoint_transformation WHERE endpoint_id = ?", (endpoint_id,))
-    if row is None:
-        return Transformation()
+    return Transformation() if row is None else _transformation(vault, row)
+
+
+def enabled(tx: Transaction, vault: Sealer, app_id: str) -> dict[str, Transformation]:
+    """The transformations of an application's live endpoints that are on, by endpoint."""
+    rows = tx.rows(
+        "SELECT t.code, t.enabled, t.variables, t.updated_at, e.id FROM endpoint e JOIN endpoint_transformation t ON t.endpoint_id = e.id "
+        "WHERE e.app_id = ? AND e.deleted_at IS NULL AND t.enabled = 1 AND t.code IS NOT NULL",
+        (app_id,),
+    )
+    return {row[4]: _transformation(vault, row[:4]) for row in rows}
+
+
+def _transformation(vault: Sealer, row: Row) -> Transformation:
     code, enabled, variables, updated_at = row
     return Transformation(
         None if code is None else vault.open(code).decode(),

@@ -37,6 +37,11 @@ _MESSAGE = _insert("message", _MESSAGE_COLUMNS)
 _LISTS_AT: Final = _MESSAGE_COLUMNS.index("channels")
 _ORIGIN_AT: Final = _MESSAGE_COLUMNS.index("origin")
 _ATTEMPT = _insert("attempt", Attempt.__struct_fields__)
+# Not of a payload that was expunged meanwhile.
+_SENT: Final = (
+    "INSERT INTO attempt_body (message_id, attempt_id, body) SELECT ?, ?, ? "
+    "WHERE EXISTS (SELECT 1 FROM message WHERE app_id = ? AND id = ? AND payload IS NOT NULL)"
+)
 _PHASES_AT: Final = Attempt.__struct_fields__.index("phases")
 # The microseconds of all phases.
 _PHASES: Final = " ".join(["%d"] * len(Phases.__struct_fields__))
@@ -229,7 +234,14 @@ def record(tx: SqliteTransaction, records: Sequence[Record]) -> list[Record]:
     for r in records:
         if r.dead is not None:
             _bury(tx, r, r.dead)
-        if r.tell is not None or r.ends_pair or r.disables is not None or r.first_failure_at is not None or r.follow is not None:
+        if (
+            r.tell is not None
+            or r.ends_pair
+            or r.disables is not None
+            or r.first_failure_at is not None
+            or r.follow is not None
+            or r.sent is not None
+        ):
             more.append(r)
     if not more:
         return []
@@ -241,6 +253,9 @@ def _record_more(tx: SqliteTransaction, more: Sequence[Record]) -> list[Record]:
     in_lanes = []
     _tell(tx, more)
     for r in more:
+        if r.sent is not None:
+            a = r.attempt
+            tx.execute(_SENT, (a.message_id, a.id, r.sent, a.app_id, a.message_id))
         if r.ends_pair:
             pair = (r.delivery.endpoint_id, r.delivery.message_id)
             _go_on_after(tx, r, tx.rows(_PAIR_ENDS[0], pair))

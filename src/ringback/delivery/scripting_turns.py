@@ -1,0 +1,140 @@
+"""Whose script runs next? Tenants take turns, and within a tenant its scripts do, so that nobody's queue is in front of somebody else's.
+
+A script is quick when it has shown to be: what is not known yet, took long or had to be stopped waits apart from those.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+# CPU of a call, microseconds, beyond which its script is no quick one: a thousand times what most take.
+_SLOW_US: Final = 50_000
+# Calls in a row that must be quick before a script is: of one that is not known, and of one that was slow.
+_UNKNOWN: Final = 1
+_OFFENDER: Final = 16
+# Scripts that are remembered, some 200 bytes each; one that was forgotten is an unknown one.
+_REMEMBERED: Final = 10_000
+
+
+class Script(msgspec.Struct, frozen=True, cache_hash=True):
+    """JavaScript that defines a function `handler`.
+
+    `key` names whose it is (an endpoint), `tenant` with whom it shares its turns (an application). A context belongs to one `Script`: what
+    is not equal never meets.
+    """
+
+    key: str
+    tenant: str
+    code: str
+
+
+class Call:
+    """One call of a script that waits or runs. `once`: the script is not called again. `document` and what comes back are JSON."""
+
+    __slots__ = ("document", "done", "listening", "once", "script", "slow")
+
+    def __init__(
+        self, script: Script, document: bytes, done: Callable[[Ran], None], *, once: bool = False, listening: bool = False
+    ) -> None:
+        self.script = script
+        self.document = document
+        self.done = done
+        self.once = once
+        self.listening = listening
+        # Was it sent as one of the slow ones?
+        self.slow = False
+
+
+class Ran(msgspec.Struct, frozen=True, gc=False):
+    """What came of a call.
+
+    `outcome` is one of `telemetry.prometheus.SCRIPT_OUTCOMES`. With `returned`, `document` is the JSON text that the handler returned, and
+    `same_payload` whether its member `payload` came back unchanged; else `words` is a sentence, or the message of what was thrown at `line`
+    and `column` (from 1 on; 0 = not known). `said` are the lines that were written to the console, when somebody listened.
+    """
+
+    outcome: str
+    document: bytes = b""
+    same_payload: bool = False
+    words: str = ""
+    line: int = 0
+    column: int = 0
+    cpu_us: int = 0
+    said: tuple[str, ...] = ()
+
+
+class Ring:
+    """Calls that wait, in fair turns."""
+
+    def __init__(self) -> None:
+        self._tenants: OrderedDict[str, OrderedDict[str, deque[Call]]] = OrderedDict()
+        self.size = 0
+
+    def add(self, call: Call) -> None:
+        """One more that waits, behind those of its script."""
+        scripts = self._tenants.setdefault(call.script.tenant, OrderedDict())
+        scripts.setdefault(call.script.key, deque()).append(call)
+        self.size += 1
+
+    def next(self) -> Call:
+        """The one whose turn it is. There must be one."""
+        tenant, scripts = self._tenants.popitem(last=False)
+        key, calls = scripts.popitem(last=False)
+        call = calls.popleft()
+        if calls:
+            scripts[key] = calls
+        if scripts:
+            self._tenants[tenant] = scripts
+        self.size -= 1
+        return call
+
+    def take(self, script: Script) -> list[Call]:
+        """Take out all calls of a script's owner."""
+        scripts = self._tenants.get(script.tenant)
+        calls = None if scripts is None else scripts.pop(script.key, None)
+        if scripts is not None and not scripts:
+            del self._tenants[script.tenant]
+        self.size -= len(calls or ())
+        return list(calls or ())
+
+    def clear(self) -> list[Call]:
+        """Take out all."""
+        calls = [call for scripts in self._tenants.values() for waiting in scripts.values() for call in waiting]
+        self._tenants.clear()
+        self.size = 0
+        return calls
+
+
+class Turns:
+    """Two rings: of scripts that are known to be quick, and of all others."""
+
+    def __init__(self) -> None:
+        self.quick = Ring()
+        self.slow = Ring()
+        # How many quick calls each script still owes.
+        self._owed: dict[str, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for a worker."""
+        return self.quick.size + self.slow.size
+
+    def add(self, call: Call) -> None:
+        """A call that waits."""
+        (self.slow if self._owed.get(call.script.key, _UNKNOWN) else self.quick).add(call)
+
+    def ran(self, script: Script, cpu_us: int, *, stopped: bool) -> None:
+        """A call of a script has ended: that may change among whom the others wait."""
+        owed = self._owed.pop(script.key, _UNKNOWN)
+        now = _OFFENDER if stopped or cpu_us > _SLOW_US else max(owed - 1, 0)
+        if len(self._owed) >= _REMEMBERED:
+            del self._owed[next(iter(self._owed))]
+        self._owed[script.key] = now
+        if bool(owed) != bool(now):
+            former, ring = (self.quick, self.slow) if now else (self.slow, self.quick)
+            for call in former.take(script):
+                ring.add(call)

@@ -1,0 +1,285 @@
+"""How is a stranger's JavaScript run? By a process that does nothing else: it reads calls from a socket, and answers on it.
+
+It is started as a file (`python -I -S`), without the site's packages and without our own, so it imports the standard library and the engine
+alone; its environment is empty. What the engine cannot stop by itself, the kernel does: a timer of CPU time that kills the process, and
+limits on memory and files. `delivery.scripting` is its parent, and asks again what was behind a call that killed it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import struct
+import sys
+import time
+from typing import Any, Final
+
+# The number of the script, flags, milliseconds of CPU that the call may take, the sizes of its code (0: it is known) and of the document.
+CALL: Final = struct.Struct("!IBIII")
+# The kind of answer, whether the payload came back unchanged, line and column of an error (0 = unknown), microseconds of CPU, and the sizes
+# of what follows: a document or words, and what was said to the console.
+ANSWER: Final = struct.Struct("!BBIIIII")
+READY: Final = b"ready"
+# Flags of a call: the script is not called again; what it says to the console is wanted.
+ONCE: Final = 1
+LISTENING: Final = 2
+# Kinds of answers.
+RETURNED: Final = 0
+THREW: Final = 1
+UNUSABLE: Final = 2
+TIME: Final = 3
+MEMORY: Final = 4
+
+# What one script may have in memory, and what it may return (contract, 9).
+MEMORY_BYTES: Final = 64 * 1024 * 1024
+RESULT_BYTES: Final = 2 * 1024 * 1024
+# Address space of the process: the interpreter and the engine take some 40 MB, a document and its result in several forms ten times 2 MiB.
+_ADDRESSES: Final = 400 * 1024 * 1024
+# Files that it may have open: its socket, and some that the interpreter opens for a moment.
+_FILES: Final = 16
+# The depth of calls that the engine takes on its stack, of the 8 MiB that a process has.
+_STACK_BYTES: Final = 1024 * 1024
+# Grace of the kernel's timer: the engine's own comes first, because it costs no process.
+_GRACE_S: Final = 0.1
+# What a call may leave in memory. Beyond that its script begins anew, so that many scripts that hoard cannot starve each other.
+_HOARD_BYTES: Final = 8 * 1024 * 1024
+# Resident memory at which the process ends and another one takes its place.
+_FULL_BYTES: Final = 160 * 1024 * 1024
+# Characters of an error's message: enough for any that is meant for people.
+_WORDS: Final = 2_000
+# Half a character, as JSON.stringify writes it: what is left of an emoji when a text is cut in it. Many parsers take it for no JSON.
+_HALF: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}")
+_PAGE: Final = resource.getpagesize()
+# The first place of an error's stack that is in the script: functions of the prelude have names that begin with `ringback$`.
+_AT: Final = re.compile(r"^ *at (?!ringback\$)(?:.* \()?<input>:(\d+)(?::(\d+))?", re.MULTILINE)
+
+# Made before the script's own code runs, so that nothing it does to the built-in objects reaches what is used here. It gives the function
+# that turns a text into a text by way of the handler.
+_PRELUDE: Final = """
+(() => {
+  "use strict";
+  const {parse, stringify} = JSON, text = String, {apply} = Reflect;
+  const {toWellFormed, slice} = String.prototype, {join} = Array.prototype;
+  const most = 50, longest = 1000;
+  const short = (value, length) => apply(toWellFormed, apply(slice, text(value), [0, length]), []);
+  let said = [], listening = false;
+  const shown = (value) => {
+    try { return typeof value === "object" ? stringify(value) ?? text(value) : text(value); } catch { return "?"; }
+  };
+  const say = (...values) => {
+    if (!listening || said.length >= most) return;
+    let line = "";
+    for (let i = 0; i < values.length; i++) line += (i ? " " : "") + shown(values[i]);
+    said[said.length] = short(line, longest);
+  };
+  globalThis.console = {log: say, info: say, warn: say, error: say, debug: say, trace: say};
+  const ringback$run = (handler, document, hears) => {
+    listening = hears;
+    said = [];
+    const webhook = parse(document), before = stringify(webhook.payload);
+    const result = handler(webhook);
+    if (result === undefined || result === null || typeof result !== "object")
+      return ["u", "handler returned " + (result === null ? "null" : typeof result) + "; it must return an object"];
+    if (typeof result.then === "function")
+      return ["u", "handler returned a promise; it must return the object itself, and cannot be async"];
+    const written = stringify(result);
+    if (typeof written !== "string") return ["u", "handler returned what cannot be written as JSON"];
+    return [before !== undefined && stringify(result.payload) === before ? "s" : "r", written];
+  };
+  const ringback$guarded = (handler, document, hears) => {
+    let found;
+    try {
+      found = ringback$run(handler, document, hears);
+    } catch (error) {
+      let words, stack = "";
+      try { words = short(error, 4000); } catch { words = "an error that cannot be shown"; }
+      try { stack = short(error.stack, 4000); } catch { }
+      found = ["t" + words, stack];
+    }
+    // Joined and not added: the binding cannot take a long text that was put together by `+`.
+    return apply(join, [found[0], found[1], listening ? stringify(said) : ""], ["\\u001f"]);
+  };
+  return ringback$guarded;
+})()
+"""
+
+
+class _Script:
+    """One transformation with a context of its own."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.context: Any = None
+        self.handler: Any = None
+        self.guarded: Any = None
+
+    def begin(self, engine: Any, limit_s: float) -> None:
+        """Make the context and have it read the code, unless that was done. Raises what the engine raises."""
+        if self.context is not None:
+            return
+        context = engine.Context()
+        context.set_memory_limit(MEMORY_BYTES)
+        context.set_max_stack_size(_STACK_BYTES)
+        context.set_time_limit(limit_s)
+        guarded = context.eval(_PRELUDE)
+        context.eval(self.code)
+        self.handler = context.eval("typeof handler === 'function' ? handler : undefined")
+        self.context, self.guarded = context, guarded
+
+    def end(self) -> None:
+        """Let go of the context; the next call begins anew."""
+        self.handler = self.guarded = self.context = None
+
+
+def _words(error: str) -> tuple[str, int, int]:
+    """The message of an error without its stack, and where in the script it was raised."""
+    message, at, stack = error.partition("\n    at ")
+    where = _AT.search(f"at {stack}") if at else None
+    line, column = (0, 0) if where is None else (int(where[1]), int(where[2] or 0))
+    # Of what is thrown and is no error, the engine says that it has no stack.
+    return message.removesuffix("\nundefined").strip()[:_WORDS], line, column
+
+
+def _kind(message: str) -> int:
+    if message.startswith("InternalError: interrupted"):
+        return TIME
+    return MEMORY if message.startswith("InternalError: out of memory") else THREW
+
+
+class Resident:
+    """How much memory this process has, bytes; on other systems than Linux the most that it ever had."""
+
+    def __init__(self) -> None:
+        try:
+            self._file = os.open("/proc/self/statm", os.O_RDONLY)
+        except OSError:
+            self._file = -1
+
+    def now(self) -> int:
+        """As of now; takes some microseconds."""
+        if self._file < 0:
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return int(os.pread(self._file, 64, 0).split()[1]) * _PAGE
+
+
+class Worker:
+    """Runs calls, one after the other."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self._scripts: dict[int, _Script] = {}
+        self._memory = Resident()
+        self._resident = self._memory.now()
+
+    @property
+    def full(self) -> bool:
+        """Has this process so much in memory that another one should take its place?"""
+        return self._resident > _FULL_BYTES
+
+    def called(self, number: int, flags: int, limit_s: float, code: bytes, document: bytes) -> tuple[bytes, bytes, bytes]:
+        """Run one call: the head of the answer, its body, and what was said to the console."""
+        started = time.process_time()
+        script = self._scripts.get(number) if not code else _Script(code.decode())
+        if script is None:
+            raise SystemExit("a call of a script that was never sent")
+        self._scripts[number] = script
+        kind, same, line, column, body, said = self._run(script, bool(flags & LISTENING), limit_s, started, document)
+        took_us = int((time.process_time() - started) * 1_000_000)
+        before, self._resident = self._resident, self._memory.now()
+        if flags & ONCE:
+            del self._scripts[number]
+            script.end()
+        elif kind in (TIME, MEMORY) or self._resident - before > _HOARD_BYTES:
+            # Cut off half-way, or with much in memory: nothing of that is to be met by the next call.
+            script.end()
+            self._resident = self._memory.now()
+        return ANSWER.pack(kind, same, line, column, took_us, len(body), len(said)), body, said
+
+    def forget(self, number: int) -> None:
+        """A script is not called any more."""
+        self._scripts.pop(number, None)
+
+    def _run(
+        self, script: _Script, listening: bool, limit_s: float, started: float, document: bytes
+    ) -> tuple[int, bool, int, int, bytes, bytes]:
+        try:
+            script.begin(self._engine, limit_s)
+            if script.handler is None:
+                return UNUSABLE, False, 0, 0, b"the code defines no function handler(webhook)", b""
+            # Counted anew by each call into the engine.
+            script.context.set_time_limit(max(limit_s - (time.process_time() - started), 0.001))
+            answer = script.guarded(script.handler, document.decode(), listening)
+        except MemoryError:
+            return MEMORY, False, 0, 0, b"", b""
+        except (self._engine.JSException, self._engine.StackOverflow) as error:
+            message, line, column = _words(str(error))
+            script.end()
+            return _kind(message), False, line, column, message.encode(errors="replace"), b""
+        except Exception as error:
+            # Something that the binding cannot take, brought about by the script: no reason to lose this process.
+            script.end()
+            return UNUSABLE, False, 0, 0, f"the engine gave no result that can be read: {error}"[:_WORDS].encode(errors="replace"), b""
+        # JSON has no such character in it.
+        head, _, rest = str(answer).partition("\x1f")
+        found, _, said = rest.rpartition("\x1f")
+        if head[:1] == "t":
+            message, line, column = _words(f"{head[1:]}\n{found}")
+            return _kind(message), False, line, column, message.encode(errors="replace"), said.encode(errors="replace")
+        body = found.encode(errors="replace")
+        if b"\\ud" in body:
+            body = _HALF.sub(rb"\1\\ufffd", body)
+        if head == "u":
+            return UNUSABLE, False, 0, 0, body, said.encode(errors="replace")
+        if len(body) > RESULT_BYTES:
+            words = f"handler returned {len(body)} bytes as JSON; at most {RESULT_BYTES} are allowed"
+            return UNUSABLE, False, 0, 0, words.encode(), said.encode(errors="replace")
+        return RETURNED, head == "s", 0, 0, body, said.encode(errors="replace")
+
+
+def _limit() -> None:
+    """Take from this process what it does not need."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESSES, _ADDRESSES))
+    # Signals for a whole group of processes (Control-C, a service manager) are for the parent, which still wants answers; its end is ours.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _send(*parts: bytes) -> None:
+    data = memoryview(b"".join(parts))
+    while data:
+        data = data[os.write(0, data) :]
+
+
+def main(place: str) -> None:
+    """Serve until the socket ends. `place` is the directory that the engine is in."""
+    sys.path.append(place)
+    # The module that `quickjs` wraps: that one starts a thread when it is imported.
+    import _quickjs
+
+    _limit()
+    worker = Worker(_quickjs)
+    _send(READY)
+    with open(0, "rb", closefd=False) as calls:
+        while len(head := calls.read(CALL.size)) == CALL.size:
+            number, flags, limit_ms, code_size, document_size = CALL.unpack(head)
+            code, document = calls.read(code_size), calls.read(document_size)
+            if limit_ms == 0:
+                worker.forget(number)
+                continue
+            limit_s = limit_ms / 1000
+            # Nobody handles this signal: whatever the engine is in the middle of, it ends the process.
+            signal.setitimer(signal.ITIMER_PROF, limit_s + _GRACE_S)
+            answer = worker.called(number, flags, limit_s, code, document)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            _send(*answer)
+            if worker.full:
+                return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

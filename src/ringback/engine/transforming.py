@@ -1,0 +1,123 @@
+"""What is sent where an endpoint has a transformation? Its code is run for each attempt, and what it returns is sealed and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+import msgspec
+
+from ringback.clock import SECOND_US, Clock
+from ringback.delivery.scripting_turns import Ran, Script
+from ringback.delivery.seal import seal
+from ringback.delivery.transport import Transport
+from ringback.engine.flights import UNSENDABLE, ChangedFlight, Flight
+from ringback.engine.lanes import Changes, Lane
+from ringback.model.attempts import ErrorClass, Exchange
+from ringback.policy.transforming import Transformed, Webhook, seen, transformed
+from ringback.telemetry.events import TASK_FAILED
+from ringback.telemetry.log import log
+
+_CANCELLED: Final = Exchange(0, error=ErrorClass.CANCELLED, detail="the transformation cancelled it: nothing was sent")
+# Which kind of failure each outcome of a call is; of those that are not here, it is what the code did.
+_CLASSES: Final = {
+    "time": ErrorClass.TRANSFORMATION_LIMIT,
+    "memory": ErrorClass.TRANSFORMATION_LIMIT,
+    "lost": ErrorClass.TRANSFORMATION_LIMIT,
+    "unavailable": ErrorClass.INTERNAL,
+}
+
+
+class Runs(Protocol):
+    """What runs scripts (`delivery.scripting.Scripts`)."""
+
+    def run(self, script: Script, document: bytes, done: Callable[[Ran], None]) -> None:
+        """Run a script on a document; `done` is called exactly once, later."""
+        ...
+
+
+class Transforming:
+    """Attempts whose requests are made by code. `landed` hears of their ends, as of all others."""
+
+    def __init__(self, scripts: Runs | None, transport: Transport, clock: Clock, landed: Callable[[Lane, Flight, Exchange], None]) -> None:
+        self._scripts = scripts
+        self._transport = transport
+        self._clock = clock
+        self._landed = landed
+        # Whatever is still run is not sent: the next run makes these attempts again.
+        self.closed = False
+
+    def begin(self, lane: Lane, flight: ChangedFlight, changes: Changes) -> None:
+        """Start an attempt; its message must have its payload. Raises what a defect of ours raises, and then `landed` is not called."""
+        message = flight.claim.message
+        webhook = Webhook(
+            changes.url,
+            changes.headers,
+            message.payload or b"",
+            message.content_type,
+            message.raw,
+            message.event_type,
+            message.channels,
+            changes.variables,
+        )
+        if self._scripts is None:
+            raise RuntimeError("an endpoint has a transformation, and nothing was given that runs it")
+        self._scripts.run(changes.script, seen(webhook), partial(self._ran, lane, flight, changes, webhook))
+
+    def _ran(self, lane: Lane, flight: ChangedFlight, changes: Changes, webhook: Webhook, ran: Ran) -> None:
+        if self.closed:
+            return
+        try:
+            ended = self._sent(lane, flight, changes, webhook, ran)
+        except Exception as error:
+            # A defect of ours in one request must not stop those of all others.
+            log(TASK_FAILED, failure=error, task="transformation", error=str(error))
+            ended = UNSENDABLE
+        if ended is not None:
+            self._landed(lane, flight, ended)
+
+    def _sent(self, lane: Lane, flight: ChangedFlight, changes: Changes, webhook: Webhook, ran: Ran) -> Exchange | None:
+        """Send what came of it; the end of the attempt if there is nothing to send."""
+        if ran.outcome != "returned":
+            return self._failed(flight, _CLASSES.get(ran.outcome, ErrorClass.TRANSFORMATION), described(ran))
+        try:
+            wanted = transformed(webhook, ran.document, same_payload=ran.same_payload, https_only=changes.https_only)
+        except ValueError as error:
+            return self._failed(flight, ErrorClass.TRANSFORMATION, f"the transformation cannot be used: {error}")
+        if wanted.cancelled:
+            return _CANCELLED
+        self._send(lane, flight, changes, wanted)
+        return None
+
+    def _send(self, lane: Lane, flight: ChangedFlight, changes: Changes, wanted: Transformed) -> None:
+        message = flight.claim.message
+        plan, url = changes.plan(wanted)
+        request = seal(
+            plan,
+            message_id=message.id.encode(),
+            now_s=self._clock.now_us() // SECOND_US,
+            body=wanted.body,
+            content_type=wanted.content_type.encode(),
+            sequence=flight.claim.delivery.sequence,
+            headers=message.headers,
+        )
+        flight.plan = msgspec.structs.replace(flight.plan, plan=plan, url=url, sensitive=plan.sensitive)
+        flight.head = request.head
+        if wanted.body != message.payload:
+            flight.sent = wanted.body
+        self._transport.send(request, partial(self._landed, lane, flight), flight)
+
+    def _failed(self, flight: ChangedFlight, error: ErrorClass, detail: str) -> Exchange:
+        took_us = max(self._clock.now_us() - flight.started_at, 0)
+        return Exchange(0, error=error, detail=detail, duration_us=took_us)
+
+
+def described(ran: Ran) -> str:
+    """Why a call gave nothing, as a sentence."""
+    where = f" (line {ran.line}, column {ran.column})" if ran.line else ""
+    if ran.outcome == "threw":
+        return f"the transformation failed: {ran.words}{where}"
+    return (
+        f"the transformation could not be run: {ran.words}" if ran.outcome == "unavailable" else f"the transformation failed: {ran.words}"
+    )

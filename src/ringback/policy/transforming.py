@@ -1,0 +1,164 @@
+"""What does a transformation see of a request, and what may it make of it? Both sides of the call, as pure functions (contract, 9)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ringback.policy.urls import normalise_url
+from ringback.policy.validation import FORBIDDEN_HEADER_PREFIXES, FORBIDDEN_HEADERS, headers
+
+# The methods that a request may have; the first is what it has unless the code says otherwise.
+METHODS: Final = ("POST", "PUT")
+_JSON: Final = "application/json"
+# Characters of a stranger's value that a sentence repeats.
+_SHOWN: Final = 60
+
+
+class Webhook(msgspec.Struct, frozen=True, gc=False):
+    """A request before its transformation. `raw`: the payload is not a JSON object. `variables` are those of the transformation."""
+
+    url: str
+    headers: Mapping[str, str]
+    payload: bytes
+    content_type: str
+    raw: bool
+    event_type: str
+    channels: Sequence[str] | None
+    variables: Mapping[str, str] | None
+
+
+class Transformed(msgspec.Struct, frozen=True, gc=False):
+    """A request as it is to be sent; or `cancelled`: it is not to be sent at all."""
+
+    method: str = METHODS[0]
+    url: str = ""
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    content_type: str = _JSON
+    cancelled: bool = False
+
+
+class _Seen(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """The object that `handler` is given."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    payload: msgspec.Raw | str
+    event_type: str
+    channels: Sequence[str] | None
+    variables: Mapping[str, str]
+
+
+class _Given(msgspec.Struct, frozen=True, gc=False):
+    """The object that `handler` returns: nothing of it is believed yet. What is left out stays as it was, but for the payload."""
+
+    method: Any = msgspec.UNSET
+    url: Any = msgspec.UNSET
+    headers: Any = msgspec.UNSET
+    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    cancel: Any = None
+
+
+_seen: Final = msgspec.json.Encoder()
+_given: Final = msgspec.json.Decoder(_Given)
+_text: Final = msgspec.json.Decoder(str)
+
+
+def seen(webhook: Webhook) -> bytes:
+    """The document that the code is called with, JSON.
+
+    A payload that is no JSON object or array is its text, or in base64 when it is none. Takes 2 us, and 1 ms for each MiB.
+    """
+    payload = msgspec.Raw(webhook.payload) if not webhook.raw else _readable(webhook.payload)
+    return _seen.encode(
+        _Seen(METHODS[0], webhook.url, webhook.headers, payload, webhook.event_type, webhook.channels, webhook.variables or {})
+    )
+
+
+def _readable(payload: bytes) -> msgspec.Raw | str:
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(payload).decode()
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return msgspec.json.decode(payload, type=msgspec.Raw)
+        except (msgspec.DecodeError, RecursionError):
+            # Looks like JSON and is none.
+            return text
+    return text
+
+
+def transformed(webhook: Webhook, document: bytes, *, same_payload: bool, https_only: bool = False) -> Transformed:
+    """What the object that the code returned says. Raises ValueError with a sentence for one that cannot be used.
+
+    With `same_payload` the payload is sent byte for byte as it came, whatever JavaScript makes of its numbers.
+    """
+    try:
+        given = _given.decode(document)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"handler returned what cannot be read: {error}") from None
+    if given.cancel is True:
+        return Transformed(cancelled=True)
+    if given.cancel not in (None, False):
+        raise ValueError(f"`cancel` is {_shown(given.cancel)}; it must be true or false")
+    method = METHODS[0] if given.method is msgspec.UNSET else given.method
+    if method not in METHODS:
+        raise ValueError(f"`method` is {_shown(method)}; it must be {' or '.join(METHODS)}")
+    body, content_type = _body(webhook, given.payload, same_payload)
+    return Transformed(method, _url(webhook, given.url, https_only), _headers(webhook, given.headers), body, content_type)
+
+
+def _body(webhook: Webhook, payload: msgspec.Raw | msgspec.UnsetType, same: bool) -> tuple[bytes, str]:
+    if payload is msgspec.UNSET:
+        raise ValueError("`payload` is missing; it must be an object, an array or a text")
+    if same:
+        return webhook.payload, webhook.content_type
+    written = bytes(payload)
+    if written[:1] == b'"':
+        return _text.decode(written).encode(), webhook.content_type
+    if written[:1] not in (b"{", b"["):
+        raise ValueError(f"`payload` is {_shown(msgspec.json.decode(written))}; it must be an object, an array or a text")
+    return written, webhook.content_type if not webhook.raw else _JSON
+
+
+def _url(webhook: Webhook, url: Any, https_only: bool) -> str:
+    if url is msgspec.UNSET or url == webhook.url:
+        return webhook.url
+    if not isinstance(url, str):
+        raise ValueError(f"`url` is {_shown(url)}; it must be a text")
+    try:
+        wanted = normalise_url(url)
+    except ValueError as error:
+        raise ValueError(f"`url` cannot be used: {error}") from None
+    if https_only and not wanted.startswith("https://"):
+        raise ValueError("`url` does not begin with https://, which this server asks of all endpoints")
+    return wanted
+
+
+def _headers(webhook: Webhook, given: Any) -> Mapping[str, str]:
+    if given is msgspec.UNSET:
+        return webhook.headers
+    if not isinstance(given, dict):
+        raise ValueError(f"`headers` is {_shown(given)}; it must be an object of texts")
+    wanted: dict[str, str] = {}
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise ValueError(f"the header {name!r} is {_shown(value)}; it must be a text")
+        lower = name.lower()
+        if lower not in FORBIDDEN_HEADERS and not lower.startswith(FORBIDDEN_HEADER_PREFIXES):
+            wanted[name] = value
+    problems = headers(wanted)
+    if problems:
+        raise ValueError(f"`headers` cannot be used: {problems[0][1]}")
+    return wanted
+
+
+def _shown(value: Any) -> str:
+    text = msgspec.json.encode(value).decode(errors="replace")
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
