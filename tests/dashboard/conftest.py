@@ -159,7 +159,8 @@ def person(shop: Shop) -> Iterator[Person]:
 
 def chromium() -> str:
     """The path of the installed browser. Fails with what to do when there is none."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    # The shell first: the same pages for a fifth less work, as it draws no window around them.
+    for name in ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"):
         found = shutil.which(name)
         if found:
             return found
