@@ -36,6 +36,7 @@ from ringback.dashboard.pages import (
     source_gaps,
     source_subscriptions,
     sources,
+    streams,
     tasks,
     tokens,
 )
@@ -68,6 +69,7 @@ _PAGES: Final[tuple[ModuleType, ...]] = (
     event_types,
     event_type_changes,
     operational,
+    streams,
     tokens,
     tasks,
     server,

@@ -44,6 +44,7 @@ from ringback.services.search import Search
 from ringback.services.sending import Sending
 from ringback.services.server import ServerFacts
 from ringback.services.sessions import Sessions
+from ringback.services.sinks import Sinks
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
 from ringback.services.subscriptions import Subscriptions
@@ -103,6 +104,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     filters: PayloadFilters[Endpoint]
     tasks: Tasks
     naming: Naming
+    sinks: Sinks
     sources: Sources
     source_views: SourceViews
     address_lists: AddressLists
