@@ -7,9 +7,13 @@ import concurrent.futures
 import itertools
 import json
 import os
+import pathlib
 import random
+import re
 import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import typing
 
@@ -21,6 +25,7 @@ from tests.acceptance.receiver import FAILED, OK, SILENCE, Answer, Arrival, Rece
 from tests.acceptance.serving import QUICK_RETRIES, Serve, Shared
 from tests.waiting import wait_until
 
+GUIDE: typing.Final = pathlib.Path(__file__).parents[2] / "docs/how-to/feed-streams.md"
 # How often the server is killed, the seed of these moments, and the latest of them after the first answer, seconds.
 ROUNDS: typing.Final = int(os.environ.get("RINGBACK_CRASH_ROUNDS", "50")) // 4
 SEED: typing.Final = int(os.environ.get("RINGBACK_CRASH_SEED", "1"))
@@ -254,6 +259,29 @@ def test_a_stream_keeps_what_is_not_too_old_and_numbers_go_on(serve: Serve, rece
     desk.append("2")
     assert [event["payload"] for event in desk.read(poller)["data"]] == ["2"]
     assert all_of(wait_until(lambda: receiver.accepted, what="the new event")) == ["2"]
+
+
+def test_the_programs_of_the_guide_run(serve: Serve, receiver: Receiver, tmp_path: pathlib.Path) -> None:
+    running = serve()
+    known = {"SERVER_URL": running.url, "RINGBACK_TOKEN": running.token, "SINK_URL": receiver.url}
+
+    def run(program: str) -> str:
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=os.environ | known, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    append, call, ask = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    assert run(append) == ""
+    secret = run(call.replace("max_wait_secs=5", "max_wait_secs=0")).strip()
+    known["SINK"] = running.make("/stream/orders/sink", {"type": "poller"})["id"]
+    known["POLLER_KEY"] = running.call("GET", f"/auth/stream/orders/sink/{known['SINK']}/poller/token")[1]["token"]
+    assert run(ask) == ""
+    assert run(append) == ""
+    (arrival,) = wait_until(lambda: receiver.accepted, what="the batch")
+    verify(arrival, secret)
+    assert (arrival.headers["x-team"], payloads(arrival)) == ("ledger", ['{"number": 1}', '{"number": 1}'])
+    assert run(ask).splitlines() == ['order.paid {"number": 1}', 'order.sent {"number": 1}']
 
 
 class Doubtful:

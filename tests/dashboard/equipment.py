@@ -98,6 +98,20 @@ def equip(server: Server, receiver_url: str) -> Equipment:
     assert (
         len(server.call("GET", f"/app/{depot}/polling-endpoint/{sink}/consumer/printer?limit=4&lease_duration_ms=86400000")[1]["data"]) == 4
     )
+    stream = server.make("/stream", {"name": "Parcels, all depots", "uid": "parcels"})["id"]
+    for name, where in (("scanner", f"{receiver_url}/inbound"), ("broken-scale", f"{receiver_url}/given-up")):
+        wanted = {"type": "http", "uid": name, "config": {"url": where}, "eventTypes": ["parcel.weighed"]}
+        server.make(f"/stream/{stream}/sink", wanted)
+    server.make(f"/stream/{stream}/sink", {"type": "poller", "uid": "archive"})
+    server.make(f"/stream/{stream}/events", {"events": [{"eventType": "parcel.weighed", "payload": "{}"}] * 3})
+    sinks = f"/stream/{stream}/sink"
+    wait_until(
+        lambda: (
+            [sink["status"] for sink in server.call("GET", sinks)[1]["data"]] == ["enabled", "retrying", "enabled"]
+            and len({sink["currentIterator"] for sink in server.call("GET", sinks)[1]["data"]}) == 3
+        ),
+        what="one sink is fed, one fails",
+    )
     task = server.make("/stats/usage/app", {"since": "2026-01-01T00:00:00Z", "until": "2099-01-01T00:00:00Z"})["id"]
 
     service = server.make("/app", {"name": "Payments service", "uid": "service"})["id"]

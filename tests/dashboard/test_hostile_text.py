@@ -147,7 +147,9 @@ def _set_up(shop: Shop) -> dict[str, str]:
     assert "&lt;img src=x onerror=" in person.get("/settings").text, "the path of the database is hostile too"
     person.close()
     told = shop.server.make("/operational-webhook/endpoint", {"url": "https://example.com/", "description": EVERYTHING, "disabled": True})
+    shop.server.make("/stream", {"name": EVERYTHING, "metadata": {CORPUS[1]: CORPUS[2]}})
     return {
+        "streams": "/streams",
         "tokens": "/tokens",
         "end of a token": token,
         "operational": "/operational",

@@ -60,6 +60,39 @@ def test_a_customer_looks_after_their_endpoints(shop: Shop, open_desk: OpenDesk)
     assert found == []
 
 
+def test_a_customer_looks_after_the_sinks_of_their_stream(shop: Shop, open_desk: OpenDesk) -> None:
+    stream = shop.server.make("/stream", {"name": "Customer's parcels"})["id"]
+    page = open_desk(color_scheme="light").page
+    page.goto(shop.server.make(f"/auth/stream-portal-access/{stream}", {})["url"])
+    expect(page.locator("main")).to_contain_text("Nobody gets the events of this stream yet")
+
+    page.get_by_label("URL that gets the events").fill(f"{shop.receiver.url}/given-up/sink")
+    page.get_by_role("button", name="Add a sink").click()
+    expect(page.locator(".badge.ok")).to_have_text("enabled")
+    events = {"events": [{"eventType": "parcel.lost", "payload": "1"}]}
+    assert shop.server.call("POST", f"/stream/{stream}/events", events)[0] == 202
+    at = f"/stream/{stream}/sink"
+    wait_until(lambda: shop.server.call("GET", at)[1]["data"][0]["status"] == "retrying", what="it fails")
+
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator(".badge.wait")).to_have_text("retrying")
+    expect(page.locator("main")).to_contain_text("the endpoint answered")
+    page.get_by_role("button", name="Show the secret").click()
+    expect(page.get_by_role("status")).to_contain_text("Signed with whsec_")
+    page.get_by_role("button", name="Disable").click()
+    expect(page.locator(".badge.off")).to_have_text("disabled")
+    assert shop.server.call("GET", at)[1]["data"][0]["status"] == "disabled"
+    found = complaints(page)
+    page.emulate_media(color_scheme="dark")
+    found += complaints(page, "color-contrast", styles=False)
+    for width, height in SIZES.values():
+        page.set_viewport_size({"width": width, "height": height})
+        found += [f"{width}: too wide"] if page.evaluate("document.documentElement.scrollWidth") > width else []
+    assert found == []
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("main")).to_contain_text("Nobody gets the events of this stream yet")
+
+
 def test_a_link_that_has_ended_says_where_to_get_another(shop: Shop, browser: Browser) -> None:
     page = browser.new_page()
     page.goto(f"{shop.server.url}/portal/#key=appsk_gone")

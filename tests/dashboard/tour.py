@@ -90,6 +90,11 @@ def more(shop: Shop) -> list[Stop]:
         ("/dead-letters/list", "/dead-letters/list?cause=aborted", ("payment.captured", "Dead Letter Office", "Replay chosen")),
         ("/dead-letters/replay", f"/dead-letters/replay?app={made.yard}", ("get one more attempt each", "Replay 3 deliveries")),
         ("/dead-letters/discard", f"/dead-letters/discard?app={made.yard}", ("will never be made", "Discard 3 deliveries")),
+        (
+            "/streams",
+            "/streams",
+            ("Parcels, all depots", "scanner", "event 3, nothing waits", "broken-scale", "event 0, 3 events behind", "asks for its events"),
+        ),
         ("/sources", "/sources", ("Stripe, live", "Payments service", "enabled")),
         ("/sources/new", "/sources/new", ("Stripe", "GitHub", "Custom scheme", "ways to receive")),
         (

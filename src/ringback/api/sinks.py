@@ -5,6 +5,7 @@ Source: HTTP contract, sections 4.3, 4.4 and 11.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -19,11 +20,11 @@ from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, limit_of, l
 from ringback.api.pollers import AFTER, ApiTokenOut, rotated_key, shown_key
 from ringback.api.pollers import ITERATOR as PLACE
 from ringback.api.pollers import ROTATE_IN as ROTATE_KEY_IN
-from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Parameter, Timestamp, answer
+from ringback.api.routing import NO_CONTENT, OFF_LOOP_BYTES, Answer, Call, Handler, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.streams import Sink, SinkStatus, SinkType
 from ringback.policy.streams import iterator_of
-from ringback.services.sink_reading import Asked, SinkReading
+from ringback.services.sink_reading import Asked, Read, SinkReading
 from ringback.services.sinks import (
     Created,
     SinkConfigIn,
@@ -139,6 +140,11 @@ def _secret(sink: Sink) -> Answer:
     return answer(200, EndpointSecretOut(shown_secret(target_of(sink).secrets[0].text)))
 
 
+def _events(read: Read) -> Answer:
+    data = [EventOut(event.event_type, event.payload, rfc3339(event.created_at)) for event in read.events]
+    return answer(200, EventStreamOut(data, read.iterator, read.done))
+
+
 def _refs(call: Call) -> tuple[str, str]:
     return call.params["stream_id"], call.params["sink_id"]
 
@@ -172,8 +178,8 @@ class _Handlers:
     async def events(self, call: Call) -> Answer:
         asked = Asked(limit_of(call.query), call.query.text("iterator"), call.query.instant("after"))
         read = await self._reading.read(call.who, *_refs(call), asked)
-        data = [EventOut(event.event_type, event.payload, rfc3339(event.created_at)) for event in read.events]
-        return answer(200, EventStreamOut(data, read.iterator, read.done))
+        large = sum(len(event.payload) for event in read.events) > OFF_LOOP_BYTES
+        return await asyncio.to_thread(_events, read) if large else _events(read)
 
     async def headers(self, call: Call) -> Answer:
         return answer(200, shown_headers(target_of(await self._sinks.get(call.who, *_refs(call))).headers))

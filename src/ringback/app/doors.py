@@ -301,6 +301,7 @@ class Doors:
             transformations=self._transformations,
             tasks=parts.tasks,
             naming=Naming(store, vault),
+            sinks=self._streaming.sinks,
             sources=self._sources,
             address_lists=self.lists,
             source_views=SourceViews(store, vault, clock, parts.settings.receive_rate),

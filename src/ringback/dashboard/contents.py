@@ -37,6 +37,7 @@ from ringback.dashboard.pages import (
     source_gaps,
     source_subscriptions,
     sources,
+    streams,
     tasks,
     tokens,
 )
@@ -70,6 +71,7 @@ _PAGES: Final[tuple[ModuleType, ...]] = (
     event_types,
     event_type_changes,
     operational,
+    streams,
     tokens,
     tasks,
     server,

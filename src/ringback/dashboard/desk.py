@@ -44,6 +44,7 @@ from ringback.services.search import Search
 from ringback.services.sending import Sending
 from ringback.services.server import ServerFacts
 from ringback.services.sessions import Sessions
+from ringback.services.sinks import Sinks
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
 from ringback.services.subscriptions import Subscriptions
@@ -105,6 +106,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     transformations: Transformations
     tasks: Tasks
     naming: Naming
+    sinks: Sinks
     sources: Sources
     source_views: SourceViews
     address_lists: AddressLists

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ringback.dashboard.components import Badge
-from ringback.dashboard.words import Moment, bounded, counted, listed, moment
+from ringback.dashboard.words import Moment, bounded, counted, moment, wanted
 from ringback.model.polling import PollingEndpoint, PollingStatus
 from ringback.policy.polling import position_time_us
 from ringback.services.pollers import COUNTED_MAX, PollingOverview, Standing
@@ -61,8 +61,7 @@ def polled_rows(overviews: Sequence[PollingOverview], now_us: int) -> list[Polle
 
 def wants_of(endpoint: PollingEndpoint) -> str:
     """Which messages a polling endpoint hands out, in words."""
-    types = "all event types" if endpoint.event_types is None else listed(sorted(endpoint.event_types))
-    return types if endpoint.channels is None else f"{types}, on {listed(sorted(endpoint.channels))}"
+    return wanted(endpoint.event_types, endpoint.channels)
 
 
 def _consumer(standing: Standing, now_us: int) -> ConsumerRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -128,6 +129,12 @@ def short_id(identifier: str) -> str:
     if not mark or len(rest) <= _ID_TAIL * 2:
         return identifier
     return f"{prefix}_…{rest[-_ID_TAIL:]}"
+
+
+def wanted(event_types: Sequence[str] | None, channels: Sequence[str] | None) -> str:
+    """What somebody wants to get of these types and on these channels; None = any."""
+    types = "all event types" if event_types is None else listed(sorted(event_types))
+    return types if channels is None else f"{types}, on {listed(sorted(channels))}"
 
 
 def listed(names: list[str], most: int = 3) -> str:

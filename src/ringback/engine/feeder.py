@@ -11,6 +11,7 @@ import contextlib
 import heapq
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -39,6 +40,8 @@ from ringback.telemetry.prometheus import Metrics
 
 # Batches on the wire at once, of sinks that work and of sinks that fail: each may have a few megabytes in memory, while it is made.
 _PLACES: Final = 64
+# Bodies above this are signed on a thread: below it takes the loop a millisecond at the most.
+_OFF_LOOP_BYTES: Final = 256 * 1024
 # Seconds until something that the store could not do is tried again.
 _AGAIN_S: Final = 0.5
 # How long a sink rests that cannot be fed, a defect of ours.
@@ -260,7 +263,8 @@ class Feeder:
             raise AssertionError(f"the sink {sink.id} has nowhere to send, or nothing")
         now_us = self._clock.now_us()
         plan = request_plan(target.url, target.headers, signer_of(signing(target.secrets, now_us)), self._policy.style)
-        request = seal(
+        sealed = partial(
+            seal,
             plan,
             message_id=batch.id.encode(),
             now_s=now_us // SECOND_US,
@@ -268,6 +272,7 @@ class Feeder:
             content_type=b"application/json",
             sequence=ready.first_seq,
         )
+        request = await asyncio.to_thread(sealed) if len(ready.body) > _OFF_LOOP_BYTES else sealed()
         flight = _Flight()
         self._transport.send(request, flight.decided, flight)
         return await flight.landed

@@ -31,6 +31,7 @@ from ringback.services.tokens import Principal, Tokens
 from ringback.signing.secret import SecretKind, generate_secret
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import sinks, transformations
+from ringback.store.operations import streams as stream_operations
 from ringback.store.operations.endpoints import Sealer
 
 AnySinkType: TypeAlias = Literal[
@@ -54,6 +55,8 @@ AnySinkType: TypeAlias = Literal[
 ]
 UNBUILT: Final[frozenset[str]] = frozenset(get_args(AnySinkType)) - {kind.value for kind in SinkType}
 UID: Final[Rule] = uid_rule(ids.SINK)
+# Sinks of one stream in an overview: a stream has a few.
+OVERVIEW_MAX: Final = 20
 _NO_ENGINE: Final = (
     "a transformation runs in a JavaScript engine, and this version has none for sinks: nothing was kept, and events are sent as they are; "
     "set `code` to null"
@@ -152,6 +155,14 @@ Also = Callable[[Transaction, Created], None]
 AlsoSink = Callable[[Transaction, Sink], None]
 
 
+class Overview(msgspec.Struct, frozen=True):
+    """A stream with its newest sinks, and whether it has more of them."""
+
+    stream: Stream
+    sinks: list[Sink]
+    more: bool
+
+
 def find(tx: Transaction, vault: Sealer, who: Principal, stream_ref: str, ref: str) -> Sink:
     """The sink of that id or uid in a stream that this caller may reach. Raises NotFound, also for the key of another sink."""
     sink = sinks.by_ref(tx, vault, streams.find(tx, who, stream_ref).id, ref)
@@ -210,6 +221,19 @@ class Sinks:
     async def page(self, who: Principal, stream: str, walk: Walk) -> Page[Sink]:
         """One page of a stream's sinks. Raises NotFound."""
         return cut(await self._store.read(lambda tx: sinks.page(tx, self._vault, streams.find(tx, who, stream).id, walk)), walk)
+
+    async def overviews(self, who: Principal, walk: Walk) -> Page[Overview]:
+        """One page of the organisation's streams, with up to `OVERVIEW_MAX` sinks of each."""
+        some = Walk(OVERVIEW_MAX, descending=True)
+
+        def query(tx: Transaction) -> list[Overview]:
+            found = []
+            for stream in stream_operations.page(tx, who.org_id, walk):
+                newest = cut(sinks.page(tx, self._vault, stream.id, some), some)
+                found.append(Overview(stream, newest.items, not newest.done))
+            return found
+
+        return cut(await self._store.read(query), walk)
 
     async def upsert(self, who: Principal, stream: str, ref: str, wanted: StreamSinkIn) -> Created:
         """Replace a sink, which goes on where it was and keeps secrets and headers that are not given, or make it. Raises as `create`."""

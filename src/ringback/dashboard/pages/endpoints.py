@@ -30,7 +30,7 @@ from ringback.dashboard.components import (
 from ringback.dashboard.desk import Services
 from ringback.dashboard.health import DISABLED, ENABLED, Figure, charts, endpoint_figures, failure_badge
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
-from ringback.dashboard.words import Moment, count, counted, duration, listed, milliseconds, moment, relative, utc
+from ringback.dashboard.words import Moment, count, counted, duration, milliseconds, moment, relative, utc, wanted
 from ringback.model.applications import Application
 from ringback.model.attempts import Attempt, WaitCause
 from ringback.model.deliveries import AttemptStatus, Trigger
@@ -240,8 +240,7 @@ def shown_url(url: str) -> str:
 
 def wants_of(endpoint: Endpoint) -> str:
     """Which messages an endpoint wants, in words."""
-    types = "all event types" if endpoint.event_types is None else listed(sorted(endpoint.event_types))
-    return types if endpoint.channels is None else f"{types}, on {listed(sorted(endpoint.channels))}"
+    return wanted(endpoint.event_types, endpoint.channels)
 
 
 def sentence_of(endpoint: Endpoint, recent: Sequence[Attempt]) -> str:

@@ -1,7 +1,8 @@
--- Logs of events, and who is fed from them. last_seq numbers the events of a stream without gaps, in the order of their commits, and is
+-- Logs of events, and who is fed from them. number is what a stream is called in the keys of its events. last_seq numbers the events of a stream without gaps, in the order of their commits, and is
 -- never given back; last_at is the time of the newest, which later ones are never before. metadata is JSON.
 CREATE TABLE stream (
     id          TEXT PRIMARY KEY,
+    number      INTEGER NOT NULL UNIQUE,
     org_id      TEXT NOT NULL,
     uid         TEXT,
     name        TEXT NOT NULL,
@@ -17,18 +18,17 @@ CREATE INDEX stream_by_org ON stream (org_id, id) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX stream_by_uid ON stream (org_id, uid) WHERE uid IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX stream_deleted ON stream (deleted_at) WHERE deleted_at IS NOT NULL;
 
--- What happened, in order. The payload is text as UTF-8, of `size` bytes; it stands last, so that a walk that wants no payload reads none.
--- channels is JSON.
+-- What happened, in order: key is the number of the stream times 2^40, and the number of the event in it. So events of one stream lie together
+-- in a tree of small keys, whose pages hold payloads of some kB whole (with the id of the stream as the key a third of that would not fit).
+-- The payload is text as UTF-8, of `size` bytes; it stands last, so that a walk that wants no payload reads none. channels is JSON.
 CREATE TABLE stream_event (
-    stream_id  TEXT NOT NULL,
-    seq        INTEGER NOT NULL,
+    key        INTEGER PRIMARY KEY,
     created_at INTEGER NOT NULL,
     event_type TEXT NOT NULL,
     channels   TEXT,
     size       INTEGER NOT NULL,
-    payload    BLOB NOT NULL,
-    PRIMARY KEY (stream_id, seq)
-) STRICT, WITHOUT ROWID;
+    payload    BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE stream_event_type (
     org_id        TEXT NOT NULL,

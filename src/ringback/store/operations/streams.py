@@ -21,6 +21,9 @@ _COLUMNS: Final = "id, org_id, uid, name, description, metadata, created_at, upd
 # Bytes of payloads that one slice of a purge removes: their pages are read once more for that.
 _PURGED_BYTES: Final = 4 * 1024 * 1024
 
+# Events that a stream can have, as its key tells them apart: a million a second for twelve days, or ten a second for three thousand years.
+_EVENTS_MAX: Final = 1 << 40
+
 _pairs: Final = msgspec.json.Decoder(dict[str, str])
 
 
@@ -77,7 +80,9 @@ def insert(tx: Transaction, stream: Stream) -> None:
     """Add a stream without events; its uid must be free."""
     s = stream
     tx.run(
-        f"INSERT INTO stream ({_COLUMNS}, last_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+        # A number is given again when its stream is purged, and nothing is left under it then.
+        f"INSERT INTO stream ({_COLUMNS}, last_at, number) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0, (SELECT COALESCE(MAX(number), 0) + 1 FROM stream))",
         (s.id, s.org_id, s.uid, s.name, s.description, _text(s.metadata), s.created_at, s.updated_at),
     )
 
@@ -136,16 +141,16 @@ def purge(tx: Transaction, limit: int) -> int:
 
 def append(tx: Transaction, stream_id: str, events: Sequence[NewEvent], now_us: int) -> None:
     """Add events at the end of a stream, in their order."""
-    ((last_seq, at_us),) = tx.rows(
+    ((number, last_seq, at_us),) = tx.rows(
         "UPDATE stream SET last_seq = last_seq + ?, last_at = CASE WHEN last_at > ? THEN last_at ELSE ? END WHERE id = ? "
-        "RETURNING last_seq, last_at",
+        "RETURNING number, last_seq, last_at",
         (len(events), now_us, now_us, stream_id),
     )
-    first = last_seq - len(events) + 1
+    first = number * _EVENTS_MAX + last_seq - len(events) + 1
     tx.run_many(
-        "INSERT INTO stream_event (stream_id, seq, created_at, event_type, channels, size, payload) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO stream_event (key, created_at, event_type, channels, size, payload) VALUES (?, ?, ?, ?, ?, ?)",
         [
-            (stream_id, first + n, at_us, e.event_type, None if e.channels is None else _text(e.channels), len(e.payload), e.payload)
+            (first + n, at_us, e.event_type, None if e.channels is None else _text(e.channels), len(e.payload), e.payload)
             for n, e in enumerate(events)
         ],
     )
@@ -153,13 +158,13 @@ def append(tx: Transaction, stream_id: str, events: Sequence[NewEvent], now_us: 
 
 def ahead(tx: Transaction, stream_id: str, after: int, wanted: Wanted) -> Stretch:
     """What somebody gets next who stands at `after`. Looks at so many events at the most, and may find none and not be done."""
-    last_seq, first_kept = _ends(tx, stream_id)
+    begin, last_seq, first_kept = _ends(tx, stream_id)
     after = min(max(after, first_kept - 1), last_seq)
     edge = min(last_seq, after + EXAMINED_MAX)
     conditions, parameters = wanted.sql()
     rows = tx.rows(
-        f"SELECT seq, created_at, size FROM stream_event WHERE stream_id = ? AND seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?",
-        (stream_id, after, edge, *parameters, wanted.limit),
+        f"SELECT key, created_at, size FROM stream_event WHERE key > ? AND key <= ?{conditions} ORDER BY key LIMIT ?",
+        (begin + after, begin + edge, *parameters, wanted.limit),
     )
     count = size = 0
     for row in rows:
@@ -168,29 +173,29 @@ def ahead(tx: Transaction, stream_id: str, after: int, wanted: Wanted) -> Stretc
         count += 1
         size += row[2]
     full = count < len(rows) or count == wanted.limit
-    position = rows[count - 1][0] if full else edge
-    first_seq, first_at = rows[0][:2] if rows else (0, 0)
-    return Stretch(count, first_seq, first_at, position, full, position >= last_seq)
+    position = rows[count - 1][0] - begin if full else edge
+    first_key, first_at = rows[0][:2] if rows else (begin, 0)
+    return Stretch(count, first_key - begin, first_at, position, full, position >= last_seq)
 
 
 def between(tx: Transaction, stream_id: str, after: int, end: int, wanted: Wanted) -> list[StreamEvent]:
     """The events behind one place, up to another, that are wanted: as many as `ahead` has counted."""
+    begin = _begin(tx, stream_id)
     conditions, parameters = wanted.sql()
     rows = tx.rows(
-        "SELECT seq, event_type, payload, created_at FROM stream_event "
-        f"WHERE stream_id = ? AND seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?",
-        (stream_id, after, end, *parameters, wanted.limit),
+        f"SELECT key, event_type, payload, created_at FROM stream_event WHERE key > ? AND key <= ?{conditions} ORDER BY key LIMIT ?",
+        (begin + after, begin + end, *parameters, wanted.limit),
     )
-    return [StreamEvent(seq, event_type, payload.decode(), created_at) for seq, event_type, payload, created_at in rows]
+    return [StreamEvent(key - begin, event_type, payload.decode(), created_at) for key, event_type, payload, created_at in rows]
 
 
 def position_at(tx: Transaction, stream_id: str, at_us: int) -> int:
     """The place behind which stands what was appended at that time or later. Times never go backwards in a stream: a few looks find it."""
-    last_seq, first_kept = _ends(tx, stream_id)
+    begin, last_seq, first_kept = _ends(tx, stream_id)
     low, high = first_kept - 1, last_seq
     while low < high:
         middle = (low + high) // 2
-        row = tx.row("SELECT created_at FROM stream_event WHERE stream_id = ? AND seq = ?", (stream_id, middle + 1))
+        row = tx.row("SELECT created_at FROM stream_event WHERE key = ?", (begin + middle + 1,))
         if row is not None and row[0] < at_us:
             low = middle + 1
         else:
@@ -202,8 +207,9 @@ def next_old(tx: Transaction, before_us: int, after: str) -> str | None:
     """The next stream behind `after` ("" = the first) whose first event is older than that."""
     row = tx.row(
         "SELECT id FROM stream WHERE id > ? AND deleted_at IS NULL AND "
-        "(SELECT created_at FROM stream_event WHERE stream_id = stream.id ORDER BY seq LIMIT 1) < ? ORDER BY id LIMIT 1",
-        (after, before_us),
+        "(SELECT created_at FROM stream_event WHERE key > number * ? AND key < (number + 1) * ? ORDER BY key LIMIT 1) < ? "
+        "ORDER BY id LIMIT 1",
+        (after, _EVENTS_MAX, _EVENTS_MAX, before_us),
     )
     return None if row is None else str(row[0])
 
@@ -214,23 +220,33 @@ def purge_events(tx: Transaction, stream_id: str, before_us: int, limit: int) ->
 
 
 def _purge_events(tx: Transaction, stream_id: str, before_us: int | None, limit: int) -> int:
-    rows = tx.rows("SELECT seq, created_at, size FROM stream_event WHERE stream_id = ? ORDER BY seq LIMIT ?", (stream_id, limit))
-    old, size = list[tuple[str, int]](), 0
-    for seq, created_at, bytes_of_one in rows:
+    begin = _begin(tx, stream_id)
+    rows = tx.rows(
+        "SELECT key, created_at, size FROM stream_event WHERE key > ? AND key < ? ORDER BY key LIMIT ?", (begin, begin + _EVENTS_MAX, limit)
+    )
+    old, size = list[tuple[int]](), 0
+    for key, created_at, bytes_of_one in rows:
         if (before_us is not None and created_at >= before_us) or (old and size + bytes_of_one > _PURGED_BYTES):
             break
-        old.append((stream_id, seq))
+        old.append((key,))
         size += bytes_of_one
-    tx.run_many("DELETE FROM stream_event WHERE stream_id = ? AND seq = ?", old)
+    tx.run_many("DELETE FROM stream_event WHERE key = ?", old)
     return len(old)
 
 
-def _ends(tx: Transaction, stream_id: str) -> tuple[int, int]:
-    """The number of the newest event, and of the first one that is kept, or will be."""
-    row = tx.row("SELECT last_seq FROM stream WHERE id = ?", (stream_id,))
-    last_seq = 0 if row is None else int(row[0])
-    first = tx.row("SELECT seq FROM stream_event WHERE stream_id = ? ORDER BY seq LIMIT 1", (stream_id,))
-    return last_seq, last_seq + 1 if first is None else int(first[0])
+def _begin(tx: Transaction, stream_id: str) -> int:
+    """The key before that of the first event of a stream."""
+    row = tx.row("SELECT number FROM stream WHERE id = ?", (stream_id,))
+    return 0 if row is None else int(row[0]) * _EVENTS_MAX
+
+
+def _ends(tx: Transaction, stream_id: str) -> tuple[int, int, int]:
+    """The key before that of the first event, the number of the newest, and of the first one that is kept, or will be."""
+    row = tx.row("SELECT number, last_seq FROM stream WHERE id = ?", (stream_id,))
+    number, last_seq = (0, 0) if row is None else row
+    begin = int(number) * _EVENTS_MAX
+    first = tx.row("SELECT key FROM stream_event WHERE key > ? AND key <= ? ORDER BY key LIMIT 1", (begin, begin + last_seq))
+    return begin, last_seq, last_seq + 1 if first is None else int(first[0]) - begin
 
 
 def _text(value: object) -> str:
