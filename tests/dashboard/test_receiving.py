@@ -185,7 +185,9 @@ def test_each_topic_of_a_hub_is_told_on_the_page_of_its_source(shop: Shop, perso
     person.act(path, **given, topics="\n".join(topics))
     wait_until(lambda: "failing" in plain(person.get(made.path)) and "asked" in plain(person.get(made.path)), what="both were asked for")
     words = plain(person.get(made.path))
-    assert "asked https://example.com/feed-a The hub was asked" in words and "failing https://example.com/feed-b Renewing it failed" in words
+    assert (
+        "asked https://example.com/feed-a The hub was asked" in words and "failing https://example.com/feed-b Renewing it failed" in words
+    )
     assert all(topic in person.get(path).text for topic in topics)
     api.close()
 
