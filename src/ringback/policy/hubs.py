@@ -21,15 +21,15 @@ from ringback.policy.reconciliation import Unreadable
 from ringback.policy.urls import split_url
 
 # Bytes of a document that are looked into: links stand at its beginning, before what it is about.
-LOOKED_INTO: Final = 1024 * 1024
+LOOKED_INTO: Final = 256 * 1024
 # Characters of a URL that a topic names: a parameter of an owner's own has a quarter of that at the most.
 _MAX_URL: Final = 2_000
 
-# A tag without "<" in it, so that each try ends at the next one.
-_TAG: Final = re.compile(r"<(/?[A-Za-z][A-Za-z0-9:._-]*)((?:[^<>\"']|\"[^<\"]*\"|'[^<']*')*+)>")
-_ATTRIBUTE: Final = re.compile(r"([A-Za-z][A-Za-z0-9:_-]*)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
-# Passages that hold text, whatever it looks like: how they begin and how they end.
-_PASSAGES: Final = (("<!--", "-->"), ("<![CDATA[", "]]>"))
+# What begins a passage that is text whatever it looks like, or a tag without "<" in it, so that each try ends at the next one. Nothing that
+# was matched is given back, or a stranger could have the same characters read again and again.
+_MARKUP: Final = re.compile(r"<!--|<!\[CDATA\[|<(/?[A-Za-z][A-Za-z0-9:._-]*+)((?:[^<>\"']|\"[^<\"]*+\"|'[^<']*+')*+)>")
+_ENDS: Final = {"<!--": "-->", "<![CDATA[": "]]>"}
+_ATTRIBUTE: Final = re.compile(r"(?<![A-Za-z0-9:_-])([A-Za-z][A-Za-z0-9:_-]*+)\s*+=\s*+(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))")
 _TEXTS: Final = ("script", "style", "title", "noscript", "template")
 # Where the words of others may begin, in HTML and in feeds: what is linked there is not said by the publisher.
 _BODY: Final = ("body", "/head")
@@ -82,16 +82,12 @@ def _text(document: bytes) -> str:
 def _embedded(text: str) -> Iterator[Link]:
     """The link elements of a document, in order."""
     at, entry = 0, ""
-    while (at := text.find("<", at)) >= 0:
-        passage = next((pair for pair in _PASSAGES if text.startswith(pair[0], at)), None)
-        if passage is not None:
-            at = _past(text, passage[1], at)
+    while (tag := _MARKUP.search(text, at)) is not None:
+        at = tag.end()
+        if tag[0] in _ENDS:
+            at = _past(text, _ENDS[tag[0]], at)
             continue
-        tag = _TAG.match(text, at)
-        if tag is None:
-            at += 1
-            continue
-        at, name = tag.end(), tag[1].lower()
+        name = tag[1].lower()
         if entry:
             entry = "" if name == f"/{entry}" else entry
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 from urllib.parse import urljoin
 
@@ -36,7 +37,8 @@ async def hub_of(api: ProviderApi, topic: str) -> Hub:
             cause, f"the topic {at} answered {exchange.status}, so that its hub is not known; look at its URL, or give baseUrl"
         )
     try:
-        hubs = hubs_of(exchange.head, exchange.body, at)
+        # A large document takes longer than the loop may be held.
+        hubs = await asyncio.to_thread(hubs_of, exchange.head, exchange.body, at)
     except Unreadable as error:
         raise ProviderFailure("unreadable", f"{error}; give the hub as baseUrl") from None
     if not hubs:

@@ -168,7 +168,8 @@ def _websub(request: InboundRequest, knows: Knowledge) -> Answer | None:
     if request.method != b"GET" or mode not in (b"subscribe", b"unsubscribe", b"denied") or topic is None:
         return None
     name = topic.decode("utf-8", "replace")
-    if name not in knows.topics:
+    # Anybody may ask a hub to end somebody's subscription: it is agreed to only where the topic is not wanted (any more).
+    if (name in knows.topics) is (mode == b"unsubscribe"):
         return Answer(status=404)
     if mode == b"denied":
         reason = (_query(request, "hub.reason") or b"").decode("utf-8", "replace")

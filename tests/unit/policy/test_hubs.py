@@ -87,6 +87,35 @@ def test_a_hub_at_no_url_is_said_to_be_none(url: str) -> None:
         hubs_of(head(), f'<link rel="hub" href="{url}">'.encode(), AT)
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<",
+        "<a",
+        "a",
+        "<link a",
+        "<link ",
+        "a='",
+        'a="',
+        "<!--",
+        "<!-",
+        "</",
+        "<title>",
+        "<entry>",
+        "a= ",
+        "&",
+        "<link a=b>",
+        "<link rel='",
+        "\x00",
+    ],
+)
+def test_a_document_that_is_made_to_be_slow_is_read_to_its_end(piece: str) -> None:
+    """What would be read again from each of its places takes minutes."""
+    for before, after in (("", ""), ("<link ", ""), ("<link ", ">"), ("<link", "'>"), ("<", ">")):
+        document = before + piece * (LOOKED_INTO // len(piece) - 8) + after
+        assert hubs_of(head(), document.encode(), AT) == []
+
+
 PIECES = st.sampled_from(
     ["<", ">", "link", " rel=", "hub", "self", "href=", '"', "'", "<!--", "-->", "</", "entry", "/>", "https://a.b/", "&#x110000;"]
 )

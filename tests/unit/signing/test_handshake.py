@@ -162,3 +162,22 @@ def test_no_question_crashes_a_handshake_or_breaks_a_header(
     answer = answered(name, InboundRequest(Headers([(header, value)]), body, method, url), knows)
     if answer is not None:
         assert all(text.isprintable() for pair in answer.headers for text in pair)
+
+
+@pytest.mark.parametrize(
+    ("mode", "topic", "status"),
+    [
+        ("subscribe", "feed", 200),
+        ("subscribe", "other", 404),
+        ("unsubscribe", "feed", 404),
+        ("unsubscribe", "other", 200),
+        ("denied", "other", 404),
+    ],
+)
+def test_a_hub_is_told_to_do_what_is_wanted_and_nothing_else(mode: str, topic: str, status: int) -> None:
+    """www.w3.org/TR/websub, 5.3: a subscriber confirms what it wishes to carry out; anybody can ask a hub to end a subscription."""
+    query = f"hub.mode={mode}&hub.topic=https%3A%2F%2Fexample.com%2F{topic}&hub.challenge=abc&hub.lease_seconds=600"
+    answer = answered("websub", InboundRequest(Headers(), b"", b"GET", f"https://h/?{query}".encode()), KNOWLEDGE["websub"])
+    assert answer is not None and answer.status == status
+    assert answer.body == (b"abc" if status == 200 else b"")
+    assert (answer.confirmed is not None) is (mode == "subscribe" and status == 200)
