@@ -20,6 +20,7 @@ NO_PAGES = {
     "/login/link",
     "/apps/{app_id}/messages/live/events",
     "/apps/{app_id}/messages/{message_id}/payload",
+    "/apps/{app_id}/messages/{message_id}/attempts/{attempt_id}/body",
     "/apps/{app_id}/messages/{message_id}/attempts/{attempt_id}/response",
     "/sources/{source_id}/quarantine/{item_id}/body",
 }
@@ -486,7 +487,7 @@ def test_a_transformation_is_tried_and_switched_on_on_the_endpoints_page(shop: S
     message = shop.server.make("/app/acme/msg", {"eventType": "ticket.updated", "payload": {"n": 1}})["id"]
     broken = "function handler(webhook) {\r\n  const n = webhook.payload.n;\r\n  return n.no.such;\r\n}"
     tried = person.act(f"{path}/transformation", act="try", code=broken, **fields)
-    assert tried.status_code == 200 and "TypeError: cannot read property &#39;such&#39; of undefined (line 3, column 12)" in tried.text
+    assert tried.status_code == 200 and "TypeError: cannot read property &#39;such&#39; of undefined (line 3, column 10)" in tried.text
     assert re.search(r'<span class="wrong">→   3</span>    return n.no.such;', tried.text)
     code = "function handler(webhook) { console.log('<b>hi</b>'); webhook.payload = {text: webhook.variables.team}; return webhook; }"
     tried = person.act(f"{path}/transformation", act="try", code=code, **fields)
@@ -501,9 +502,10 @@ def test_a_transformation_is_tried_and_switched_on_on_the_endpoints_page(shop: S
     assert "Its code is off" in person.act(f"{path}/transformation", act="save", code=code, **fields).text
     assert "Its code changes what is sent." in person.act(f"{path}/transformation", act="enable", code=code, **fields).text
     sent = shop.server.make("/app/acme/msg", {"eventType": "ticket.updated", "payload": {"n": 2}})["id"]
-    request = f"{shop.app()}/messages/{sent}?tab=request"
-    wait_until(lambda: "has changed the payload to this" in person.get(request).text, what="the message is sent")
-    attempt = shop.server.call("GET", f"/app/acme/attempt/msg/{sent}")[1]["data"][0]["id"]
+    made = f"/app/acme/attempt/msg/{sent}?endpoint_id=crm"
+    wait_until(lambda: shop.server.call("GET", made)[1]["data"], what="the message is sent")
+    attempt = shop.server.call("GET", made)[1]["data"][0]["id"]
+    assert "has changed the payload to this" in person.get(f"{shop.app()}/messages/{sent}/attempts/{attempt}?tab=request").text
     saved = person.get(f"{shop.app()}/messages/{sent}/attempts/{attempt}/body")
     assert (saved.content, saved.headers["content-type"]) == (b'{"text":"support"}', "application/octet-stream")
     assert "Its code is off" in person.act(f"{path}/transformation", act="disable", code=code, **fields).text
