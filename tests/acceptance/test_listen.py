@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
-import os
 import pathlib
 import re
 import signal
 import subprocess
+import threading
 import typing
+import urllib.request
 
 import pytest
 import standardwebhooks
@@ -19,8 +21,6 @@ from tests.acceptance.provider import SECRET
 from tests.acceptance.receiver import OK, Answer, Arrival, Receiver, verify
 from tests.acceptance.serving import Serve, Shared
 from tests.waiting import wait_until
-
-Line = typing.Callable[[str], bool]
 
 
 class Listener:
@@ -152,9 +152,6 @@ def test_a_program_that_is_down_is_waited_for_and_said_once(shared: Shared, list
 @contextlib.contextmanager
 def program(port: int) -> typing.Iterator[list[str]]:
     """A program that comes up at a port that was named before; the ids that it was sent."""
-    import http.server
-    import threading
-
     got: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -220,7 +217,6 @@ def test_what_a_source_receives_arrives_byte_for_byte_with_its_headers(shared: S
     other = running.make(f"/app/{app}/source", {"name": "other", "type": "github", "secrets": [SECRET]})
     listen(running, "--source", made["id"], receiver.url)
     for body in (b'\n {"a": 1.0 , "b":"\\u00e9"}\n', b'{"rawPayload": "x"}', b"a=1&b=%20", b"\xff\x00\xfe", b"[1]"):
-        file = pathlib.Path(f"{receiver.port}.body")
         for source in (other, made):
             sent = subprocess.run(
                 [*command(), "trigger", "github", "--secret", SECRET, "--to", source["ingestUrl"], "--data", "-"],
@@ -232,7 +228,6 @@ def test_what_a_source_receives_arrives_byte_for_byte_with_its_headers(shared: S
             )
             assert sent.returncode == 0, sent.stderr
         wait_until(lambda body=body: any(arrival.body == body for arrival in receiver.arrivals), what=f"{body!r} arrives")
-        assert not file.exists()
     assert len(arrived(receiver)) == 5
     assert {arrival.headers["x-github-event"] for arrival in receiver.arrivals} == {"push"}
 
@@ -249,12 +244,11 @@ def test_an_ingest_source_is_listened_to_by_its_name_alone(shared: Shared, recei
 
 
 def ingest_source(running: Server) -> typing.Any:
-    from svix.api import Svix, SvixOptions
-    from svix.models import GithubConfig, IngestSourceIn, IngestSourceInConfig
-
-    ingest = Svix(running.token, SvixOptions(server_url=running.url)).ingest.source
-    config = IngestSourceInConfig.github(GithubConfig(secret=SECRET))
-    return json.loads(ingest.create(IngestSourceIn(name="github", config=config)).model_dump_json())
+    wanted = {"name": "github", "type": "github", "config": {"secret": SECRET}}
+    headers = {"authorization": f"Bearer {running.token}", "content-type": "application/json"}
+    asked = urllib.request.Request(f"{running.url}/ingest/api/v1/source", json.dumps(wanted).encode(), headers)
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return json.loads(answer.read())
 
 
 def test_it_can_go_back_to_what_it_has_handed_on(shared: Shared, receiver: Receiver, listen: Listen) -> None:
@@ -297,7 +291,3 @@ def test_an_event_that_is_triggered_is_believed_by_a_source_of_that_provider(sha
     assert {event["providerEventType"] for event in events} == {done.stdout.split()[1].rstrip(":")}
     wrong = trigger(running, provider, "--secret", KNOWN["standard-webhooks"][:-4] + "AAAA", *where)
     assert (wrong.returncode, wrong.stdout.split()[2]) == (1, "401")
-
-
-def test_the_tests_of_this_module_find_the_command() -> None:
-    assert os.path.exists(command()[0])

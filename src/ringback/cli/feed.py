@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from ringback.cli.api import told
 from ringback.errors import OperatorError, RingbackError
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _item(item: dict[str, Any]) -> Item:
 
 def refused(status: int, answer: object) -> Exception:
     """The error for an answer: a ConnectionError where it is over soon, else what the server said."""
-    detail = answer.get("detail") if isinstance(answer, dict) else answer
+    detail = told(answer)
     if status == 429 or status >= 500:
         return ConnectionError(f"it answers {status}: {detail}")
     if status in (401, 403):

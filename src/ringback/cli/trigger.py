@@ -114,7 +114,7 @@ def _signed(row: Provider, made: Sample, secret: str, url: str) -> SignedRequest
         request = signed(row, made, secret, url)
     except Unsignable as error:
         raise OperatorError(
-            f"no event of {row.name} can be sent by anybody else: {error}; have the provider itself send a test event, or trigger another one "
+            f"nobody else can send an event of {row.name}: {error}; have the provider itself send a test event, or trigger another one "
             "(`ringback providers` lists them)"
         ) from error
     except ValueError as error:
