@@ -17,7 +17,7 @@ import msgspec
 from ringback.clock import SECOND_US, rfc3339
 from ringback.receiver.testing import SignedRequest, sign
 from ringback.signing.provider import Provider
-from ringback.signing.tokens import Unsigned
+from ringback.signing.tokens import Token, Unsigned
 
 # What an event is called where nobody says it, and there is no sample.
 _PLAIN_EVENT: Final = "test.event"
@@ -51,7 +51,7 @@ def sample(row: Provider, event: str | None, unique: str, now_us: int, secret: s
             return Sample(name, urlencode(fields | ({own: name} if own else {})).encode(), _FORM)
         if name in kept:
             return Sample(name, msgspec.json.encode(_filled(kept[name], unique, now_us, secret)), _JSON)
-    return _plain(row, event or _PLAIN_EVENT, unique, now_us)
+    return _plain(row, event or _PLAIN_EVENT, unique, now_us, secret)
 
 
 def signed(row: Provider, made: Sample, secret: str, url: str) -> SignedRequest:
@@ -61,22 +61,26 @@ def signed(row: Provider, made: Sample, secret: str, url: str) -> SignedRequest:
     return sign(row.id, secret, made.body, url=url, event_type=made.event, headers={"content-type": made.content_type})
 
 
-def _plain(row: Provider, event: str, unique: str, now_us: int) -> Sample:
+def _plain(row: Provider, event: str, unique: str, now_us: int, secret: str) -> Sample:
     document: dict[str, Any] = {"id": unique, "type": event, "created_at": rfc3339(now_us), "data": {"note": "sent by ringback trigger"}}
     for places, text in ((row.event_id, unique), (row.event_type, event)):
         path = _argument(places, "json")
         if path:
             _put(document, path.split("."), text)
     batch = row.batch or ""
+    proof = row.schemes[0]
+    if isinstance(proof, Token) and proof.places[0].startswith("json:"):
+        # What proves it is a part of each item.
+        _put(document, proof.places[0].removeprefix("json:").removeprefix(f"{batch}.").split("."), secret)
     if batch.startswith("form:"):
         return Sample(event, urlencode({batch.removeprefix("form:"): msgspec.json.encode([document])}).encode(), _FORM)
     if row.event_type and all(place.startswith("form:") for place in row.event_type):
         return Sample(event, urlencode({_argument(row.event_type, "form"): event, "id": unique}).encode(), _FORM)
     whole: Any = document
-    if batch.endswith("[]"):
-        whole = [document]
-        for step in reversed([step for step in batch.removesuffix("[]").split(".") if step]):
-            whole = {step: whole}
+    for step in reversed([step for step in batch.split(".") if step]):
+        name = step.removesuffix("[]")
+        whole = [whole] if step.endswith("[]") else whole
+        whole = {name: whole} if name else whole
     return Sample(event, msgspec.json.encode(whole), _JSON)
 
 
