@@ -69,7 +69,7 @@ def listen(tmp_path: pathlib.Path) -> typing.Iterator[Listen]:
     for listener in begun:
         if listener.process.poll() is None:
             listener.process.kill()
-            listener.process.wait()
+            listener.process.wait(20)
 
 
 def shop(running: Server) -> str:
