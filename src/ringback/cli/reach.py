@@ -85,11 +85,13 @@ def owners_api(args: argparse.Namespace, answer_s: float) -> Api:
     from ringback.cli.api import Api
     from ringback.config.running import find
     from ringback.errors import OperatorError
-    from ringback.store.opening import database_path
 
     settings, token = settings_of(args), token_of(args)
     url = args.url
     if url is None:
+        # A server elsewhere needs no store here: what speaks to one runs in a plain install.
+        from ringback.store.opening import database_path
+
         server = find(database_path(settings.database_url))
         if server is None:
             raise OperatorError(f"no server runs on {database_path(settings.database_url)}; start it, or name one with --url")

@@ -18,9 +18,12 @@ class Shown:
     def __init__(self) -> None:
         self._console: Console | None = None
         if sys.stdout.isatty():
-            # Here, not above: a pipe needs no colours, and the package takes longer to import than all others.
-            from rich.console import Console
-
+            try:
+                # Here, not above: a pipe needs no colours, and the package takes longer to import than all others.
+                from rich.console import Console
+            except ImportError:
+                # A plain install shows the same without colours.
+                return
             self._console = Console(highlight=False)
 
     def say(self, text: str) -> None:
