@@ -46,6 +46,7 @@ def test_an_attempt_is_shown_with_all_its_facts(history):
         "phasesMs": {"dns": 1.2, "connect": 3.4, "tls": None, "send": 0.05, "wait": 250.0, "body": 0.01},
         "responseHeaders": [["Server", "shop"], ["Set-Cookie", "a"], ["Set-Cookie", "b"]],
         "requestHeaders": [["webhook-id", "x"]],
+        "requestBody": None,
     }
 
 

@@ -65,6 +65,7 @@ FAILS = {
     "a number": ("unusable", "function handler() { return 5; }", "handler returned number; it must return an object", 0),
     "a function": ("unusable", "function handler() { return () => 1; }", "handler returned function; it must return an object", 0),
     "no JSON": ("unusable", "function handler(w) { w.toJSON = () => undefined; return w; }", "cannot be written as JSON", 0),
+    "cut stack": ("threw", 'function handler() { const e = new Error("q"); e.stack = "a\\0b\\x1fc"; throw e; }', "", 0),
     "no handler": ("unusable", "const handler = 5;", "the code defines no function handler(webhook)", 0),
     "empty": ("unusable", "// nothing at all", "the code defines no function handler(webhook)", 0),
     "3 MB": ("unusable", 'function handler(w) { w.payload = "x".repeat(3e6); return w; }', "at most 2097152 are allowed", 0),
@@ -137,10 +138,13 @@ def test_a_script_gets_a_document_and_gives_one(run: Run) -> None:
     async def story() -> None:
         async with pool() as scripts:
             ran = await scripts.of("function handler(w) { w.payload.b = w.payload.a + 1; return w; }")
-            assert (ran.outcome, json.loads(ran.document), ran.same_payload) == ("returned", {"payload": {"a": 1, "b": 2}}, False)
+            assert (ran.outcome, ran.document, ran.payload, ran.payload_kind) == ("returned", b"{}", b'{"a":1,"b":2}', "json")
             same = await scripts.of("const handler = (w) => ({...w, more: 'ü\\u0000'});", key="ep_2")
-            assert (json.loads(same.document), same.same_payload) == ({"payload": {"a": 1}, "more": "ü\0"}, True)
-            assert scripts.metrics.scripts["returned"] == 2 and scripts.metrics.script_workers == scripts.processes == 1
+            assert (json.loads(same.document), same.payload, same.payload_kind) == ({"more": "ü\0"}, b"", "same")
+            text = await scripts.of("function handler() { return {payload: 'a\\u001fb\\u0000ü\\ud83d'}; }", key="ep_3")
+            assert (text.document, text.payload, text.payload_kind) == (b"{}", "a\x1fb\0ü\ufffd".encode(), "text")
+            assert (await scripts.of("function handler() { return {a: 1}; }", key="ep_4")).payload_kind == "none"
+            assert scripts.metrics.scripts["returned"] == 4 and scripts.metrics.script_workers == scripts.processes == 1
 
     run(story())
 
@@ -199,7 +203,7 @@ def test_what_cannot_be_stopped_is_killed(run: Run, name: str) -> None:
 
 def test_calls_behind_one_that_is_killed_are_asked_again(run: Run) -> None:
     # Quick until it meets a certain payload, so that others are on their way to the same process when it does.
-    turns = "function handler(w) { if (w.payload.bomb) new Array(5e8).join(''); return w; }"
+    turns = "function handler(w) { if (w.payload.bomb) new Array(5e8).join(''); return {n: w.payload.n}; }"
 
     async def story() -> None:
         async with pool(workers=1) as scripts:
@@ -209,7 +213,7 @@ def test_calls_behind_one_that_is_killed_are_asked_again(run: Run) -> None:
             calls = [scripts.of(turns, {"bomb": 1}, key="turns"), *(scripts.of(turns, {"n": n}, key="good") for n in range(20))]
             bomb, *others = await asyncio.gather(*calls)
             assert bomb.outcome == "time"
-            assert [json.loads(ran.document)["payload"]["n"] for ran in others] == list(range(20))
+            assert [ran.document for ran in others] == [f'{{"n":{n}}}'.encode() for n in range(20)]
             assert children() != before
 
     run(story())
@@ -373,12 +377,28 @@ def test_half_a_character_becomes_the_sign_for_one_that_is_missing(run_once: Run
     run_once(story())
 
 
+def test_what_a_script_does_to_the_language_reaches_only_itself(run_once: Run) -> None:
+    spoilt = (
+        "String.prototype.toJSON = () => 5; Array.prototype.join = () => { throw 1; }; JSON.stringify = JSON.parse = () => 'x';"
+        "Object.prototype.payload = 'left'; Object.defineProperty(Array.prototype, '0', {set() { throw 1; }});"
+        "function handler() { console.log('a'); return {payload: 'text'}; }"
+    )
+
+    async def story() -> None:
+        async with pool(workers=1) as scripts:
+            ran = await scripts.of(spoilt, listening=True)
+            assert ran.outcome in ("returned", "threw") and scripts.metrics.scripts["lost"] == 0
+            assert (await scripts.of(IDENTITY, key="ep_2")).outcome == "returned" and len(children()) == 1
+
+    run_once(story())
+
+
 def test_large_documents_pass_both_ways(run: Run) -> None:
     async def story() -> None:
         async with pool() as scripts:
             text = "ä" * 900_000
             ran = await scripts.of("function handler(w) { w.payload.b = 1; return w; }", {"text": text})
-            assert json.loads(ran.document) == {"payload": {"text": text, "b": 1}}
+            assert json.loads(ran.payload) == {"text": text, "b": 1}
 
     run(story())
 

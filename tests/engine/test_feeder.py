@@ -332,6 +332,24 @@ def test_failing_sinks_take_no_place_of_those_that_work(feed: Callable[..., None
     feed(story, schedule_s=(0.05,) * 1_000)
 
 
+def test_a_sink_that_waits_for_company_is_told_of_a_thousand_events_and_remembers_one_time(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        await feeding.sink(batch_size=1_000, max_wait_s=300)
+        await feeding.append("0")
+        for _ in range(1_500):
+            # It is told to look, and sees that the batch is not full.
+            feeding.feeder.appended(STREAM)
+            while not feeding.feeder._when.get("sink_1"):
+                await asyncio.sleep(0)
+        assert len(feeding.feeder._due) <= 1_003
+        assert feeding.transport.sent == []
+        await feeding.append(*map(str, range(1, 1_000)))
+        await feeding.at(1_000)
+        assert [len(texts(sent)) for sent in feeding.transport.sent] == [1_000]
+
+    feed(story)
+
+
 def test_draining_waits_for_what_is_on_the_wire_and_begins_nothing(feed: Callable[..., None]) -> None:
     async def story(feeding: Feeding) -> None:
         feeding.transport.decide = lambda sent: None

@@ -3,6 +3,10 @@ from __future__ import annotations
 import asyncio
 
 from ringback.engine.sweeper import Sweeper
+from ringback.model.streams import Progress, Sink, SinkStatus, SinkType, Stream
+from ringback.store.base import Transaction
+from ringback.store.operations import sinks, streams
+from ringback.store.operations.streams import NewEvent
 from tests.engine.world import SECOND_US, World, in_world
 
 HISTORY_US = 90 * 86_400_000_000
@@ -62,5 +66,44 @@ def test_tokens_of_applications_go_when_they_ended_long_ago_and_those_of_organis
         await world.store.write(lambda tx: tx.run_many(insert, [(*row, row[0].encode()) for row in rows]))
         assert await Sweeper(world.store, world.clock, HISTORY_US).sweep_beside() == 502
         assert {row[0][9:] for row in await world.rows("SELECT id FROM token")} == {"expired lately", "for ever", "of an organisation"}
+
+    in_world(story)
+
+
+def test_old_events_and_all_of_deleted_streams_and_sinks_are_swept_and_what_is_alive_stays():
+    async def story(world: World) -> None:
+        now_us = world.clock.now_us()
+
+        def make(tx: Transaction) -> None:
+            for name in ("strm_alive", "strm_gone"):
+                streams.insert(tx, Stream(name, "org_1", None, "S", "", {}, 1, 1))
+                streams.append(tx, name, [NewEvent("t", b"old")] * 250, now_us - HISTORY_US - 1)
+                streams.append(tx, name, [NewEvent("t", b"new")] * 3, now_us)
+                for number in range(2):
+                    asks = Sink(
+                        f"sink_{number}_{name}",
+                        name,
+                        None,
+                        SinkType.POLLER,
+                        None,
+                        SinkStatus.ENABLED,
+                        None,
+                        None,
+                        {},
+                        1,
+                        0,
+                        Progress(0),
+                        1,
+                        1,
+                    )
+                    sinks.insert(tx, world.vault, asks)
+            streams.delete(tx, "strm_gone", now_us)
+            sinks.delete(tx, "sink_1_strm_alive", now_us)
+
+        await world.store.write(make)
+        assert await Sweeper(world.store, world.clock, HISTORY_US).sweep() == 253 + 2 + 1 + 250 + 1
+        assert await world.rows("SELECT id FROM stream") == [("strm_alive",)]
+        assert await world.rows("SELECT id FROM stream_sink") == [("sink_0_strm_alive",)]
+        assert await world.rows("SELECT DISTINCT payload, COUNT(*) FROM stream_event") == [(b"new", 3)]
 
     in_world(story)

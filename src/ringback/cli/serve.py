@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> int:
     """Serve; returns when the server has stopped. Raises OperatorError when it cannot start as it is set up."""
     if args.demo:
         return _demonstrate(args)
+    settings = settings_of(args)
     # What is imported stays: looking through it for garbage again and again is a fifth of the start. The server enables it again.
     gc.disable()
-    settings = settings_of(args)
     from ringback import app
 
     return app.run(settings)

@@ -16,7 +16,7 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section("messages", "Messages", "/apps/{app_id}/messages", "messages", without="/apps"),
     Section("endpoints", "Endpoints", "/apps/{app_id}/endpoints", "endpoints", without="/apps"),
     Section("dead_letters", "Dead letters", "/dead-letters", "dead_letters", waiting="dead"),
-    Section("streams", "Streams", "/streams", "queue"),
+    Section("streams", "Streams", "/streams", "streams"),
     Section("sources", "Sources", "/sources", "sources", group=_RECEIVE),
     Section("quarantine", "Quarantine", "/quarantine", "quarantine", group=_RECEIVE, waiting="quarantined"),
     Section("applications", "Applications", "/apps", "applications", group=_SET_UP),

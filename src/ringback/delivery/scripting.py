@@ -24,7 +24,7 @@ import msgspec
 
 from ringback.clock import Clock
 from ringback.delivery import scripting_worker as wire
-from ringback.delivery.scripting_turns import Call, Ran, Script, Turns
+from ringback.delivery.scripting_turns import Call, PayloadKind, Ran, Script, Turns
 from ringback.telemetry.events import SCRIPT_STOPPED, SCRIPTS_FAILED, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
@@ -60,6 +60,7 @@ _OUTCOMES: Final = {
     wire.TIME: _TIME,
     wire.MEMORY: _MEMORY,
 }
+_PAYLOADS: Final[dict[int, PayloadKind]] = {wire.NO_PAYLOAD: "none", wire.SAME: "same", wire.JSON: "json", wire.TEXT: "text"}
 # Those after which the script is one that others must be kept from.
 _STOPPED: Final = frozenset((_TIME, _MEMORY, _LOST))
 _CLOSED: Final = Ran(_UNAVAILABLE, words="the server is stopping")
@@ -108,17 +109,19 @@ class _Process(asyncio.Protocol):
             self.ready.set_result(None)
         head = wire.ANSWER.size
         while len(self._read) >= head:
-            kind, same, line, column, cpu_us, size, said = wire.ANSWER.unpack_from(self._read)
-            if len(self._read) < head + size + said:
+            kind, payload_kind, line, column, cpu_us, size, payload_size, said_size = wire.ANSWER.unpack_from(self._read)
+            end = head + size + payload_size + said_size
+            if len(self._read) < end:
                 return
-            body = bytes(self._read[head : head + size])
-            lines = bytes(self._read[head + size : head + size + said])
-            del self._read[: head + size + said]
+            with memoryview(self._read) as read:
+                body, payload = bytes(read[head : head + size]), bytes(read[head + size : head + size + payload_size])
+                said = _lines(bytes(read[end - said_size : end]))
+            del self._read[:end]
             outcome = _OUTCOMES[kind]
             if outcome == _RETURNED:
-                ran = Ran(outcome, body, bool(same), "", 0, 0, cpu_us, _lines(lines))
+                ran = Ran(outcome, body, payload, _PAYLOADS[payload_kind], "", 0, 0, cpu_us, said)
             else:
-                ran = Ran(outcome, b"", False, self._pool.words(outcome, body), line, column, cpu_us, _lines(lines))
+                ran = Ran(outcome, b"", b"", "none", self._pool.words(outcome, body), line, column, cpu_us, said)
             self._pool._answered(self, ran)
 
     def send(self, call: Call, limit_ms: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -49,17 +49,23 @@ class Call:
         self.slow = False
 
 
+# Its payload is missing, came back unchanged (and is not given back), is JSON, or is a text (UTF-8).
+PayloadKind = Literal["none", "same", "json", "text"]
+
+
 class Ran(msgspec.Struct, frozen=True, gc=False):
     """What came of a call.
 
-    `outcome` is one of `telemetry.prometheus.SCRIPT_OUTCOMES`. With `returned`, `document` is the JSON text that the handler returned, and
-    `same_payload` whether its member `payload` came back unchanged; else `words` is a sentence, or the message of what was thrown at `line`
-    and `column` (from 1 on; 0 = not known). `said` are the lines that were written to the console, when somebody listened.
+    `outcome` is one of `telemetry.prometheus.SCRIPT_OUTCOMES`. With `returned`, `document` is the JSON text of what the handler returned,
+    without its member `payload`: that stands apart, so that a large one needs not be read here. Else `words` is a sentence, or the message
+    of what was thrown at `line` and `column` (from 1 on; 0 = not known). `said` are the lines that were written to the console, when
+    somebody listened.
     """
 
     outcome: str
     document: bytes = b""
-    same_payload: bool = False
+    payload: bytes = b""
+    payload_kind: PayloadKind = "none"
     words: str = ""
     line: int = 0
     column: int = 0

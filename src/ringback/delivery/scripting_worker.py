@@ -7,6 +7,7 @@ limits on memory and files. `delivery.scripting` is its parent, and asks again w
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -14,13 +15,13 @@ import signal
 import struct
 import sys
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 # The number of the script, flags, milliseconds of CPU that the call may take, the sizes of its code (0: it is known) and of the document.
 CALL: Final = struct.Struct("!IBIII")
-# The kind of answer, whether the payload came back unchanged, line and column of an error (0 = unknown), microseconds of CPU, and the sizes
-# of what follows: a document or words, and what was said to the console.
-ANSWER: Final = struct.Struct("!BBIIIII")
+# The kind of answer, the kind of its payload, line and column of an error (0 = unknown), microseconds of CPU, and the sizes of what
+# follows: a document or words, the payload, and what was said to the console.
+ANSWER: Final = struct.Struct("!BBIIIIII")
 READY: Final = b"ready"
 # Flags of a call: the script is not called again; what it says to the console is wanted.
 ONCE: Final = 1
@@ -31,6 +32,13 @@ THREW: Final = 1
 UNUSABLE: Final = 2
 TIME: Final = 3
 MEMORY: Final = 4
+
+# Kinds of payloads: there is none, it came back unchanged (and is not sent back), it is JSON, it is a text and no JSON.
+NO_PAYLOAD: Final = 0
+SAME: Final = 1
+JSON: Final = 2
+TEXT: Final = 3
+_PAYLOADS: Final = {"r": NO_PAYLOAD, "s": SAME, "j": JSON, "x": TEXT}
 
 # What one script may have in memory, and what it may return (contract, 9).
 MEMORY_BYTES: Final = 64 * 1024 * 1024
@@ -75,31 +83,33 @@ _PRELUDE: Final = """
     said[said.length] = short(line, longest);
   };
   globalThis.console = {log: say, info: say, warn: say, error: say, debug: say, trace: say};
-  const ringback$run = (handler, document, hears) => {
-    listening = hears;
-    said = [];
+  const ringback$run = (handler, document) => {
     const webhook = parse(document), before = stringify(webhook.payload);
     const result = handler(webhook);
     if (result === undefined || result === null || typeof result !== "object")
-      return ["u", "handler returned " + (result === null ? "null" : typeof result) + "; it must return an object"];
+      return ["u", "", "handler returned " + (result === null ? "null" : typeof result) + "; it must return an object"];
     if (typeof result.then === "function")
-      return ["u", "handler returned a promise; it must return the object itself, and cannot be async"];
-    const written = stringify(result);
-    if (typeof written !== "string") return ["u", "handler returned what cannot be written as JSON"];
-    return [before !== undefined && stringify(result.payload) === before ? "s" : "r", written];
+      return ["u", "", "handler returned a promise; it must return the object itself, and cannot be async"];
+    const {payload, ...rest} = result, written = stringify(rest), body = stringify(payload);
+    if (typeof written !== "string") return ["u", "", "handler returned what cannot be written as JSON"];
+    if (body === undefined) return ["r", written, ""];
+    if (body === before) return ["s", written, ""];
+    return [typeof payload === "string" ? "x" : "j", written, body];
   };
   const ringback$guarded = (handler, document, hears) => {
     let found;
+    listening = hears;
+    said = [];
     try {
-      found = ringback$run(handler, document, hears);
+      found = ringback$run(handler, document);
     } catch (error) {
       let words, stack = "";
       try { words = short(error, 4000); } catch { words = "an error that cannot be shown"; }
       try { stack = short(error.stack, 4000); } catch { }
-      found = ["t" + words, stack];
+      found = ["t", stack, words];
     }
-    // Joined and not added: the binding cannot take a long text that was put together by `+`.
-    return apply(join, [found[0], found[1], listening ? stringify(said) : ""], ["\\u001f"]);
+    // Joined and not added: the binding cannot take a long text that was put together by `+`. What may hold anything comes last.
+    return apply(join, [found[0], listening ? stringify(said) : "", found[1], found[2]], ["\\u001f"]);
   };
   return ringback$guarded;
 })()
@@ -178,64 +188,91 @@ class Worker:
         """Has this process so much in memory that another one should take its place?"""
         return self._resident > _FULL_BYTES
 
-    def called(self, number: int, flags: int, limit_s: float, code: bytes, document: bytes) -> tuple[bytes, bytes, bytes]:
-        """Run one call: the head of the answer, its body, and what was said to the console."""
+    def called(self, number: int, flags: int, limit_s: float, code: bytes, document: bytes) -> tuple[bytes, ...]:
+        """Run one call: the head of the answer, and what follows it."""
         started = time.process_time()
         script = self._scripts.get(number) if not code else _Script(code.decode())
         if script is None:
             raise SystemExit("a call of a script that was never sent")
         self._scripts[number] = script
-        kind, same, line, column, body, said = self._run(script, bool(flags & LISTENING), limit_s, started, document)
+        answer = self._run(script, bool(flags & LISTENING), limit_s, started, document)
         took_us = int((time.process_time() - started) * 1_000_000)
         before, self._resident = self._resident, self._memory.now()
         if flags & ONCE:
             del self._scripts[number]
             script.end()
-        elif kind in (TIME, MEMORY) or self._resident - before > _HOARD_BYTES:
+        elif answer.kind in (TIME, MEMORY) or self._resident - before > _HOARD_BYTES:
             # Cut off half-way, or with much in memory: nothing of that is to be met by the next call.
             script.end()
             self._resident = self._memory.now()
-        return ANSWER.pack(kind, same, line, column, took_us, len(body), len(said)), body, said
+        sizes = (len(answer.body), len(answer.payload), len(answer.said))
+        head = ANSWER.pack(answer.kind, answer.payload_kind, answer.line, answer.column, took_us, *sizes)
+        return head, answer.body, answer.payload, answer.said
 
     def forget(self, number: int) -> None:
         """A script is not called any more."""
         self._scripts.pop(number, None)
 
-    def _run(
-        self, script: _Script, listening: bool, limit_s: float, started: float, document: bytes
-    ) -> tuple[int, bool, int, int, bytes, bytes]:
+    def _run(self, script: _Script, listening: bool, limit_s: float, started: float, document: bytes) -> _Answer:
         try:
             script.begin(self._engine, limit_s)
             if script.handler is None:
-                return UNUSABLE, False, 0, 0, b"the code defines no function handler(webhook)", b""
+                return _Answer(UNUSABLE, b"the code defines no function handler(webhook)")
             # Counted anew by each call into the engine.
             script.context.set_time_limit(max(limit_s - (time.process_time() - started), 0.001))
             answer = script.guarded(script.handler, document.decode(), listening)
         except MemoryError:
-            return MEMORY, False, 0, 0, b"", b""
+            return _Answer(MEMORY)
         except (self._engine.JSException, self._engine.StackOverflow) as error:
-            message, line, column = _words(str(error))
             script.end()
-            return _kind(message), False, line, column, message.encode(errors="replace"), b""
+            return _failure(str(error))
         except Exception as error:
             # Something that the binding cannot take, brought about by the script: no reason to lose this process.
             script.end()
-            return UNUSABLE, False, 0, 0, f"the engine gave no result that can be read: {error}"[:_WORDS].encode(errors="replace"), b""
-        # JSON has no such character in it.
-        head, _, rest = str(answer).partition("\x1f")
-        found, _, said = rest.rpartition("\x1f")
-        if head[:1] == "t":
-            message, line, column = _words(f"{head[1:]}\n{found}")
-            return _kind(message), False, line, column, message.encode(errors="replace"), said.encode(errors="replace")
-        body = found.encode(errors="replace")
-        if b"\\ud" in body:
-            body = _HALF.sub(rb"\1\\ufffd", body)
+            return _Answer(UNUSABLE, _bytes(f"the engine gave no result that can be read: {error}"[:_WORDS]))
+        # JSON has no such character in it. What a script throws may, or be cut by a NUL; then less is said of it.
+        head, said, found, last = [*str(answer).split("\x1f", 3), "", "", ""][:4]
+        if head == "t":
+            return _failure(f"{last}\n{found}", _bytes(said))
         if head == "u":
-            return UNUSABLE, False, 0, 0, body, said.encode(errors="replace")
-        if len(body) > RESULT_BYTES:
-            words = f"handler returned {len(body)} bytes as JSON; at most {RESULT_BYTES} are allowed"
-            return UNUSABLE, False, 0, 0, words.encode(), said.encode(errors="replace")
-        return RETURNED, head == "s", 0, 0, body, said.encode(errors="replace")
+            return _Answer(UNUSABLE, _bytes(last), said=_bytes(said))
+        body, payload = _whole(_bytes(found)), _bytes(last)
+        if payload:
+            payload = _whole(payload)
+        if head == "x" and payload[:1] == b'"':
+            # As JSON until here: the binding ends a text at its first NUL.
+            payload = _bytes(json.loads(payload))
+        size = len(body) + len(payload)
+        if size > RESULT_BYTES:
+            words = f"handler returned {size} bytes as JSON; at most {RESULT_BYTES} are allowed"
+            return _Answer(UNUSABLE, words.encode(), said=_bytes(said))
+        return _Answer(RETURNED, body, payload, _PAYLOADS.get(head, NO_PAYLOAD), said=_bytes(said))
+
+
+class _Answer(NamedTuple):
+    """What came of a call, as it is sent back."""
+
+    kind: int
+    body: bytes = b""
+    payload: bytes = b""
+    payload_kind: int = NO_PAYLOAD
+    line: int = 0
+    column: int = 0
+    said: bytes = b""
+
+
+def _failure(error: str, said: bytes = b"") -> _Answer:
+    message, line, column = _words(error)
+    return _Answer(_kind(message), _bytes(message), line=line, column=column, said=said)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")
+
+
+def _whole(written: bytes) -> bytes:
+    """JSON without halves of characters."""
+    return _HALF.sub(rb"\1\\ufffd", written) if b"\\ud" in written else written
 
 
 def _limit() -> None:

@@ -46,6 +46,8 @@ _OFF_LOOP_BYTES: Final = 256 * 1024
 _AGAIN_S: Final = 0.5
 # How long a sink rests that cannot be fed, a defect of ours.
 _REST_US: Final = 60 * SECOND_US
+# Entries of the heap that are no longer true and need not be cleared away yet: a few dozen kilobytes.
+_STALE_MAX: Final = 1_000
 # Seconds between two looks at the clock when nothing is due: it may be set.
 _LOOK_EVERY_S: Final = 30.0
 
@@ -182,6 +184,9 @@ class Feeder:
         if known is None or at_us < known:
             self._when[sink_id] = at_us
             heapq.heappush(self._due, (at_us, sink_id))
+            if len(self._due) > 2 * len(self._when) + _STALE_MAX:
+                self._due = [(at_us, sink_id) for sink_id, at_us in self._when.items()]
+                heapq.heapify(self._due)
             self._woken.set()
 
     async def _turn(self, sink_id: str, places: asyncio.Semaphore) -> None:

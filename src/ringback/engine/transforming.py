@@ -82,7 +82,7 @@ class Transforming:
         if ran.outcome != "returned":
             return self._failed(flight, _CLASSES.get(ran.outcome, ErrorClass.TRANSFORMATION), described(ran))
         try:
-            wanted = transformed(webhook, ran.document, same_payload=ran.same_payload, https_only=changes.https_only)
+            wanted = transformed(webhook, ran.document, ran.payload, ran.payload_kind, https_only=changes.https_only)
         except ValueError as error:
             return self._failed(flight, ErrorClass.TRANSFORMATION, f"the transformation cannot be used: {error}")
         if wanted.cancelled:

@@ -55,18 +55,18 @@ class _Seen(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
 
 class _Given(msgspec.Struct, frozen=True, gc=False):
-    """The object that `handler` returns: nothing of it is believed yet. What is left out stays as it was, but for the payload."""
+    """The object that `handler` returns, without its payload: nothing of it is believed yet. What is left out stays as it was."""
 
     method: Any = msgspec.UNSET
     url: Any = msgspec.UNSET
     headers: Any = msgspec.UNSET
-    payload: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     cancel: Any = None
 
 
 _seen: Final = msgspec.json.Encoder()
 _given: Final = msgspec.json.Decoder(_Given)
-_text: Final = msgspec.json.Decoder(str)
+# What an object may be beside its payload: reading more would hold the event loop for milliseconds.
+_BESIDE_BYTES: Final = 512 * 1024
 
 
 def seen(webhook: Webhook) -> bytes:
@@ -94,11 +94,14 @@ def _readable(payload: bytes) -> msgspec.Raw | str:
     return text
 
 
-def transformed(webhook: Webhook, document: bytes, *, same_payload: bool, https_only: bool = False) -> Transformed:
+def transformed(webhook: Webhook, document: bytes, payload: bytes, kind: str, *, https_only: bool = False) -> Transformed:
     """What the object that the code returned says. Raises ValueError with a sentence for one that cannot be used.
 
-    With `same_payload` the payload is sent byte for byte as it came, whatever JavaScript makes of its numbers.
+    `document` is the object without its `payload`, whose kind is `none`, `same`, `json` or `text`. One that is the same is sent byte for
+    byte as it came, whatever JavaScript makes of its numbers.
     """
+    if len(document) > _BESIDE_BYTES:
+        raise ValueError(f"beside its payload the object has {len(document)} bytes; at most {_BESIDE_BYTES} are allowed")
     try:
         given = _given.decode(document)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -110,21 +113,20 @@ def transformed(webhook: Webhook, document: bytes, *, same_payload: bool, https_
     method = METHODS[0] if given.method is msgspec.UNSET else given.method
     if method not in METHODS:
         raise ValueError(f"`method` is {_shown(method)}; it must be {' or '.join(METHODS)}")
-    body, content_type = _body(webhook, given.payload, same_payload)
+    body, content_type = _body(webhook, payload, kind)
     return Transformed(method, _url(webhook, given.url, https_only), _headers(webhook, given.headers), body, content_type)
 
 
-def _body(webhook: Webhook, payload: msgspec.Raw | msgspec.UnsetType, same: bool) -> tuple[bytes, str]:
-    if payload is msgspec.UNSET:
+def _body(webhook: Webhook, payload: bytes, kind: str) -> tuple[bytes, str]:
+    if kind == "none":
         raise ValueError("`payload` is missing; it must be an object, an array or a text")
-    if same:
+    if kind == "same":
         return webhook.payload, webhook.content_type
-    written = bytes(payload)
-    if written[:1] == b'"':
-        return _text.decode(written).encode(), webhook.content_type
-    if written[:1] not in (b"{", b"["):
-        raise ValueError(f"`payload` is {_shown(msgspec.json.decode(written))}; it must be an object, an array or a text")
-    return written, webhook.content_type if not webhook.raw else _JSON
+    if kind == "text":
+        return payload, webhook.content_type
+    if payload[:1] not in (b"{", b"["):
+        raise ValueError(f"`payload` is {payload[:_SHOWN].decode(errors='replace')}; it must be an object, an array or a text")
+    return payload, webhook.content_type if not webhook.raw else _JSON
 
 
 def _url(webhook: Webhook, url: Any, https_only: bool) -> str:

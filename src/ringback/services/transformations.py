@@ -185,7 +185,7 @@ class Transformations:
         request, error, outcome = None, ran.words, "failed"
         if ran.outcome == "returned":
             try:
-                request = transformed(webhook, ran.document, same_payload=ran.same_payload, https_only=self._https_only)
+                request = transformed(webhook, ran.document, ran.payload, ran.payload_kind, https_only=self._https_only)
                 outcome = "cancelled" if request.cancelled else "sent"
             except ValueError as problem:
                 error = str(problem)
