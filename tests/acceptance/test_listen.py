@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import os
 import pathlib
 import re
 import signal
@@ -262,6 +263,36 @@ def test_it_can_go_back_to_what_it_has_handed_on(shared: Shared, receiver: Recei
     receiver.arrivals.clear()
     listen(running, *words, "--since", "1h")
     wait_until(lambda: arrived(receiver) == published, what="they arrive again")
+
+
+def test_on_a_terminal_lines_have_colours_and_ctrl_c_ends_it(shared: Shared, receiver: Receiver) -> None:
+    running = shared()
+    app = shop(running)
+    controller, terminal = os.openpty()
+    words = [*command(), "listen", "--url", running.url, "--app", app, receiver.url]
+    env = environment({"token": running.token}) | {"TERM": "xterm-256color"}
+    process = subprocess.Popen(words, env=env, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    os.close(terminal)
+    os.set_blocking(controller, False)
+    said = bytearray()
+
+    def shows(what: bytes) -> bool:
+        with contextlib.suppress(OSError):
+            said.extend(os.read(controller, 65_536))
+        return what in said
+
+    try:
+        wait_until(lambda: shows(b"Ctrl-C ends it"), what="it listens")
+        (sent,) = publish(running, app, 1)
+        wait_until(lambda: shows(f"{sent}  200".encode()), what="the event is shown")
+        assert re.search(rb"\x1b\[32m\d\d:\d\d:\d\d  order\.paid  ", said), said
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: shows(b"stopped"), what="it says that it ends")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait(20)
+        os.close(controller)
 
 
 KNOWN: typing.Final = {

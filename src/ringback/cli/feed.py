@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from ringback.cli.api import Api
 
 _CONSUMER: Final = "listen"
-# Messages of one answer: one, so that a killed listener repeats one at the most; more, where most of them are left out.
-_EACH: Final = 1
+# Messages of one answer, at the most: one, so that a killed listener repeats no other; more, while what comes is left out.
 _MANY: Final = 50
 # Applications of one page, the most that the server gives.
 _PAGE: Final = 250
@@ -55,7 +54,7 @@ class Feed:
         self._types = tuple(types)
         self._uid = f"listen-{name}"
         self._iterator = ""
-        self._at_once = _MANY if types or place.sources else _EACH
+        self._at_once = 1
         app = quote(place.app_id, safe="")
         self._endpoints = f"/api/v1/app/{app}/destination"
         self._consumer = f"/api/v1/app/{app}/poller/{self._uid}/consumer/{_CONSUMER}"
@@ -99,9 +98,11 @@ class Feed:
             return True
         if status >= 300 or not isinstance(answer, dict):
             raise refused(status, answer)
-        for item in answer["data"]:
-            if self._wants(item):
-                each(_item(item))
+        wanted = [item for item in answer["data"] if self._wants(item)]
+        for item in wanted:
+            each(_item(item))
+        if answer["data"]:
+            self._at_once = 1 if wanted else min(_MANY, self._at_once * 2)
         # Sent with the next request, it confirms these.
         self._iterator = answer["iterator"]
         return bool(answer["data"]) or not answer["done"]
