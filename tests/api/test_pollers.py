@@ -457,7 +457,10 @@ def test_who_asks_for_it_gets_payloads_byte_for_byte_and_the_source_that_they_ca
     source = reader.live.made(f"/app/{reader.app}/source", {"name": "any", "type": "github", "verify": "none"})
     called = httpx.post(source["ingestUrl"], content=b"\xff\x00", headers={"content-type": "application/octet-stream"})
     assert called.status_code == 200
-    item = reader.poll("exact=true")["data"][-1]
+    large = bytes(range(256)) * 2_000
+    assert httpx.post(source["ingestUrl"], content=large, headers={"content-type": "application/octet-stream"}).status_code == 200
+    *_, item, longer = reader.poll("exact=true")["data"]
+    assert base64.b64decode(longer["body"], validate=True) == large
     assert (base64.b64decode(item["body"]), item["sourceId"]) == (b"\xff\x00", source["id"])
     assert {"body", "sourceId"}.isdisjoint(reader.poll()["data"][-1])
     assert told(reader.live.get(f"/app/{reader.app}/poller/{reader.sink}?exact=1"))[0] == 400

@@ -6,7 +6,7 @@ Source: HTTP contract, sections 3.9, 10 and 15.
 from __future__ import annotations
 
 import asyncio
-import base64
+from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -36,6 +36,8 @@ _TOKEN: Final = "/api/v1/auth/app/{app_id}/poller/{sink_id}/token"
 
 # An offset fits the 63 bits that every client has for it.
 _MAX_OFFSET: Final = (1 << 63) - 1
+# Bytes of a payload that become base64 in one call, some 0.2 ms: a multiple of 3, so that pieces can be put together.
+_PIECE_BYTES: Final = 3 * 65_536
 # Messages rendered without a pause.
 _AT_ONCE: Final = 50
 _PLAIN_TYPE: Final = "application/json"
@@ -171,9 +173,22 @@ def _item(message: Message, more: bytes = b"") -> bytes:
 
 
 def _exactly(message: Message) -> bytes:
-    body = None if message.payload is None else base64.b64encode(message.payload).decode()
+    payload = message.payload
+    body = b"null"
+    if payload is not None:
+        pieces = (b2a_base64(payload[start : start + _PIECE_BYTES], newline=False) for start in range(0, len(payload), _PIECE_BYTES))
+        body = b'"%b"' % b"".join(pieces)
     source_id = None if message.origin is None else message.origin.source_id
-    return b',"body":%b,"sourceId":%b' % (msgspec.json.encode(body), msgspec.json.encode(source_id))
+    return b',"body":%b,"sourceId":%b' % (body, msgspec.json.encode(source_id))
+
+
+async def _exact(messages: Sequence[Message]) -> list[bytes]:
+    def made() -> list[bytes]:
+        return [_exactly(message) for message in messages]
+
+    # A thread gives the interpreter away between two pieces.
+    small = sum(len(message.payload or b"") for message in messages) <= _PIECE_BYTES
+    return made() if small else await asyncio.to_thread(made)
 
 
 async def _items(items: Sequence[tuple[Message, bytes]]) -> bytes:
@@ -220,7 +235,8 @@ class _Handlers:
         return await self._polled(polled, call.query.flag("exact", False))
 
     async def _polled(self, polled: Polled, exact: bool) -> Answer:
-        items = await _items([(message, _exactly(message) if exact else b"") for message in polled.messages])
+        more = await _exact(polled.messages) if exact else [b""] * len(polled.messages)
+        items = await _items(list(zip(polled.messages, more, strict=True)))
         iterator = msgspec.json.encode(polled.iterator)
         return Answer(200, b"".join((b'{"data":[', items, b'],"iterator":', iterator, b',"done":', _bool(polled.done), b"}")))
 
