@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ringback.cli.options import add_options
-from ringback.cli.reach import answering, needs_privacy, owners_api, token_of
+from ringback.cli.reach import answering, owners_api, token_of
 
 if TYPE_CHECKING:
     from ringback.cli.feed import Feed, Item
@@ -79,7 +79,6 @@ def run(args: argparse.Namespace) -> int:
     if args.app is None and not args.source:
         raise OperatorError("say whose messages: --app APP, --source SOURCE, or both")
     name, since = _name(args.name), _since(args.since)
-    needs_privacy(args.url)
     api = owners_api(args, _ANSWER_S)
     shown = Shown()
     with answering():

@@ -81,7 +81,10 @@ def source_path(args: argparse.Namespace, what: str) -> str:
 
 
 def owners_api(args: argparse.Namespace, answer_s: float) -> Api:
-    """The API of the server that the arguments name, asked as an owner. Raises OperatorError when there is no server or token."""
+    """The API of the server that the arguments name, asked as an owner.
+
+    Raises OperatorError when there is no server or token, or the token would be read on its way.
+    """
     from ringback.cli.api import Api
     from ringback.config.running import find
     from ringback.errors import OperatorError
@@ -95,7 +98,8 @@ def owners_api(args: argparse.Namespace, answer_s: float) -> Api:
         server = find(database_path(settings.database_url))
         if server is None:
             raise OperatorError(f"no server runs on {database_path(settings.database_url)}; start it, or name one with --url")
-        url = server.url
+        return Api(server.url, token, answer_s)
+    _needs_privacy(url)
     return Api(url, token, answer_s)
 
 
@@ -110,13 +114,13 @@ def token_of(args: argparse.Namespace) -> str:
     return token
 
 
-def needs_privacy(url: str | None) -> None:
+def _needs_privacy(url: str) -> None:
     """A token goes over TLS, or does not leave this machine. Raises OperatorError for the URL of any other server."""
     from ringback.errors import OperatorError
     from ringback.policy.addresses import is_this_machine
 
     try:
-        parts = urlsplit(url or "")
+        parts = urlsplit(url)
         open_to_all = parts.scheme == "http" and not is_this_machine(parts.hostname or "")
     except ValueError:
         # What is no URL at all is told where a connection is made.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ringback.cli.options import add_options
-from ringback.cli.reach import answering, needs_privacy, owners_api
+from ringback.cli.reach import answering, owners_api
 
 if TYPE_CHECKING:
     from ringback.cli.samples import Sample
@@ -135,7 +135,6 @@ def _where(args: argparse.Namespace) -> tuple[str, str]:
         if args.app is not None:
             raise OperatorError("--app names the application of a --source; leave it out with --to")
         return checked(args.to), args.to
-    needs_privacy(args.url)
     api = owners_api(args, _ANSWER_S)
     with answering():
         found = find_source(api, args.source)[1] if args.app is None else source_in(api, args.app, args.source)
