@@ -235,7 +235,9 @@ class Dispatcher:
 
     def tidy(self) -> None:
         """Renew the leases of what waits in memory, and forget endpoints that have nothing to do. To be called every `LEASE_US` / 3."""
-        self._recorder.renew(self._clock.now_us() + LEASE_US)
+        until_us = self._clock.now_us() + LEASE_US
+        self._recorder.renew(until_us)
+        self._store.renew(self._transforming.begun, until_us)
         self._supply.renew()
         self._roster.forget_idle(self._throttle.rested)
 

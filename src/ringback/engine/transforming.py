@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ from ringback.delivery.transport import Transport
 from ringback.engine.flights import UNSENDABLE, ChangedFlight, Flight
 from ringback.engine.lanes import Changes, Lane
 from ringback.model.attempts import ErrorClass, Exchange
+from ringback.model.deliveries import Delivery
 from ringback.policy.transforming import Transformed, Webhook, seen, transformed
 from ringback.telemetry.events import TASK_FAILED
 from ringback.telemetry.log import log
@@ -44,9 +45,15 @@ class Transforming:
         self._scripts = scripts
         self._transport = transport
         self._clock = clock
-        self._landed = landed
+        self._hear = landed
+        self._begun: set[ChangedFlight] = set()
         # Whatever is still run is not sent: the next run makes these attempts again.
         self.closed = False
+
+    @property
+    def begun(self) -> Iterator[Delivery]:
+        """What was begun and has not landed: turns may be so late that leases end which nobody renews."""
+        return (flight.claim.delivery for flight in self._begun)
 
     def begin(self, lane: Lane, flight: ChangedFlight, changes: Changes) -> None:
         """Start an attempt; its message must have its payload. Raises what a defect of ours raises, and then `landed` is not called."""
@@ -64,6 +71,11 @@ class Transforming:
         if self._scripts is None:
             raise RuntimeError("an endpoint has a transformation, and nothing was given that runs it")
         self._scripts.run(changes.script, seen(webhook), partial(self._ran, lane, flight, changes, webhook))
+        self._begun.add(flight)
+
+    def _landed(self, lane: Lane, flight: ChangedFlight, exchange: Exchange) -> None:
+        self._begun.discard(flight)
+        self._hear(lane, flight, exchange)
 
     def _ran(self, lane: Lane, flight: ChangedFlight, changes: Changes, webhook: Webhook, ran: Ran) -> None:
         if self.closed:
