@@ -84,6 +84,18 @@ def test_an_expunged_response_is_gone_and_the_attempt_stays(history):
     assert (shown["response"], shown["responseHeaders"], shown["responseStatusCode"]) == ("EXPUNGED", [], 200)
 
 
+def test_what_a_transformation_made_of_a_payload_is_gone_with_the_payload(history):
+    message = history.message()
+    old, expunged = history.message(expires_at=history.now_us - 1), history.message()
+    made = {m.id: history.attempt(m, sent=b'{"b": 2}').id for m in (message, old, expunged)}
+    assert history.get(f"/msg/{expunged.id}/attempt/{made[expunged.id]}")["requestBody"] == '{"b": 2}'
+    history.api.delete(f"/app/shop/msg/{expunged.id}/content")
+    # The time of a payload is over when it is, and not when its row is swept away.
+    shown = [history.get(f"/msg/{id}/attempt/{attempt}")["requestBody"] for id, attempt in made.items()]
+    assert shown == ['{"b": 2}', None, None]
+    assert history.rows("SELECT message_id FROM attempt_body") == [(message.id,), (old.id,)]
+
+
 def test_an_attempt_of_another_message_is_not_found(history):
     message, other = history.message(), history.message()
     attempt = history.attempt(message)
