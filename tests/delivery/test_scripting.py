@@ -99,12 +99,22 @@ def run_once() -> Run:
     return runner
 
 
+class Later(SystemClock):
+    """The machine's clock, and what has passed besides."""
+
+    by_s = 0.0
+
+    def monotonic_s(self) -> float:  # type: ignore[override]  # the machine's has no self
+        return super().monotonic_s() + self.by_s
+
+
 class Pool(Scripts):
     """The processes, and what a test asks of them."""
 
     def __init__(self, **settings: typing.Any) -> None:
         self.metrics = Metrics(0)
-        super().__init__(ScriptSettings(**({"cpu_s": CPU_S} | settings)), SystemClock(), self.metrics)
+        self.clock = Later()
+        super().__init__(ScriptSettings(**({"cpu_s": CPU_S} | settings)), self.clock, self.metrics)
 
     async def of(self, code: str, payload: typing.Any = None, *, key: str = "ep_1", tenant: str = "app_1", **how: typing.Any) -> Ran:
         """Run code on a webhook."""
@@ -409,6 +419,20 @@ def test_without_an_engine_or_with_no_process_allowed_everything_is_refused(run:
             assert scripts.missing == "the server is set to run no transformations (transformation_workers)"
             ran = await scripts.of(IDENTITY)
             assert (ran.outcome, ran.words) == ("unavailable", scripts.missing)
+
+    run(story())
+
+
+def test_a_call_that_comes_when_an_idle_process_ends_is_run_by_the_next(run: Run) -> None:
+    async def story() -> None:
+        async with pool(workers=1) as scripts:
+            assert (await scripts.of(IDENTITY)).outcome == "returned"
+            before = children()
+            scripts.clock.by_s += 3_600.0
+            scripts._look()
+            # Its connection ends with the next turn of the loop only.
+            assert (await scripts.of(IDENTITY)).outcome == "returned"
+            assert children() != before
 
     run(story())
 

@@ -91,6 +91,8 @@ class _Process(asyncio.Protocol):
         # Since when it is at the first of these.
         self.since_s = 0.0
         self.killed = False
+        # Nothing more may be sent to it, though its connection is there for a moment still.
+        self.ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a socket has both ways
@@ -160,6 +162,7 @@ class _Process(asyncio.Protocol):
 
     def close(self) -> None:
         """Let it end: it reads that nothing more comes."""
+        self.ending = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -296,13 +299,13 @@ class Scripts:
         return self._settings.workers > 1 or not turns.quick.size or self._owed <= 0
 
     def _idle(self) -> _Process | None:
-        return next((process for process in self._processes if not process.flying), None)
+        return next((process for process in self._processes if not process.flying and not process.ending), None)
 
     def _roomy(self) -> _Process | None:
         best = None
         for process in self._processes:
             depth = len(process.flying)
-            if depth and (depth >= _DEPTH or process.flying[0].slow or process.bytes >= _DEPTH_BYTES):
+            if process.ending or depth and (depth >= _DEPTH or process.flying[0].slow or process.bytes >= _DEPTH_BYTES):
                 continue
             if best is None or depth < len(best.flying):
                 best = process
