@@ -16,7 +16,7 @@ import uvloop
 
 from ringback.clock import SystemClock
 from ringback.delivery.scripting import Scripts, ScriptSettings
-from ringback.delivery.scripting_turns import Ran, Script
+from ringback.delivery.scripting_turns import Call, Ran, Script, Turns
 from ringback.telemetry.prometheus import Metrics
 from tests.waiting import until
 
@@ -257,6 +257,64 @@ def test_quick_scripts_do_not_wait_for_slow_ones(run: Run) -> None:
                 bomb.cancel()
 
     run(story())
+
+
+def test_many_scripts_that_turn_slow_at_once_hold_others_up_once(run: Run) -> None:
+    turns = "function handler(w) { while (w.payload.bomb); return w; }"
+
+    async def story() -> None:
+        async with pool(workers=2, cpu_s=1.0) as scripts:
+            for n in range(30):
+                assert (await scripts.of(turns, key=f"bad_{n}", tenant="hostile")).outcome == "returned"
+            assert (await scripts.of(IDENTITY, key="good")).outcome == "returned"
+            bombs = [asyncio.ensure_future(scripts.of(turns, {"bomb": 1}, key=f"bad_{n}", tenant="hostile")) for n in range(30)]
+            for _ in range(50):
+                assert (await scripts.of(IDENTITY, key="good")).outcome == "returned"
+            # One at most of each process, and what the slow ones were at meanwhile.
+            assert sum(bomb.done() for bomb in bombs) <= 4
+            assert scripts.metrics.scripts["lost"] == 0
+            for bomb in bombs:
+                bomb.cancel()
+
+    run(story())
+
+
+def test_a_tenant_whose_script_turned_slow_is_quick_again_in_the_end() -> None:
+    turns = Turns()
+    turned, neighbour, other = (
+        Call(Script(key, tenant, IDENTITY), b"", lambda ran: None) for key, tenant in (("a", "app_1"), ("b", "app_1"), ("c", "app_2"))
+    )
+    for call in (turned, neighbour, other):
+        turns.ran(call, 50, stopped=False)
+        turns.add(call)
+    assert turns.quick.size == 3
+    assert turns.ran(turned, 1_000_000, stopped=True) and (turns.quick.size, turns.slow.size) == (1, 2)
+    assert turns.quick.next() is other
+    for _ in range(15):
+        turns.ran(neighbour, 50, stopped=False)
+    assert (turns.quick.size, turns.slow.size) == (0, 2)
+    turns.ran(neighbour, 50, stopped=False)
+    assert turns.quick.next() is neighbour and turns.slow.next() is turned
+    # One that is known to be slow says nothing of the others.
+    turns.add(neighbour)
+    assert not turns.ran(turned, 1_000_000, stopped=True) and turns.quick.size == 1
+
+
+def test_what_is_tried_is_never_taken_for_quick(run_once: Run) -> None:
+    async def story() -> None:
+        async with pool(workers=2, cpu_s=1.0) as scripts:
+            for _ in range(3):
+                assert (await scripts.of(IDENTITY, key="try:ep_1", once=True)).outcome == "returned"
+            assert (await scripts.of(IDENTITY, key="good")).outcome == "returned"
+            loop = "function handler() { while (true) {} }"
+            bombs = [asyncio.ensure_future(scripts.of(loop, key="try:ep_1", once=True)) for _ in range(6)]
+            for _ in range(50):
+                assert (await scripts.of(IDENTITY, key="good")).outcome == "returned"
+            assert sum(bomb.done() for bomb in bombs) <= 1
+            for bomb in bombs:
+                bomb.cancel()
+
+    run_once(story())
 
 
 def test_tenants_take_turns_among_the_slow_ones(run_once: Run) -> None:

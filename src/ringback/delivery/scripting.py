@@ -91,6 +91,8 @@ class _Process(asyncio.Protocol):
         # Since when it is at the first of these.
         self.since_s = 0.0
         self.killed = False
+        # Nobody is to blame for its end.
+        self.retired = False
         # Nothing more may be sent to it, though its connection is there for a moment still.
         self.ending = False
 
@@ -305,7 +307,7 @@ class Scripts:
         best = None
         for process in self._processes:
             depth = len(process.flying)
-            if process.ending or depth and (depth >= _DEPTH or process.flying[0].slow or process.bytes >= _DEPTH_BYTES):
+            if process.ending or (depth and (depth >= _DEPTH or process.flying[0].slow or process.bytes >= _DEPTH_BYTES)):
                 continue
             if best is None or depth < len(best.flying):
                 best = process
@@ -317,16 +319,20 @@ class Scripts:
         call = process.landed()
         if process.flying:
             process.since_s = self._clock.monotonic_s()
-        self._finish(call, ran)
+        if self._finish(call, ran) and process.flying:
+            # What is behind it may have turned as well: all of that is asked again, each where it belongs now.
+            process.retired = True
+            process.kill()
         self._pump()
 
-    def _finish(self, call: Call, ran: Ran) -> None:
-        """A call has run."""
+    def _finish(self, call: Call, ran: Ran) -> bool:
+        """A call has run. Was it a long one of a script that was thought quick?"""
         if call.slow:
             self._slow_flying -= 1
-        self._turns.ran(call.script, ran.cpu_us, stopped=ran.outcome in _STOPPED)
+        turned = self._turns.ran(call, ran.cpu_us, stopped=ran.outcome in _STOPPED)
         self._metrics.script_seconds.observe(ran.cpu_us / 1_000_000)
         self._tell(call, ran)
+        return turned
 
     def _tell(self, call: Call, ran: Ran) -> None:
         counts = self._metrics.scripts
@@ -395,7 +401,7 @@ class Scripts:
         process.child.kill()
         status = await asyncio.to_thread(process.child.wait)
         self._alive.discard(process)
-        if process.flying and status != 0 and not self._closed:
+        if process.flying and status != 0 and not (self._closed or process.retired):
             call = process.landed()
             timed = process.killed or status == -signal.SIGPROF
             outcome = _TIME if timed else _LOST
