@@ -6,13 +6,20 @@ from collections.abc import Callable
 
 from ringback.delivery.scripting_turns import Ran, Script
 from ringback.engine.supply import LEASE_US
+from ringback.model.applications import TokenKind
+from ringback.model.ordering import Ordered, Ordering
+from ringback.services.dead_letters import DeadLetters, Picked
+from ringback.services.tokens import Principal
 from ringback.store.base import Bounds
 from tests.engine.world import FAILED, OK, SECOND_US, World, in_world
-from tests.waiting import until
+from tests.waiting import until, until_async
 
 CODE = "function handler(webhook) { return webhook; }"
 UNCHANGED = Ran("returned", b"{}", payload_kind="same")
 CANCELLED = Ran("returned", b'{"cancel":true}', payload_kind="same")
+
+
+OWNER = Principal(TokenKind.ORG, "org_1", None, "tok_1")
 
 
 class Queue:
@@ -54,3 +61,31 @@ def test_nothing_is_sent_twice_because_its_script_has_waited_longer_than_a_lease
         assert len(world.transport.sent) == 3
 
     in_world(story, scripts=scripts)
+
+
+def test_a_dead_letter_whose_replay_is_cancelled_is_gone_and_its_lane_goes_on() -> None:
+    scripts = Queue()
+
+    async def story(world: World) -> None:
+        await world.endpoint("a", ordering=Ordering(Ordered.ENDPOINT))
+        await world.transform("a", CODE)
+        for _ in range(2):
+            await world.publish("a")
+        await until(lambda: len(scripts.waiting) == 1)
+        scripts.waiting.pop()(Ran("threw", words="Error: no"))
+
+        async def blocked() -> bool:
+            return await world.count("SELECT COUNT(*) FROM lane_block") == 1
+
+        await until_async(blocked, 20, "a blocked lane")
+        await DeadLetters(world.store, world.clock, world.dispatcher).replay(OWNER, None, Picked(), dry_run=False)
+        await until(lambda: len(scripts.waiting) == 1)
+        scripts.waiting.pop()(CANCELLED)
+        await until(lambda: len(scripts.waiting) == 1)
+        scripts.waiting.pop()(UNCHANGED)
+        await world.settled()
+        assert [sent.sequence for sent in world.transport.sent] == [2]
+        assert await world.rows("SELECT status FROM attempt ORDER BY seq") == [(2,), (4,), (0,)]
+        assert await world.count("SELECT COUNT(*) FROM dead_letter") == 0
+
+    in_world(story, scripts=scripts, schedule_s=())

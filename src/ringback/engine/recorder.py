@@ -132,8 +132,8 @@ class Recorder:
         )
         manual = delivery.trigger is not _SCHEDULED
         if outcome.cancelled:
-            # Finished, and no news to anybody.
-            record = Record(delivery, attempt, message=flight.claim.message)
+            # Finished, and no news to anybody. By hand too: a dead letter that is replayed waits for nobody any more.
+            record = Record(delivery, attempt, ends_pair=manual, message=flight.claim.message)
         elif outcome.success:
             # A success is news only after failures, or by hand: the common one has nothing to carry.
             tell = flight.plan.tell() if manual or delivery.attempts >= FAILING or change.disables is not None else None
