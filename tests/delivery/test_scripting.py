@@ -300,6 +300,19 @@ def test_a_tenant_whose_script_turned_slow_is_quick_again_in_the_end() -> None:
     assert not turns.ran(turned, 1_000_000, stopped=True) and turns.quick.size == 1
 
 
+def test_a_tenant_with_many_calls_among_the_slow_ones_makes_no_more_of_them() -> None:
+    turns = Turns()
+    quick = Script("quick", "app_1", IDENTITY)
+    turns.ran(Call(quick, b"", lambda ran: None), 50, stopped=False)
+    new, others = Script("new", "app_1", IDENTITY), Script("new", "app_2", IDENTITY)
+    for n in range(256):
+        assert not turns.crowded(new)
+        turns.add(Call(Script(f"bad_{n}", "app_1", IDENTITY), b"", lambda ran: None))
+    assert [turns.crowded(script) for script in (new, quick, others)] == [True, False, False]
+    turns.slow.next()
+    assert not turns.crowded(new)
+
+
 def test_what_is_tried_is_never_taken_for_quick(run_once: Run) -> None:
     async def story() -> None:
         async with pool(workers=2, cpu_s=1.0) as scripts:

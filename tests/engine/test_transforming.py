@@ -27,6 +27,12 @@ class Queue:
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[Ran], None]] = []
+        self.full = False
+        self.asked = 0
+
+    def crowded(self, script: Script) -> bool:
+        self.asked += 1
+        return self.full
 
     def run(self, script: Script, document: bytes, done: Callable[[Ran], None]) -> None:
         self.waiting.append(done)
@@ -89,3 +95,25 @@ def test_a_dead_letter_whose_replay_is_cancelled_is_gone_and_its_lane_goes_on() 
         assert await world.count("SELECT COUNT(*) FROM dead_letter") == 0
 
     in_world(story, scripts=scripts, schedule_s=())
+
+
+def test_an_attempt_whose_script_would_wait_for_long_takes_no_place_from_others() -> None:
+    scripts = Queue()
+    scripts.full = True
+
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        await world.endpoint("b")
+        await world.transform("a", CODE)
+        await world.publish("a")
+        await until(lambda: scripts.asked == 1)
+        assert world.dispatcher.flying == 0 and not scripts.waiting
+        await world.publish("b")
+        await world.sent(1)
+        scripts.full = False
+        await until(lambda: len(scripts.waiting) == 1)
+        scripts.waiting.pop()(UNCHANGED)
+        await world.settled()
+        assert [sent.host for sent in world.transport.sent] == ["b", "a"]
+
+    in_world(story, scripts=scripts, total=2)

@@ -214,6 +214,10 @@ class Scripts:
         """Calls that have not ended."""
         return self._turns.waiting + sum(len(process.flying) for process in self._processes)
 
+    def crowded(self, script: Script) -> bool:
+        """Should a call be made later, because so many of its tenant wait?"""
+        return self._turns.crowded(script)
+
     def run(self, script: Script, document: bytes, done: Callable[[Ran], None], *, once: bool = False, listening: bool = False) -> None:
         """Run a script on a JSON text (UTF-8); `done` is called exactly once, later. Never raises for what a script does.
 

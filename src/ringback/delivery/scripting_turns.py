@@ -19,6 +19,8 @@ _UNKNOWN: Final = 1
 _OFFENDER: Final = 16
 # CPU of a call of a quick script, microseconds, beyond which its tenant owes as many quick ones.
 _LONG_US: Final = 200_000
+# Calls of a tenant that may wait for a worker among the slow ones: what they hold until then is nobody else's.
+_CROWD: Final = 256
 # Scripts that are remembered, some 200 bytes each; one that was forgotten is an unknown one.
 _REMEMBERED: Final = 10_000
 
@@ -101,6 +103,10 @@ class Ring:
         self.size -= 1
         return call
 
+    def of(self, tenant: str) -> int:
+        """How many calls of a tenant wait."""
+        return sum(map(len, self._tenants.get(tenant, {}).values()))
+
     def take(self, script: Script) -> list[Call]:
         """Take out all calls of a script's owner."""
         scripts = self._tenants.get(script.tenant)
@@ -141,10 +147,15 @@ class Turns:
 
     def add(self, call: Call) -> None:
         """A call that waits."""
-        script = call.script
         # Of what is tried nothing is known, whatever was tried before.
-        slow = call.once or script.tenant in self._tenants_owe or self._owed.get(script.key, _UNKNOWN)
-        (self.slow if slow else self.quick).add(call)
+        (self.slow if call.once or self._slow(call.script) else self.quick).add(call)
+
+    def crowded(self, script: Script) -> bool:
+        """Do so many calls of its tenant wait that this one had better not be made yet?"""
+        return self.slow.size >= _CROWD and self._slow(script) and self.slow.of(script.tenant) >= _CROWD
+
+    def _slow(self, script: Script) -> bool:
+        return script.tenant in self._tenants_owe or self._owed.get(script.key, _UNKNOWN) > 0
 
     def ran(self, call: Call, cpu_us: int, *, stopped: bool) -> bool:
         """A call has ended: that may change among whom others wait. Was it a long one of a script that was thought quick?"""

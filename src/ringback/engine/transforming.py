@@ -33,6 +33,10 @@ _CLASSES: Final = {
 class Runs(Protocol):
     """What runs scripts (`delivery.scripting.Scripts`)."""
 
+    def crowded(self, script: Script) -> bool:
+        """Should a call be made later, because so many like it wait?"""
+        ...
+
     def run(self, script: Script, document: bytes, done: Callable[[Ran], None]) -> None:
         """Run a script on a document; `done` is called exactly once, later."""
         ...
@@ -54,6 +58,10 @@ class Transforming:
     def begun(self) -> Iterator[Delivery]:
         """What was begun and has not landed: turns may be so late that leases end which nobody renews."""
         return (flight.claim.delivery for flight in self._begun)
+
+    def crowded(self, changes: Changes) -> bool:
+        """Should an attempt wait where it takes no place on the wire from others, because its script would wait for long?"""
+        return self._scripts is not None and self._scripts.crowded(changes.script)
 
     def begin(self, lane: Lane, flight: ChangedFlight, changes: Changes) -> None:
         """Start an attempt; its message must have its payload. Raises what a defect of ours raises, and then `landed` is not called."""
