@@ -9,6 +9,7 @@ import base64
 import datetime
 import typing
 
+import httpx
 import pytest
 
 from tests.api.live import Live, opened
@@ -443,3 +444,29 @@ def test_the_keys_of_a_deleted_application_are_dead(reader: Reader) -> None:
     assert live.get(f"/app/{reader.app}/poller/{reader.sink}", token=key).status_code == 200
     live.delete(f"/app/{reader.app}")
     assert live.get(f"/app/{reader.app}/poller/{reader.sink}", token=key).status_code == 401
+
+
+def test_who_asks_for_it_gets_payloads_byte_for_byte_and_the_source_that_they_came_from(reader: Reader) -> None:
+    exactly = b'{ "a" : 1.0 }'
+    published = reader.live.call("POST", f"/app/{reader.app}/msg", b'{"eventType":"a","payload":' + exactly + b"}")
+    assert published.status_code == 202
+    reader.send(transformationsParams={"rawPayload": "a=1", "headers": {"content-type": "text/plain"}})
+    for answer in (reader.poll("exact=true"), reader.consume(query="exact=true").json()):
+        assert [base64.b64decode(item["body"]) for item in answer["data"]] == [exactly, b"a=1"]
+        assert [item["sourceId"] for item in answer["data"]] == [None, None]
+    source = reader.live.made(f"/app/{reader.app}/source", {"name": "any", "type": "github", "verify": "none"})
+    called = httpx.post(source["ingestUrl"], content=b"\xff\x00", headers={"content-type": "application/octet-stream"})
+    assert called.status_code == 200
+    large = bytes(range(256)) * 2_000
+    assert httpx.post(source["ingestUrl"], content=large, headers={"content-type": "application/octet-stream"}).status_code == 200
+    *_, item, longer = reader.poll("exact=true")["data"]
+    assert base64.b64decode(longer["body"], validate=True) == large
+    assert (base64.b64decode(item["body"]), item["sourceId"]) == (b"\xff\x00", source["id"])
+    assert {"body", "sourceId"}.isdisjoint(reader.poll()["data"][-1])
+    assert told(reader.live.get(f"/app/{reader.app}/poller/{reader.sink}?exact=1"))[0] == 400
+
+
+def test_an_exact_payload_that_was_forgotten_is_null(reader: Reader) -> None:
+    sent = reader.send()
+    assert reader.live.delete(f"/app/{reader.app}/msg/{sent}/content").status_code == 204
+    assert [item["body"] for item in reader.poll("exact=true")["data"]] == [None]

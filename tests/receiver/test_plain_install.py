@@ -47,3 +47,20 @@ def test_the_library_works_with_what_a_plain_install_has() -> None:
 def test_verifying_an_hmac_does_not_even_load_cryptography() -> None:
     made = 'import json, sys; from ringback.receiver import Receiver; Receiver("stripe", "a")'
     assert _run(f'{made}; print(json.dumps("cryptography" in sys.modules))') is False
+
+
+def test_commands_that_speak_to_a_server_elsewhere_or_to_a_program_need_no_more(tmp_path: Path) -> None:
+    # Names of the packages that only a server has lead to files that cannot be loaded.
+    for name in ("apsw", "httptools", "idna", "jinja2", "rich", "starlette", "uvicorn", "uvloop", "websockets", "yaml"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('a plain install has no {name}')\n", "utf-8")
+    for words, said in (
+        (["listen", "--app", "a", "--token", "t", "--url", "http://127.0.0.1:1", "http://localhost:1"], "the server did not answer"),
+        (["trigger", "github", "--secret", "a", "--to", "http://127.0.0.1:1"], "does not answer: Connection refused"),
+    ):
+        command = [sys.executable, "-m", "ringback.cli.main", *words]
+        path = f"{tmp_path}:{SOURCE}"
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": path}, cwd=tmp_path)
+        assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    modules = "import ringback.cli.handing, ringback.cli.shown, ringback.cli.feed"
+    done = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True, timeout=60, env={"PYTHONPATH": path})
+    assert done.returncode == 0, done.stderr

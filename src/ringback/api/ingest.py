@@ -79,9 +79,10 @@ class IngestSourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class IngestSourceOut(msgspec.Struct, frozen=True, rename="camel"):
-    """A source as clients see it; secrets are never shown."""
+    """A source as clients see it; secrets are never shown. `app_id`: the application of its own that its events are messages of."""
 
     id: str
+    app_id: str
     uid: str | None
     name: str
     ingest_url: str | None
@@ -235,6 +236,7 @@ class _Sources:
     def _shown(self, source: Source) -> IngestSourceOut:
         return IngestSourceOut(
             id=source.id,
+            app_id=source.app_id,
             uid=source.uid,
             name=source.name,
             ingest_url=self._urls.ingest(source),

@@ -48,9 +48,9 @@ class Api:
         """The parsed body of an answer that must be a success. Raises RingbackError with what the server said."""
         status, answer = self.call(method, path, body)
         if status >= 300:
-            raise RingbackError(f"the server answered {status} to {method} {path}: {_told(answer)}")
+            raise RingbackError(f"the server answered {status} to {method} {path}: {told(answer)}")
         if isinstance(answer, str):
-            raise RingbackError(f"what answered {status} to {method} {path} is no Ringback: {_told(answer)}")
+            raise RingbackError(f"what answered {status} to {method} {path} is no Ringback: {told(answer)}")
         return answer
 
     def _once(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, Any]:
@@ -84,7 +84,7 @@ def _parsed(raw: bytes) -> Any:
         return raw.decode("utf-8", "replace")
 
 
-def _told(answer: Any) -> str:
+def told(answer: Any) -> str:
     """What an error says, without the JSON around it."""
     detail = answer.get("detail") if isinstance(answer, dict) else None
     if isinstance(detail, list):

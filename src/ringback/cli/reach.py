@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ringback.cli.options import settings_of
 
@@ -85,19 +85,44 @@ def owners_api(args: argparse.Namespace, answer_s: float) -> Api:
     from ringback.cli.api import Api
     from ringback.config.running import find
     from ringback.errors import OperatorError
-    from ringback.store.opening import database_path
 
-    settings = settings_of(args)
-    token = args.token or (settings.token.reveal() if settings.token else "")
-    if not token:
-        raise OperatorError("an org token is needed; give --token, or set RINGBACK_TOKEN")
+    settings, token = settings_of(args), token_of(args)
     url = args.url
     if url is None:
+        # A server elsewhere needs no store here: what speaks to one runs in a plain install.
+        from ringback.store.opening import database_path
+
         server = find(database_path(settings.database_url))
         if server is None:
             raise OperatorError(f"no server runs on {database_path(settings.database_url)}; start it, or name one with --url")
         url = server.url
     return Api(url, token, answer_s)
+
+
+def token_of(args: argparse.Namespace) -> str:
+    """The token that the owner gives, or has set. Raises OperatorError when there is none."""
+    from ringback.errors import OperatorError
+
+    settings = settings_of(args)
+    token: str = args.token or (settings.token.reveal() if settings.token else "")
+    if not token:
+        raise OperatorError("an org token is needed; give --token, or set RINGBACK_TOKEN")
+    return token
+
+
+def needs_privacy(url: str | None) -> None:
+    """A token goes over TLS, or does not leave this machine. Raises OperatorError for the URL of any other server."""
+    from ringback.errors import OperatorError
+    from ringback.policy.addresses import is_this_machine
+
+    try:
+        parts = urlsplit(url or "")
+        open_to_all = parts.scheme == "http" and not is_this_machine(parts.hostname or "")
+    except ValueError:
+        # What is no URL at all is told where a connection is made.
+        return
+    if open_to_all:
+        raise OperatorError(f"the token would go to {url} for everybody on the way to read; use https://, or a server on this machine")
 
 
 @contextmanager

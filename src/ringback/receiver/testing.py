@@ -51,6 +51,10 @@ _FORM: Final = "application/x-www-form-urlencoded"
 _URL: Final = "https://example.com/webhooks"
 
 
+class Unsignable(ValueError):
+    """Such requests are signed with a key that their provider alone has."""
+
+
 class SignedRequest(msgspec.Struct, frozen=True):
     """What a provider would send: to be sent with any client, the body byte for byte."""
 
@@ -146,7 +150,7 @@ def _sign(scheme: Scheme, draft: _Draft, secret: Secret) -> None:
     elif isinstance(scheme, AdyenStandard):
         draft.body = signed_item(draft.body, secret)
     else:
-        raise ValueError(f"requests of {scheme.name} cannot be made here; most such providers sign with a key that they alone have")
+        raise Unsignable(f"requests of {scheme.name} cannot be made here; most such providers sign with a key that they alone have")
 
 
 def _sign_standard(scheme: StandardScheme, draft: _Draft, secret: Secret) -> None:
@@ -168,7 +172,7 @@ def _shared(name: str, secret: Secret, encoding: str) -> HmacKey:
 
 def _sign_templated(scheme: Signed, draft: _Draft, secret: Secret) -> None:
     if scheme.algorithm not in HMAC_HASHES and scheme.algorithm not in DIGEST_HASHES:
-        raise ValueError(f"{scheme.name} is signed with a key that the provider alone has; no test can make such a request")
+        raise Unsignable(f"{scheme.name} is signed with a key that the provider alone has; no test can make such a request")
     kind, _, place = scheme.timestamp.partition(":")
     at = _written_time(scheme.unit, draft.now_s)
     if kind == "header":

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ringback.model.messages import Message
+from ringback.model.messages import Message, Origin
 from ringback.policy import polling
 from ringback.policy.filters import Filter
 from ringback.policy.paging import HIGHEST, Walk
@@ -36,6 +36,7 @@ _SETTLED_US: Final = 60_000_000
 # Those that are handed out at their own ids: not deferred, and not sent to chosen endpoints alone.
 _PLAIN: Final = "m.deliver_at IS NULL AND m.matched >= 0"
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
+_origins: Final = msgspec.json.Decoder(Origin)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -245,15 +246,17 @@ def within_size(tx: Transaction, app_id: str, message_ids: Sequence[str]) -> Fit
 
 
 def with_payloads(tx: Transaction, app_id: str, message_ids: Sequence[str], now_us: int) -> list[Message]:
-    """These messages, whole, in that order, with the headers that they were received with."""
+    """These messages, whole, in that order, with the headers that they were received with and where they came from."""
     found = messages.by_ids(tx, app_id, message_ids, messages.MessageFilter(), now_us, content=True)
     if not found:
         return []
     received = tx.rows(
-        f"SELECT id, headers FROM message WHERE app_id = ? AND id IN {one_of(message_ids)} AND headers IS NOT NULL", (app_id, *message_ids)
+        f"SELECT id, headers, origin FROM message WHERE app_id = ? AND id IN {one_of(message_ids)} AND headers IS NOT NULL",
+        (app_id, *message_ids),
     )
-    for message_id, headers in received:
-        found[message_id] = msgspec.structs.replace(found[message_id], headers=headers)
+    for message_id, headers, origin in received:
+        came = None if origin is None else _origins.decode(origin)
+        found[message_id] = msgspec.structs.replace(found[message_id], headers=headers, origin=came)
     return [found[message_id] for message_id in message_ids]
 
 

@@ -1,0 +1,194 @@
+"""`ringback listen`: hand what an application's messages are to a program on this machine, and miss nothing while it is off."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import hmac
+import re
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from ringback.cli.options import add_options
+from ringback.cli.reach import answering, needs_privacy, owners_api, token_of
+
+if TYPE_CHECKING:
+    from ringback.cli.feed import Feed, Item
+    from ringback.cli.handing import Handing
+    from ringback.cli.shown import Shown
+
+# Seconds for one answer of the server.
+_ANSWER_S: Final = 30.0
+# Seconds that the program has for one answer: somebody may look at it with a debugger.
+_PROGRAM_S: Final = 60.0
+# Seconds between two looks while nothing comes.
+_LOOK_EVERY_S: Final = 0.5
+# Seconds before something that does not answer is tried again: the first time, and at the most.
+_RETRY_FIRST_S: Final = 0.25
+_RETRY_MOST_S: Final = 5.0
+# Characters of the name of a listener: it is a part of a uid.
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "listen",
+        help="hand messages to a program on this machine",
+        description="Hand the messages of an application, which are also what its sources receive, to a program on this machine, each as a "
+        "signed POST. What came while this was off is handed on when it starts again. A server must be running.",
+    )
+    parser.add_argument("target", metavar="TARGET_URL", help="where the program listens, such as http://localhost:3000/webhooks")
+    parser.add_argument("--app", metavar="APP", help="the id or uid of the application")
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="SOURCE", help="only what this source receives (id or uid); several may be given"
+    )
+    parser.add_argument(
+        "--types",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="only this event type; * stands for any characters; several may be given",
+    )
+    parser.add_argument(
+        "--since",
+        metavar="TIME",
+        help="begin with what came at this time (2026-01-02T03:04:05Z) or so long ago (10m, 2h), but not before this listener first ran",
+    )
+    parser.add_argument("--name", metavar="CONSUMER", help="who listens: each name has a place of its own (default: this machine's name)")
+    parser.add_argument("--secret", metavar="S", help="sign with this secret, whsec_ and base64 (default: one that stays the same)")
+    parser.add_argument("--token", metavar="TOKEN", help="an org token (default: what RINGBACK_TOKEN holds)")
+    parser.add_argument("--url", metavar="URL", help="the server (default: the one that holds the database)")
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Listen until Ctrl-C: 0. Raises OperatorError for a wrong command line, RingbackError when the server refuses."""
+    from ringback.cli.feed import Feed, places
+    from ringback.cli.handing import Handing
+    from ringback.cli.outgoing import checked
+    from ringback.cli.shown import Shown
+    from ringback.errors import OperatorError
+
+    target = checked(args.target)
+    if args.app is None and not args.source:
+        raise OperatorError("say whose messages: --app APP, --source SOURCE, or both")
+    name, since = _name(args.name), _since(args.since)
+    needs_privacy(args.url)
+    api = owners_api(args, _ANSWER_S)
+    shown = Shown()
+    with answering():
+        whose = places(api, args.app, args.source)
+        secret = args.secret or _derived(token_of(args), name, whose[0].app_id)
+        handing = Handing(target, secret, _PROGRAM_S)
+        feeds = [Feed(api, place, name, args.types) for place in whose]
+        for feed in feeds:
+            new = feed.open()
+            if since is not None and not new:
+                feed.rewind(since)
+            shown.say(f"listening to {feed.place.app_name} as {name}, for {target}" + (_first_time(since) if new else ""))
+    shown.say(f"the program verifies with this secret (Standard Webhooks): {secret}")
+    shown.say("Ctrl-C ends it; started again it goes on where it was")
+    try:
+        _forever(feeds, lambda item: _hand_on(handing, item, shown), shown)
+    except KeyboardInterrupt:
+        for feed in feeds:
+            try:
+                feed.confirm()
+            except OSError:
+                # What is not confirmed comes again, under the same id.
+                pass
+        shown.say("stopped")
+    return 0
+
+
+def _forever(feeds: list[Feed], each: Callable[[Item], None], shown: Shown) -> None:
+    """Go round the feeds; a server that is away is waited for. Ends by KeyboardInterrupt, or raises RingbackError when it refuses."""
+    from ringback.cli.outgoing import reason
+
+    wait_s = 0.0
+    while True:
+        try:
+            more = [feed.handle(each) for feed in feeds]
+        except OSError as error:
+            if not wait_s:
+                shown.warn(f"the server does not answer ({reason(error)}); it is tried again until it does")
+            wait_s = min(_RETRY_MOST_S, wait_s * 2 or _RETRY_FIRST_S)
+            time.sleep(wait_s)
+            continue
+        if wait_s:
+            shown.say("the server answers again")
+            wait_s = 0.0
+        if not any(more):
+            time.sleep(_LOOK_EVERY_S)
+
+
+def _hand_on(handing: Handing, item: Item, shown: Shown) -> None:
+    """Have the program answer for one message, however long it takes; any answer is one."""
+    from ringback.cli.outgoing import reason
+
+    if item.body is None:
+        shown.warn(f"{item.event_type} {item.id}: its payload is gone (history_retention), so there is nothing to hand on")
+        return
+    wait_s = 0.0
+    while True:
+        try:
+            answer = handing.post(item)
+        except OSError as error:
+            if not wait_s:
+                shown.warn(f"{handing.target} does not answer ({reason(error)}); it is tried again until it does, and nothing is lost")
+            wait_s = min(_RETRY_MOST_S, wait_s * 2 or _RETRY_FIRST_S)
+            time.sleep(wait_s)
+            continue
+        if wait_s:
+            shown.say(f"{handing.target} answers again")
+        shown.event(item.event_type, item.id, answer.status, answer.took_s)
+        return
+
+
+def _first_time(since: str | None) -> str:
+    if since is None:
+        return "; this is its first time, so it begins with what comes now"
+    return "; this is its first time, so there is nothing from before: --since goes back to here at the most"
+
+
+def _name(given: str | None) -> str:
+    from ringback.errors import OperatorError
+
+    if given is None:
+        return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname())[:100] or "local"
+    if _NAME.fullmatch(given) is None:
+        raise OperatorError(f"{given[:110]!r} is no name of a listener; use 1 to 100 letters, digits, '-', '_' and '.'")
+    return given
+
+
+def _since(given: str | None) -> str | None:
+    """The time in the words of the API. Raises OperatorError."""
+    from ringback.clock import SystemClock, rfc3339
+    from ringback.config.values import parse_duration
+    from ringback.errors import OperatorError
+
+    if given is None:
+        return None
+    try:
+        ago_us = int(parse_duration(given).total_seconds() * 1_000_000)
+    except ValueError:
+        try:
+            at = datetime.fromisoformat(given)
+        except ValueError as error:
+            raise OperatorError(
+                f"--since: {given!r} is no time; write 2026-01-02T03:04:05Z, or how long ago it was, such as 10m or 2h"
+            ) from error
+        return (at if at.tzinfo else at.astimezone()).astimezone(UTC).isoformat()
+    return rfc3339(SystemClock().now_us() - ago_us)
+
+
+def _derived(token: str, name: str, app_id: str) -> str:
+    """A secret that nobody keeps and that is the same the next time: it follows from the token."""
+    digest = hmac.digest(token.encode(), f"ringback listen\n{app_id}\n{name}".encode(), hashlib.sha256)
+    return f"whsec_{b64encode(digest).decode()}"
