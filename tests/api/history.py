@@ -112,9 +112,13 @@ class History:
         dead: str | None = None,
         manual: bool = False,
         ended_at: int | None = None,
+        sent: bytes | None = None,
         **facts: Any,
     ) -> Attempt:
-        """Make and record the next attempt of a delivery: it succeeds, is to be retried, or leaves a dead letter of that cause."""
+        """Make and record the next attempt of a delivery: it succeeds, is to be retried, or leaves a dead letter of that cause.
+
+        `sent` is what a transformation made of the payload.
+        """
         delivery = self.delivery(message, endpoint_id, manual=manual)
         at_us = ended_at or message.created_at + (delivery.attempts + 1) * SECOND_US
         make = self._ids.make if at_us >= self.now_us else IdMaker().make
@@ -159,7 +163,7 @@ class History:
                 at_us,
             )
         due_at = None if retry_in_us is None else self.now_us + retry_in_us
-        self.record(Record(delivery, attempt, due_at, letter, ends_pair=manual and outcome == 0))
+        self.record(Record(delivery, attempt, due_at, letter, ends_pair=manual and outcome == 0, sent=sent))
         return attempt
 
     def record(self, *records: Record) -> None:

@@ -7,6 +7,7 @@ import pytest
 from ringback import ids
 from ringback.clock import rfc3339
 from ringback.model.deliveries import AttemptStatus
+from ringback.store.operations import retention
 from tests.api.history import DAY_US, SECOND_US, History, ids_of, walked
 
 
@@ -82,6 +83,28 @@ def test_an_expunged_response_is_gone_and_the_attempt_stays(history):
     assert history.api.delete(path).status_code == 204
     shown = history.get(f"/msg/{message.id}/attempt/{attempt.id}")
     assert (shown["response"], shown["responseHeaders"], shown["responseStatusCode"]) == ("EXPUNGED", [], 200)
+
+
+def test_what_a_transformation_made_of_a_payload_is_gone_with_the_payload(history):
+    message = history.message()
+    old, expunged = history.message(expires_at=history.now_us - 1), history.message()
+    made = {m.id: history.attempt(m, sent=b'{"b": 2}').id for m in (message, old, expunged)}
+    assert history.get(f"/msg/{expunged.id}/attempt/{made[expunged.id]}")["requestBody"] == '{"b": 2}'
+    history.api.delete(f"/app/shop/msg/{expunged.id}/content")
+    # The time of a payload is over when it is, and not when its row is swept away.
+    shown = [history.get(f"/msg/{id}/attempt/{attempt}")["requestBody"] for id, attempt in made.items()]
+    assert shown == ['{"b": 2}', None, None]
+    assert history.rows("SELECT message_id FROM attempt_body") == [(message.id,), (old.id,)]
+
+
+def test_what_was_sent_in_place_of_payloads_is_swept_with_its_attempts_slice_by_slice(history):
+    for _ in range(3):
+        history.attempt(history.message(), sent=b'{"b": 2}')
+    left = []
+    for _ in range(2):
+        history.api.run(history.api.store.write(lambda tx: retention.purge_attempts(tx, history.now_us + 3600 * SECOND_US, 2)))
+        left.append(history.rows("SELECT COUNT(*) FROM attempt_body")[0][0])
+    assert left == [1, 0]
 
 
 def test_an_attempt_of_another_message_is_not_found(history):

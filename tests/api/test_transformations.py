@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import concurrent.futures
 import sqlite3
 import typing
 
@@ -235,3 +236,25 @@ def test_a_deleted_endpoint_takes_its_transformation_along(live: Live, path: str
     app = path.split("/")[2]
     live.made(f"/app/{app}/endpoint", {"url": "https://b.example", "uid": "first"})
     assert live.get(path).json() == NOTHING
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> typing.Iterator[Live]:
+    """A server that gives code little time."""
+    yield from opened(tmp_path_factory.mktemp("hasty"), {"transformation_timeout": "300ms"})
+
+
+def test_an_application_tries_a_few_transformations_at_once_and_no_more(hasty: Live) -> None:
+    path = made_path(hasty)
+    wanted = {"code": "function handler() { while (true) {} }", "payload": {}}
+    with concurrent.futures.ThreadPoolExecutor(24) as threads:
+        answers = list(threads.map(lambda _: hasty.post(f"{path}/try", wanted), range(24)))
+    refused = [answer.json() for answer in answers if answer.status_code == 400]
+    tried = [answer.json() for answer in answers if answer.status_code == 200]
+    assert len(refused) + len(tried) == 24 and len(tried) >= 8
+    words = "8 transformations of this application are being tried; wait until one has ended"
+    assert {(answer["code"], answer["detail"]) for answer in refused} == {("too_many_trials", words)}
+    assert {answer["outcome"] for answer in tried} == {"failed"}
+    # Others may try theirs, and so may the application once those have ended.
+    for other in (made_path(hasty), path):
+        assert hasty.post(f"{other}/try", {"code": CODE, "payload": {}}).json()["outcome"] == "sent"

@@ -16,7 +16,7 @@ import uvloop
 
 from ringback.clock import SystemClock
 from ringback.delivery.scripting import Scripts, ScriptSettings
-from ringback.delivery.scripting_turns import Ran, Script
+from ringback.delivery.scripting_turns import Call, Ran, Script, Turns
 from ringback.telemetry.prometheus import Metrics
 from tests.waiting import until
 
@@ -99,12 +99,22 @@ def run_once() -> Run:
     return runner
 
 
+class Later(SystemClock):
+    """The machine's clock, and what has passed besides."""
+
+    by_s = 0.0
+
+    def monotonic_s(self) -> float:  # type: ignore[override]  # the machine's has no self
+        return super().monotonic_s() + self.by_s
+
+
 class Pool(Scripts):
     """The processes, and what a test asks of them."""
 
     def __init__(self, **settings: typing.Any) -> None:
         self.metrics = Metrics(0)
-        super().__init__(ScriptSettings(**({"cpu_s": CPU_S} | settings)), SystemClock(), self.metrics)
+        self.clock = Later()
+        super().__init__(ScriptSettings(**({"cpu_s": CPU_S} | settings)), self.clock, self.metrics)
 
     async def of(self, code: str, payload: typing.Any = None, *, key: str = "ep_1", tenant: str = "app_1", **how: typing.Any) -> Ran:
         """Run code on a webhook."""
@@ -247,6 +257,77 @@ def test_quick_scripts_do_not_wait_for_slow_ones(run: Run) -> None:
                 bomb.cancel()
 
     run(story())
+
+
+def test_many_scripts_that_turn_slow_at_once_hold_others_up_once(run: Run) -> None:
+    turns = "function handler(w) { while (w.payload.bomb); return w; }"
+
+    async def story() -> None:
+        async with pool(workers=2, cpu_s=1.0) as scripts:
+            for n in range(30):
+                assert (await scripts.of(turns, key=f"bad_{n}", tenant="hostile")).outcome == "returned"
+            assert (await scripts.of(IDENTITY, key="good")).outcome == "returned"
+            bombs = [asyncio.ensure_future(scripts.of(turns, {"bomb": 1}, key=f"bad_{n}", tenant="hostile")) for n in range(30)]
+            for _ in range(50):
+                assert (await scripts.of(IDENTITY, key="good")).outcome == "returned"
+            # One at most of each process, and what the slow ones were at meanwhile.
+            assert sum(bomb.done() for bomb in bombs) <= 4
+            assert scripts.metrics.scripts["lost"] == 0
+            for bomb in bombs:
+                bomb.cancel()
+
+    run(story())
+
+
+def test_a_tenant_whose_script_turned_slow_is_quick_again_in_the_end() -> None:
+    turns = Turns()
+    turned, neighbour, other = (
+        Call(Script(key, tenant, IDENTITY), b"", lambda ran: None) for key, tenant in (("a", "app_1"), ("b", "app_1"), ("c", "app_2"))
+    )
+    for call in (turned, neighbour, other):
+        turns.ran(call, 50, stopped=False)
+        turns.add(call)
+    assert turns.quick.size == 3
+    assert turns.ran(turned, 1_000_000, stopped=True) and (turns.quick.size, turns.slow.size) == (1, 2)
+    assert turns.quick.next() is other
+    for _ in range(15):
+        turns.ran(neighbour, 50, stopped=False)
+    assert (turns.quick.size, turns.slow.size) == (0, 2)
+    turns.ran(neighbour, 50, stopped=False)
+    assert turns.quick.next() is neighbour and turns.slow.next() is turned
+    # One that is known to be slow says nothing of the others.
+    turns.add(neighbour)
+    assert not turns.ran(turned, 1_000_000, stopped=True) and turns.quick.size == 1
+
+
+def test_a_tenant_with_many_calls_among_the_slow_ones_makes_no_more_of_them() -> None:
+    turns = Turns()
+    quick = Script("quick", "app_1", IDENTITY)
+    turns.ran(Call(quick, b"", lambda ran: None), 50, stopped=False)
+    new, others = Script("new", "app_1", IDENTITY), Script("new", "app_2", IDENTITY)
+    for n in range(256):
+        assert not turns.crowded(new)
+        turns.add(Call(Script(f"bad_{n}", "app_1", IDENTITY), b"", lambda ran: None))
+    assert [turns.crowded(script) for script in (new, quick, others)] == [True, False, False]
+    turns.slow.next()
+    assert not turns.crowded(new)
+
+
+def test_what_is_tried_is_never_taken_for_quick(run_once: Run) -> None:
+    async def story() -> None:
+        async with pool(workers=2, cpu_s=1.0) as scripts:
+            for _ in range(3):
+                assert (await scripts.of(IDENTITY, key="try:ep_1", once=True)).outcome == "returned"
+            assert (await scripts.of(IDENTITY, key="good")).outcome == "returned"
+            loop = "function handler() { while (true) {} }"
+            bombs = [asyncio.ensure_future(scripts.of(loop, key="try:ep_1", once=True)) for _ in range(6)]
+            for _ in range(50):
+                assert (await scripts.of(IDENTITY, key="good")).outcome == "returned"
+            assert sum(bomb.done() for bomb in bombs) <= 1
+            for bomb in bombs:
+                bomb.cancel()
+
+    run_once(story())
 
 
 def test_tenants_take_turns_among_the_slow_ones(run_once: Run) -> None:
@@ -409,6 +490,20 @@ def test_without_an_engine_or_with_no_process_allowed_everything_is_refused(run:
             assert scripts.missing == "the server is set to run no transformations (transformation_workers)"
             ran = await scripts.of(IDENTITY)
             assert (ran.outcome, ran.words) == ("unavailable", scripts.missing)
+
+    run(story())
+
+
+def test_a_call_that_comes_when_an_idle_process_ends_is_run_by_the_next(run: Run) -> None:
+    async def story() -> None:
+        async with pool(workers=1) as scripts:
+            assert (await scripts.of(IDENTITY)).outcome == "returned"
+            before = children()
+            scripts.clock.by_s += 3_600.0
+            scripts._look()
+            # Its connection ends with the next turn of the loop only.
+            assert (await scripts.of(IDENTITY)).outcome == "returned"
+            assert children() != before
 
     run(story())
 

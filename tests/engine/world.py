@@ -14,17 +14,19 @@ from ringback.engine.dispatcher import Dispatcher
 from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
+from ringback.engine.transforming import Runs
 from ringback.ids import IdMaker
 from ringback.model.applications import Application
 from ringback.model.attempts import ErrorClass, Exchange
 from ringback.model.endpoints import Endpoint, EndpointSecret
 from ringback.model.messages import Message
+from ringback.model.transformations import Transformation
 from ringback.policy.heads import header_value
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
 from ringback.services.intake import Answers, Intake, NewMessage
 from ringback.store.opening import open_store
-from ringback.store.operations import applications, deliveries, directory, endpoints
+from ringback.store.operations import applications, deliveries, directory, endpoints, transformations
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault
 from ringback.telemetry.prometheus import Metrics
@@ -45,15 +47,22 @@ def answer(status: int, **headers: str) -> Exchange:
 
 
 class SteppedClock(SystemClock):
-    """The machine's clock; `step_s` sets the wall time forth or back. `reads` counts how often it was asked for it: every turn does."""
+    """The machine's clock; `step_s` sets the wall time forth or back, `later_s` is what has passed besides.
+
+    `reads` counts how often it was asked for the wall time: every turn does.
+    """
 
     def __init__(self) -> None:
         self.step_s = 0.0
+        self.later_s = 0.0
         self.reads = 0
 
     def now_us(self) -> int:
         self.reads += 1
-        return super().now_us() + int(self.step_s * SECOND_US)
+        return super().now_us() + int((self.step_s + self.later_s) * SECOND_US)
+
+    def monotonic_s(self) -> float:  # type: ignore[override]  # the machine's has no self
+        return super().monotonic_s() + self.later_s
 
 
 class Sent:
@@ -138,6 +147,7 @@ class World:
         self.app_id = self.make_id.make(ids.APPLICATION, clock.now_us())
         self.endpoint_ids: dict[str, str] = {}
         self.draw: Callable[[], float] = lambda: 0.0
+        self.scripts: Runs | None = None
         self.store: SqliteStore
         self.metrics: Metrics
         self.directory: Directory
@@ -165,6 +175,7 @@ class World:
             draw=self.draw,
             metrics=self.metrics,
             prepare=planner("standard"),
+            scripts=self.scripts,
         )
         self.intake = Intake(self.store, self.clock, self.make_id, self.dispatcher, self.metrics)
         self.dispatcher.start(await self.store.read(directory.unfinished))
@@ -207,6 +218,13 @@ class World:
             endpoints.replace(tx, self.vault, Endpoint(**parts))
 
         await self.store.write(operation)
+        self.directory.changed(self.app_id)
+
+    async def transform(self, name: str, code: str) -> None:
+        """Give an endpoint a transformation that is on."""
+        endpoint_id, now_us = self.endpoint_ids[name], self.clock.now_us()
+        wanted = Transformation(code, True, None, now_us)
+        await self.store.write(lambda tx: transformations.put(tx, self.vault, endpoint_id, wanted))
         self.directory.changed(self.app_id)
 
     async def limit(self, rate: int | None) -> None:

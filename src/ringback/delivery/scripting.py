@@ -91,6 +91,10 @@ class _Process(asyncio.Protocol):
         # Since when it is at the first of these.
         self.since_s = 0.0
         self.killed = False
+        # Nobody is to blame for its end.
+        self.retired = False
+        # Nothing more may be sent to it, though its connection is there for a moment still.
+        self.ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a socket has both ways
@@ -160,6 +164,7 @@ class _Process(asyncio.Protocol):
 
     def close(self) -> None:
         """Let it end: it reads that nothing more comes."""
+        self.ending = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -208,6 +213,10 @@ class Scripts:
     def waiting(self) -> int:
         """Calls that have not ended."""
         return self._turns.waiting + sum(len(process.flying) for process in self._processes)
+
+    def crowded(self, script: Script) -> bool:
+        """Should a call be made later, because so many of its tenant wait?"""
+        return self._turns.crowded(script)
 
     def run(self, script: Script, document: bytes, done: Callable[[Ran], None], *, once: bool = False, listening: bool = False) -> None:
         """Run a script on a JSON text (UTF-8); `done` is called exactly once, later. Never raises for what a script does.
@@ -296,13 +305,13 @@ class Scripts:
         return self._settings.workers > 1 or not turns.quick.size or self._owed <= 0
 
     def _idle(self) -> _Process | None:
-        return next((process for process in self._processes if not process.flying), None)
+        return next((process for process in self._processes if not process.flying and not process.ending), None)
 
     def _roomy(self) -> _Process | None:
         best = None
         for process in self._processes:
             depth = len(process.flying)
-            if depth and (depth >= _DEPTH or process.flying[0].slow or process.bytes >= _DEPTH_BYTES):
+            if process.ending or (depth and (depth >= _DEPTH or process.flying[0].slow or process.bytes >= _DEPTH_BYTES)):
                 continue
             if best is None or depth < len(best.flying):
                 best = process
@@ -314,16 +323,20 @@ class Scripts:
         call = process.landed()
         if process.flying:
             process.since_s = self._clock.monotonic_s()
-        self._finish(call, ran)
+        if self._finish(call, ran) and process.flying:
+            # What is behind it may have turned as well: all of that is asked again, each where it belongs now.
+            process.retired = True
+            process.kill()
         self._pump()
 
-    def _finish(self, call: Call, ran: Ran) -> None:
-        """A call has run."""
+    def _finish(self, call: Call, ran: Ran) -> bool:
+        """A call has run. Was it a long one of a script that was thought quick?"""
         if call.slow:
             self._slow_flying -= 1
-        self._turns.ran(call.script, ran.cpu_us, stopped=ran.outcome in _STOPPED)
+        turned = self._turns.ran(call, ran.cpu_us, stopped=ran.outcome in _STOPPED)
         self._metrics.script_seconds.observe(ran.cpu_us / 1_000_000)
         self._tell(call, ran)
+        return turned
 
     def _tell(self, call: Call, ran: Ran) -> None:
         counts = self._metrics.scripts
@@ -392,7 +405,7 @@ class Scripts:
         process.child.kill()
         status = await asyncio.to_thread(process.child.wait)
         self._alive.discard(process)
-        if process.flying and status != 0 and not self._closed:
+        if process.flying and status != 0 and not (self._closed or process.retired):
             call = process.landed()
             timed = process.killed or status == -signal.SIGPROF
             outcome = _TIME if timed else _LOST

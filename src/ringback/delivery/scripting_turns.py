@@ -1,6 +1,7 @@
 """Whose script runs next? Tenants take turns, and within a tenant its scripts do, so that nobody's queue is in front of somebody else's.
 
-A script is quick when it has shown to be: what is not known yet, took long or had to be stopped waits apart from those.
+A script is quick when it has shown to be: what is not known yet, took long or had to be stopped waits apart from those. So do all scripts
+of a tenant for a while, when one that was thought quick was not: a thousand that turn at the same time would else hold up everybody.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ _SLOW_US: Final = 50_000
 # Calls in a row that must be quick before a script is: of one that is not known, and of one that was slow.
 _UNKNOWN: Final = 1
 _OFFENDER: Final = 16
+# CPU of a call of a quick script, microseconds, beyond which its tenant owes as many quick ones.
+_LONG_US: Final = 200_000
+# Calls of a tenant that may wait for a worker among the slow ones: what they hold until then is nobody else's.
+_CROWD: Final = 256
 # Scripts that are remembered, some 200 bytes each; one that was forgotten is an unknown one.
 _REMEMBERED: Final = 10_000
 
@@ -98,6 +103,10 @@ class Ring:
         self.size -= 1
         return call
 
+    def of(self, tenant: str) -> int:
+        """How many calls of a tenant wait."""
+        return sum(map(len, self._tenants.get(tenant, {}).values()))
+
     def take(self, script: Script) -> list[Call]:
         """Take out all calls of a script's owner."""
         scripts = self._tenants.get(script.tenant)
@@ -106,6 +115,12 @@ class Ring:
             del self._tenants[script.tenant]
         self.size -= len(calls or ())
         return list(calls or ())
+
+    def take_tenant(self, tenant: str) -> list[Call]:
+        """Take out all calls of a tenant."""
+        calls = [call for waiting in self._tenants.pop(tenant, {}).values() for call in waiting]
+        self.size -= len(calls)
+        return calls
 
     def clear(self) -> list[Call]:
         """Take out all."""
@@ -121,8 +136,9 @@ class Turns:
     def __init__(self) -> None:
         self.quick = Ring()
         self.slow = Ring()
-        # How many quick calls each script still owes.
+        # How many quick calls each script still owes, and each tenant.
         self._owed: dict[str, int] = {}
+        self._tenants_owe: dict[str, int] = {}
 
     @property
     def waiting(self) -> int:
@@ -131,16 +147,38 @@ class Turns:
 
     def add(self, call: Call) -> None:
         """A call that waits."""
-        (self.slow if self._owed.get(call.script.key, _UNKNOWN) else self.quick).add(call)
+        # Of what is tried nothing is known, whatever was tried before.
+        (self.slow if call.once or self._slow(call.script) else self.quick).add(call)
 
-    def ran(self, script: Script, cpu_us: int, *, stopped: bool) -> None:
-        """A call of a script has ended: that may change among whom the others wait."""
+    def crowded(self, script: Script) -> bool:
+        """Do so many calls of its tenant wait that this one had better not be made yet?"""
+        return self.slow.size >= _CROWD and self._slow(script) and self.slow.of(script.tenant) >= _CROWD
+
+    def _slow(self, script: Script) -> bool:
+        return script.tenant in self._tenants_owe or self._owed.get(script.key, _UNKNOWN) > 0
+
+    def ran(self, call: Call, cpu_us: int, *, stopped: bool) -> bool:
+        """A call has ended: that may change among whom others wait. Was it a long one of a script that was thought quick?"""
+        script = call.script
+        if call.once:
+            return False
         owed = self._owed.pop(script.key, _UNKNOWN)
         now = _OFFENDER if stopped or cpu_us > _SLOW_US else max(owed - 1, 0)
         if len(self._owed) >= _REMEMBERED:
             del self._owed[next(iter(self._owed))]
         self._owed[script.key] = now
-        if bool(owed) != bool(now):
-            former, ring = (self.quick, self.slow) if now else (self.slow, self.quick)
-            for call in former.take(script):
-                ring.add(call)
+        long = stopped or cpu_us > _LONG_US
+        turned = long and not owed
+        before = self._tenants_owe.pop(script.tenant, 0)
+        after = _OFFENDER if turned else before if long else max(before - 1, 0)
+        if after:
+            if len(self._tenants_owe) >= _REMEMBERED:
+                del self._tenants_owe[next(iter(self._tenants_owe))]
+            self._tenants_owe[script.tenant] = after
+        if bool(before) != bool(after):
+            for waiting in (*self.quick.take_tenant(script.tenant), *self.slow.take_tenant(script.tenant)):
+                self.add(waiting)
+        elif bool(owed) != bool(now):
+            for waiting in (*self.quick.take(script), *self.slow.take(script)):
+                self.add(waiting)
+        return turned

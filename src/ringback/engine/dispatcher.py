@@ -56,6 +56,8 @@ _LEFT_ALONE_US: Final = 800_000
 _LEFT_ALONE_LONG_US: Final = 5 * SECOND_US
 # Endpoints that fail, or never answered, count as so many: a thousand of them take the loop for half a millisecond, then others have it.
 _OTHER_TURN: Final = 8
+# A lane whose script would wait behind many others of its application asks again after so long.
+_CROWDED_US: Final = 2 * SECOND_US
 # How long a lane rests whose endpoint is being disabled: the commit takes some milliseconds.
 _DISABLING_US: Final = SECOND_US
 # An attempt that begins so soon after it was due began at once.
@@ -235,7 +237,9 @@ class Dispatcher:
 
     def tidy(self) -> None:
         """Renew the leases of what waits in memory, and forget endpoints that have nothing to do. To be called every `LEASE_US` / 3."""
-        self._recorder.renew(self._clock.now_us() + LEASE_US)
+        until_us = self._clock.now_us() + LEASE_US
+        self._recorder.renew(until_us)
+        self._store.renew(self._transforming.begun, until_us)
         self._supply.renew()
         self._roster.forget_idle(self._throttle.rested)
 
@@ -290,6 +294,9 @@ class Dispatcher:
             plan = self._configuration.plan(lane, now_us)
             if plan is None:
                 return False
+        if plan.changes is not None and self._transforming.crowded(plan.changes):
+            self._rest(lane, _CROWDED_US)
+            return False
         if plan.rates is not None and not self._throttle.allows(lane, plan.rates):
             return False
         self._attempt(lane, plan, lane.take(), now_us)

@@ -134,8 +134,8 @@ class Recorder:
             tell = flight.plan.tell() if manual or delivery.attempts >= FAILING or change.disables is not None else None
             record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at, tell, flight.claim.message)
         elif outcome.cancelled:
-            # Finished, and no news to anybody.
-            record = Record(delivery, attempt, message=flight.claim.message)
+            # Finished, and no news to anybody. By hand too: a dead letter that is replayed waits for nobody any more.
+            record = Record(delivery, attempt, ends_pair=manual, message=flight.claim.message)
         else:
             record = self._failure(flight, attempt, outcome, change, now_us)
         if flight.sent is not None:

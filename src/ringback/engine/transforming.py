@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ from ringback.delivery.transport import Transport
 from ringback.engine.flights import UNSENDABLE, ChangedFlight, Flight
 from ringback.engine.lanes import Changes, Lane
 from ringback.model.attempts import ErrorClass, Exchange
+from ringback.model.deliveries import Delivery
 from ringback.policy.transforming import Transformed, Webhook, seen, transformed
 from ringback.telemetry.events import TASK_FAILED
 from ringback.telemetry.log import log
@@ -32,6 +33,10 @@ _CLASSES: Final = {
 class Runs(Protocol):
     """What runs scripts (`delivery.scripting.Scripts`)."""
 
+    def crowded(self, script: Script) -> bool:
+        """Should a call be made later, because so many like it wait?"""
+        ...
+
     def run(self, script: Script, document: bytes, done: Callable[[Ran], None]) -> None:
         """Run a script on a document; `done` is called exactly once, later."""
         ...
@@ -44,9 +49,19 @@ class Transforming:
         self._scripts = scripts
         self._transport = transport
         self._clock = clock
-        self._landed = landed
+        self._hear = landed
+        self._begun: set[ChangedFlight] = set()
         # Whatever is still run is not sent: the next run makes these attempts again.
         self.closed = False
+
+    @property
+    def begun(self) -> Iterator[Delivery]:
+        """What was begun and has not landed: turns may be so late that leases end which nobody renews."""
+        return (flight.claim.delivery for flight in self._begun)
+
+    def crowded(self, changes: Changes) -> bool:
+        """Should an attempt wait where it takes no place on the wire from others, because its script would wait for long?"""
+        return self._scripts is not None and self._scripts.crowded(changes.script)
 
     def begin(self, lane: Lane, flight: ChangedFlight, changes: Changes) -> None:
         """Start an attempt; its message must have its payload. Raises what a defect of ours raises, and then `landed` is not called."""
@@ -64,6 +79,11 @@ class Transforming:
         if self._scripts is None:
             raise RuntimeError("an endpoint has a transformation, and nothing was given that runs it")
         self._scripts.run(changes.script, seen(webhook), partial(self._ran, lane, flight, changes, webhook))
+        self._begun.add(flight)
+
+    def _landed(self, lane: Lane, flight: ChangedFlight, exchange: Exchange) -> None:
+        self._begun.discard(flight)
+        self._hear(lane, flight, exchange)
 
     def _ran(self, lane: Lane, flight: ChangedFlight, changes: Changes, webhook: Webhook, ran: Ran) -> None:
         if self.closed:

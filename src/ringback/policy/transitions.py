@@ -15,7 +15,7 @@ TRANSITIONS: Final[Mapping[DeliveryState, frozenset[DeliveryState]]] = MappingPr
         S.WAITING: frozenset({S.DELIVERED, S.RETRYING, S.DEAD, S.DISCARDED, S.CANCELLED}),
         S.RETRYING: frozenset({S.DELIVERED, S.RETRYING, S.DEAD, S.DISCARDED, S.CANCELLED}),
         S.DELIVERED: frozenset(),
-        S.DEAD: frozenset({S.RETRYING, S.DELIVERED, S.DISCARDED}),
+        S.DEAD: frozenset({S.RETRYING, S.DELIVERED, S.DISCARDED, S.CANCELLED}),
         S.DISCARDED: frozenset(),
         S.CANCELLED: frozenset(),
     }

@@ -164,7 +164,7 @@ class Attempts:
 
         def query(tx: Transaction) -> Detailed:
             found = self._find(tx, who, app, message, attempt_id, now_us)
-            return Detailed(found, attempts.sent_body(tx, found))
+            return Detailed(found, attempts.sent_body(tx, found, now_us))
 
         return await self._store.read(query)
 

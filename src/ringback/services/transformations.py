@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, Protocol
 
 import msgspec
@@ -32,6 +34,10 @@ from ringback.store.operations.polls import Wanted
 MAX_VARIABLES_BYTES: Final = 51_200
 # Messages that are looked at for one whose payload is still there.
 _LOOKED_AT: Final = 20
+# Trials of an application that wait or run at once: each holds a payload, and they may be asked for faster than they run.
+_TRIALS: Final = 8
+# Seconds that a trial waits at most.
+_TRIAL_S: Final = 20.0
 # The type of the message that is sent to try an endpoint; it needs no registration.
 _TEST: Final = "svix.ping"
 
@@ -96,7 +102,7 @@ class Engine(Protocol):
         """Why nothing can run; None = it can."""
         ...
 
-    def ran(self, script: Script, document: bytes, *, once: bool = False, listening: bool = False) -> Awaitable[Ran]:
+    def ran(self, script: Script, document: bytes, *, once: bool = False, listening: bool = False) -> Coroutine[Any, Any, Ran]:
         """Run a script on a document and wait for what comes of it."""
         ...
 
@@ -122,6 +128,8 @@ class Transformations:
         self._directory = directory
         self._told = told
         self._https_only = https_only
+        # By application: trials that have not ended, whether somebody still waits for them or not.
+        self._trying: Counter[str] = Counter()
 
     @property
     def missing(self) -> str | None:
@@ -178,8 +186,27 @@ class Transformations:
         webhook = _webhook(found, message, wanted, kept)
         # Named apart from the endpoint: what is tried says nothing of what is on.
         script = Script(f"try:{found.id}", found.app_id, code)
-        ran = await self._engine.ran(script, seen(webhook), once=True, listening=True)
-        return self._trial(webhook, None if message is None else message.id, ran)
+        return self._trial(webhook, None if message is None else message.id, await self._ran(script, webhook))
+
+    async def _ran(self, script: Script, webhook: Webhook) -> Ran:
+        """Run what is tried, if there is a place, and wait for a while."""
+        app_id = script.tenant
+        if self._trying[app_id] >= _TRIALS:
+            raise Refused("too_many_trials", f"{_TRIALS} transformations of this application are being tried; wait until one has ended")
+        self._trying[app_id] += 1
+        running = asyncio.ensure_future(self._engine.ran(script, seen(webhook), once=True, listening=True))
+        running.add_done_callback(lambda _: self._ended(app_id))
+        try:
+            async with asyncio.timeout(_TRIAL_S):
+                return await asyncio.shield(running)
+        except TimeoutError:
+            words = f"its turn did not come within {_TRIAL_S:.0f} s: other code that takes long is before it; try again later"
+            return Ran("unavailable", words=words)
+
+    def _ended(self, app_id: str) -> None:
+        self._trying[app_id] -= 1
+        if not self._trying[app_id]:
+            del self._trying[app_id]
 
     def _trial(self, webhook: Webhook, message_id: str | None, ran: Ran) -> TransformationTrial:
         request, error, outcome = None, ran.words, "failed"

@@ -107,8 +107,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """What one attempt leaves behind: history, and what becomes of the delivery.
 
     `next_due_at` is when the delivery is due again; None when it is finished: then `dead` is its dead letter, if it has become one.
-    `ends_pair` also ends a schedule that runs beside this attempt (a manual success); so does `dead` of an attempt made by hand, and it is
-    kept only when there was a schedule. A delivery that was ended while it was attempted stays ended: of it only the attempt is kept.
+    `ends_pair` also ends a schedule that runs beside this attempt (a success by hand, or one that is cancelled); so does `dead` of an
+    attempt made by hand, and it is kept only when there was a schedule. A delivery that was ended while it was attempted stays ended: of it
+    only the attempt is kept.
 
     Of the endpoint: `disables` is why it is disabled by this; one that is disabled already stays as it is. `first_failure_at` is when the
     first of its messages ran out of attempts, to be remembered; 0 = to be forgotten.

@@ -127,9 +127,13 @@ def by_message(
     return cut([attempt_of(row) for row in rows], walk)
 
 
-def sent_body(tx: Transaction, attempt: Attempt) -> bytes | None:
-    """The body of the request where a transformation had changed the payload, and it is still there."""
-    row = tx.row("SELECT body FROM attempt_body WHERE message_id = ? AND attempt_id = ?", (attempt.message_id, attempt.id))
+def sent_body(tx: Transaction, attempt: Attempt, now_us: int) -> bytes | None:
+    """The body of the request where a transformation had changed the payload; None from when the payload that it was made of is gone."""
+    row = tx.row(
+        "SELECT b.body FROM attempt_body b JOIN message m ON m.app_id = ? AND m.id = b.message_id "
+        "WHERE b.message_id = ? AND b.attempt_id = ? AND m.payload IS NOT NULL AND m.expires_at > ?",
+        (attempt.app_id, attempt.message_id, attempt.id, now_us),
+    )
     return None if row is None else bytes(row[0])
 
 
