@@ -332,6 +332,37 @@ def test_failing_sinks_take_no_place_of_those_that_work(feed: Callable[..., None
     feed(story, schedule_s=(0.05,) * 1_000)
 
 
+def test_sinks_that_worked_and_hang_now_hold_up_none_of_the_others(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        # More than there are places for, and none of them has failed yet.
+        feeding.transport.decide = lambda sent: None if sent.host.startswith("sink-bad") else OK
+        for number in range(150):
+            await feeding.sink(f"sink_bad{number}")
+        await feeding.append("1")
+        await feeding.sink("sink_good")
+        await feeding.at(1, "sink_good")
+        assert len(feeding.transport.flying) <= 150
+
+    feed(story)
+
+
+def test_what_waits_for_a_place_is_not_begun_while_draining(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None
+        for number in range(300):
+            await feeding.sink(f"sink_{number}")
+        await feeding.append("1")
+        await feeding.sent(1)
+        draining = asyncio.get_running_loop().create_task(feeding.feeder.drain(20))
+        await asyncio.sleep(0)
+        feeding.transport.decide = lambda sent: OK
+        feeding.transport.land(OK)
+        await draining
+        assert len(feeding.transport.sent) < 300
+
+    feed(story)
+
+
 def test_a_sink_that_waits_for_company_is_told_of_a_thousand_events_and_remembers_one_time(feed: Callable[..., None]) -> None:
     async def story(feeding: Feeding) -> None:
         await feeding.sink(batch_size=1_000, max_wait_s=300)
