@@ -235,6 +235,57 @@ def test_what_retention_took_from_a_batch_makes_it_another_one(feed: Callable[..
     feed(story)
 
 
+def test_what_retention_takes_from_a_batch_is_no_success(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None
+        await feeding.sink()
+        await feeding.append("1", "2")
+        await feeding.sent(1)
+        feeding.transport.land(FAILED)
+        await feeding.sent(2)
+        since = (await feeding.found()).progress.failing_since
+        await feeding.real.write(lambda tx: streams.purge_events(tx, STREAM, feeding.clock.now_us() + 1, 2))
+        feeding.transport.land(FAILED)
+        await feeding.append("3")
+        _, _, third = await feeding.sent(3)
+        assert (texts(third), (await feeding.found()).progress.failing_since) == (["3"], since)
+        assert since is not None
+
+    feed(story)
+
+
+@pytest.mark.parametrize("max_wait_s", [0, 300])
+def test_a_clock_that_is_set_back_holds_up_no_batch(feed: Callable[..., None], max_wait_s: int) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.clock.step_s = 3_600
+        await feeding.append("1")
+        feeding.clock.step_s = 0
+        # Times never go backwards in a stream: the next events have that of the first one.
+        await feeding.sink(max_wait_s=max_wait_s, batch_size=5)
+        await feeding.append("2")
+        (first, *_) = await feeding.sent(1)
+        assert texts(first)[0] == "1"
+        await feeding.at(2)
+
+    feed(story)
+
+
+def test_sinks_of_a_stream_that_is_gone_are_remembered_no_more(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: FAILED if sent.host == "sink-bad.example" else OK
+        await feeding.sink()
+        await feeding.sink("sink_bad")
+        await feeding.append("1")
+        await feeding.at(1)
+        await until(lambda: "sink_bad" in feeding.feeder._failing, what="one has failed")
+        await feeding.real.write(lambda tx: streams.delete(tx, STREAM, 1))
+        feeding.feeder.gone(STREAM)
+        await until(lambda: not feeding.feeder._stream_of and not feeding.feeder._of_stream, what="nobody is left")
+        assert not feeding.feeder._failing
+
+    feed(story, schedule_s=(3_600.0,))
+
+
 @pytest.mark.parametrize("held", [SinkStatus.PAUSED, SinkStatus.DISABLED])
 def test_a_batch_that_arrives_while_its_sink_is_held_counts(feed: Callable[..., None], held: SinkStatus) -> None:
     async def story(feeding: Feeding) -> None:

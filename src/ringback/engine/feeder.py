@@ -150,6 +150,11 @@ class Feeder:
         self._passed.pop(sink_id, None)
         self._look_at(sink_id, 0)
 
+    def gone(self, stream_id: str) -> None:
+        """This stream was deleted: its sinks are looked at once more, and forgotten by that."""
+        for sink_id in self._of_stream.get(stream_id, ()):
+            self._look_at(sink_id, 0)
+
     async def run(self) -> None:
         """Until cancelled."""
         self._busy.clear()
