@@ -324,6 +324,28 @@ def test_an_outcome_of_what_is_no_longer_on_its_way_changes_nothing(feed: Callab
     feed(story)
 
 
+def test_a_batch_that_arrives_while_its_sink_was_made_one_that_asks_counts(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None
+        await feeding.sink()
+        await feeding.append("1", "2", "3")
+        await feeding.sent(1)
+        called = await feeding.found()
+        await feeding.change(type=SinkType.POLLER, target=None)
+        feeding.transport.land(FAILED)
+        await until(lambda: not feeding.feeder._busy, what="the outcome is known")
+        sink = await feeding.found()
+        assert (sink.progress, sink.retrying) == (called.progress, False)
+        await feeding.change(type=SinkType.HTTP, target=called.target)
+        first, second = await feeding.sent(2)
+        assert second.message_id == first.message_id
+        await feeding.change(type=SinkType.POLLER, target=None)
+        feeding.transport.land(OK)
+        await feeding.at(2)
+
+    feed(story)
+
+
 def test_a_sink_is_disabled_once_it_accepted_nothing_for_too_long(feed: Callable[..., None]) -> None:
     async def story(feeding: Feeding) -> None:
         feeding.transport.decide = lambda sent: FAILED

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from ringback.clock import SECOND_US
-from ringback.model.streams import Batch, Progress, Sink
+from ringback.model.streams import Batch, Progress, Sink, SinkType
 from ringback.policy.streams import After, body_of
 from ringback.store.base import Transaction
 from ringback.store.operations import sinks, streams
@@ -100,6 +100,11 @@ def settle(tx: Transaction, vault: Sealer, sink: Sink, follows: After, now_us: i
     """Keep what follows from an attempt; True = the sink is disabled by that. Nothing, when that batch is not on its way any more."""
     now, batch = sinks.by_id(tx, vault, sink.id), sink.progress.batch
     if now is None or batch is None or now.progress.batch is None or now.progress.batch.id != batch.id:
+        return False
+    if now.type is not SinkType.HTTP:
+        # It asks by itself by now. What it accepted it has; a failure is nothing to whoever is not called.
+        if follows.progress.batch is None:
+            sinks.go_on(tx, sink.id, follows.progress)
         return False
     sinks.go_on(tx, sink.id, follows.progress)
     return bool(follows.disabled) and sinks.disable(tx, sink.id, now_us)
