@@ -158,6 +158,8 @@ class Feeder:
     async def run(self) -> None:
         """Until cancelled."""
         self._busy.clear()
+        for waiting in self._waiting.values():
+            waiting.clear()
         self._free = dict.fromkeys(self._free, _PLACES)
         for number, (sink_id, stream_id, next_at) in enumerate(await self._all()):
             self._know(stream_id, sink_id)
