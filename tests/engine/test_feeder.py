@@ -88,8 +88,9 @@ class Feeding:
             "event_types": None, "channels": None, "metadata": {}, "batch_size": 2, "max_wait_s": 0, "progress": Progress(0),
             "created_at": 1, "updated_at": 1,
         }  # fmt: skip
-        await self.real.write(lambda tx: sinks.insert(tx, VAULT, Sink(**(parts | fields))))
-        self.feeder.changed(STREAM, sink_id)
+        made = Sink(**(parts | fields))
+        await self.real.write(lambda tx: sinks.insert(tx, VAULT, made))
+        self.feeder.changed(made.stream_id, sink_id)
 
     async def change(self, sink_id: str = "sink_1", **fields: Any) -> None:
         found = await self.found(sink_id)
@@ -415,6 +416,22 @@ def test_sinks_that_worked_and_hang_now_hold_up_none_of_the_others(feed: Callabl
         await feeding.sink("sink_good")
         await feeding.at(1, "sink_good")
         assert len(feeding.transport.flying) <= 150
+
+    feed(story)
+
+
+def test_a_stream_with_many_sinks_holds_up_no_other_stream(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None if sent.host.startswith("sink-many") else OK
+        await feeding.real.write(lambda tx: streams.insert(tx, Stream("strm_2", "org_1", None, "S", "", {}, 1, 1)))
+        for number in range(400):
+            await feeding.sink(f"sink_many{number}")
+        await feeding.append("1")
+        await feeding.sent(1)
+        await feeding.real.write(lambda tx: streams.append(tx, "strm_2", [NewEvent("t", b"1")], 1))
+        await feeding.sink("sink_other", stream_id="strm_2")
+        await feeding.at(1, "sink_other")
+        assert len(feeding.transport.sent) < 400
 
     feed(story)
 

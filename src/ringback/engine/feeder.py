@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -80,6 +80,34 @@ class _Flight:
             self.landed.set_result(exchange)
 
 
+class _Line:
+    """Who waits for a place. Streams take turns, and so do the sinks of each: one with thousands of them holds up no other."""
+
+    def __init__(self) -> None:
+        self._of_stream: OrderedDict[str, deque[str]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._of_stream)
+
+    def add(self, stream_id: str, sink_id: str) -> None:
+        """It is the last one of its stream."""
+        self._of_stream.setdefault(stream_id, deque()).append(sink_id)
+
+    def pop(self) -> str:
+        """Whose turn it is."""
+        stream_id, waiting = self._of_stream.popitem(last=False)
+        sink_id = waiting.popleft()
+        if waiting:
+            self._of_stream[stream_id] = waiting
+        return sink_id
+
+    def empty(self) -> list[str]:
+        """Nobody waits any more; who did."""
+        waited = [sink_id for waiting in self._of_stream.values() for sink_id in waiting]
+        self._of_stream.clear()
+        return waited
+
+
 class _Place:
     """Where a sink has its turn, until it leaves."""
 
@@ -130,7 +158,7 @@ class Feeder:
         # Streams with something new that their sinks were not told yet.
         self._grown: set[str] = set()
         # Those that are due and wait for a place, those that work and those that fail, and how many places are free.
-        self._waiting: dict[bool, deque[str]] = {False: deque(), True: deque()}
+        self._waiting = {False: _Line(), True: _Line()}
         self._free = {False: _PLACES, True: _PLACES}
         # Requests that take long and hold no place, and their bytes.
         self._slow = self._slow_bytes = 0
@@ -158,8 +186,8 @@ class Feeder:
     async def run(self) -> None:
         """Until cancelled."""
         self._busy.clear()
-        for waiting in self._waiting.values():
-            waiting.clear()
+        for line in self._waiting.values():
+            line.empty()
         self._free = dict.fromkeys(self._free, _PLACES)
         for number, (sink_id, stream_id, next_at) in enumerate(await self._all()):
             self._know(stream_id, sink_id)
@@ -204,15 +232,15 @@ class Feeder:
             if self._when.get(sink_id) == at_us and sink_id not in self._busy:
                 del self._when[sink_id]
                 self._busy.add(sink_id)
-                self._waiting[sink_id in self._failing].append(sink_id)
+                self._waiting[sink_id in self._failing].add(self._stream_of.get(sink_id, ""), sink_id)
         return True
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         """Give free places to those that wait, in their order."""
-        for failing, waiting in self._waiting.items():
-            while waiting and self._free[failing]:
+        for failing, line in self._waiting.items():
+            while line and self._free[failing]:
                 self._free[failing] -= 1
-                group.create_task(self._turn(waiting.popleft(), _Place(partial(self._vacate, failing))))
+                group.create_task(self._turn(line.pop(), _Place(partial(self._vacate, failing))))
 
     def _vacate(self, failing: bool) -> None:
         self._free[failing] += 1
@@ -222,9 +250,8 @@ class Feeder:
     async def drain(self, within_s: float) -> None:
         """Begin nothing any more, and wait for what is on the wire; what is cut then is sent again, under the same id."""
         self._closed = True
-        for waiting in self._waiting.values():
-            self._busy.difference_update(waiting)
-            waiting.clear()
+        for line in self._waiting.values():
+            self._busy.difference_update(line.empty())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._busy:
