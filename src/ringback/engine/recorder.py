@@ -95,10 +95,8 @@ class Recorder:
         """Commit one attempt and what follows from it. `head` is the request as sent, with its secrets masked."""
         delivery = flight.claim.delivery
         change, delay, next_due_at, status = NOTHING, None, None, _SUCCESS
-        if outcome.cancelled:
-            status = _CANCELED
-        elif not outcome.success:
-            status = _FAIL
+        if not outcome.success:
+            status = _CANCELED if outcome.cancelled else _FAIL
             delay, change = self._failed(flight, outcome, now_us)
             if delay is not None:
                 # From when the outcome was known: a body that drips makes no retry later.
@@ -131,13 +129,13 @@ class Recorder:
             None if delay is None else delay.cause,
         )
         manual = delivery.trigger is not _SCHEDULED
-        if outcome.cancelled:
-            # Finished, and no news to anybody.
-            record = Record(delivery, attempt, message=flight.claim.message)
-        elif outcome.success:
+        if outcome.success:
             # A success is news only after failures, or by hand: the common one has nothing to carry.
             tell = flight.plan.tell() if manual or delivery.attempts >= FAILING or change.disables is not None else None
             record = Record(delivery, attempt, None, None, manual, change.disables, change.first_failure_at, tell, flight.claim.message)
+        elif outcome.cancelled:
+            # Finished, and no news to anybody.
+            record = Record(delivery, attempt, message=flight.claim.message)
         else:
             record = self._failure(flight, attempt, outcome, change, now_us)
         if flight.sent is not None:
@@ -153,6 +151,8 @@ class Recorder:
 
     def _failed(self, flight: Flight, outcome: Outcome, now_us: int) -> tuple[Delay | None, Change]:
         """When a delivery that failed is tried again, and what that says of its endpoint."""
+        if outcome.cancelled:
+            return None, NOTHING
         delivery = flight.claim.delivery
         if delivery.trigger is not _SCHEDULED:
             return None, self._health.refused(delivery.endpoint_id, outcome, now_us)

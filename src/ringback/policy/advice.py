@@ -100,6 +100,10 @@ _BY_ERROR: Final[Mapping[str, Advice]] = MappingProxyType(
                 "Try the code on this message, on the page of the endpoint's transformation.",
             ),
         ),
+        E.CANCELLED: Advice(
+            "The endpoint's transformation wanted this message not sent.",
+            ("If that was not meant, change the code, and resend the message.",),
+        ),
         E.INTERNAL: Advice(
             "The server ran into a defect of its own.", ("Look into the server's log at that time.", "Report it with that line.")
         ),

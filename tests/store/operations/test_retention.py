@@ -12,6 +12,7 @@ from ringback.model.integrations import Integration
 from ringback.model.transformations import Transformation
 from ringback.services.tokens import DEFAULT_ORG_ID
 from ringback.store.operations import auto_configs, deliveries, integrations, retention, transformations, trends
+from ringback.store.operations.slices import MAX_BYTES
 from tests.api.conftest import Api
 from tests.api.history import DAY_US, HOUR_US, SECOND_US, History
 
@@ -64,6 +65,21 @@ def test_old_messages_go_in_steps_and_free_their_event_ids(history):
     assert until_nothing(history, lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 2)) == 1
     assert history.rows("SELECT id FROM message") == [(young.id,)]
     assert history.rows("SELECT event_id FROM message_event_id") == [("young",)]
+
+
+@pytest.mark.parametrize("goes", ["payloads", "messages", "application"])
+def test_large_payloads_go_in_smaller_steps(history, goes):
+    for _ in range(5):
+        history.message(payload=b'"%b"' % (b"x" * (MAX_BYTES // 2 - 100)), age_us=3 * DAY_US, expires_at=history.now_us)
+    if goes == "application":
+        purged(history, lambda tx: tx.run("UPDATE application SET deleted_at = 1 WHERE id = ?", (history.app_id,)))
+    purge = {
+        "payloads": lambda tx: retention.expire_payloads(tx, history.now_us + 1, 100),
+        "messages": lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 100),
+        "application": lambda tx: retention.purge_application(tx, 100),
+    }[goes]
+    assert [purged(history, purge) for _ in range(3)] == [2, 2, 1]
+    assert history.rows("SELECT COUNT(*) FROM message WHERE payload IS NOT NULL") == [(0,)]
 
 
 def test_old_attempts_counts_and_dead_letters_go(history):

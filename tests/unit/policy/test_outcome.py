@@ -71,7 +71,11 @@ def test_everything_else_fails_and_says_so_in_words(status):
 @pytest.mark.parametrize("error", list(ErrorClass))
 def test_without_an_answer_the_error_is_the_cause(error):
     outcome = judge(Exchange(0, error=error, detail="a sentence"), NOW_US)
-    assert (outcome.success, outcome.cause, outcome.words, outcome.slow_down) == (False, error.value, "a sentence", True)
+    # What its own code did says nothing of the endpoint's server, unless it had to be stopped.
+    asked = error not in (ErrorClass.TRANSFORMATION, ErrorClass.CANCELLED)
+    assert (outcome.success, outcome.cause, outcome.words, outcome.slow_down) == (False, error.value, "a sentence", asked)
+    assert (outcome.unanswered, outcome.cancelled) == (asked, error is ErrorClass.CANCELLED)
+    assert outcome.failing == (error not in (ErrorClass.INTERNAL, ErrorClass.PAYLOAD_GONE, ErrorClass.PROXY, ErrorClass.CANCELLED))
     assert outcome.timed_out == (error in (ErrorClass.TIMEOUT, ErrorClass.CONNECT_TIMEOUT))
 
 

@@ -1,4 +1,4 @@
-"""What is too old to keep? Purges in small steps: each call removes at most `limit` rows and answers how many; call again until none.
+"""What is too old to keep? Purges in small steps: each call removes `limit` rows at most, fewer large ones; call again until none.
 
 Messages and attempts are appended in the order of time, so the oldest lie at the low end of their tables, where a purge touches few pages.
 Tables in another order are walked round and round: such a call takes the place to go on from and returns the next (None = at the end).
@@ -9,17 +9,22 @@ from __future__ import annotations
 from ringback import ids
 from ringback.store.base import Transaction
 from ringback.store.operations import blocks, deferred, deliveries, lanes, polling, trends
+from ringback.store.operations.slices import affordable
 
 
 def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
     """Forget payloads whose own time is over before that of their history."""
-    due = tx.rows(
-        "SELECT expires_at, message_id, app_id FROM payload_expiry WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", (now_us, limit)
+    due = affordable(
+        tx.rows(
+            "SELECT p.expires_at, p.message_id, p.app_id, length(m.payload) FROM payload_expiry p "
+            "LEFT JOIN message m ON m.app_id = p.app_id AND m.id = p.message_id WHERE p.expires_at <= ? ORDER BY p.expires_at LIMIT ?",
+            (now_us, limit),
+        )
     )
-    tx.run_many("UPDATE message SET payload = NULL WHERE app_id = ? AND id = ?", [(app_id, message_id) for _, message_id, app_id in due])
+    tx.run_many("UPDATE message SET payload = NULL WHERE app_id = ? AND id = ?", [(app_id, message_id) for _, message_id, app_id, _ in due])
     tx.run_many(
         "DELETE FROM payload_expiry WHERE expires_at = ? AND message_id = ?",
-        [(expires_at, message_id) for expires_at, message_id, _ in due],
+        [(expires_at, message_id) for expires_at, message_id, *_ in due],
     )
     return len(due)
 
@@ -27,8 +32,10 @@ def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
 def purge_messages(tx: Transaction, before_us: int, limit: int) -> int:
     """Remove messages accepted (or, where their sender chose the time, due) before that time, and free their event ids."""
     # One that waits for its time is not old before that.
-    old = tx.rows("SELECT seq, app_id, event_id, COALESCE(deliver_at, created_at) FROM message ORDER BY seq LIMIT ?", (limit,))
-    old = [row for row in old if row[3] < before_us]
+    first = tx.rows(
+        "SELECT seq, app_id, event_id, COALESCE(deliver_at, created_at), length(payload) FROM message ORDER BY seq LIMIT ?", (limit,)
+    )
+    old = affordable([row for row in first if row[3] < before_us])
     tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(row[1], row[2]) for row in old if row[2] is not None])
     tx.run_many("DELETE FROM message WHERE seq = ?", [(row[0],) for row in old])
     return len(old)
@@ -106,12 +113,15 @@ def purge_application(tx: Transaction, limit: int) -> int:
     app_id = str(row[0])
     if waiting := deferred.drop(tx, app_id, limit):
         return waiting
-    messages = tx.rows("SELECT seq, event_id FROM message WHERE app_id = ? ORDER BY id LIMIT ?", (app_id, limit))
+    messages = affordable(
+        tx.rows("SELECT seq, event_id, length(payload) FROM message WHERE app_id = ? ORDER BY id LIMIT ?", (app_id, limit))
+    )
     if messages:
         tx.run_many(
-            "DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(app_id, event_id) for _, event_id in messages if event_id]
+            "DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?",
+            [(app_id, event_id) for _, event_id, _ in messages if event_id],
         )
-        tx.run_many("DELETE FROM message WHERE seq = ?", [(seq,) for seq, _ in messages])
+        tx.run_many("DELETE FROM message WHERE seq = ?", [(seq,) for seq, *_ in messages])
         return len(messages)
     if polled := polling.purge_of(tx, app_id, limit):
         return polled

@@ -15,11 +15,10 @@ from ringback.model.streams import Stream, StreamEvent
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 from ringback.store.operations import sinks
+from ringback.store.operations.slices import affordable
 from ringback.store.operations.walks import EXAMINED_MAX, one_of
 
 _COLUMNS: Final = "id, org_id, uid, name, description, metadata, created_at, updated_at, last_seq"
-# Bytes of payloads that one slice of a purge removes: their pages are read once more for that.
-_PURGED_BYTES: Final = 4 * 1024 * 1024
 
 # Events that a stream can have, as its key tells them apart: a million a second for twelve days, or ten a second for three thousand years.
 _EVENTS_MAX: Final = 1 << 40
@@ -224,13 +223,8 @@ def _purge_events(tx: Transaction, stream_id: str, before_us: int | None, limit:
     rows = tx.rows(
         "SELECT key, created_at, size FROM stream_event WHERE key > ? AND key < ? ORDER BY key LIMIT ?", (begin, begin + _EVENTS_MAX, limit)
     )
-    old, size = list[tuple[int]](), 0
-    for key, created_at, bytes_of_one in rows:
-        if (before_us is not None and created_at >= before_us) or (old and size + bytes_of_one > _PURGED_BYTES):
-            break
-        old.append((key,))
-        size += bytes_of_one
-    tx.run_many("DELETE FROM stream_event WHERE key = ?", old)
+    old = affordable([row for row in rows if before_us is None or row[1] < before_us])
+    tx.run_many("DELETE FROM stream_event WHERE key = ?", [(key,) for key, *_ in old])
     return len(old)
 
 
