@@ -88,8 +88,9 @@ class Feeding:
             "event_types": None, "channels": None, "metadata": {}, "batch_size": 2, "max_wait_s": 0, "progress": Progress(0),
             "created_at": 1, "updated_at": 1,
         }  # fmt: skip
-        await self.real.write(lambda tx: sinks.insert(tx, VAULT, Sink(**(parts | fields))))
-        self.feeder.changed(STREAM, sink_id)
+        made = Sink(**(parts | fields))
+        await self.real.write(lambda tx: sinks.insert(tx, VAULT, made))
+        self.feeder.changed(made.stream_id, sink_id)
 
     async def change(self, sink_id: str = "sink_1", **fields: Any) -> None:
         found = await self.found(sink_id)
@@ -235,6 +236,57 @@ def test_what_retention_took_from_a_batch_makes_it_another_one(feed: Callable[..
     feed(story)
 
 
+def test_what_retention_takes_from_a_batch_is_no_success(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None
+        await feeding.sink()
+        await feeding.append("1", "2")
+        await feeding.sent(1)
+        feeding.transport.land(FAILED)
+        await feeding.sent(2)
+        since = (await feeding.found()).progress.failing_since
+        await feeding.real.write(lambda tx: streams.purge_events(tx, STREAM, feeding.clock.now_us() + 1, 2))
+        feeding.transport.land(FAILED)
+        await feeding.append("3")
+        _, _, third = await feeding.sent(3)
+        assert (texts(third), (await feeding.found()).progress.failing_since) == (["3"], since)
+        assert since is not None
+
+    feed(story)
+
+
+@pytest.mark.parametrize("max_wait_s", [0, 300])
+def test_a_clock_that_is_set_back_holds_up_no_batch(feed: Callable[..., None], max_wait_s: int) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.clock.step_s = 3_600
+        await feeding.append("1")
+        feeding.clock.step_s = 0
+        # Times never go backwards in a stream: the next events have that of the first one.
+        await feeding.sink(max_wait_s=max_wait_s, batch_size=5)
+        await feeding.append("2")
+        (first, *_) = await feeding.sent(1)
+        assert texts(first)[0] == "1"
+        await feeding.at(2)
+
+    feed(story)
+
+
+def test_sinks_of_a_stream_that_is_gone_are_remembered_no_more(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: FAILED if sent.host == "sink-bad.example" else OK
+        await feeding.sink()
+        await feeding.sink("sink_bad")
+        await feeding.append("1")
+        await feeding.at(1)
+        await until(lambda: "sink_bad" in feeding.feeder._failing, what="one has failed")
+        await feeding.real.write(lambda tx: streams.delete(tx, STREAM, 1))
+        feeding.feeder.gone(STREAM)
+        await until(lambda: not feeding.feeder._stream_of and not feeding.feeder._of_stream, what="nobody is left")
+        assert not feeding.feeder._failing
+
+    feed(story, schedule_s=(3_600.0,))
+
+
 @pytest.mark.parametrize("held", [SinkStatus.PAUSED, SinkStatus.DISABLED])
 def test_a_batch_that_arrives_while_its_sink_is_held_counts(feed: Callable[..., None], held: SinkStatus) -> None:
     async def story(feeding: Feeding) -> None:
@@ -269,6 +321,28 @@ def test_an_outcome_of_what_is_no_longer_on_its_way_changes_nothing(feed: Callab
         feeding.transport.land(OK)
         await feeding.at(1, "sink_2")
         assert (await feeding.found()).progress == Progress(0)
+
+    feed(story)
+
+
+def test_a_batch_that_arrives_while_its_sink_was_made_one_that_asks_counts(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None
+        await feeding.sink()
+        await feeding.append("1", "2", "3")
+        await feeding.sent(1)
+        called = await feeding.found()
+        await feeding.change(type=SinkType.POLLER, target=None)
+        feeding.transport.land(FAILED)
+        await until(lambda: not feeding.feeder._busy, what="the outcome is known")
+        sink = await feeding.found()
+        assert (sink.progress, sink.retrying) == (called.progress, False)
+        await feeding.change(type=SinkType.HTTP, target=called.target)
+        first, second = await feeding.sent(2)
+        assert second.message_id == first.message_id
+        await feeding.change(type=SinkType.POLLER, target=None)
+        feeding.transport.land(OK)
+        await feeding.at(2)
 
     feed(story)
 
@@ -330,6 +404,53 @@ def test_failing_sinks_take_no_place_of_those_that_work(feed: Callable[..., None
         assert len(feeding.transport.flying) == 64
 
     feed(story, schedule_s=(0.05,) * 1_000)
+
+
+def test_sinks_that_worked_and_hang_now_hold_up_none_of_the_others(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        # More than there are places for, and none of them has failed yet.
+        feeding.transport.decide = lambda sent: None if sent.host.startswith("sink-bad") else OK
+        for number in range(150):
+            await feeding.sink(f"sink_bad{number}")
+        await feeding.append("1")
+        await feeding.sink("sink_good")
+        await feeding.at(1, "sink_good")
+        assert len(feeding.transport.flying) <= 150
+
+    feed(story)
+
+
+def test_a_stream_with_many_sinks_holds_up_no_other_stream(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None if sent.host.startswith("sink-many") else OK
+        await feeding.real.write(lambda tx: streams.insert(tx, Stream("strm_2", "org_1", None, "S", "", {}, 1, 1)))
+        for number in range(400):
+            await feeding.sink(f"sink_many{number}")
+        await feeding.append("1")
+        await feeding.sent(1)
+        await feeding.real.write(lambda tx: streams.append(tx, "strm_2", [NewEvent("t", b"1")], 1))
+        await feeding.sink("sink_other", stream_id="strm_2")
+        await feeding.at(1, "sink_other")
+        assert len(feeding.transport.sent) < 400
+
+    feed(story)
+
+
+def test_what_waits_for_a_place_is_not_begun_while_draining(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None
+        for number in range(300):
+            await feeding.sink(f"sink_{number}")
+        await feeding.append("1")
+        await feeding.sent(1)
+        draining = asyncio.get_running_loop().create_task(feeding.feeder.drain(20))
+        await asyncio.sleep(0)
+        feeding.transport.decide = lambda sent: OK
+        feeding.transport.land(OK)
+        await draining
+        assert len(feeding.transport.sent) < 300
+
+    feed(story)
 
 
 def test_a_sink_that_waits_for_company_is_told_of_a_thousand_events_and_remembers_one_time(feed: Callable[..., None]) -> None:

@@ -101,9 +101,33 @@ def test_old_events_and_all_of_deleted_streams_and_sinks_are_swept_and_what_is_a
             sinks.delete(tx, "sink_1_strm_alive", now_us)
 
         await world.store.write(make)
-        assert await Sweeper(world.store, world.clock, HISTORY_US).sweep() == 253 + 2 + 1 + 250 + 1
+        assert await Sweeper(world.store, world.clock, HISTORY_US).sweep_streams() == 253 + 2 + 1 + 250 + 1
         assert await world.rows("SELECT id FROM stream") == [("strm_alive",)]
         assert await world.rows("SELECT id FROM stream_sink") == [("sink_0_strm_alive",)]
         assert await world.rows("SELECT DISTINCT payload, COUNT(*) FROM stream_event") == [(b"new", 3)]
+
+    in_world(story)
+
+
+def test_a_large_stream_that_was_deleted_holds_up_no_other_sweep():
+    async def story(world: World) -> None:
+        await world.endpoint("off")
+        world.transport.decide = lambda sent: None
+        await world.ready()
+        await world.post("off")
+
+        def make(tx: Transaction) -> None:
+            tx.run("UPDATE endpoint SET disabled = 1")
+            streams.insert(tx, Stream("strm_gone", "org_1", None, "S", "", {}, 1, 1))
+            streams.append(tx, "strm_gone", [NewEvent("t", b"x")] * 40_000, 1)
+            streams.delete(tx, "strm_gone", 1)
+
+        await world.store.write(make)
+        sweeping = asyncio.ensure_future(Sweeper(world.store, world.clock, HISTORY_US).run())
+        while await world.count("SELECT COUNT(*) FROM delivery"):
+            pass
+        assert await world.count("SELECT COUNT(*) FROM stream_event") > 0
+        sweeping.cancel()
+        await asyncio.gather(sweeping, return_exceptions=True)
 
     in_world(story)

@@ -21,7 +21,7 @@ class Streaming:
 
     def __init__(self, parts: Parts) -> None:
         store, vault, clock, tokens, settings = parts.store, parts.vault, parts.clock, parts.tokens, parts.settings
-        self.streams = Streams(store, clock, parts.ids, tokens, parts.feeder.appended)
+        self.streams = Streams(store, clock, parts.ids, tokens, parts.feeder.appended, parts.feeder.gone)
         self.sinks = Sinks(
             store,
             vault,

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from ringback.clock import SECOND_US
-from ringback.model.streams import Batch, Progress, Sink
+from ringback.model.streams import Batch, Progress, Sink, SinkType
 from ringback.policy.streams import After, body_of
 from ringback.store.base import Transaction
 from ringback.store.operations import sinks, streams
@@ -60,9 +60,11 @@ def look(tx: Transaction, vault: Sealer, sink_id: str, passed: int, now_us: int)
     if not stretch.count:
         # A long way without anything is written down: nobody should go it again after a restart.
         return Rest(sink, None, stretch.position, None if stretch.done else Progress(stretch.position))
-    due_at = stretch.first_at + sink.max_wait_s * SECOND_US
-    if not stretch.full and due_at > now_us:
-        return Rest(sink, due_at, stretch.first_seq - 1)
+    # Who was appended after `now_us` was read is a moment ahead of it; further ahead are times from before the clock was set back, and
+    # these say nothing of how long an event has waited.
+    waited_us, patience_us = now_us - stretch.first_at, sink.max_wait_s * SECOND_US
+    if not stretch.full and -SECOND_US < waited_us < patience_us and patience_us:
+        return Rest(sink, stretch.first_at + patience_us, stretch.first_seq - 1)
     events = streams.between(tx, sink.stream_id, place, stretch.position, msgspec.structs.replace(wanted, limit=stretch.count))
     return Ready(sink, stretch.first_seq, stretch.position, stretch.count, body_of(events), None)
 
@@ -72,8 +74,8 @@ def _again(tx: Transaction, sink: Sink, batch: Batch, passed: int) -> Ready | Re
     wanted = Wanted(batch.event_types, batch.channels, batch.count, MAX_BYTES)
     events = streams.between(tx, sink.stream_id, sink.progress.position, batch.end, wanted)
     if len(events) != batch.count:
-        # Retention was faster. What is left is another batch: no id stands for two contents.
-        return Rest(sink, None, passed, Progress(sink.progress.position))
+        # Retention was faster. What is left is another batch: no id stands for two contents. It is no success, though.
+        return Rest(sink, None, passed, Progress(sink.progress.position, failing_since=sink.progress.failing_since))
     return Ready(sink, events[0].seq, batch.end, batch.count, body_of(events), batch)
 
 
@@ -98,6 +100,11 @@ def settle(tx: Transaction, vault: Sealer, sink: Sink, follows: After, now_us: i
     """Keep what follows from an attempt; True = the sink is disabled by that. Nothing, when that batch is not on its way any more."""
     now, batch = sinks.by_id(tx, vault, sink.id), sink.progress.batch
     if now is None or batch is None or now.progress.batch is None or now.progress.batch.id != batch.id:
+        return False
+    if now.type is not SinkType.HTTP:
+        # It asks by itself by now. What it accepted it has; a failure is nothing to whoever is not called.
+        if follows.progress.batch is None:
+            sinks.go_on(tx, sink.id, follows.progress)
         return False
     sinks.go_on(tx, sink.id, follows.progress)
     return bool(follows.disabled) and sinks.disable(tx, sink.id, now_us)

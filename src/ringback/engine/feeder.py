@@ -1,7 +1,8 @@
 """When is which sink fed? One batch of each is on its way at a time; a sink that hangs or fails holds up none of the others.
 
-Sinks with something to do have a time in a heap; what is due is done by short tasks, in places: so many for those whose last batch was
-accepted, and so many for the others, so that no number of failing ones takes the places of those that work.
+Sinks with something to do have a time in a heap; what is due waits in a queue for a place, and is done by a short task: there are so many
+places for those whose last batch was accepted, and so many for the others, so that no number of failing ones takes the places of those that
+work. One that worked and hangs now gives its place back after a moment. However many are due at once, the loop goes through them in slices.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections import defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -40,6 +41,13 @@ from ringback.telemetry.prometheus import Metrics
 
 # Batches on the wire at once, of sinks that work and of sinks that fail: each may have a few megabytes in memory, while it is made.
 _PLACES: Final = 64
+# Sinks that the loop looks at before others have their turn: a millisecond at the most.
+_SLICE: Final = 256
+# Seconds after which a request keeps the place of a sink that works no longer, and how many such requests there are at the most, and of how
+# many bytes: beyond that they keep their places.
+_PATIENCE_S: Final = 1.0
+_SLOW_MAX: Final = 512
+_SLOW_BYTES: Final = 64 * 1024 * 1024
 # Bodies above this are signed on a thread: below it takes the loop a millisecond at the most.
 _OFF_LOOP_BYTES: Final = 256 * 1024
 # Seconds until something that the store could not do is tried again.
@@ -70,6 +78,47 @@ class _Flight:
         """The outcome is known; the rest of the response may still be read."""
         if not self.landed.done():
             self.landed.set_result(exchange)
+
+
+class _Line:
+    """Who waits for a place. Streams take turns, and so do the sinks of each: one with thousands of them holds up no other."""
+
+    def __init__(self) -> None:
+        self._of_stream: OrderedDict[str, deque[str]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._of_stream)
+
+    def add(self, stream_id: str, sink_id: str) -> None:
+        """It is the last one of its stream."""
+        self._of_stream.setdefault(stream_id, deque()).append(sink_id)
+
+    def pop(self) -> str:
+        """Whose turn it is."""
+        stream_id, waiting = self._of_stream.popitem(last=False)
+        sink_id = waiting.popleft()
+        if waiting:
+            self._of_stream[stream_id] = waiting
+        return sink_id
+
+    def empty(self) -> list[str]:
+        """Nobody waits any more; who did."""
+        waited = [sink_id for waiting in self._of_stream.values() for sink_id in waiting]
+        self._of_stream.clear()
+        return waited
+
+
+class _Place:
+    """Where a sink has its turn, until it leaves."""
+
+    def __init__(self, vacate: Callable[[], None]) -> None:
+        self._vacate: Callable[[], None] | None = vacate
+
+    def leave(self) -> None:
+        """Let another one have it; once."""
+        vacate, self._vacate = self._vacate, None
+        if vacate is not None:
+            vacate()
 
 
 class Feeder:
@@ -106,15 +155,22 @@ class Feeder:
         self._failing: set[str] = set()
         # Up to where nothing in its stream is wanted by a sink.
         self._passed: dict[str, int] = {}
+        # Streams with something new that their sinks were not told yet.
+        self._grown: set[str] = set()
+        # Those that are due and wait for a place, those that work and those that fail, and how many places are free.
+        self._waiting = {False: _Line(), True: _Line()}
+        self._free = {False: _PLACES, True: _PLACES}
+        # Requests that take long and hold no place, and their bytes.
+        self._slow = self._slow_bytes = 0
         self._woken = asyncio.Event()
         self._landed = asyncio.Event()
         self._closed = False
 
     def appended(self, stream_id: str) -> None:
-        """Something new is durable in this stream."""
-        for sink_id in self._of_stream.get(stream_id, ()):
-            if sink_id not in self._failing or sink_id in self._busy:
-                self._look_at(sink_id, 0)
+        """Something new is durable in this stream. Costs the same for one sink and for ten thousand."""
+        if stream_id in self._of_stream:
+            self._grown.add(stream_id)
+            self._woken.set()
 
     def changed(self, stream_id: str, sink_id: str) -> None:
         """This sink may have to be fed otherwise than before."""
@@ -122,33 +178,80 @@ class Feeder:
         self._passed.pop(sink_id, None)
         self._look_at(sink_id, 0)
 
+    def gone(self, stream_id: str) -> None:
+        """This stream was deleted: its sinks are looked at once more, and forgotten by that."""
+        for sink_id in self._of_stream.get(stream_id, ()):
+            self._look_at(sink_id, 0)
+
     async def run(self) -> None:
         """Until cancelled."""
         self._busy.clear()
-        for sink_id, stream_id, next_at in await self._all():
+        for line in self._waiting.values():
+            line.empty()
+        self._free = dict.fromkeys(self._free, _PLACES)
+        for number, (sink_id, stream_id, next_at) in enumerate(await self._all()):
             self._know(stream_id, sink_id)
             if next_at is not None:
                 self._failing.add(sink_id)
             self._look_at(sink_id, next_at or 0)
-        places = {failing: asyncio.Semaphore(_PLACES) for failing in (False, True)}
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
         async with asyncio.TaskGroup() as group:
             while True:
                 self._woken.clear()
+                await self._tell()
                 now_us = self._clock.now_us()
-                while self._due and self._due[0][0] <= now_us and not self._closed:
-                    at_us, sink_id = heapq.heappop(self._due)
-                    if self._when.get(sink_id) == at_us and sink_id not in self._busy:
-                        del self._when[sink_id]
-                        self._busy.add(sink_id)
-                        group.create_task(self._turn(sink_id, places[sink_id in self._failing]))
+                more = self._queue(now_us)
+                self._begin(group)
+                if more:
+                    await asyncio.sleep(0)
+                    continue
                 wait_s = (self._due[0][0] - now_us) / SECOND_US if self._due and not self._closed else _LOOK_EVERY_S
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(min(max(wait_s, 0.0), _LOOK_EVERY_S)):
                         await self._woken.wait()
 
+    async def _tell(self) -> None:
+        """Have the sinks of streams that have grown looked at."""
+        # What grows meanwhile has its turn later: somebody who appends all the time must not keep us here.
+        grown, self._grown = self._grown, set()
+        for stream_id in grown:
+            sinks_of_one = list(self._of_stream.get(stream_id, ()))
+            for begin in range(0, len(sinks_of_one), _SLICE):
+                for sink_id in sinks_of_one[begin : begin + _SLICE]:
+                    if sink_id not in self._failing or sink_id in self._busy:
+                        self._look_at(sink_id, 0)
+                await asyncio.sleep(0)
+
+    def _queue(self, now_us: int) -> bool:
+        """Let a slice of what is due wait for places; whether there is more."""
+        for _ in range(_SLICE):
+            if self._closed or not self._due or self._due[0][0] > now_us:
+                return False
+            at_us, sink_id = heapq.heappop(self._due)
+            if self._when.get(sink_id) == at_us and sink_id not in self._busy:
+                del self._when[sink_id]
+                self._busy.add(sink_id)
+                self._waiting[sink_id in self._failing].add(self._stream_of.get(sink_id, ""), sink_id)
+        return True
+
+    def _begin(self, group: asyncio.TaskGroup) -> None:
+        """Give free places to those that wait, in their order."""
+        for failing, line in self._waiting.items():
+            while line and self._free[failing]:
+                self._free[failing] -= 1
+                group.create_task(self._turn(line.pop(), _Place(partial(self._vacate, failing))))
+
+    def _vacate(self, failing: bool) -> None:
+        self._free[failing] += 1
+        if self._waiting[failing]:
+            self._woken.set()
+
     async def drain(self, within_s: float) -> None:
         """Begin nothing any more, and wait for what is on the wire; what is cut then is sent again, under the same id."""
         self._closed = True
+        for line in self._waiting.values():
+            self._busy.difference_update(line.empty())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._busy:
@@ -189,14 +292,13 @@ class Feeder:
                 heapq.heapify(self._due)
             self._woken.set()
 
-    async def _turn(self, sink_id: str, places: asyncio.Semaphore) -> None:
+    async def _turn(self, sink_id: str, place: _Place) -> None:
         """Feed a sink once, and have it come again when there is more to do."""
         again_us: int | None = None
         try:
-            async with places:
-                # What is told from here on may not be in what is looked at.
-                self._again.discard(sink_id)
-                again_us = await self._feed(sink_id)
+            # What is told from here on may not be in what is looked at.
+            self._again.discard(sink_id)
+            again_us = await self._feed(sink_id, place)
         except RingbackError:
             # The store has told the log what ails it.
             again_us = self._clock.now_us() + int(_AGAIN_S * SECOND_US)
@@ -204,6 +306,7 @@ class Feeder:
             log(TASK_FAILED, failure=error, task="sinks", error=str(error))
             again_us = self._clock.now_us() + _REST_US
         finally:
+            place.leave()
             self._busy.discard(sink_id)
             self._landed.set()
         if sink_id in self._again:
@@ -212,7 +315,7 @@ class Feeder:
         if again_us is not None:
             self._look_at(sink_id, again_us)
 
-    async def _feed(self, sink_id: str) -> int | None:
+    async def _feed(self, sink_id: str, place: _Place) -> int | None:
         """Send the next batch of a sink, if there is one; when to look again, microseconds since 1970 (None: when it is told something)."""
         now_us, passed = self._clock.now_us(), self._passed.get(sink_id, 0)
         found = await self._store.read(lambda tx: batches.look(tx, self._vault, sink_id, passed, now_us))
@@ -227,7 +330,7 @@ class Feeder:
             return 0
         follows = policy.after(
             sink,
-            judge(await self._sent(sink, found), self._clock.now_us()),
+            judge(await self._sent(sink, found, place), self._clock.now_us()),
             self._policy.retry,
             self._policy.disable_after_us,
             self._draw(),
@@ -261,7 +364,7 @@ class Feeder:
         batch_id = self._ids.make(ids.BATCH, self._clock.now_us())
         return await self._store.write(lambda tx: batches.decide(tx, self._vault, ready, batch_id))
 
-    async def _sent(self, sink: Sink, ready: Ready) -> Exchange:
+    async def _sent(self, sink: Sink, ready: Ready, place: _Place) -> Exchange:
         """What came of one attempt. The transport ends each within its own deadlines."""
         target, batch = sink.target, sink.progress.batch
         if target is None or batch is None:
@@ -280,7 +383,16 @@ class Feeder:
         request = await asyncio.to_thread(sealed) if len(ready.body) > _OFF_LOOP_BYTES else sealed()
         flight = _Flight()
         self._transport.send(request, flight.decided, flight)
-        return await flight.landed
+        await asyncio.wait([flight.landed], timeout=_PATIENCE_S)
+        size = len(request.body)
+        if flight.landed.done() or self._slow >= _SLOW_MAX or self._slow_bytes + size > _SLOW_BYTES or sink.id in self._failing:
+            return await flight.landed
+        place.leave()
+        self._slow, self._slow_bytes = self._slow + 1, self._slow_bytes + size
+        try:
+            return await flight.landed
+        finally:
+            self._slow, self._slow_bytes = self._slow - 1, self._slow_bytes - size
 
     async def _settled(self, sink: Sink, follows: policy.After) -> None:
         """Keep what follows from an attempt, however long the store takes: sending without being able to remember it would repeat it."""

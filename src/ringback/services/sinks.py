@@ -357,10 +357,8 @@ class Sinks:
         self._check_uid(tx, former.stream_id, wanted.uid, former.id)
         sink = msgspec.structs.replace(wanted, updated_at=max(self._clock.now_us(), former.updated_at + 1))
         progress = sink.progress
-        if sink.type != former.type:
-            # Whoever asks for events has nothing on its way.
-            progress = Progress(progress.position)
-        elif sink.status is SinkStatus.ENABLED and former.status is not SinkStatus.ENABLED:
+        if sink.type != former.type or (sink.status is SinkStatus.ENABLED and former.status is not SinkStatus.ENABLED):
+            # What is on its way stays so, even to whoever asks from now on: if it is called again, it comes under its id.
             progress = resumed(progress)
         if progress != sink.progress:
             sink = msgspec.structs.replace(sink, progress=progress)

@@ -117,14 +117,20 @@ def find(tx: Transaction, who: Principal, ref: str) -> Stream:
 
 
 class Streams:
-    """The streams of every organisation; each verb sees those of its caller alone. `appended` hears which stream has something new."""
+    """The streams of every organisation; each verb sees those of its caller alone.
 
-    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, tokens: Tokens, appended: Callable[[str], None]) -> None:
+    `appended` hears which stream has something new, and `gone` which one was deleted, once that is durable.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, make_id: IdMaker, tokens: Tokens, appended: Callable[[str], None], gone: Callable[[str], None]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ids = ShortIdMaker(make_id)
         self._tokens = tokens
         self._appended = appended
+        self._gone = gone
 
     async def create(self, who: Principal, wanted: StreamIn, *, also: Also | None = None) -> Created:
         """Make a stream. Raises Conflict (uid)."""
@@ -179,7 +185,9 @@ class Streams:
             streams.delete(tx, stream.id, now_us)
             return stream.id
 
-        self._tokens.forget_stream(await self._store.write(operation))
+        stream_id = await self._store.write(operation)
+        self._tokens.forget_stream(stream_id)
+        self._gone(stream_id)
 
     async def append(
         self, who: Principal, ref: str, wanted: CreateStreamEventsIn, *, also: Callable[[Transaction, None], None] | None = None
