@@ -107,6 +107,12 @@ def test_what_was_sent_in_place_of_payloads_is_swept_with_its_attempts_slice_by_
     assert left == [1, 0]
 
 
+def test_what_was_sent_in_place_of_payloads_is_swept_with_its_messages(history):
+    history.attempt(history.message(), sent=b'{"b": 2}')
+    history.api.run(history.api.store.write(lambda tx: retention.purge_messages(tx, history.now_us + 3600 * SECOND_US, 2)))
+    assert history.rows("SELECT COUNT(*) FROM attempt_body") == [(0,)]
+
+
 def test_an_attempt_of_another_message_is_not_found(history):
     message, other = history.message(), history.message()
     attempt = history.attempt(message)

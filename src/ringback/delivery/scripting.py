@@ -363,7 +363,8 @@ class Scripts:
             async with asyncio.timeout(_START_S):
                 await self._loop.create_unix_connection(lambda: process, sock=ours)
                 await process.ready
-        except (OSError, TimeoutError) as error:
+        except (OSError, RuntimeError, TimeoutError) as error:
+            # RuntimeError: no thread could be started.
             self._starting -= 1
             if process is not None:
                 process.kill()

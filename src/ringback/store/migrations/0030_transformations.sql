@@ -13,3 +13,6 @@ END;
 CREATE TRIGGER attempt_body_of_payload AFTER UPDATE OF payload ON message WHEN NEW.payload IS NULL BEGIN
     DELETE FROM attempt_body WHERE message_id = OLD.id;
 END;
+CREATE TRIGGER attempt_body_of_message AFTER DELETE ON message BEGIN
+    DELETE FROM attempt_body WHERE message_id = OLD.id;
+END;
