@@ -6,7 +6,7 @@ CREATE TABLE attempt_body (
     PRIMARY KEY (message_id, attempt_id)
 ) STRICT, WITHOUT ROWID;
 
--- It goes with its attempt, and with the payload that it was made of.
+-- It goes with its attempt, and with the payload and the message that it was made of.
 CREATE TRIGGER attempt_body_of_attempt AFTER DELETE ON attempt BEGIN
     DELETE FROM attempt_body WHERE message_id = OLD.message_id AND attempt_id = OLD.id;
 END;
