@@ -229,6 +229,7 @@ def test_deliveries_go_on_while_a_thousand_endpoints_hang_in_dns(run: Run, dns: 
             assert max(e.duration_us for e in warm) < PROMPT_S * 1e6
             assert (fresh.status, fresh.duration_us < PROMPT_S * 1e6) == (200, True)
             await client.close()
-            assert {(await task).error for task in hanging} == {ErrorClass.RESET}
+            # Cut by that, or past the deadline of a lookup before.
+            assert {(await task).error for task in hanging} <= {ErrorClass.RESET, ErrorClass.DNS}
 
     run(story())

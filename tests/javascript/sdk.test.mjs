@@ -349,7 +349,22 @@ test("an error says what is wrong", async () => {
   const stranger = await refused(client("nobody").application.list());
   assert.deepEqual([stranger.code, stranger.body], [401, { code: "authentication_failed", detail: "Invalid token" }]);
   assert.equal(await svix.health.get(), undefined);
-  assert.deepEqual(await code(svix.streaming.stream.list()), [501, undefined]);
+});
+
+test("a stream is fed, and its events are read in order and once", async () => {
+  const stream = await svix.streaming.stream.create({ name: "Parcels", uid: name("parcels") });
+  const sink = await svix.streaming.sink.create(stream.id, { type: "poller", config: {} });
+  const events = ["one", "two", "three"].map((payload) => ({ eventType: "parcel.weighed", payload }));
+  await svix.streaming.events.create(stream.uid, { events });
+  const read = [];
+  for (let iterator = null, done = false; !done; ) {
+    const answer = await svix.streaming.events.get(stream.id, sink.id, { limit: 2, iterator });
+    read.push(...answer.data.map(({ eventType, payload }) => ({ eventType, payload })));
+    ({ iterator, done } = answer);
+  }
+  assert.deepEqual(read, events);
+  await svix.streaming.stream.delete(stream.id);
+  assert.deepEqual(await code(svix.streaming.stream.get(stream.id)), [404, "not_found"]);
 });
 
 test("a browser's request is answered with what it needs", async () => {
