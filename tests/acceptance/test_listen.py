@@ -101,14 +101,15 @@ def test_what_was_published_while_it_was_off_arrives_signed_when_it_starts_again
     words = ("--app", app, "--name", "me", f"{receiver.url}/webhooks?from=ringback")
     first = listen(running, *words)
     before = publish(running, app, 2)
-    wait_until(lambda: arrived(receiver) == before, what="they arrive while it listens")
+    wait_until(lambda: arrived(receiver) == before and before[-1] in first.said, what="they arrive while it listens")
     assert first.end(signal.SIGINT) == 0
     assert "stopped" in first.said
     meanwhile = publish(running, app, 5)
     assert arrived(receiver) == before
     second = listen(running, *words)
     wait_until(lambda: arrived(receiver) == before + meanwhile, what="what came meanwhile arrives")
-    assert len(receiver.arrivals) == 7
+    # One that was answered at the moment it was ended may come again.
+    assert len(receiver.arrivals) <= 8
     assert second.secret == first.secret
     for arrival in receiver.arrivals:
         assert (arrival.method, arrival.path) == ("POST", "/webhooks?from=ringback")
