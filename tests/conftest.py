@@ -10,7 +10,9 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests import shares
+from tests import shares, syntax
+
+syntax.steady()
 
 # The suite runs on the loop that `ringback serve` runs on; RINGBACK_TEST_LOOP=asyncio runs it on Python's own.
 LOOP = os.environ.get("RINGBACK_TEST_LOOP", "uvloop")
