@@ -23,27 +23,9 @@ from ringback.model.applications import Capability
 from ringback.model.polling import PollingEndpoint, PollingStatus
 from ringback.policy.polling import iterator_of
 from ringback.policy.validation import Problem, Rule
-from ringback.services.polling import Created, Polling, PollingEndpointIn, PollingEndpointPatch
+from ringback.services.polling import Created, Driven, Polling, PollingEndpointIn, PollingEndpointPatch
 
-DestinationType: TypeAlias = Literal[
-    "pollingEndpoint",
-    "azureBlobStorage",
-    "otelTracing",
-    "fifoEndpoint",
-    "amazonS3",
-    "googleCloudStorage",
-    "googleCloudPubSub",
-    "sqs",
-    "sns",
-    "bigQuery",
-    "clickhouse",
-    "eventBridge",
-    "snowflake",
-    "rabbitMq",
-    "redshift",
-    "postgres",
-    "elasticSearch",
-]
+DestinationType: TypeAlias = Literal["pollingEndpoint", "fifoEndpoint", Driven]
 POLLING: Final = "pollingEndpoint"
 UNBUILT: Final[frozenset[str]] = frozenset(get_args(DestinationType)) - {POLLING}
 

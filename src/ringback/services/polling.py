@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -34,6 +34,24 @@ MAX_KEY_LIFE_S: Final = 31_536_000
 MAX_OLD_KEY_S: Final = 86_400
 DEFAULT_OLD_KEY_S: Final = 300
 
+# Destinations and sinks in queues, stores and tables of others, each of which needs a driver (contract, 11 and 18).
+Driven: TypeAlias = Literal[
+    "azureBlobStorage",
+    "otelTracing",
+    "amazonS3",
+    "googleCloudStorage",
+    "googleCloudPubSub",
+    "sqs",
+    "sns",
+    "bigQuery",
+    "clickhouse",
+    "eventBridge",
+    "snowflake",
+    "rabbitMq",
+    "redshift",
+    "postgres",
+    "elasticSearch",
+]
 _Status = Literal["enabled", "paused", "disabled"]
 Batch = Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH)]
 Wait = Annotated[int, msgspec.Meta(ge=0, le=MAX_WAIT_S)]

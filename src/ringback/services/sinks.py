@@ -25,7 +25,7 @@ from ringback.policy.validation import Problem, Rule, Secret, Url
 from ringback.services import streams
 from ringback.services.connectors import Code
 from ringback.services.endpoints import DEFAULT_GRACE_S, EndpointSecretRotateIn, checked_url, rotated, with_headers
-from ringback.services.polling import DEFAULT_BATCH, AnyChannels, Batch, Types, Wait, channels_rule, names_rule
+from ringback.services.polling import DEFAULT_BATCH, AnyChannels, Batch, Driven, Types, Wait, channels_rule, names_rule
 from ringback.services.streams import ShortUid, uid_rule
 from ringback.services.tokens import Principal, Tokens
 from ringback.signing.secret import SecretKind, generate_secret
@@ -34,25 +34,7 @@ from ringback.store.operations import sinks, transformations
 from ringback.store.operations import streams as stream_operations
 from ringback.store.operations.endpoints import Sealer
 
-AnySinkType: TypeAlias = Literal[
-    "poller",
-    "azureBlobStorage",
-    "otelTracing",
-    "http",
-    "amazonS3",
-    "googleCloudStorage",
-    "googleCloudPubSub",
-    "sqs",
-    "sns",
-    "bigQuery",
-    "clickhouse",
-    "eventBridge",
-    "snowflake",
-    "rabbitMq",
-    "redshift",
-    "postgres",
-    "elasticSearch",
-]
+AnySinkType: TypeAlias = Literal["poller", "http", Driven]
 UNBUILT: Final[frozenset[str]] = frozenset(get_args(AnySinkType)) - {kind.value for kind in SinkType}
 UID: Final[Rule] = uid_rule(ids.SINK)
 # Sinks of one stream in an overview: a stream has a few.
