@@ -26,8 +26,9 @@ from ringback.model.messages import Message
 from ringback.model.polling import PollerKey
 from ringback.policy import validation
 from ringback.policy.validation import Instant, Rule
+from ringback.services.poller_keys import RotatePollerTokenIn
 from ringback.services.pollers import DEFAULT_LEASE_MS, MAX_LEASE_MS, Asked, LeaseAsked, Polled, Pollers
-from ringback.services.polling import Polling, RotatePollerTokenIn
+from ringback.services.polling import Polling
 
 _POLLER: Final = "/api/v1/app/{app_id}/poller/{sink_id}"
 _CONSUMER: Final = _POLLER + "/consumer/{consumer_id}"

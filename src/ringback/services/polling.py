@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ringback import ids
-from ringback.clock import SECOND_US, Clock
+from ringback.clock import Clock
 from ringback.errors import Conflict, NotFound
 from ringback.ids import IdMaker
 from ringback.model.polling import PollerKey, PollingEndpoint, PollingStatus
@@ -19,7 +19,8 @@ from ringback.policy.validation import MAX_CHANNELS, MAX_NAMES, Channel, Name, P
 from ringback.services import applications
 from ringback.services.applications import Directory
 from ringback.services.event_types import check_live
-from ringback.services.tokens import Grant, Principal, Tokens
+from ringback.services.poller_keys import AlsoKey, PollerKeys, Reads, RotatePollerTokenIn
+from ringback.services.tokens import Principal, Tokens
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import auto_configs, endpoints, polling, polls
 from ringback.store.operations.endpoints import Sealer
@@ -29,10 +30,6 @@ UID: Final[Rule] = validation.uid(ids.POLLING_ENDPOINT)
 MAX_BATCH: Final = 1_000
 DEFAULT_BATCH: Final = 100
 MAX_WAIT_S: Final = 300
-# The contract's longest life of a poller's key, a year, and of a former one after a rotation, a day; seconds (section 4.4).
-MAX_KEY_LIFE_S: Final = 31_536_000
-MAX_OLD_KEY_S: Final = 86_400
-DEFAULT_OLD_KEY_S: Final = 300
 
 # Destinations and sinks in queues, stores and tables of others, each of which needs a driver (contract, 11 and 18).
 Driven: TypeAlias = Literal[
@@ -103,13 +100,6 @@ class PollingEndpointPatch(msgspec.Struct, frozen=True, kw_only=True, rename="ca
     RULES: ClassVar[Mapping[str, Rule]] = PollingEndpointIn.RULES
 
 
-class RotatePollerTokenIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """For how many seconds the next key holds (None: until it is rotated), and the former one holds on."""
-
-    expiry: Annotated[int, msgspec.Meta(ge=1, le=MAX_KEY_LIFE_S)] | None = None
-    old_token_expiry: Annotated[int, msgspec.Meta(ge=0, le=MAX_OLD_KEY_S)] | None = DEFAULT_OLD_KEY_S
-
-
 class Created(msgspec.Struct, frozen=True):
     """A polling endpoint, and whether it was made just now."""
 
@@ -119,7 +109,6 @@ class Created(msgspec.Struct, frozen=True):
 
 # What the caller adds to the transaction of an effect.
 Also = Callable[[Transaction, Created], None]
-AlsoKey = Callable[[Transaction, PollerKey], None]
 
 
 def find(tx: Transaction, who: Principal, app_ref: str, ref: str) -> PollingEndpoint:
@@ -142,6 +131,7 @@ class Polling:
         self._ids = make_id
         self._directory = directory
         self._tokens = tokens
+        self._keys = PollerKeys(vault, clock, tokens)
 
     async def create(self, who: Principal, app: str, wanted: PollingEndpointIn, *, also: Also | None = None) -> Created:
         """Make a polling endpoint. Raises NotFound (application), Conflict (uid), InvalidField (event types)."""
@@ -238,42 +228,27 @@ class Polling:
 
     async def key(self, who: Principal, app: str, ref: str) -> PollerKey:
         """The key of a polling endpoint; makes one when there is none. Raises NotFound."""
-
-        def query(tx: Transaction) -> PollerKey | None:
-            return polling.key_of(tx, self._vault, find(tx, who, app, ref).id, self._clock.now_us())
-
-        def operation(tx: Transaction) -> PollerKey:
-            endpoint = find(tx, who, app, ref)
-            return polling.key_of(tx, self._vault, endpoint.id, self._clock.now_us()) or self._new_key(tx, who, endpoint, None)
-
-        known = await self._store.read(query)
-        return known if known is not None else await self._store.write(operation)
+        known = await self._store.read(lambda tx: self._keys.known(tx, _reads(who, find(tx, who, app, ref))))
+        if known is not None:
+            return known
+        # Another request may have made one meanwhile.
+        return await self._store.write(lambda tx: self._keys.known_or_new(tx, _reads(who, find(tx, who, app, ref))))
 
     async def rotate_key(
         self, who: Principal, app: str, ref: str, wanted: RotatePollerTokenIn, *, also: AlsoKey | None = None
     ) -> PollerKey:
         """Another key; the former ones end when their grace is over. Raises NotFound."""
-        grace_s = DEFAULT_OLD_KEY_S if wanted.old_token_expiry is None else wanted.old_token_expiry
 
-        def operation(tx: Transaction) -> PollerKey:
+        def operation(tx: Transaction) -> tuple[str, PollerKey]:
             endpoint = find(tx, who, app, ref)
-            now_us = self._clock.now_us()
-            polling.end_keys(tx, endpoint.id, now_us + grace_s * SECOND_US)
-            key = self._new_key(tx, who, endpoint, None if wanted.expiry is None else now_us + wanted.expiry * SECOND_US)
+            key = self._keys.rotated(tx, _reads(who, endpoint), wanted)
             if also is not None:
                 also(tx, key)
-            return key
+            return endpoint.app_id, key
 
-        key = await self._store.write(operation)
+        app_id, key = await self._store.write(operation)
         # What is remembered of the former keys says that they never end.
-        self._tokens.forget_application((await self.get(who, app, ref)).app_id)
-        return key
-
-    def _new_key(self, tx: Transaction, who: Principal, endpoint: PollingEndpoint, expires_at: int | None) -> PollerKey:
-        grant = Grant(endpoint.app_id, (), poller_id=endpoint.id)
-        token, text = self._tokens.grant(tx, who.org_id, grant, name=f"poller {endpoint.id}", expires_at=expires_at)
-        key = PollerKey(token.id, token.name, text, token.created_at, expires_at)
-        polling.set_key(tx, self._vault, endpoint.id, key)
+        self._tokens.forget_application(app_id)
         return key
 
     def _insert(
@@ -312,6 +287,10 @@ class Polling:
         holder = polling.by_ref(tx, app_id, uid)
         if holder is not None and holder.id != own_id:
             raise Conflict(f"A destination with the uid {uid!r} exists already; choose another uid, or update that one")
+
+
+def _reads(who: Principal, endpoint: PollingEndpoint) -> Reads:
+    return Reads(endpoint.id, who.org_id, app_id=endpoint.app_id)
 
 
 def _replaced(former: PollingEndpoint, wanted: PollingEndpointIn, uid: str | None) -> PollingEndpoint:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from ringback.clock import SECOND_US, Clock
+from ringback.clock import Clock
 from ringback.errors import Refused
 from ringback.model.polling import PollerKey
 from ringback.model.streams import Sink, SinkStatus, SinkType, StreamEvent
 from ringback.policy.streams import iterator_of, position_of
-from ringback.services.polling import DEFAULT_OLD_KEY_S, RotatePollerTokenIn
+from ringback.services.poller_keys import AlsoKey, PollerKeys, Reads, RotatePollerTokenIn
 from ringback.services.sinks import find
-from ringback.services.tokens import Grant, Principal, Tokens
+from ringback.services.tokens import Principal, Tokens
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import polling, streams
+from ringback.store.operations import streams
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.streams import Wanted
 
 # Bytes of payloads in one answer, but for one event that is larger alone: as much as one call can append.
 _MAX_BYTES: Final = 2 * 1024 * 1024
-
-AlsoKey = Callable[[Transaction, PollerKey], None]
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -48,8 +45,8 @@ class SinkReading:
     def __init__(self, store: Store, vault: Sealer, clock: Clock, tokens: Tokens) -> None:
         self._store = store
         self._vault = vault
-        self._clock = clock
         self._tokens = tokens
+        self._keys = PollerKeys(vault, clock, tokens)
 
     async def read(self, who: Principal, stream: str, sink: str, asked: Asked) -> Read:
         """What follows an iterator, or a time, or the beginning. Raises NotFound, Refused (`not_poller`, `invalid_iterator`)."""
@@ -76,31 +73,23 @@ class SinkReading:
     async def key(self, who: Principal, stream: str, sink: str) -> PollerKey:
         """The key of a sink; makes one when there is none. Raises NotFound, Refused (`not_poller`)."""
 
-        def query(tx: Transaction) -> PollerKey | None:
-            found = _poller(find(tx, self._vault, who, stream, sink))
-            return polling.key_of(tx, self._vault, found.id, self._clock.now_us())
+        def reads(tx: Transaction) -> Reads:
+            return _reads(who, _poller(find(tx, self._vault, who, stream, sink)))
 
-        known = await self._store.read(query)
+        known = await self._store.read(lambda tx: self._keys.known(tx, reads(tx)))
         if known is not None:
             return known
-
-        def operation(tx: Transaction) -> PollerKey:
-            # Another request may have made one meanwhile.
-            return query(tx) or self._new_key(tx, who, find(tx, self._vault, who, stream, sink), None)
-
-        return await self._store.write(operation)
+        # Another request may have made one meanwhile.
+        return await self._store.write(lambda tx: self._keys.known_or_new(tx, reads(tx)))
 
     async def rotate_key(
         self, who: Principal, stream: str, sink: str, wanted: RotatePollerTokenIn, *, also: AlsoKey | None = None
     ) -> PollerKey:
         """Another key; the former ones end when their grace is over. Raises NotFound, Refused (`not_poller`)."""
-        grace_s = DEFAULT_OLD_KEY_S if wanted.old_token_expiry is None else wanted.old_token_expiry
 
         def operation(tx: Transaction) -> tuple[str, PollerKey]:
             found = _poller(find(tx, self._vault, who, stream, sink))
-            now_us = self._clock.now_us()
-            polling.end_keys(tx, found.id, now_us + grace_s * SECOND_US)
-            key = self._new_key(tx, who, found, None if wanted.expiry is None else now_us + wanted.expiry * SECOND_US)
+            key = self._keys.rotated(tx, _reads(who, found), wanted)
             if also is not None:
                 also(tx, key)
             return found.stream_id, key
@@ -110,12 +99,9 @@ class SinkReading:
         self._tokens.forget_stream(stream_id)
         return key
 
-    def _new_key(self, tx: Transaction, who: Principal, sink: Sink, expires_at: int | None) -> PollerKey:
-        grant = Grant(None, (), poller_id=sink.id, stream_id=sink.stream_id)
-        token, text = self._tokens.grant(tx, who.org_id, grant, name=f"poller {sink.id}", expires_at=expires_at)
-        key = PollerKey(token.id, token.name, text, token.created_at, expires_at)
-        polling.set_key(tx, self._vault, sink.id, key)
-        return key
+
+def _reads(who: Principal, sink: Sink) -> Reads:
+    return Reads(sink.id, who.org_id, stream_id=sink.stream_id)
 
 
 def _poller(sink: Sink) -> Sink:
