@@ -10,7 +10,6 @@ import pytest
 
 from ringback.api import authentication, portal
 from ringback.api.app import Settings, build
-from ringback.clock import SystemClock
 from ringback.errors import OperatorError
 from ringback.model.applications import Capability
 from ringback.services.jwts import Jwts
@@ -27,9 +26,7 @@ INVALID = {"code": "authentication_failed", "detail": "Invalid token"}
 
 def opened(api: Any) -> Any:
     more = [
-        *authentication.routes(
-            Portal(api.store, SystemClock(), api.tokens), api.services.applications, lambda token: f"http://x/portal/#key={token}"
-        ),
+        *authentication.routes(Portal(api.store, api.tokens), api.services.applications, lambda token: f"http://x/portal/#key={token}"),
         *portal.routes(("https://app.example",)),
     ]
     api.app = build(api.services, api.reader, Settings(), more=more)

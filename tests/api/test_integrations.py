@@ -21,7 +21,7 @@ def shop(api: Any) -> Any:
     clock = SystemClock()
     more = [
         *integrations.routes(Integrations(api.store, clock, IdMaker(), api.tokens)),
-        *authentication.routes(Portal(api.store, clock, api.tokens), api.services.applications, lambda token: f"http://x/#key={token}"),
+        *authentication.routes(Portal(api.store, api.tokens), api.services.applications, lambda token: f"http://x/#key={token}"),
     ]
     api.app = build(api.services, api.reader, Settings(), more=more)
     api.made("/app", {"name": "Shop", "uid": "shop"})

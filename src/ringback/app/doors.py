@@ -373,7 +373,7 @@ class Doors:
 
     @cached_property
     def _portal(self) -> Portal:
-        return Portal(self._parts.store, self._parts.clock, self._parts.tokens)
+        return Portal(self._parts.store, self._parts.tokens)
 
     @cached_property
     def _polling(self) -> Polling:

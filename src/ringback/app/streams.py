@@ -35,7 +35,7 @@ class Streaming:
         )
         self._types = StreamEventTypes(store, clock)
         self._reading = SinkReading(store, vault, clock, tokens)
-        self._portal = StreamPortal(store, clock, tokens)
+        self._portal = StreamPortal(store, tokens)
 
     def operations(self, page_url: Callable[[str], str]) -> list[Operation]:
         """The operations of the API. `page_url` makes the URL of the portal for a token."""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final
 
 import msgspec
 
-from ringback.clock import SECOND_US, Clock
+from ringback.clock import SECOND_US
 from ringback.model.applications import Capability
 from ringback.policy import validation
 from ringback.policy.validation import Flags, Problem, Rule
@@ -83,26 +83,20 @@ class ApplicationTokenExpireIn(msgspec.Struct, frozen=True, kw_only=True, rename
 class Portal:
     """The portal tokens of every application."""
 
-    def __init__(self, store: Store, clock: Clock, tokens: Tokens) -> None:
+    def __init__(self, store: Store, tokens: Tokens) -> None:
         self._store = store
-        self._clock = clock
         self._tokens = tokens
 
     async def admit(
         self, who: Principal, app: str, wanted: AppPortalAccessIn, also: Callable[[Transaction, str], None] | None = None
     ) -> str:
         """A new token of an application: its text, which nobody can read again. Raises NotFound."""
+
+        def grant(tx: Transaction) -> Grant:
+            return Grant(find(tx, who, app).id, _capabilities(wanted), wanted.feature_flags or (), wanted.session_id)
+
         life_s = MAX_LIFE_S if wanted.expiry is None else wanted.expiry
-
-        def operation(tx: Transaction) -> str:
-            grant = Grant(find(tx, who, app).id, _capabilities(wanted), wanted.feature_flags or (), wanted.session_id)
-            expires_at = self._clock.now_us() + life_s * SECOND_US
-            _, text = self._tokens.grant(tx, who.org_id, grant, name="portal", expires_at=expires_at)
-            if also is not None:
-                also(tx, text)
-            return text
-
-        return await self._store.write(operation)
+        return await self._tokens.admit(who.org_id, grant, name="portal", life_s=life_s, also=also)
 
     async def leave(self, who: Principal) -> None:
         """End the caller's own token. Raises Forbidden for an org token."""

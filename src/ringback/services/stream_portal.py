@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import msgspec
 
-from ringback.clock import SECOND_US, Clock
+from ringback.clock import SECOND_US
 from ringback.policy.validation import Rule
 from ringback.services.portal import MAX_LIFE_S, ApplicationTokenExpireIn, LifeS, PortalFlags, SessionId, flags, session
 from ringback.services.streams import find
@@ -32,26 +32,20 @@ class StreamTokenExpireIn(ApplicationTokenExpireIn, frozen=True, kw_only=True, r
 class StreamPortal:
     """The portal tokens of every stream."""
 
-    def __init__(self, store: Store, clock: Clock, tokens: Tokens) -> None:
+    def __init__(self, store: Store, tokens: Tokens) -> None:
         self._store = store
-        self._clock = clock
         self._tokens = tokens
 
     async def admit(
         self, who: Principal, stream: str, wanted: StreamPortalAccessIn, also: Callable[[Transaction, str], None] | None = None
     ) -> str:
         """A new token of a stream: its text, which nobody can read again. Raises NotFound."""
+
+        def grant(tx: Transaction) -> Grant:
+            return Grant(None, None, wanted.feature_flags or (), wanted.session_id, stream_id=find(tx, who, stream).id)
+
         life_s = MAX_LIFE_S if wanted.expiry is None else wanted.expiry
-
-        def operation(tx: Transaction) -> str:
-            grant = Grant(None, None, wanted.feature_flags or (), wanted.session_id, stream_id=find(tx, who, stream).id)
-            expires_at = self._clock.now_us() + life_s * SECOND_US
-            _, text = self._tokens.grant(tx, who.org_id, grant, name="stream portal", expires_at=expires_at)
-            if also is not None:
-                also(tx, text)
-            return text
-
-        return await self._store.write(operation)
+        return await self._tokens.admit(who.org_id, grant, name="stream portal", life_s=life_s, also=also)
 
     async def leave(self, who: Principal) -> None:
         """End the caller's own token."""

@@ -230,6 +230,25 @@ class Tokens:
         tokens.insert(tx, token)
         return token, text
 
+    async def admit(
+        self,
+        org_id: str,
+        grant_of: Callable[[Transaction], Grant],
+        *,
+        name: str,
+        life_s: int,
+        also: Callable[[Transaction, str], None] | None = None,
+    ) -> str:
+        """A new token that lives for so many seconds: its text, which nobody can read again. Raises what `grant_of` raises."""
+
+        def operation(tx: Transaction) -> str:
+            _, text = self.grant(tx, org_id, grant_of(tx), name=name, expires_at=self._clock.now_us() + life_s * SECOND_US)
+            if also is not None:
+                also(tx, text)
+            return text
+
+        return await self._store.write(operation)
+
     async def log_out(self, who: Principal) -> None:
         """Make the caller's own token useless. Raises Forbidden for an org token, which only the operator revokes."""
         if who.kind is TokenKind.ORG:
