@@ -75,18 +75,17 @@ class Feed:
             if status not in (201, 409):
                 raise refused(status, answer)
             return status == 201
-        if status >= 300 or not isinstance(answer, dict):
-            raise refused(status, answer)
-        if answer.get("status") != "enabled":
+        state = _understood(status, answer).get("status")
+        if state != "enabled":
             raise RingbackError(
-                f"the polling endpoint {self._uid} of {self.place.app_name} is {answer.get('status')}, so nothing is handed out; "
+                f"the polling endpoint {self._uid} of {self.place.app_name} is {state}, so nothing is handed out; "
                 "enable it, or listen under another --name"
             )
         return False
 
     def rewind(self, since: str) -> None:
         """Go back, or on, to what came at that time; never to before the listener was made."""
-        self._iterator = self._need("POST", f"{self._consumer}/seek", {"after": since})["iterator"]
+        self._iterator = _understood(*self._api.call("POST", f"{self._consumer}/seek", {"after": since}))["iterator"]
 
     def handle(self, each: Callable[[Item], None]) -> bool:
         """Get what comes next, have `each` called with it and, when that returned, confirm it; False when there is nothing now."""
@@ -96,16 +95,15 @@ class Feed:
             # Another listener of the same name went on: from the place that the server has.
             self._iterator = ""
             return True
-        if status >= 300 or not isinstance(answer, dict):
-            raise refused(status, answer)
-        wanted = [item for item in answer["data"] if self._wants(item)]
+        page = _understood(status, answer)
+        wanted = [item for item in page["data"] if self._wants(item)]
         for item in wanted:
             each(_item(item))
-        if answer["data"]:
+        if page["data"]:
             self._at_once = 1 if wanted else min(_MANY, self._at_once * 2)
         # Sent with the next request, it confirms these.
-        self._iterator = answer["iterator"]
-        return bool(answer["data"]) or not answer["done"]
+        self._iterator = page["iterator"]
+        return bool(page["data"]) or not page["done"]
 
     def confirm(self) -> None:
         """Say that what was handled is done, without asking for more than one message."""
@@ -118,12 +116,6 @@ class Feed:
         if self.place.sources and item["sourceId"] not in self.place.sources:
             return False
         return not self._types or any(fnmatchcase(item["eventType"], pattern) for pattern in self._types)
-
-    def _need(self, method: str, path: str, body: object = None) -> Any:
-        status, answer = self._api.call(method, path, body)
-        if status >= 300 or not isinstance(answer, dict):
-            raise refused(status, answer)
-        return answer
 
 
 def _item(item: dict[str, Any]) -> Item:
@@ -141,19 +133,25 @@ def refused(status: int, answer: object) -> Exception:
     return RingbackError(f"the server answered {status}: {detail}")
 
 
+def _understood(status: int, answer: Any) -> dict[str, Any]:
+    """What a success says. Raises as `refused` says for anything else."""
+    if status >= 300 or not isinstance(answer, dict):
+        raise refused(status, answer)
+    return answer
+
+
 def places(api: Api, app: str | None, sources: Sequence[str]) -> list[Place]:
     """Whose messages an application and sources name. Raises OperatorError for what is not there, OSError."""
     if app is not None:
         status, answer = api.call("GET", f"/api/v1/app/{quote(app, safe='')}")
         if status == 404:
             raise OperatorError(f"there is no application {app!r}; name one by its id or uid")
-        if status >= 300 or not isinstance(answer, dict):
-            raise refused(status, answer)
-        found = [source_in(api, answer["id"], ref) for ref in sources]
+        application = _understood(status, answer)
+        found = [source_in(api, application["id"], ref) for ref in sources]
         for ref, one in zip(sources, found, strict=True):
             if one is None:
                 raise OperatorError(f"the application {app!r} has no source {ref!r}; name one by its id or uid")
-        return [Place(answer["id"], answer["uid"] or answer["id"], tuple(one["id"] for one in found if one is not None))]
+        return [Place(application["id"], application["uid"] or application["id"], tuple(one["id"] for one in found if one is not None))]
     by_app = dict[str, list[str]]()
     for ref in sources:
         app_id, one = find_source(api, ref)
@@ -173,9 +171,7 @@ def find_source(api: Api, ref: str) -> tuple[str, dict[str, Any]]:
         return one["appId"], one
     after = ""
     while True:
-        status, page = api.call("GET", f"/api/v1/app?limit={_PAGE}{after}")
-        if status >= 300 or not isinstance(page, dict):
-            raise refused(status, page)
+        page = _understood(*api.call("GET", f"/api/v1/app?limit={_PAGE}{after}"))
         for app in page["data"]:
             one = source_in(api, app["id"], ref)
             if one is not None:
@@ -186,8 +182,4 @@ def find_source(api: Api, ref: str) -> tuple[str, dict[str, Any]]:
 
 
 def _found(status: int, answer: Any) -> dict[str, Any] | None:
-    if status == 404:
-        return None
-    if status >= 300 or not isinstance(answer, dict):
-        raise refused(status, answer)
-    return answer
+    return None if status == 404 else _understood(status, answer)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ringback.cli.options import add_options
-from ringback.cli.reach import answering, owners_api, token_of
+from ringback.cli.reach import add_server, answering, owners_api, token_of
 
 if TYPE_CHECKING:
     from ringback.cli.feed import Feed, Item
@@ -61,8 +61,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--name", metavar="CONSUMER", help="who listens: each name has a place of its own (default: this machine's name)")
     parser.add_argument("--secret", metavar="S", help="sign with this secret, whsec_ and base64 (default: one that stays the same)")
-    parser.add_argument("--token", metavar="TOKEN", help="an org token (default: what RINGBACK_TOKEN holds)")
-    parser.add_argument("--url", metavar="URL", help="the server (default: the one that holds the database)")
+    add_server(parser)
     add_options(parser)
     parser.set_defaults(run=run)
 
@@ -106,46 +105,58 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+class _Outage:
+    """Waits longer and longer while somebody does not answer, and says once that it is so, and that it is over."""
+
+    def __init__(self, who: str, meanwhile: str, shown: Shown) -> None:
+        self._who = who
+        self._meanwhile = meanwhile
+        self._shown = shown
+        self._wait_s = 0.0
+
+    def wait(self, error: OSError) -> None:
+        """There was no answer, once more."""
+        from ringback.cli.outgoing import reason
+
+        if not self._wait_s:
+            self._shown.warn(f"{self._who} does not answer ({reason(error)}); it is tried again until it does{self._meanwhile}")
+        self._wait_s = min(_RETRY_MOST_S, self._wait_s * 2 or _RETRY_FIRST_S)
+        time.sleep(self._wait_s)
+
+    def over(self) -> None:
+        """There was an answer."""
+        if self._wait_s:
+            self._shown.say(f"{self._who} answers again")
+            self._wait_s = 0.0
+
+
 def _forever(feeds: list[Feed], each: Callable[[Item], None], shown: Shown) -> None:
     """Go round the feeds; a server that is away is waited for. Ends by KeyboardInterrupt, or raises RingbackError when it refuses."""
-    from ringback.cli.outgoing import reason
-
-    wait_s = 0.0
+    outage = _Outage("the server", "", shown)
     while True:
         try:
             more = [feed.handle(each) for feed in feeds]
         except OSError as error:
-            if not wait_s:
-                shown.warn(f"the server does not answer ({reason(error)}); it is tried again until it does")
-            wait_s = min(_RETRY_MOST_S, wait_s * 2 or _RETRY_FIRST_S)
-            time.sleep(wait_s)
+            outage.wait(error)
             continue
-        if wait_s:
-            shown.say("the server answers again")
-            wait_s = 0.0
+        outage.over()
         if not any(more):
             time.sleep(_LOOK_EVERY_S)
 
 
 def _hand_on(handing: Handing, item: Item, shown: Shown) -> None:
     """Have the program answer for one message, however long it takes; any answer is one."""
-    from ringback.cli.outgoing import reason
-
     if item.body is None:
         shown.warn(f"{item.event_type} {item.id}: its payload is gone (history_retention), so there is nothing to hand on")
         return
-    wait_s = 0.0
+    outage = _Outage(handing.target, ", and nothing is lost", shown)
     while True:
         try:
             answer = handing.post(item)
         except OSError as error:
-            if not wait_s:
-                shown.warn(f"{handing.target} does not answer ({reason(error)}); it is tried again until it does, and nothing is lost")
-            wait_s = min(_RETRY_MOST_S, wait_s * 2 or _RETRY_FIRST_S)
-            time.sleep(wait_s)
+            outage.wait(error)
             continue
-        if wait_s:
-            shown.say(f"{handing.target} answers again")
+        outage.over()
         shown.event(item.event_type, item.id, answer.status, answer.took_s)
         return
 

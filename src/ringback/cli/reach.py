@@ -68,8 +68,13 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     """Declare what names a source, and how its owner reaches the server."""
     parser.add_argument("source", metavar="SOURCE", help="the source's id or uid")
     parser.add_argument("--app", metavar="APP", help="the id or uid of its application; without it, an ingest source is meant")
-    parser.add_argument("--token", metavar="TOKEN", help="an org token (default: what RINGBACK_TOKEN holds)")
-    parser.add_argument("--url", metavar="URL", help="the server (default: the one that holds the database)")
+    add_server(parser)
+
+
+def add_server(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """Declare how an owner reaches the server; `when` begins the help of options that count only beside another one."""
+    parser.add_argument("--token", metavar="TOKEN", help=f"{when}an org token (default: what RINGBACK_TOKEN holds)")
+    parser.add_argument("--url", metavar="URL", help=f"{when}the server (default: the one that holds the database)")
 
 
 def source_path(args: argparse.Namespace, what: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from ringback.cli.options import add_options
-from ringback.cli.reach import answering, owners_api
+from ringback.cli.reach import add_server, answering, owners_api
 
 if TYPE_CHECKING:
     from ringback.cli.samples import Sample
@@ -41,8 +41,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     where.add_argument("--source", metavar="SOURCE", help="to this source of a running server (id or uid)")
     parser.add_argument("--app", metavar="APP", help="with --source: the id or uid of its application")
     parser.add_argument("--data", metavar="FILE", help="the body to send instead, byte for byte (- for standard input)")
-    parser.add_argument("--token", metavar="TOKEN", help="with --source: an org token (default: what RINGBACK_TOKEN holds)")
-    parser.add_argument("--url", metavar="URL", help="with --source: the server (default: the one that holds the database)")
+    add_server(parser, "with --source: ")
     add_options(parser)
     parser.set_defaults(run=run)
 
