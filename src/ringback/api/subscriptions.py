@@ -88,7 +88,7 @@ def state_of(standing: SubscriptionStanding) -> str:
 def shown(standings: Standings) -> SubscriptionOut:
     """The subscriptions of a source as its owner sees them."""
     standing = worst_of(standings)
-    settings, progress = standing.settings, standing.progress
+    settings = standing.settings
     renewal = renewal_of(settings.renewal)
     base, warnings = "", list[str]()
     if renewal is None:
@@ -109,15 +109,7 @@ def shown(standings: Standings) -> SubscriptionOut:
         parameters={name: text for name, text in settings.parameters.items() if not standing.topic or name != "topic"},
         topics=[_topic(one) for one in standings if renewal is not None and renewal.confirmed],
         paused=settings.paused,
-        state=state_of(standing),
-        expires_at=_time(progress.expires_at or None),
-        renewed_at=_time(progress.renewed_at),
-        renewals=sum(one.progress.renewals for one in standings),
-        next_at=_time(standing.next_at),
-        failures=progress.failures,
-        cause=progress.cause or None,
-        detail=progress.detail or None,
-        failed_at=_time(progress.failed_at),
+        **{**_progress(standing), "renewals": sum(one.progress.renewals for one in standings)},
         warnings=warnings,
         updated_at=rfc3339(standing.updated_at),
     )
@@ -129,16 +121,24 @@ def _topic(standing: SubscriptionStanding) -> TopicOut:
         topic=standing.topic or standing.settings.parameters.get("topic", ""),
         asked_for=progress.asked_for or None,
         hub=progress.hub or None,
-        state=state_of(standing),
-        expires_at=_time(progress.expires_at or None),
-        renewed_at=_time(progress.renewed_at),
-        renewals=progress.renewals,
-        next_at=_time(standing.next_at),
-        failures=progress.failures,
-        cause=progress.cause or None,
-        detail=progress.detail or None,
-        failed_at=_time(progress.failed_at),
+        **_progress(standing),
     )
+
+
+def _progress(standing: SubscriptionStanding) -> dict[str, Any]:
+    """What is told alike of one subscription and of the one that stands for all."""
+    progress = standing.progress
+    return {
+        "state": state_of(standing),
+        "expires_at": _time(progress.expires_at or None),
+        "renewed_at": _time(progress.renewed_at),
+        "renewals": progress.renewals,
+        "next_at": _time(standing.next_at),
+        "failures": progress.failures,
+        "cause": progress.cause or None,
+        "detail": progress.detail or None,
+        "failed_at": _time(progress.failed_at),
+    }
 
 
 def _time(at_us: int | None) -> str | None:

@@ -16,7 +16,7 @@ from ringback.engine.flights import UNSENDABLE, ChangedFlight, Flight
 from ringback.engine.lanes import Changes, Lane
 from ringback.model.attempts import ErrorClass, Exchange
 from ringback.model.deliveries import Delivery
-from ringback.policy.transforming import Transformed, Webhook, seen, transformed
+from ringback.policy.transforming import Transformed, Webhook, place_of, seen, transformed
 from ringback.telemetry.events import TASK_FAILED
 from ringback.telemetry.log import log
 
@@ -135,9 +135,6 @@ class Transforming:
 
 def described(ran: Ran) -> str:
     """Why a call gave nothing, as a sentence."""
-    where = f" (line {ran.line}, column {ran.column})" if ran.line else ""
-    if ran.outcome == "threw":
-        return f"the transformation failed: {ran.words}{where}"
-    return (
-        f"the transformation could not be run: {ran.words}" if ran.outcome == "unavailable" else f"the transformation failed: {ran.words}"
-    )
+    became = "could not be run" if ran.outcome == "unavailable" else "failed"
+    place = place_of(ran.line, ran.column) if ran.outcome == "threw" else ""
+    return f"the transformation {became}: {ran.words}{place}"

@@ -94,6 +94,11 @@ def _readable(payload: bytes) -> msgspec.Raw | str:
     return text
 
 
+def place_of(line: int, column: int) -> str:
+    """Where in the code an error was raised, to be put behind its words; "" when that is not known (0)."""
+    return f" (line {line}, column {column})" if line else ""
+
+
 def transformed(webhook: Webhook, document: bytes, payload: bytes, kind: str, *, https_only: bool = False) -> Transformed:
     """What the object that the code returned says. Raises ValueError with a sentence for one that cannot be used.
 

@@ -16,6 +16,7 @@ from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown
 from ringback.dashboard.words import milliseconds
 from ringback.errors import InvalidField, NotBuilt, Refused
 from ringback.model.transformations import Transformation
+from ringback.policy.transforming import place_of
 from ringback.services.transformations import TransformationPatch, TransformationTrial, TransformationTryIn
 
 _SECTION: Final = "endpoints"
@@ -91,7 +92,6 @@ def result_of(trial: TransformationTrial, app_id: str, code: str) -> ResultView:
     if trial.message_id is not None:
         message = Link(trial.event_type, f"{BASE}/apps/{app_id}/messages/{trial.message_id}")
     request = trial.request
-    place = f" (line {trial.line}, column {trial.column})" if trial.line else ""
     return ResultView(
         _BADGES[trial.outcome],
         f"It took {milliseconds(trial.cpu_us)} of CPU time.",
@@ -99,7 +99,7 @@ def result_of(trial: TransformationTrial, app_id: str, code: str) -> ResultView:
         "" if request is None else f"{request.method} {request.url}",
         () if request is None else tuple((*request.headers.items(), ("content-type", request.content_type))),
         None if request is None else payload_view(request.body, request.content_type),
-        f"{trial.error}{place}" if trial.outcome == "failed" else "",
+        f"{trial.error}{place_of(trial.line, trial.column)}" if trial.outcome == "failed" else "",
         lines_of(code, trial.line),
         trial.said,
     )
