@@ -23,7 +23,7 @@ CORPUS = (
     "</textarea><script>window.owned = 1</script>",
     "</pre></code></title><script>window.owned = 1</script>",
     "javascript:window.owned=1",
-    "{{ 7 * 7 }}{% raw %}${7*7}",
+    "{{ 7331 * 7331 }}{% raw %}${7331*7331}",
     '" onmouseover="window.owned=1" x="',
     "<iframe srcdoc='<script>parent.owned=1</script>'></iframe>",
     "<a href=javascript:window.owned=1 data-panel>x</a>",
@@ -201,7 +201,7 @@ def test_markup_of_strangers_is_shown_and_does_nothing(shop: Shop, desk: Desk, h
         )
         assert made == 0, name
         assert page.url.startswith(shop.url), name
-        assert "49" not in page.title()
+        assert str(7331 * 7331) not in page.title(), name
 
 
 def test_markup_of_strangers_does_nothing_in_what_scripts_show(shop: Shop, desk: Desk, hostile: dict[str, str]) -> None:
