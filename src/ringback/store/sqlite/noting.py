@@ -22,7 +22,7 @@ from ringback.store.sqlite.connection import SqliteTransaction
 _REMEMBERED: Final = 8_192
 # Rows of a batch among which alike ones are noted together, out of their order. A block ends only where an id lies behind all before it:
 # with whole batches blocks would become as long as those.
-_RUN: Final = 32
+_RUN: Final = 16
 
 _FAILED: Final = AttemptStatus.FAIL.value
 _DONE: Final = AttemptStatus.SUCCESS.value
