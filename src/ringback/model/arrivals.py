@@ -20,7 +20,9 @@ IGNORED: Final = "ignored"
 REJECTED: Final = "rejected"
 # The provider says that it calls no more, or less; there may be a message as well.
 SIGNAL: Final = "signal"
-OUTCOMES: Final = (DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL)
+# An event that was older than what had been accepted of the same thing.
+SUPERSEDED: Final = "superseded"
+OUTCOMES: Final = (DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL, SUPERSEDED)
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -28,8 +30,9 @@ class Arrival(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `target` is the path and query that were called, without what may be a credential. `status` is what was answered, 0 where nobody was
     there to hear it. `what` says which handshake or signal it was, or why it was turned away; `settled` is False of a handshake whose
-    answer did not give the provider what it asked for. Of a duplicate, `message_id` is the message that its event came as, and the rest is
-    in the provider's words. `unkept` counts others of the same outcome that came beside it, within some seconds, and have no entry.
+    answer did not give the provider what it asked for. Of a duplicate, `message_id` is the message that its event came as, of a superseded
+    event the one that superseded it, and the rest is in the provider's words. `unkept` counts others of the same outcome that came beside
+    it, within some seconds, and have no entry.
     """
 
     id: str

@@ -26,7 +26,7 @@ from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources, subscriptions
+from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources, subscriptions, versions
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
@@ -47,6 +47,9 @@ _Found: TypeAlias = tuple[Source, int | None, Activity, int | None, tuple[str, .
 _SLICE: Final = 100
 # How long a request stays in quarantine, microseconds: 30 days, ten times the longest retries.
 _QUARANTINE_US: Final = 30 * 86_400 * SECOND_US
+
+# How long the newest version of a key is remembered after it was accepted, microseconds: as long as requests are in quarantine.
+_VERSIONS_US: Final = _QUARANTINE_US
 
 # `{source_id}/in/{token}` below the ingest prefix, or a readable route.
 _INGEST: Final = re.compile(rb"/ingest/api/v1/source/([A-Za-z0-9_-]{1,80})/in/([A-Za-z0-9]{1,80})/?")
@@ -103,6 +106,8 @@ class Ready:
         "unsure",
         "valid_until",
         "verifier",
+        "versions",
+        "versions_us",
         "window_us",
     )  # fmt: skip
 
@@ -131,6 +136,11 @@ class Ready:
         # The content type that came last, as it came and as it is stored: most requests of a source have the same.
         self.kind = (b"", "application/octet-stream")
         self.window_us = source.rules.deduplication.window_s * SECOND_US
+        # What versions are compared under; None: they are not compared.
+        self.versions = (
+            "\0".join((*rules.ordering_key_at, "", *rules.ordering_version_at, "")).encode() if rules.ordering_version_at else None
+        )
+        self.versions_us = max(_VERSIONS_US, self.window_us)
         self.valid_until = rules_of.next_end(source, now_us)
         self.stale = False
         self.unsure = False
@@ -144,7 +154,7 @@ class Ready:
         # `services.receiving` makes it of the answer.
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
-        self.counts = [0, 0, 0, 0, 0]
+        self.counts = [0, 0, 0, 0, 0, 0]
         # Bytes of bodies since they were counted, by outcome; and of those that the hot door took.
         self.bytes: dict[str, int] = {}
         self.taken_bytes = 0
@@ -404,7 +414,7 @@ class SourceDirectory:
         now_us = self._clock.now_us()
 
         def operation(tx: Transaction) -> int:
-            removed = deduplication.purge(tx, now_us, _SLICE) + sources.purge(tx, _SLICE)
+            removed = deduplication.purge(tx, now_us, _SLICE) + versions.purge(tx, now_us, _SLICE) + sources.purge(tx, _SLICE)
             return removed + quarantine.purge(tx, now_us - _QUARANTINE_US, _SLICE)
 
         return await self._store.write(operation)
@@ -468,12 +478,12 @@ def _taken(ready: Ready) -> Activity | None:
     if not any(ready.counts) and ready.old_secret_at is None:
         return None
     ready.learn()
-    accepted, duplicates, rejected, ignored, asked = ready.counts
-    ready.counts = [0, 0, 0, 0, 0]
+    accepted, duplicates, rejected, ignored, asked, superseded = ready.counts
+    ready.counts = [0, 0, 0, 0, 0, 0]
     old_secret_at, ready.old_secret_at = ready.old_secret_at, None
-    return Activity(accepted, duplicates, rejected, ignored, ready.last_at, ready.gap_us, old_secret_at, asked)
+    return Activity(accepted, duplicates, rejected, ignored, ready.last_at, ready.gap_us, old_secret_at, asked, superseded)
 
 
-def _counted(activity: Activity) -> tuple[int, int, int, int, int]:
+def _counted(activity: Activity) -> tuple[int, int, int, int, int, int]:
     """The counts in the order of `Ready.counts` and `SOURCE_OUTCOMES`."""
-    return activity.accepted, activity.duplicates, activity.rejected, activity.ignored, activity.asked
+    return activity.accepted, activity.duplicates, activity.rejected, activity.ignored, activity.asked, activity.superseded

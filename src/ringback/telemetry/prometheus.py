@@ -35,7 +35,7 @@ ACK_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 
 # Seconds, below zero where the provider's clock is ahead. Most signatures hold for 300 s.
 SKEW_BUCKETS_S = (-300.0, -60.0, -10.0, -1.0, 0.0, 1.0, 2.0, 5.0, 10.0, 60.0, 300.0)
 # What becomes of a provider's request; `services.gateway` counts in this order.
-SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake")
+SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake", "superseded")
 
 # What becomes of events that a provider lists, of comparisons with such lists, and of expectations.
 RECONCILIATION_EVENTS = ("looked_at", "missing", "added", "asked", "skipped")
@@ -103,7 +103,7 @@ CATALOGUE = (
         "ringback_source_requests_total",
         "counter",
         "Requests of providers since the start, to within five seconds. `outcome` is `accepted` (events), `duplicate`, `rejected`, "
-        "`ignored` (of a type that the source does not take) or `handshake`.",
+        "`ignored` (of a type that the source does not take), `handshake` or `superseded` (events older than what was accepted).",
         ("outcome",),
     ),
     Described(
