@@ -53,6 +53,7 @@ from ringback.api.trail import Trail
 from ringback.app import transports
 from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds
+from ringback.app.spooling import aside_of, draining_of
 from ringback.app.streams import Streaming
 from ringback.config import Settings
 from ringback.config.in_force import settings_in_force
@@ -161,7 +162,9 @@ class Doors:
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
         self._journal = Journal(store, clock, make_id)
+        self._aside = aside_of(parts)
         self._receiver = self._make_receiver()
+        self.draining = draining_of(parts, self._aside, self._receiver, self.source_directory, self._journal)
         self.asking = transports.asking(settings, parts.tls, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
         self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
@@ -239,6 +242,7 @@ class Doors:
             Signals(parts.store, parts.clock, parts.operational, parts.metrics),
             requeue,
             self._awaited,
+            self._aside,
         )
 
     def protocol(self) -> type[asyncio.Protocol]:

@@ -135,7 +135,7 @@ class Server:
     def _work(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """What goes on beside the doors, by its name in the log: how it is begun."""
         parts = self._parts
-        index = parts.index
+        index, draining = parts.index, self._doors.draining
         history_us = microseconds(parts.settings.history_retention.total_seconds())
         return {
             "loop lag": lambda: watch_loop(parts.metrics, parts.clock),
@@ -152,6 +152,7 @@ class Server:
             "bins": BinUpkeep(self._doors.bins).run,
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us, parts.dispatcher.wake).run,
             **({} if index is None else {"search": self._indexer(index).run}),
+            **({} if draining is None else {"spool": draining.run}),
         }
 
     def _indexer(self, index: SearchIndex) -> Indexer:

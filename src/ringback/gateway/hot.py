@@ -164,7 +164,19 @@ class InboundCycle:
             self.door.shared.receiver.older(self.ready)
             self._stands(SUPERSEDED, error.by)
             return
+        if self.event is not None and self.door.shared.receiver.sets_aside(self.ready, error):
+            self.door.loop.create_task(self._set_aside(self.event, error))
+            return
         self.refuse(error if isinstance(error, RingbackError) else Unavailable("the event could not be stored"))
+
+    async def _set_aside(self, event: NewMessage, error: Exception) -> None:
+        try:
+            await self.door.shared.receiver.set_aside(self.ready, [event], self._came(), error)
+        except RingbackError as failure:
+            self.refuse(failure)
+            return
+        self.ready.taken_bytes += self.size
+        self._answer(canned(self.ready))
 
     def refuse(self, error: RingbackError) -> None:
         """Answer that it shall come again."""

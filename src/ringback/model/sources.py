@@ -24,6 +24,8 @@ SCHEMA_UNKNOWN: Final = "schema_unknown"
 # The body says that it is text, and is no UTF-8.
 NOT_UTF8: Final = "not_utf8"
 RELEASED: Final = "released"
+# It waited in the spool until the database could be written.
+SPOOLED: Final = "spooled"
 OLD_SECRET: Final = "old_secret"
 WOULD_REFUSE: Final = "would_refuse:"
 

@@ -10,7 +10,7 @@ from ringback.errors import RingbackError, Unavailable
 class Pending:
     """Events of one request that are on their way to the disk."""
 
-    __slots__ = ("_left", "_waiting", "failure", "ids", "others")
+    __slots__ = ("_left", "_waiting", "failure", "ids", "others", "unkept")
 
     def __init__(self, count: int, waiting: asyncio.Future[None]) -> None:
         self._left = count
@@ -18,6 +18,8 @@ class Pending:
         self.ids = [""] * count
         # Those that made no message, though they are answered as if they had: their numbers, why, and the messages that stand for them.
         self.others: list[tuple[int, str, str]] = []
+        # Those that were not kept, and why the last of them was not.
+        self.unkept: list[int] = []
         self.failure: RingbackError | None = None
 
     def done(self, index: int, message_id: str) -> None:
@@ -30,8 +32,9 @@ class Pending:
         self.others.append((index, outcome, message_id))
         self.done(index, message_id)
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, index: int, error: Exception) -> None:
         """One was not kept."""
+        self.unkept.append(index)
         self.failure = error if isinstance(error, RingbackError) else Unavailable("the event could not be stored; send it again")
         self._count()
 

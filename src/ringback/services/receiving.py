@@ -27,6 +27,7 @@ from ringback.services.quarantine import Quarantine
 from ringback.services.replies import DENIED, FAILED, UNKNOWN, Reply, canned, framed, unavailable
 from ringback.services.signals import Signals
 from ringback.services.sources import Sources
+from ringback.services.spooling import Aside, Behind
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
@@ -74,6 +75,7 @@ class Receiver:
         signals: Signals,
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
         awaited: Awaited | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self._intake = intake
         self._directory = directory
@@ -88,6 +90,8 @@ class Receiver:
         self._requeue = requeue
         # Sources of which somebody waits for an event; empty for nearly everybody.
         self._awaited: Awaited = {} if awaited is None else awaited
+        # Where events go that the database cannot take; None: they are not acknowledged.
+        self._aside = aside
 
     async def answer(self, ready: Ready, request: InboundRequest, remote: Remote) -> Reply:
         """Answer one request; raises nothing."""
@@ -171,6 +175,8 @@ class Receiver:
         ids = list[str]()
         if isinstance(decision, Taken):
             pending = await self._stored(ready, _once(ready, item, decision.events))
+            if pending.failure is not None:
+                raise pending.failure
             captured = item.request
             came = Came(captured.method.encode("latin-1"), captured.url, len(captured.body or b""), Remote.read(captured.remote))
             for index, outcome, message_id in pending.others:
@@ -261,7 +267,14 @@ class Receiver:
 
     async def _take(self, ready: Ready, events: list[NewMessage], request: InboundRequest, remote: Remote) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
+        came = Came(request.method, request.url, len(request.body), remote)
+        if self._aside is not None and self._aside.comes_behind(ready):
+            await self.set_aside(ready, events, came, Behind())
+            ready.weighed(ACCEPTED, len(request.body))
+            return self._acknowledged(ready, request)
         pending = await self._stored(ready, events)
+        if pending.failure is not None:
+            await self.set_aside(ready, [events[index] for index in sorted(pending.unkept)], came, pending.failure)
         reply = None
         try:
             reply = await self._spoken(ready, events, pending, request)
@@ -269,7 +282,6 @@ class Receiver:
             if len(pending.others) < len(events):
                 ready.weighed(ACCEPTED, len(request.body))
             if pending.others:
-                came = Came(request.method, request.url, len(request.body), remote)
                 for index, outcome, message_id in pending.others:
                     self.stands(ready, events[index], came, 503 if reply is None else reply.status, outcome, message_id)
                 if len(pending.others) == len(events):
@@ -328,44 +340,62 @@ class Receiver:
         log(SOURCE_DEADLINE_PASSED, source_id=ready.source.id, message_id=message_id, waited_s=round(now_s - began_s, 3))
 
     async def _stored(self, ready: Ready, events: list[NewMessage]) -> Pending:
-        """Have events stored. Raises Unavailable, and NotFound when the application is gone."""
-        entry = self._directory.known_by_id(ready.source.app_id) or await self._directory.find_by_id(ready.source.app_id)
-        if entry is None:
-            raise NotFound
+        """Have events stored; what became of each is in what is returned. Raises Unavailable, and NotFound when the application is gone."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         pending = Pending(len(events), waiting)
+        try:
+            entry = self._directory.known_by_id(ready.source.app_id) or await self._directory.find_by_id(ready.source.app_id)
+        except StoreFailure as error:
+            for index in range(len(events)):
+                pending.failed(index, error)
+            return pending
+        if entry is None:
+            raise NotFound
         for index, event in enumerate(events):
             self.accept(ready, entry, event, pending, index)
         await waiting
-        if pending.failure is not None:
-            raise pending.failure
         return pending
 
-    def accept(self, ready: Ready, entry: Entry, event: NewMessage, pending: Pending, index: int) -> None:
+    async def set_aside(self, ready: Ready, events: list[NewMessage], came: Came, error: Exception) -> None:
+        """Keep events in the spool that were not committed because of this error, if that may be; else raises the error, or why not."""
+        if self._aside is None or not self._aside.takes(ready, error):
+            raise error
+        await self._aside.keep(ready, events, came)
+
+    def sets_aside(self, ready: Ready, error: Exception) -> bool:
+        """Would `set_aside` try?"""
+        return self._aside is not None and self._aside.takes(ready, error)
+
+    def accept(self, ready: Ready | None, entry: Entry, event: NewMessage, pending: Pending, index: int) -> None:
         """Store one event, the one of that number among those of `pending`, which hears of it."""
 
         def accepted(message: Message) -> None:
-            self.new(ready, message)
+            if ready is not None:
+                self.new(ready, message)
             pending.done(index, message.id)
 
         def repeated(message_id: str) -> None:
-            self.again(ready, entry, message_id)
+            if ready is not None:
+                self.again(ready, entry, message_id)
             pending.stands(index, DUPLICATE, message_id)
 
         def refused(error: Exception) -> None:
             if isinstance(error, Superseded):
-                self.older(ready)
+                if ready is not None:
+                    self.older(ready)
                 pending.stands(index, SUPERSEDED, error.by)
             else:
-                pending.failed(error)
+                pending.failed(index, error)
 
         try:
-            self.begin(ready, entry, event, Answers(accepted, repeated, refused))
+            self._intake.accept(entry, event, None, Answers(accepted, repeated, refused))
         except RingbackError as error:
-            pending.failed(error)
+            pending.failed(index, error)
 
     def begin(self, ready: Ready, entry: Entry, event: NewMessage, answers: Answering) -> None:
         """Have one event stored; `answers` must tell `new`, `again` or `older`. Raises Unavailable."""
+        if self._aside is not None and self._aside.comes_behind(ready):
+            raise Behind
         self._intake.accept(entry, event, None, answers)
 
     def new(self, ready: Ready, message: Message) -> None:
@@ -412,14 +442,14 @@ class Receiver:
                 self.stands(ready, event, Came(b"", b"", len(event.payload), None), 0, SUPERSEDED, error.by)
                 pending.done(0, error.by)
             else:
-                pending.failed(error)
+                pending.failed(0, error)
 
         for event in events:
             answers = Answers(added, lambda message_id: pending.done(0, message_id), partial(refused, event=event))
             try:
                 self._intake.accept(entry, event, None, answers)
             except RingbackError as error:
-                pending.failed(error)
+                pending.failed(0, error)
         await waiting
         if fresh:
             self._told(ready)
