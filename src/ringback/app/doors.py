@@ -53,7 +53,7 @@ from ringback.api.trail import Trail
 from ringback.app import transports
 from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds
-from ringback.app.spooling import aside_of, draining_of
+from ringback.app.spooling import aside_of, draining_of, room_of
 from ringback.app.streams import Streaming
 from ringback.config import Settings
 from ringback.config.in_force import settings_in_force
@@ -260,7 +260,7 @@ class Doors:
         return Services(
             tokens=parts.tokens,
             idempotency=idempotency,
-            health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
+            health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready, spooling=room_of(parts)),
             applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
             endpoints=self._endpoints(parts.operational.endpoint_changed),
             event_types=EventTypes(store, clock, self.payloads),
@@ -283,7 +283,7 @@ class Doors:
             allowed=len(parts.settings.retry_schedule) + 1,
             sessions=self.sessions,
             audit=self._audit,
-            attention=Attention(store, clock),
+            attention=Attention(store, clock, parts.metrics),
             directory=parts.directory,
             applications=api.applications,
             endpoints=api.endpoints,

@@ -253,7 +253,7 @@ class Settings:
         "",
         values.directory(),
         "A directory for events of providers that the database cannot take because its disk is full or fails: they are kept, "
-        "acknowledged, and brought in when it can be written again. It should be on another volume. Empty: providers are answered 503 then.",
+        "acknowledged, and brought in when it can be written again. It should be on another volume. Empty: they are answered 503 then.",
     )
     spool_max_bytes: int = setting(
         "256MiB", values.size("64KiB", "1024GiB"), "How much the spool may hold; beyond it, providers are answered 503 again."

@@ -26,13 +26,31 @@ class Report(msgspec.Struct, frozen=True):
         return self.database and self.queue
 
 
-class Health:
-    """Looks for itself. `dispatching` and `ready` say whether deliveries run, and whether requests are wanted (not while draining)."""
+class Readiness(msgspec.Struct, frozen=True):
+    """Which requests are wanted: `all` of them, and those of providers alone, which a spool may take in (None: there is none)."""
 
-    def __init__(self, store: Store, *, dispatching: Callable[[], bool] = lambda: True, ready: Callable[[], bool] = lambda: True) -> None:
+    all: bool
+    receiving: bool | None
+
+
+class Health:
+    """Looks for itself. `dispatching` and `ready` say whether deliveries run, and whether requests are wanted (not while draining).
+
+    `spooling` says whether events of providers could be kept though the database takes none; None: there is no spool.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        dispatching: Callable[[], bool] = lambda: True,
+        ready: Callable[[], bool] = lambda: True,
+        spooling: Callable[[], bool] | None = None,
+    ) -> None:
         self._store = store
         self._dispatching = dispatching
         self._ready = ready
+        self._spooling = spooling
 
     async def report(self) -> Report:
         """How it stands, found out by a read and a commit. Never raises for a store that fails."""
@@ -45,6 +63,7 @@ class Health:
             database = False
         return Report(database, self._dispatching())
 
-    async def ready(self) -> bool:
-        """Should this server be sent requests?"""
-        return self._ready() and (await self.report()).well
+    async def ready(self) -> Readiness:
+        """Which requests should this server be sent?"""
+        found = await self.report() if self._ready() else Report(database=False, queue=False)
+        return Readiness(found.well, None if self._spooling is None else found.well or (found.queue and self._spooling()))

@@ -36,8 +36,8 @@ from ringback.telemetry.prometheus import Metrics
 _SLICE: Final = 32
 # Seconds until a store that failed is tried again.
 _AGAIN_S: Final = 1.0
-# A crash while the spool is drained brings its events again, at the next start: they are remembered for as long as a provider's retries.
-_LEAST_WINDOW_US: Final = DEFAULT_WINDOW_S * SECOND_US
+# A crash while the spool is drained brings its events again, at the next start: those without a name are remembered as others are.
+_WINDOW_US: Final = DEFAULT_WINDOW_S * SECOND_US
 _ID_BYTES: Final = 12
 
 
@@ -62,11 +62,10 @@ class Record(msgspec.Struct, frozen=True):
     def _restored(self, event: NewMessage, index: int) -> NewMessage:
         claim = event.event
         if claim is None:
-            claim = EventClaim(self.source_id, b"s%b %d" % (self.id, index), digest(event.payload), 0)
+            claim = EventClaim(self.source_id, b"s%b %d" % (self.id, index), digest(event.payload), _WINDOW_US)
         origin = event.origin
         if origin is not None:
             origin = replace(origin, flags=(*origin.flags, FLAG), came_at=self.came_at)
-        claim = replace(claim, window_us=max(claim.window_us, _LEAST_WINDOW_US))
         return replace(event, headers=self.headers, origin=origin, event=claim)
 
 
@@ -181,13 +180,17 @@ class Draining:
         while True:
             await self._spool.filled()
             try:
-                while (name := self._spool.oldest) is not None:
-                    await self._bring(name)
+                await self.drain()
             except RingbackError:
                 # The store has told the log what ails it.
                 await asyncio.sleep(_AGAIN_S)
                 continue
             log(SPOOL_DRAINED, events=self._metrics.spool_events["drained"])
+
+    async def drain(self) -> None:
+        """Bring in all that is there. Raises Unavailable where the store fails, and OperatorError where the key is another one."""
+        while (name := self._spool.oldest) is not None:
+            await self._bring(name)
 
     async def _bring(self, name: str) -> None:
         """Bring in one file, then let it go. Raises Unavailable: what is there by then is not brought again by this process."""

@@ -3,7 +3,7 @@
 One file for all that is put down together, and never changed after that: it is whole, or it was never acknowledged. Named by numbers, so
 that the order of the names is that of the events.
 
-    RBSPOOL1  u64 bytes that follow  { u32 bytes  u32 CRC-32  sealed record }*
+    RBSPOOL1  u64 bytes that follow  u32 CRC-32 of these two  { u32 bytes  u32 CRC-32  sealed record }*
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 _MAGIC: Final = b"RBSPOOL1"
 _HEAD: Final = struct.Struct(">8sQ")
+_CHECK: Final = struct.Struct(">I")
+_HEAD_BYTES: Final = _HEAD.size + _CHECK.size
 _RECORD: Final = struct.Struct(">II")
 _NAME: Final = re.compile(r"(\d{16})\.spool(?:\.damaged)?")
 # Records of one file are opened together: a few of the largest bodies.
@@ -191,7 +193,8 @@ class Spool:
             sealed = self._vault.seal(record)
             pieces += [_RECORD.pack(len(sealed), zlib.crc32(sealed)), sealed]
         body = b"".join(pieces)
-        content = _HEAD.pack(_MAGIC, len(body)) + body
+        head = _HEAD.pack(_MAGIC, len(body))
+        content = head + _CHECK.pack(zlib.crc32(head)) + body
         if used + len(content) > self._most_bytes:
             raise SpoolFailure(f"the spool holds {used} bytes, and spool_max_bytes is {self._most_bytes}; nothing was kept")
         path = self.directory / name
@@ -244,14 +247,14 @@ class Spool:
 
 def _records(content: bytes) -> list[bytes]:
     """The sealed records of a file. Raises _Torn when it was never finished, and _Damaged when it is not what was written."""
-    if len(content) < _HEAD.size:
+    if len(content) < _HEAD_BYTES:
         raise _Torn
     magic, size = _HEAD.unpack_from(content)
-    if magic != _MAGIC:
+    if magic != _MAGIC or _CHECK.unpack_from(content, _HEAD.size)[0] != zlib.crc32(content[: _HEAD.size]):
         raise _Damaged("it does not begin as files of a spool do")
-    if len(content) < _HEAD.size + size:
+    if len(content) < _HEAD_BYTES + size:
         raise _Torn
-    at, end, found = _HEAD.size, _HEAD.size + size, list[bytes]()
+    at, end, found = _HEAD_BYTES, _HEAD_BYTES + size, list[bytes]()
     while at < end:
         if at + _RECORD.size > end:
             raise _Damaged("a record is cut")

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ringback import ids
-from ringback.model.arrivals import DUPLICATE, OUTCOMES, Arrival
+from ringback.model.arrivals import OUTCOMES, Arrival
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Transaction
 from ringback.store.operations.walks import one_of
@@ -64,11 +64,9 @@ def listed(tx: Transaction, source_id: str, walk: Walk, outcome: str | None, mes
     return cut([_arrivals.decode(row[0]) for row in rows], walk)
 
 
-def of_message(tx: Transaction, message_id: str, most: int) -> int:
-    """How often the journal has the event of this message coming again, at most `most`."""
-    row = tx.row(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM arrival WHERE message_id = ? AND +outcome = ? LIMIT ?)", (message_id, DUPLICATE, most)
-    )
+def of_message(tx: Transaction, message_id: str, outcome: str, most: int) -> int:
+    """How many entries of this outcome the journal has that this message stands for, at most `most`."""
+    row = tx.row("SELECT COUNT(*) FROM (SELECT 1 FROM arrival WHERE message_id = ? AND +outcome = ? LIMIT ?)", (message_id, outcome, most))
     return 0 if row is None else int(row[0])
 
 
