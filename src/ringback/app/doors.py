@@ -53,7 +53,7 @@ from ringback.api.trail import Trail
 from ringback.app import transports
 from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds
-from ringback.app.spooling import aside_of, draining_of, room_of
+from ringback.app.spooling import aside_of, draining_of
 from ringback.app.streams import Streaming
 from ringback.config import Settings
 from ringback.config.in_force import settings_in_force
@@ -125,6 +125,7 @@ from ringback.services.sessions import Sessions
 from ringback.services.signals import Signals
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
+from ringback.services.spooling import Draining
 from ringback.services.subscriptions import Subscriptions
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
@@ -162,9 +163,7 @@ class Doors:
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
         self._journal = Journal(store, clock, make_id)
-        self._aside = aside_of(parts)
-        self._receiver = self._make_receiver()
-        self.draining = draining_of(parts, self._aside, self._receiver, self.source_directory, self._journal)
+        self._receiver, self.draining = self._make_receiver()
         self.asking = transports.asking(settings, parts.tls, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
         self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
@@ -226,10 +225,11 @@ class Doors:
             # A disk that is full: the lists look for bins themselves then.
             return
 
-    def _make_receiver(self) -> Receiver:
+    def _make_receiver(self) -> tuple[Receiver, Draining | None]:
         parts = self._parts
+        aside = aside_of(parts)
         requeue = Requeue(parts.store, parts.clock, parts.dispatcher)
-        return Receiver(
+        receiver = Receiver(
             parts.intake,
             parts.directory,
             self._quarantine,
@@ -242,8 +242,9 @@ class Doors:
             Signals(parts.store, parts.clock, parts.operational, parts.metrics),
             requeue,
             self._awaited,
-            self._aside,
+            aside,
         )
+        return receiver, draining_of(parts, aside, receiver, self.source_directory, self._journal)
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""
@@ -260,7 +261,7 @@ class Doors:
         return Services(
             tokens=parts.tokens,
             idempotency=idempotency,
-            health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready, spooling=room_of(parts)),
+            health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready, spool=self.draining),
             applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
             endpoints=self._endpoints(parts.operational.endpoint_changed),
             event_types=EventTypes(store, clock, self.payloads),

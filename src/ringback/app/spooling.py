@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ringback.app.parts import Parts
 from ringback.services.arrivals import Journal
 from ringback.services.gateway import SourceDirectory
@@ -14,12 +12,6 @@ from ringback.services.spooling import Aside, Draining
 def aside_of(parts: Parts) -> Aside | None:
     """What keeps events that the database cannot take; None: there is no spool."""
     return None if parts.spool is None else Aside(parts.spool, parts.clock, parts.metrics)
-
-
-def room_of(parts: Parts) -> Callable[[], bool] | None:
-    """Has the spool room? None: there is no spool."""
-    spool = parts.spool
-    return None if spool is None else lambda: spool.has_room
 
 
 def draining_of(parts: Parts, aside: Aside | None, receiver: Receiver, known: SourceDirectory, journal: Journal) -> Draining | None:

@@ -170,10 +170,12 @@ class InboundCycle:
         self.refuse(error if isinstance(error, RingbackError) else Unavailable("the event could not be stored"))
 
     async def _set_aside(self, event: NewMessage, error: Exception) -> None:
+        receiver = self.door.shared.receiver
         try:
-            await self.door.shared.receiver.set_aside(self.ready, [event], self._came(), error)
-        except RingbackError as failure:
-            self.refuse(failure)
+            await receiver.set_aside(self.ready, [event], self._came(), error)
+        except Exception as failure:
+            # The provider waits for an answer, whatever the cause is.
+            self._answer(receiver.failure(failure))
             return
         self.ready.taken_bytes += self.size
         self._answer(canned(self.ready))

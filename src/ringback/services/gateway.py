@@ -13,7 +13,7 @@ import msgspec
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError
 from ringback.model.arrivals import ACCEPTED
-from ringback.model.sources import NO_ACTIVITY, Activity, Source
+from ringback.model.sources import NO_ACTIVITY, Activity, Rules, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import QuickLook
@@ -47,9 +47,6 @@ _Found: TypeAlias = tuple[Source, int | None, Activity, int | None, tuple[str, .
 _SLICE: Final = 100
 # How long a request stays in quarantine, microseconds: 30 days, ten times the longest retries.
 _QUARANTINE_US: Final = 30 * 86_400 * SECOND_US
-
-# How long the newest version of a key is remembered after it was accepted, microseconds: as long as requests are in quarantine.
-_VERSIONS_US: Final = _QUARANTINE_US
 
 # `{source_id}/in/{token}` below the ingest prefix, or a readable route.
 _INGEST: Final = re.compile(rb"/ingest/api/v1/source/([A-Za-z0-9_-]{1,80})/in/([A-Za-z0-9]{1,80})/?")
@@ -107,7 +104,6 @@ class Ready:
         "valid_until",
         "verifier",
         "versions",
-        "versions_us",
         "window_us",
     )  # fmt: skip
 
@@ -137,10 +133,7 @@ class Ready:
         self.kind = (b"", "application/octet-stream")
         self.window_us = source.rules.deduplication.window_s * SECOND_US
         # What versions are compared under; None: they are not compared.
-        self.versions = (
-            "\0".join((*rules.ordering_key_at, "", *rules.ordering_version_at, "")).encode() if rules.ordering_version_at else None
-        )
-        self.versions_us = max(_VERSIONS_US, self.window_us)
+        self.versions = _compared_under(rules)
         self.valid_until = rules_of.next_end(source, now_us)
         self.stale = False
         self.unsure = False
@@ -220,6 +213,10 @@ class Ready:
             self.told_at = now_us
             log(SOURCE_OLD_SECRET, source_id=self.source.id, secret=key_index)
         return True
+
+
+def _compared_under(rules: Rules) -> bytes | None:
+    return "\0".join((*rules.ordering_key_at, "", *rules.ordering_version_at, "")).encode() if rules.ordering_version_at else None
 
 
 # Refused requests of one source that are kept, a second: enough to see what is wrong, too few for a flood to fill the disk.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -26,6 +27,20 @@ class Report(msgspec.Struct, frozen=True):
         return self.database and self.queue
 
 
+class Keeping(Protocol):
+    """A spool, as far as it says how things stand."""
+
+    @property
+    def stuck(self) -> bool:
+        """Does something wait in it that the database did not take the last time, a second ago?"""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Could more be kept?"""
+        ...
+
+
 class Readiness(msgspec.Struct, frozen=True):
     """Which requests are wanted: `all` of them, and those of providers alone, which a spool may take in (None: there is none)."""
 
@@ -36,7 +51,7 @@ class Readiness(msgspec.Struct, frozen=True):
 class Health:
     """Looks for itself. `dispatching` and `ready` say whether deliveries run, and whether requests are wanted (not while draining).
 
-    `spooling` says whether events of providers could be kept though the database takes none; None: there is no spool.
+    `spool` is where events of providers are kept that the database cannot take; None: there is none.
     """
 
     def __init__(
@@ -45,12 +60,12 @@ class Health:
         *,
         dispatching: Callable[[], bool] = lambda: True,
         ready: Callable[[], bool] = lambda: True,
-        spooling: Callable[[], bool] | None = None,
+        spool: Keeping | None = None,
     ) -> None:
         self._store = store
         self._dispatching = dispatching
         self._ready = ready
-        self._spooling = spooling
+        self._spool = spool
 
     async def report(self) -> Report:
         """How it stands, found out by a read and a commit. Never raises for a store that fails."""
@@ -66,4 +81,9 @@ class Health:
     async def ready(self) -> Readiness:
         """Which requests should this server be sent?"""
         found = await self.report() if self._ready() else Report(database=False, queue=False)
-        return Readiness(found.well, None if self._spooling is None else found.well or (found.queue and self._spooling()))
+        spool = self._spool
+        if spool is None:
+            return Readiness(found.well, None)
+        # A commit that writes nothing succeeds on a full disk: what waits in the spool has tried a real one.
+        well = found.well and not spool.stuck
+        return Readiness(well, well or (found.queue and spool.has_room))

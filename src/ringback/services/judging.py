@@ -29,6 +29,8 @@ _UNSOLICITED: Final = (
     "a secret was offered, but the source has one; if the provider made a new webhook, let the source wait for its handshake again"
 )
 _UNKNOWN_TYPE: Final = "application/octet-stream"
+# How long the newest version of a key is remembered after it was accepted, microseconds: 30 days, as requests are kept in quarantine.
+_VERSIONS_US: Final = 30 * 86_400 * SECOND_US
 # Providers count deliveries to some dozens; what strangers write there is kept no longer than that.
 _COUNT_CHARS: Final = 20
 
@@ -210,7 +212,7 @@ def _version(ready: Ready, settings: bytes, event: Event) -> VersionClaim | None
         return None
     # Under other settings the same text may be another thing, or another version.
     key = digest(settings + event.key.encode("utf-8", "surrogatepass"))
-    return VersionClaim(ready.source.id, key, event.version.kind, event.version.place, ready.versions_us)
+    return VersionClaim(ready.source.id, key, event.version.kind, event.version.place, max(_VERSIONS_US, ready.window_us))
 
 
 def plain(request: InboundRequest) -> InboundRequest | Refusal:

@@ -84,7 +84,8 @@ class Aside:
         self._clock = clock
         self._metrics = metrics
         self._keeping = 0
-        self._failing = False
+        # Have the log's readers been told: that the spool is used, that it fails?
+        self._began = self._failing = False
         self.tell()
 
     def comes_behind(self, ready: Ready) -> bool:
@@ -102,13 +103,11 @@ class Aside:
         bare = [replace(event, headers=None) for event in events]
         headers = events[0].headers
         record = Record(secrets.token_bytes(_ID_BYTES), source.id, source.app_id, self._clock.now_us(), came, headers, bare)
-        if not self._spool.events and not self._keeping:
-            log(SPOOL_BEGAN, path=str(self._spool.directory))
         self._keeping += 1
         try:
             await self._spool.append(msgspec.msgpack.encode(record))
         except SpoolFailure as error:
-            self._count("refused")
+            self.count("refused")
             if not self._failing:
                 log(SPOOL_FAILED, error=str(error))
             self._failing = True
@@ -116,15 +115,21 @@ class Aside:
         finally:
             self._keeping -= 1
             self.tell()
-        self._failing = False
-        self._count("spooled")
+        if not self._began:
+            log(SPOOL_BEGAN, path=str(self._spool.directory))
+        self._failing, self._began = False, True
+        self.count("spooled")
 
     def tell(self) -> None:
         """Let the numbers say what the spool holds."""
-        self._metrics.spooled, self._metrics.spooled_bytes = self._spool.events, self._spool.size_bytes
+        self._began = self._began and self._spool.events > 0
+        self._metrics.spooled = self._spool.events
+        self._metrics.spooled_bytes = self._spool.size_bytes
 
-    def _count(self, outcome: str) -> None:
-        self._metrics.spool_events[outcome] += 1
+    def count(self, outcome: str) -> None:
+        """One more request had this outcome, of `SPOOL_OUTCOMES`."""
+        metrics = self._metrics
+        metrics.spool_events = {**metrics.spool_events, outcome: metrics.spool_events[outcome] + 1}
 
 
 class Taker(Protocol):
@@ -174,6 +179,13 @@ class Draining:
         self._name = ""
         self._there: set[int] = set()
         self._refused: RingbackError | None = None
+        # Something waits that the database did not take the last time.
+        self.stuck = False
+
+    @property
+    def has_room(self) -> bool:
+        """Could more be kept?"""
+        return self._spool.has_room
 
     async def run(self) -> None:
         """Until cancelled. A store that fails is tried again."""
@@ -183,8 +195,10 @@ class Draining:
                 await self.drain()
             except RingbackError:
                 # The store has told the log what ails it.
+                self.stuck = True
                 await asyncio.sleep(_AGAIN_S)
                 continue
+            self.stuck = False
             log(SPOOL_DRAINED, events=self._metrics.spool_events["drained"])
 
     async def drain(self) -> None:
@@ -242,7 +256,7 @@ class Draining:
         self._refused = failure or self._refused
         if failure is not None:
             return
-        self._metrics.spool_events["drained"] += 1
+        self._aside.count("drained")
         if one.source is None:
             return
         others = {index: outcome for index, outcome, _ in one.pending.others}

@@ -86,9 +86,6 @@ class VersionClaim(msgspec.Struct, frozen=True, gc=False):
 class Superseded(RingbackError):
     """Nothing was kept: what the message tells of is older than what the message `by` told before."""
 
-    status = 200
-    code = "superseded"
-
     def __init__(self, by: str) -> None:
         super().__init__(f"the message {by} told of a newer version before")
         self.by = by

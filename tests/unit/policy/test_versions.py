@@ -69,4 +69,5 @@ def test_what_is_no_version_is_none(text: str) -> None:
 
 @given(st.text(max_size=512))
 def test_no_text_raises(text: str) -> None:
-    version_of(text)
+    version = version_of(text)
+    assert version is None or version.place
