@@ -8,6 +8,7 @@ import itertools
 import os
 import pathlib
 import random
+import re
 import signal
 import sqlite3
 import typing
@@ -19,6 +20,8 @@ from tests.acceptance.receiver import OK, Receiver
 from tests.acceptance.serving import Serve
 from tests.acceptance.test_full_disk import SETTINGS
 from tests.acceptance.test_receiving_full_disk import ORDINARY, send
+from tests.dashboard.conftest import BASE, Person
+from tests.dashboard.test_pages import plain
 from tests.waiting import wait_until
 
 # How often the server is killed while the disk is full and the spool grows, and then again while the spool is brought in.
@@ -59,6 +62,7 @@ def test_on_a_full_disk_events_are_acknowledged_and_come_in_once_when_there_is_r
     app_id, source_id, path = _opened(running, receiver)
     _, waiting = make_source(running, app_id, name="waits", processedBy="nobody")
     assert send(running, path, 1) == 200
+    person = Person(f"{running.url}{BASE}").log_in()
     assert running.call("GET", "/ready") == (200, {"ready": True, "receiving": True})
 
     disk.fill()
@@ -72,6 +76,8 @@ def test_on_a_full_disk_events_are_acknowledged_and_come_in_once_when_there_is_r
     wait_until(lambda: running.call("GET", "/ready") == (503, {"ready": False, "receiving": True}), what="it says that it cannot publish")
     assert running.call("GET", "/ready?for=receiving")[0] == 200
     assert _number(running, "ringback_spooled_events") >= len(held)
+    assert re.search(r"\d+ requests? of (a )?providers? waits? in the spool", plain(person.get("/queue")))
+    person.close()
     assert _number(running, "ringback_spooled_bytes") == sum(file.stat().st_size for file in _files(spool))
 
     disk.free()
