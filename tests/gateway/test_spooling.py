@@ -16,8 +16,10 @@ import pytest
 from ringback.clock import rfc3339
 from ringback.errors import StoreFailure
 from ringback.model.arrivals import DUPLICATE, SPOOLED, SUPERSEDED
+from ringback.services.arrivals import Came
 from ringback.services.endpoints import EndpointIn
-from ringback.services.spooling import Aside, Draining
+from ringback.services.intake import NewMessage
+from ringback.services.spooling import Aside, Draining, Record, in_turn
 from ringback.store.spool import Spool
 from tests.gateway.conftest import SPOOL_BYTES, WHO, Running, path_of
 from tests.gateway.signing import NOW_S, event, signed
@@ -171,6 +173,17 @@ def test_many_of_one_key_come_in_in_their_order(running: Spooling) -> None:
     running.mend()
     running.drain()
     assert payloads(running) == sent
+
+
+def test_no_two_of_one_key_are_on_their_way_together_so_that_a_store_that_fails_in_between_swaps_none() -> None:
+    def record(number: int, *keys: str | None) -> tuple[int, Record]:
+        events = [NewMessage("a", b"{}", 1, ordering_key=key) for key in keys]
+        return number, Record(b"", "src", "app", 0, Came(b"POST", b"/", 2, None), None, events)
+
+    left = [record(0, "a", "b"), record(1, None), record(2, None), record(3, "c", "c"), record(4, "b"), record(5, "d")]
+    assert [number for number, _ in in_turn(left)] == [0, 1, 2, 3]
+    assert [number for number, _ in in_turn(left[4:])] == [4, 5]
+    assert len(in_turn([record(number, None) for number in range(100)])) == 32
 
 
 def test_an_old_event_that_waited_overwrites_nothing_newer(running: Spooling) -> None:

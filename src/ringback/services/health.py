@@ -32,7 +32,7 @@ class Keeping(Protocol):
 
     @property
     def stuck(self) -> bool:
-        """Does something wait in it that the database did not take the last time, a second ago?"""
+        """Does something wait in it that the database did not take the last time, some seconds ago at most?"""
         ...
 
     @property

@@ -34,8 +34,9 @@ from ringback.telemetry.prometheus import Metrics
 
 # Records brought in together: some milliseconds of the writer.
 _SLICE: Final = 32
-# Seconds until a store that failed is tried again.
-_AGAIN_S: Final = 1.0
+# Seconds until a store that failed is tried again: twice as long each time, up to some seconds, as each try is a commit that fails.
+_AGAIN_S: Final = 0.5
+_LONGEST_S: Final = 4.0
 # A crash while the spool is drained brings its events again, at the next start: those without a name are remembered as others are.
 _WINDOW_US: Final = DEFAULT_WINDOW_S * SECOND_US
 _ID_BYTES: Final = 12
@@ -189,6 +190,7 @@ class Draining:
 
     async def run(self) -> None:
         """Until cancelled. A store that fails is tried again."""
+        wait_s = _AGAIN_S
         while True:
             await self._spool.filled()
             try:
@@ -196,9 +198,10 @@ class Draining:
             except RingbackError:
                 # The store has told the log what ails it.
                 self.stuck = True
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, _LONGEST_S)
                 continue
-            self.stuck = False
+            self.stuck, wait_s = False, _AGAIN_S
             log(SPOOL_DRAINED, events=self._metrics.spool_events["drained"])
 
     async def drain(self) -> None:
@@ -217,7 +220,7 @@ class Draining:
             return
         left = [(number, record) for number, record in enumerate(records) if number not in self._there]
         while left:
-            some = _in_turn(left)
+            some = in_turn(left)
             left = left[len(some) :]
             await self._bring_some(some)
         if self._refused is None:
@@ -296,7 +299,7 @@ class Draining:
 _records: Final = msgspec.msgpack.Decoder(Record)
 
 
-def _in_turn(left: list[tuple[int, Record]]) -> list[tuple[int, Record]]:
+def in_turn(left: list[tuple[int, Record]]) -> list[tuple[int, Record]]:
     """The first of these that may be on their way together: no two that are in order with each other."""
     seen = set[tuple[str, str]]()
     for taken, (_, record) in enumerate(left[:_SLICE]):

@@ -237,9 +237,12 @@ class Spool:
         """Leave a file for a person to look at: what is in it was acknowledged, and cannot be read."""
         path = self.directory / name
         log(SPOOL_DAMAGED, path=str(path), error=str(error) or type(error).__name__)
-        self._without(name)
+        size = self._without(name)
         try:
             path.rename(f"{path}.damaged")
+        except FileNotFoundError:
+            # Somebody has taken it away by hand.
+            self.size_bytes -= size
         except OSError:
             # It is looked at again at the next start.
             return
