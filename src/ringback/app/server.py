@@ -90,6 +90,8 @@ class Server:
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
         # What they send is handed to the dispatcher: not before that knows what waits.
         tasks.append(loop.create_task(kept_going("schedules", Timetable(self._doors.schedules).run)))
+        if self._doors.draining is not None:
+            tasks.append(loop.create_task(kept_going("spool", self._doors.draining.run)))
         doors = _Uvicorn(self._config())
         serving = loop.create_task(doors.serve([sock]))
         deadlines = Sweeper(doors.server_state.connections)
@@ -135,7 +137,7 @@ class Server:
     def _work(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """What goes on beside the doors, by its name in the log: how it is begun."""
         parts = self._parts
-        index, draining = parts.index, self._doors.draining
+        index = parts.index
         history_us = microseconds(parts.settings.history_retention.total_seconds())
         return {
             "loop lag": lambda: watch_loop(parts.metrics, parts.clock),
@@ -152,7 +154,6 @@ class Server:
             "bins": BinUpkeep(self._doors.bins).run,
             "retention": sweeper.Sweeper(parts.store, parts.clock, history_us, parts.dispatcher.wake).run,
             **({} if index is None else {"search": self._indexer(index).run}),
-            **({} if draining is None else {"spool": draining.run}),
         }
 
     def _indexer(self, index: SearchIndex) -> Indexer:
