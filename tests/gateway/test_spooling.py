@@ -14,11 +14,13 @@ import msgspec
 import pytest
 
 from ringback.clock import rfc3339
-from ringback.errors import StoreFailure
+from ringback.errors import RingbackError, StoreFailure
 from ringback.model.arrivals import DUPLICATE, SPOOLED, SUPERSEDED
 from ringback.services.arrivals import Came
 from ringback.services.endpoints import EndpointIn
+from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
+from ringback.services.pending import Pending
 from ringback.services.spooling import Aside, Draining, Record, in_turn
 from ringback.store.spool import Spool
 from tests.gateway.conftest import SPOOL_BYTES, WHO, Running, path_of
@@ -173,6 +175,21 @@ def test_many_of_one_key_come_in_in_their_order(running: Spooling) -> None:
     running.mend()
     running.drain()
     assert payloads(running) == sent
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_request_that_can_never_be_kept_whole_is_not_acknowledged_into_the_spool(running: Spooling, order: tuple[int, int]) -> None:
+    failures = (RingbackError("a row that no database takes"), StoreFailure("the disk is full"))
+    ready = Ready(running.made(**OPEN), running.clock.now_us())
+    assert Aside.takes(ready, failures[1])
+
+    async def failed() -> Exception | None:
+        pending = Pending(2, asyncio.get_running_loop().create_future())
+        for index in order:
+            pending.failed(index, failures[index])
+        return pending.failure
+
+    assert not Aside.takes(ready, running.run(failed()))
 
 
 def test_no_two_of_one_key_are_on_their_way_together_so_that_a_store_that_fails_in_between_swaps_none() -> None:

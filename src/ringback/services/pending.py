@@ -18,7 +18,7 @@ class Pending:
         self.ids = [""] * count
         # Those that made no message, though they are answered as if they had: their numbers, why, and the messages that stand for them.
         self.others: list[tuple[int, str, str]] = []
-        # Those that were not kept, and why the last of them was not.
+        # Those that were not kept, and why.
         self.unkept: list[int] = []
         self.failure: RingbackError | None = None
 
@@ -35,7 +35,9 @@ class Pending:
     def failed(self, index: int, error: Exception) -> None:
         """One was not kept."""
         self.unkept.append(index)
-        self.failure = error if isinstance(error, RingbackError) else Unavailable("the event could not be stored; send it again")
+        if self.failure is None or isinstance(self.failure, Unavailable):
+            # What will never be kept says more than what may be kept later.
+            self.failure = error if isinstance(error, RingbackError) else Unavailable("the event could not be stored; send it again")
         self._count()
 
     def _count(self) -> None:
