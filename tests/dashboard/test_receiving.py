@@ -239,11 +239,28 @@ def test_a_source_that_sends_by_itself_is_made_shown_changed_and_switched_off(sh
     assert "It sends nothing any more." in plain(person.get(f"{path}/delete"))
 
 
+def test_what_was_older_than_what_had_come_is_told_by_the_source_the_journal_and_the_message(shop: Shop, person: Person) -> None:
+    source = made_of(shop, orderingKeyAt=["json:type"], orderingVersionAt=["header:x-version"])
+    for number, version in ((1, "2026-11-26T10:00:00Z"), (2, "2026-11-26T09:59:59Z"), (3, "soon")):
+        body = stripe_event(number)
+        assert call_source(source.url, body, stripe_signature(body), **{"x-version": version}) == 200
+    wait_until(lambda: noted(shop.server, shop.equipment.service, source.id), what="the journal is written")
+    wait_until(lambda: "Superseded 1 older than what had come" in plain(person.get(source.path)), what="it is counted")
+    journal = person.get(f"{source.path}/arrivals?outcome=superseded")
+    assert "superseded evt_2" in plain(journal)
+    assert "no version to compare" in plain(person.get(f"{source.path}/events?flag=unversioned"))
+    message = re.search(rf'href="{BASE}(/apps/[^"]+/messages/msg_\w+)"', journal.text)
+    assert message is not None
+    assert "Superseded 1 older event that came later" in plain(person.get(message[1]))
+
+
 def test_a_source_of_its_own_has_endpoints_of_its_own(person: Person) -> None:
     places = "header:x-room\r\njson:room.id"
-    page = person.act("/sources", type="generic-webhook", name="Sensors", app="", verify="none", orderingKeyAt=places)
+    given = {"orderingKeyAt": places, "orderingVersionAt": "json:at"}
+    page = person.act("/sources", type="generic-webhook", name="Sensors", app="", verify="none", **given)
     words = plain(page)
     assert "Nothing is verified: whoever knows the URL can send events." in words and "In order by header:x-room, json:room.id" in words
+    assert "Drops what is older by json:at" in words
     path = str(page.url).removeprefix(person.url)
     assert "header:x-room\njson:room.id" in person.get(f"{path}/edit").text
     endpoints = re.search(rf'href="{BASE}(/apps/[^"]+/endpoints)"', page.text)
@@ -260,6 +277,7 @@ def test_a_source_of_its_own_has_endpoints_of_its_own(person: Person) -> None:
         ({"type": "stripe", "secret": "", "verify": "signature"}, "secret"),
         ({"type": "stripe", "secret": "x", "allowedIps": "nonsense"}, "nonsense"),
         ({"type": "stripe", "secret": "x", "orderingKeyAt": "customer"}, "'customer' is no place of a text"),
+        ({"type": "stripe", "secret": "x", "orderingVersionAt": "json:at"}, "versions are compared of what has the same key"),
         ({"type": "stripe", "secret": "x", "rateLimit": "many"}, "write a whole number"),
         ({"type": "stripe", "secret": "x", "silenceMin": "soon"}, "write a number of minutes"),
         ({"type": "stripe", "secret": "x", "route": "api/v1"}, "is no route for a source"),

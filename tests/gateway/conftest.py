@@ -4,6 +4,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Awaitable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -37,15 +38,20 @@ from ringback.services.receiving import Receiver
 from ringback.services.releasing import Releases
 from ringback.services.signals import Signals
 from ringback.services.sources import SourceIn, Sources
+from ringback.services.spooling import Aside, Draining
 from ringback.services.tokens import DEFAULT_ORG_ID, Principal, Tokens
 from ringback.signing.fetched import KeyRef, KeyUnavailable
 from ringback.store.base import Transaction
 from ringback.store.opening import open_store
+from ringback.store.spool import Spool
 from ringback.store.vault import Vault
 from ringback.telemetry.prometheus import Metrics
+from tests.fresh import laid
 
 BASE = "https://hooks.example.com"
 WHO = Principal(TokenKind.ORG, DEFAULT_ORG_ID, None, "key_test")
+# Room for a dozen events of some kilobytes.
+SPOOL_BYTES = 64 * 1024
 NEWEST = Walk(250, descending=True)
 
 
@@ -134,8 +140,10 @@ class Answer(msgspec.Struct):
 class Running:
     """The real gateway over a real store, called as a server calls it; plain functions, so that a test reads from top to bottom."""
 
-    def __init__(self, runner: asyncio.Runner) -> None:
+    def __init__(self, runner: asyncio.Runner, place: Path | None = None) -> None:
+        """`place`: a directory where database and spool are; without one the database is in memory, and there is no spool."""
         self._runner = runner
+        self._place = place
         self.clock = Hand()
         self.run(self._open())
 
@@ -150,7 +158,8 @@ class Running:
         self.make_id = make_id
         self.metrics = Metrics(0)
         self.vault = Vault(secrets.token_bytes(32))
-        self.store = await open_store("sqlite:///:memory:", clock)
+        database = ":memory:" if self._place is None else str(laid(self._place / "ringback.db"))
+        self.store = await open_store(f"sqlite:///{database}", clock)
         self.directory = Directory(self.store, self.vault)
         tokens = Tokens(self.store, clock, make_id, secrets.randbits)
         await tokens.ensure_first("sk_test_token")
@@ -164,6 +173,10 @@ class Running:
         self.comparing = Comparing(clock)
         self.journal = Journal(self.store, clock, make_id)
         self.arrivals = Arrivals(self.store, self.sources)
+        aside = None
+        if self._place is not None:
+            self.spool = Spool.open(self._place / "spool", SPOOL_BYTES, self.vault)
+            aside = Aside(self.spool, clock, self.metrics)
         self.receiver = Receiver(
             self.intake,
             self.directory,
@@ -175,7 +188,12 @@ class Running:
             self.comparing,
             self.journal,
             Signals(self.store, clock, Operational(clock, make_id, self.metrics), self.metrics),
+            aside=aside,
         )
+        if aside is not None:
+            self.draining = Draining(
+                self.spool, aside, self.receiver, self.store, self.vault, self.directory, self.known, self.journal, self.metrics
+            )
         self.received = ReceivedEvents(self.store, self.vault, clock, self.sources)
         self.releases = Releases(self.sources, self.quarantine, self.receiver, clock)
         self.endpoints = Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes)
@@ -285,6 +303,8 @@ class Running:
 
     def close(self) -> None:
         self.run(self.comparing.close())
+        if self._place is not None:
+            self.run(self.spool.close())
         self.run(self.store.close())
 
 

@@ -327,3 +327,26 @@ def test_owners_read_the_journal_through_the_api_by_both_doors(door: Door) -> No
     assert f'ringback_source_body_bytes_total{{outcome="accepted"}} {float(len(body))}' in metrics
     assert f'ringback_source_body_bytes_total{{outcome="duplicate"}} {float(4 * len(body))}' in metrics
     assert SECRET not in json.dumps(listed())
+
+
+def test_both_doors_drop_what_is_older_and_answer_it_as_what_is_taken(door: Door) -> None:
+    source = door.source(orderingKeyAt=["json:customer"], orderingVersionAt=["json:version"], deduplication={"by": ["body"]})
+    sent = 0
+
+    def tell(version: int, more: typing.Sequence[tuple[str, str]]) -> tuple[int, bytes]:
+        nonlocal sent
+        sent += 1
+        body = json.dumps({"customer": "c", "version": version, "sent": sent}).encode()
+        answer = door.send(source["path"], body, [*stripe(body), *more])
+        return answer.status, answer.body
+
+    answers = {tell(version, more) for version in (10, 9, 11, 8) for more in ([], [ORDINARY])}
+    assert answers == {(200, b"{}")}
+    assert len(door.events(source["id"])) == 4
+    listed = f"/app/{door.app_id}/source/{source['id']}/arrival?outcome=superseded"
+    wait_until(lambda: len(door.server.call("GET", listed)[1]["data"]) == 4, what="both doors' requests are in the journal")
+    found = door.server.call("GET", listed)[1]["data"]
+    newest = [event["id"] for event in door.events(source["id"])]
+    assert {entry["supersededBy"] for entry in found} == {newest[1], newest[3]}
+    assert {(entry["duplicateOf"], entry["msgId"], entry["status"]) for entry in found} == {(None, None, 200)}
+    wait_until(lambda: door.activity(source["id"])["superseded"] == 4, what="they are counted")

@@ -568,7 +568,7 @@ def test_every_request_is_counted_by_what_became_of_it(running: Running) -> None
     running.run(running.known.note())
     found = running.run(running.sources.activity(source.id))
     assert (found.accepted, found.duplicates, found.rejected, found.ignored, found.asked) == (1, 1, 2, 0, 1)
-    assert running.metrics.source_requests == {"accepted": 1, "duplicate": 1, "rejected": 2, "ignored": 0, "handshake": 1}
+    assert running.metrics.source_requests == {"accepted": 1, "duplicate": 1, "rejected": 2, "ignored": 0, "handshake": 1, "superseded": 0}
     assert running.metrics.source_rejections == {"method_not_allowed": 1, "too_large": 1}
 
 

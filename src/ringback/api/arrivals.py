@@ -12,26 +12,29 @@ from ringback.api.pagination import ITERATOR, LIMIT, ORDER, ListOut, listing, wa
 from ringback.api.routing import Answer, Call, Operation, Parameter, Timestamp, answer
 from ringback.api.sources import refs_of
 from ringback.clock import rfc3339
-from ringback.model.arrivals import OUTCOMES, Arrival
+from ringback.model.arrivals import DUPLICATE, OUTCOMES, SPOOLED, SUPERSEDED, Arrival
 from ringback.services.arrivals import Arrivals
 
 # Of the sources of an application, and of ingest sources.
 _LISTS: Final = ("/api/v1/app/{app_id}/source/{source_id}/arrival", "/ingest/api/v1/source/{source_id}/arrival")
 OUTCOME: Final = Parameter("outcome", {"type": "string", "enum": list(OUTCOMES)}, "Only requests with this outcome")
 
-MESSAGE: Final = Parameter("msg_id", {"type": "string"}, "Only what came again of the event of this message")
+MESSAGE: Final = Parameter(
+    "msg_id", {"type": "string"}, "Only what this message stands for: its event that came again, and older ones that it superseded"
+)
 
 
 class ArrivalOut(msgspec.Struct, frozen=True, rename="camel"):
     """A request, or an event of a batch, that made no message.
 
     `outcome`: `duplicate`, `handshake`, `ignored` (of a type that the source does not take), `rejected` (turned away, and not in
-    quarantine), or `signal` (the provider says that it calls no more, or less; its message is kept as well). `status` is what was
-    answered. `peer` is the other end of the connection, `address` who sent it, as trusted proxies say. `target` is what was called,
-    without credentials and challenges. `what` says which handshake or signal it was, or why it was turned away; `settled` is false of a
+    quarantine), `signal` (the provider says that it calls no more, or less; its message is kept as well), `superseded` (older than what had
+    been accepted under its key), or `spooled` (it waited for the database; `msgId` is its message). `status` is what was answered. `peer`
+    is the other end of the connection, `address` who sent it, as trusted proxies say. `target` is what was called, without credentials and
+    challenges. `what` says which handshake or signal it was, why it was turned away, or that it was `spooled`; `settled` is false of a
     handshake whose answer did not give the provider what it asked for. Of a duplicate, `duplicateOf` is the id of the message that came
-    first, and `redelivery` the provider's own count. `unkept` counts others of the same outcome that came beside it, within some seconds,
-    and have no entry: a flood is sampled.
+    first, of a superseded event `supersededBy` that of the newer one, and `redelivery` the provider's own count. `unkept` counts others of
+    the same outcome that came beside it, within some seconds, and have no entry: a flood is sampled.
     """
 
     id: str
@@ -46,6 +49,8 @@ class ArrivalOut(msgspec.Struct, frozen=True, rename="camel"):
     peer: str | None
     address: str | None
     duplicate_of: str | None
+    superseded_by: str | None
+    msg_id: str | None
     provider_event_id: str | None
     provider_event_type: str | None
     redelivery: str | None
@@ -66,7 +71,7 @@ def shown(item: Arrival) -> ArrivalOut:
     remote = item.remote
     return ArrivalOut(
         id=item.id,
-        came_at=rfc3339(ids.created_us(item.id)),
+        came_at=rfc3339(ids.created_us(item.id) if item.came_at is None else item.came_at),
         outcome=item.outcome,
         what=item.what or None,
         settled=item.settled,
@@ -76,7 +81,9 @@ def shown(item: Arrival) -> ArrivalOut:
         body_bytes=item.body_bytes,
         peer=None if remote is None else remote.peer,
         address=None if remote is None else remote.address or remote.peer,
-        duplicate_of=item.message_id,
+        duplicate_of=item.message_id if item.outcome == DUPLICATE else None,
+        superseded_by=item.message_id if item.outcome == SUPERSEDED else None,
+        msg_id=item.message_id if item.outcome == SPOOLED else None,
         # An identity of several texts has a byte between them that no text has.
         provider_event_id=None if item.event_id is None else item.event_id.replace("\0", " + "),
         provider_event_type=item.event_type,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ringback.api.auth import Access
 from ringback.api.problems import Header
-from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, answer
+from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Parameter, answer
 from ringback.errors import Unauthenticated
 from ringback.model.applications import TokenKind
 from ringback.services.health import Health
@@ -20,6 +21,13 @@ from ringback.services.tokens import Tokens
 _PROMETHEUS: Header = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
 # Whoever sets one of these speaks for somebody else, so a loopback address says nothing about the client.
 _PROXY_HEADERS = frozenset((b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via"))
+
+
+# What a balancer may send this server alone.
+_PURPOSES: Final = ("receiving",)
+_FOR: Final = Parameter(
+    "for", {"type": "string", "enum": list(_PURPOSES)}, "Answer 200 where requests of providers are wanted, whatever else is"
+)
 
 
 class HealthStatus(msgspec.Struct, frozen=True):
@@ -37,9 +45,10 @@ class HealthOut(msgspec.Struct, frozen=True):
 
 
 class ReadyOut(msgspec.Struct, frozen=True):
-    """Whether requests are wanted now."""
+    """Whether requests are wanted now. `receiving`, with a spool: whether those of providers are, though the database may fail."""
 
     ready: bool
+    receiving: bool | UnsetType = UNSET
 
 
 def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics_access: str) -> list[Operation]:
@@ -54,20 +63,22 @@ def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics
         return NO_CONTENT
 
     async def ready(call: Call) -> Answer:
-        is_ready = await health.ready()
-        return answer(200 if is_ready else 503, ReadyOut(is_ready))
+        found = await health.ready()
+        receiving = found.all if found.receiving is None else found.receiving
+        wanted = receiving if call.query.choice("for", _PURPOSES) else found.all
+        return answer(200 if wanted else 503, ReadyOut(found.all, UNSET if found.receiving is None else receiving))
 
     async def scrape(call: Call) -> Answer:
         await _check_metrics_access(call, tokens, metrics_access)
         return Answer(200, metrics(), _PROMETHEUS)
 
-    def operation(path: str, summary: str, handler: Handler, answers: dict[int, object]) -> Operation:
-        return Operation(method="GET", path=path, summary=summary, handler=handler, access=Access.OPEN, answers=answers)
+    def operation(path: str, summary: str, handler: Handler, answers: dict[int, object], query: tuple[Parameter, ...] = ()) -> Operation:
+        return Operation(method="GET", path=path, summary=summary, handler=handler, access=Access.OPEN, answers=answers, query=query)
 
     return [
         operation("/api/v1/health", "How the server does", report, {200: HealthOut, 500: HealthOut}),
         operation("/api/v1/health/ping", "Whether the server answers", ping, {204: None}),
-        operation("/api/v1/ready", "Whether the server wants requests", ready, {200: ReadyOut, 503: ReadyOut}),
+        operation("/api/v1/ready", "Whether the server wants requests", ready, {200: ReadyOut, 503: ReadyOut}, (_FOR,)),
         Operation(
             method="GET",
             path="/metrics",

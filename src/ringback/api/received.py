@@ -16,13 +16,13 @@ from ringback.api.sources import refs_of
 from ringback.clock import SECOND_US, rfc3339
 from ringback.model.messages import Received
 from ringback.model.reconciliation import RECONCILED
-from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE
+from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, SPOOLED, UNVERIFIED, UNVERSIONED, WOULD_REFUSE
 from ringback.policy.heads import header_fields
 from ringback.policy.sources import shown_headers
 from ringback.policy.sources_silence import allowed_silence
 from ringback.services.received import ReceivedEvents, Silent
 
-_FLAGS: Final = (CONFLICT, OLD_SECRET, RECONCILED, RELEASED, SCHEMA, UNVERIFIED, WOULD_REFUSE.rstrip(":"))
+_FLAGS: Final = (CONFLICT, OLD_SECRET, RECONCILED, RELEASED, SCHEMA, SPOOLED, UNVERIFIED, UNVERSIONED, WOULD_REFUSE.rstrip(":"))
 FLAG: Final = Parameter("flag", {"type": "string", "enum": list(_FLAGS)}, "Only events that something was noted about")
 # Where the sources of an application are, and the ingest sources.
 _PLACES: Final = ("/api/v1/app/{app_id}/source/{source_id}", "/ingest/api/v1/source/{source_id}")
@@ -33,8 +33,9 @@ class ReceivedOut(msgspec.Struct, frozen=True, rename="camel"):
 
     `provider_event_id` and `provider_event_type` are the provider's own words. `flags` say what was noted: `unverified`, `old_secret`,
     `conflict` (another body came under the same id), `schema`, `released`, `reconciled` (nobody called, it was found at the provider),
-    `would_refuse:REASON`. `redelivery` is the provider's own count of how often it sent the event, as it says it. `peer` is the other end
-    of the connection and `address` who sent it, as trusted proxies say; null of what nobody called for.
+    `spooled` (it waited for the database), `unversioned` (it has no version, or no key, that could be compared), `would_refuse:REASON`.
+    `redelivery` is the provider's own count of how often it sent the event, as it says it. `peer` is the other end of the connection and
+    `address` who sent it, as trusted proxies say; null of what nobody called for.
     """
 
     id: str
@@ -83,7 +84,7 @@ def _facts(item: Received) -> dict[str, Any]:
     remote = item.origin.remote
     return {
         "id": item.id,
-        "received_at": rfc3339(item.created_at),
+        "received_at": rfc3339(item.created_at if item.origin.came_at is None else item.origin.came_at),
         "event_type": item.event_type,
         # An identity of several texts has a byte between them that no text has.
         "provider_event_id": None if item.origin.event_id is None else item.origin.event_id.replace("\0", " + "),

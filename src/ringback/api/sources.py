@@ -35,13 +35,14 @@ class ActivityOut(msgspec.Struct, frozen=True, rename="camel"):
     """What came from a source so far, to within some seconds. `usual_gap_s` is its habit: the longest usual time between two events.
 
     `handshakes` were questions of the provider, which were answered. `silent_for_s` is null unless the source is quiet for too long.
-    `rejected_by_reason` are those of the last 24 hours.
+    `rejected_by_reason` are those of the last 24 hours. `superseded` events were older than what had been accepted under their key.
     """
 
     accepted: int
     duplicates: int
     rejected: int
     ignored: int
+    superseded: int
     handshakes: int
     last_event_at: Timestamp | None
     usual_gap_s: float | None
@@ -79,6 +80,7 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     event_type_at: tuple[str, ...]
     redelivery_at: tuple[str, ...]
     ordering_key_at: tuple[str, ...]
+    ordering_version_at: tuple[str, ...]
     schema: Any
     schema_mode: str
     rate_limit: int | None
@@ -189,6 +191,7 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "event_type_at": r.event_type_at,
         "redelivery_at": r.redelivery_at,
         "ordering_key_at": r.ordering_key_at,
+        "ordering_version_at": r.ordering_version_at,
         "schema": r.schema,
         "schema_mode": r.schema_mode,
         "rate_limit": r.rate,
@@ -266,6 +269,7 @@ def shown_activity(activity: Activity, silent_us: int | None, refusals: dict[str
         activity.duplicates,
         activity.rejected,
         activity.ignored,
+        activity.superseded,
         activity.asked,
         None if activity.last_at is None else rfc3339(activity.last_at),
         None if activity.gap_us is None else activity.gap_us / SECOND_US,

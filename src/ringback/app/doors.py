@@ -53,6 +53,7 @@ from ringback.api.trail import Trail
 from ringback.app import transports
 from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds
+from ringback.app.spooling import aside_of, draining_of
 from ringback.app.streams import Streaming
 from ringback.config import Settings
 from ringback.config.in_force import settings_in_force
@@ -124,6 +125,7 @@ from ringback.services.sessions import Sessions
 from ringback.services.signals import Signals
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
+from ringback.services.spooling import Draining
 from ringback.services.subscriptions import Subscriptions
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
@@ -161,7 +163,7 @@ class Doors:
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
         self._journal = Journal(store, clock, make_id)
-        self._receiver = self._make_receiver()
+        self._receiver, self.draining = self._make_receiver()
         self.asking = transports.asking(settings, parts.tls, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
         self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
@@ -223,10 +225,11 @@ class Doors:
             # A disk that is full: the lists look for bins themselves then.
             return
 
-    def _make_receiver(self) -> Receiver:
+    def _make_receiver(self) -> tuple[Receiver, Draining | None]:
         parts = self._parts
+        aside = aside_of(parts)
         requeue = Requeue(parts.store, parts.clock, parts.dispatcher)
-        return Receiver(
+        receiver = Receiver(
             parts.intake,
             parts.directory,
             self._quarantine,
@@ -239,7 +242,9 @@ class Doors:
             Signals(parts.store, parts.clock, parts.operational, parts.metrics),
             requeue,
             self._awaited,
+            aside,
         )
+        return receiver, draining_of(parts, aside, receiver, self.source_directory, self._journal)
 
     def protocol(self) -> type[asyncio.Protocol]:
         """What speaks on each connection: the hot doors, and websockets for the relay."""
@@ -256,7 +261,7 @@ class Doors:
         return Services(
             tokens=parts.tokens,
             idempotency=idempotency,
-            health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready),
+            health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready, spool=self.draining),
             applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
             endpoints=self._endpoints(parts.operational.endpoint_changed),
             event_types=EventTypes(store, clock, self.payloads),
@@ -279,7 +284,7 @@ class Doors:
             allowed=len(parts.settings.retry_schedule) + 1,
             sessions=self.sessions,
             audit=self._audit,
-            attention=Attention(store, clock),
+            attention=Attention(store, clock, parts.metrics),
             directory=parts.directory,
             applications=api.applications,
             endpoints=api.endpoints,

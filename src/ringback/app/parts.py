@@ -33,6 +33,7 @@ from ringback.services.trends import Trends
 from ringback.store.base import Record, SearchIndex
 from ringback.store.opening import database_path, open_search, open_store
 from ringback.store.operations import search_log
+from ringback.store.spool import Spool
 from ringback.store.sqlite.store import SqliteStore
 from ringback.store.vault import Vault, key_from_file, key_from_text
 from ringback.telemetry.events import SEARCH_FAILED
@@ -60,6 +61,8 @@ class Parts:
         self.metrics = metrics
         self.ids = make_id = IdMaker()
         self.vault = vault_of(settings)
+        # Where events of providers wait that the database cannot take; None: they are refused.
+        self.spool = Spool.open(Path(settings.spool_path), settings.spool_max_bytes, self.vault) if settings.spool_path else None
         self.directory = Directory(store, self.vault)
         # One for all that is sent: reading the system's authorities takes longer than opening the database.
         self.tls = client_context()
@@ -126,7 +129,10 @@ class Parts:
         if index is not None:
             # Until its first step nothing is known to be indexed.
             metrics.search_lag = await store.read(search_log.newest)
-        return cls(settings, store, clock, metrics, index)
+        parts = cls(settings, store, clock, metrics, index)
+        if parts.spool is not None:
+            stack.push_async_callback(parts.spool.close)
+        return parts
 
 
 async def _open_index(settings: Settings, store: SqliteStore, stack: AsyncExitStack) -> SearchIndex | None:

@@ -90,6 +90,8 @@ class Server:
         parts.dispatcher.start(await parts.store.read(directory_operations.unfinished))
         # What they send is handed to the dispatcher: not before that knows what waits.
         tasks.append(loop.create_task(kept_going("schedules", Timetable(self._doors.schedules).run)))
+        if self._doors.draining is not None:
+            tasks.append(loop.create_task(kept_going("spool", self._doors.draining.run)))
         doors = _Uvicorn(self._config())
         serving = loop.create_task(doors.serve([sock]))
         deadlines = Sweeper(doors.server_state.connections)

@@ -249,6 +249,15 @@ class Settings:
     min_free_disk: int = setting(
         "256MiB", values.size("0B", "1024GiB"), "Below so much free disk, new messages are answered 503 while deliveries go on."
     )
+    spool_path: str = setting(
+        "",
+        values.directory(),
+        "A directory for events of providers that the database cannot take because its disk is full or fails: they are kept, "
+        "acknowledged, and brought in when it can be written again. It should be on another volume. Empty: they are answered 503 then.",
+    )
+    spool_max_bytes: int = setting(
+        "256MiB", values.size("64KiB", "1024GiB"), "How much the spool may hold; beyond it, providers are answered 503 again."
+    )
     drain_timeout: timedelta = setting(
         "8s",
         values.duration("0s", "10m"),

@@ -260,6 +260,17 @@ def tables() -> Kind[tuple[dict[str, Any], ...]]:
     return Kind("list of tables", "tables [[sources]] in the file, or a JSON array of objects in the variable", parse, secret=True)
 
 
+def directory() -> Kind[str]:
+    """A path of a directory, which need not be there yet."""
+
+    def parse(text: str) -> str:
+        if "\0" in text:
+            raise ValueError("names no directory")
+        return text
+
+    return Kind("directory", "a path of a directory", parse)
+
+
 def secret(least: int) -> Kind[Secret]:
     """A text of at least so many characters that is never shown."""
 

@@ -24,7 +24,7 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section("operational", "Operational webhooks", "/operational", "live", group=_SET_UP),
     Section("tokens", "Tokens", "/tokens", "tokens", group=_SET_UP),
     Section("tasks", "Background tasks", "/tasks", "tasks", group=_SERVER),
-    Section("queue", "Queue and process", "/queue", "queue", group=_SERVER),
+    Section("queue", "Queue and process", "/queue", "queue", group=_SERVER, waiting="spooled"),
     Section("settings", "Settings", "/settings", "settings", group=_SERVER),
     Section("audit", "Audit log", "/audit", "audit", group=_SERVER),
 )

@@ -11,7 +11,7 @@ from ringback import ids
 from ringback.dashboard.components import BASE, Badge
 from ringback.dashboard.source_words import reason_words
 from ringback.dashboard.words import Moment, count, moment, size
-from ringback.model.arrivals import DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL, Arrival
+from ringback.model.arrivals import DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL, SPOOLED, SUPERSEDED, Arrival
 from ringback.model.sources import Source
 
 OUTCOMES: Final = (
@@ -21,11 +21,17 @@ OUTCOMES: Final = (
     (IGNORED, "of a type that is not taken"),
     (REJECTED, "turned away"),
     (SIGNAL, "signals of the provider"),
+    (SUPERSEDED, "older than what had come"),
+    (SPOOLED, "waited in the spool"),
 )
 
 
+# Of events that a message stands for.
+_EVENTS: Final = {DUPLICATE: Badge("off", "duplicate"), SUPERSEDED: Badge("off", "superseded"), SPOOLED: Badge("ok", "spooled")}
+
+
 class ArrivalRow(msgspec.Struct, frozen=True):
-    """One entry. `href` is the message that came first, "" where there is none."""
+    """One entry. `href` is the message that stands for it, "" where there is none."""
 
     badge: Badge
     what: str
@@ -44,6 +50,8 @@ def arrival_row(source: Source, entry: Arrival, now_us: int) -> ArrivalRow:
     notes = [f"delivery counter {entry.redelivery}"] if entry.redelivery else []
     if entry.unkept:
         notes.append(f"and {count(entry.unkept)} more within seconds")
+    if entry.came_at is not None and entry.outcome != SPOOLED:
+        notes.append("waited in the spool")
     return ArrivalRow(
         badge,
         what,
@@ -51,9 +59,9 @@ def arrival_row(source: Source, entry: Arrival, now_us: int) -> ArrivalRow:
         notes,
         str(entry.status) if entry.status else "none",
         "" if entry.remote is None else str(entry.remote),
-        f"{entry.method} {_short(entry.target)}",
+        f"{entry.method} {_short(entry.target)}" if entry.method else "nobody called",
         size(entry.body_bytes),
-        moment(ids.created_us(entry.id), now_us),
+        moment(ids.created_us(entry.id) if entry.came_at is None else entry.came_at, now_us),
     )
 
 
@@ -64,8 +72,8 @@ def _short(target: str) -> str:
 
 
 def _told(entry: Arrival) -> tuple[Badge, str]:
-    if entry.outcome == DUPLICATE:
-        return Badge("off", "duplicate"), (entry.event_id or entry.message_id or "").replace("\0", " + ")
+    if entry.outcome in _EVENTS:
+        return _EVENTS[entry.outcome], (entry.event_id or entry.message_id or "").replace("\0", " + ")
     if entry.outcome == HANDSHAKE:
         return (Badge("ok", "handshake") if entry.settled else Badge("dead", "handshake refused")), entry.what
     if entry.outcome == IGNORED:

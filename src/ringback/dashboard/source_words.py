@@ -12,7 +12,19 @@ from ringback.dashboard.components import Badge, Kind
 from ringback.dashboard.words import count, counted, duration, relative, utc
 from ringback.model.quarantine import ORGANISATION_RATE_LIMITED
 from ringback.model.reconciliation import RECONCILED
-from ringback.model.sources import CONFLICT, NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE, Source
+from ringback.model.sources import (
+    CONFLICT,
+    NOT_UTF8,
+    OLD_SECRET,
+    RELEASED,
+    SCHEMA,
+    SCHEMA_UNKNOWN,
+    SPOOLED,
+    UNVERIFIED,
+    UNVERSIONED,
+    WOULD_REFUSE,
+    Source,
+)
 from ringback.policy.sources import active
 from ringback.services.source_views import Seen, Watched
 
@@ -30,6 +42,8 @@ _FLAGS: Final[Mapping[str, str]] = {
     RELEASED: "released",
     RECONCILED: "found at the provider",
     OLD_SECRET: "old secret",
+    SPOOLED: "waited in the spool",
+    UNVERSIONED: "no version to compare",
 }
 # Reasons of the quarantine: what happened, in a few words and in a sentence.
 _REASONS: Final[Mapping[str, tuple[str, str]]] = {
@@ -108,6 +122,8 @@ def sentence_of(seen: Seen, now_us: int) -> str:
     parts = [came]
     if day.duplicates:
         parts.append(f"{counted(day.duplicates, 'duplicate')}")
+    if day.superseded:
+        parts.append(f"{count(day.superseded)} superseded")
     parts.append(f"{count(day.rejected)} refused" if day.rejected else "none refused")
     heard = f"; last heard {relative(last, now_us)}" if last is not None else ""
     return f"{', '.join(parts)}{heard}."

@@ -194,7 +194,7 @@ class Section(msgspec.Struct, frozen=True):
     icon: str
     without: str = ""
     group: str = ""
-    waiting: Literal["dead", "quarantined", ""] = ""
+    waiting: Literal["dead", "quarantined", "spooled", ""] = ""
 
     def href(self, app_id: str | None) -> str:
         """Where it leads with this application."""

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ringback.errors import RingbackError, Unavailable
 from ringback.gateway.app import Memory, Place
-from ringback.model.arrivals import DUPLICATE
+from ringback.model.arrivals import DUPLICATE, SUPERSEDED
 from ringback.model.messages import Message, Remote
 from ringback.model.quarantine import TOO_SLOW_BODY
 from ringback.services.arrivals import Came
@@ -24,6 +24,7 @@ from ringback.services.receiving import LARGE_BYTES, Receiver
 from ringback.services.replies import OK, TOO_SLOW, UNKNOWN, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
+from ringback.store.base import Superseded
 from ringback.telemetry.prometheus import Metrics
 
 # Headers that change how a request is read or answered, or where it comes from: such requests are answered the ordinary way.
@@ -142,12 +143,16 @@ class InboundCycle:
 
     def repeated(self, message_id: str) -> None:
         """The event was durable before."""
+        if self.entry is not None:
+            self.door.shared.receiver.again(self.ready, self.entry, message_id)
+        self._stands(DUPLICATE, message_id)
+
+    def _stands(self, outcome: str, message_id: str) -> None:
+        """The event made no message: that one stands for it."""
         ready, reply = self.ready, canned(self.ready)
-        if self.entry is not None and self.event is not None:
-            receiver = self.door.shared.receiver
-            receiver.again(ready, self.entry, message_id)
-            receiver.repeats(ready, self.event, self._came(), reply.status, message_id)
-        ready.weighed(DUPLICATE, self.size)
+        if self.event is not None:
+            self.door.shared.receiver.stands(ready, self.event, self._came(), reply.status, outcome, message_id)
+        ready.weighed(outcome, self.size)
         self._answer(reply)
 
     def _came(self) -> Came:
@@ -155,7 +160,25 @@ class InboundCycle:
 
     def refused(self, error: Exception) -> None:
         """Nothing was kept."""
+        if isinstance(error, Superseded):
+            self.door.shared.receiver.older(self.ready)
+            self._stands(SUPERSEDED, error.by)
+            return
+        if self.event is not None and self.door.shared.receiver.sets_aside(self.ready, error):
+            self.door.loop.create_task(self._set_aside(self.event, error))
+            return
         self.refuse(error if isinstance(error, RingbackError) else Unavailable("the event could not be stored"))
+
+    async def _set_aside(self, event: NewMessage, error: Exception) -> None:
+        receiver = self.door.shared.receiver
+        try:
+            await receiver.set_aside(self.ready, [event], self._came(), error)
+        except Exception as failure:
+            # The provider waits for an answer, whatever the cause is.
+            self._answer(receiver.failure(failure))
+            return
+        self.ready.taken_bytes += self.size
+        self._answer(canned(self.ready))
 
     def refuse(self, error: RingbackError) -> None:
         """Answer that it shall come again."""

@@ -20,16 +20,21 @@ IGNORED: Final = "ignored"
 REJECTED: Final = "rejected"
 # The provider says that it calls no more, or less; there may be a message as well.
 SIGNAL: Final = "signal"
-OUTCOMES: Final = (DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL)
+# An event that was older than what had been accepted of the same thing.
+SUPERSEDED: Final = "superseded"
+# An event that waited in the spool until the database could be written; its message is kept.
+SPOOLED: Final = "spooled"
+OUTCOMES: Final = (DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL, SUPERSEDED, SPOOLED)
 
 
 class Arrival(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One request, or one event of a batch, that made no message. `id` tells when it came.
+    """One request, or one event of a batch, that made no message. `id` tells when it came; `came_at` of one that waited in the spool.
 
     `target` is the path and query that were called, without what may be a credential. `status` is what was answered, 0 where nobody was
     there to hear it. `what` says which handshake or signal it was, or why it was turned away; `settled` is False of a handshake whose
-    answer did not give the provider what it asked for. Of a duplicate, `message_id` is the message that its event came as, and the rest is
-    in the provider's words. `unkept` counts others of the same outcome that came beside it, within some seconds, and have no entry.
+    answer did not give the provider what it asked for. Of a duplicate, `message_id` is the message that its event came as, of a superseded
+    event the one that superseded it, and the rest is in the provider's words. `unkept` counts others of the same outcome that came beside
+    it, within some seconds, and have no entry.
     """
 
     id: str
@@ -47,3 +52,4 @@ class Arrival(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     event_type: str | None = None
     redelivery: str | None = None
     unkept: int = 0
+    came_at: int | None = None

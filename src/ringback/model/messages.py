@@ -28,7 +28,8 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     `event_id` and `event_type` are the provider's own words; `secret` is the number of the secret that matched, None when nothing was
     verified. `flags` are words of `model.sources`. `redelivery` is the provider's own count of how often it sent the event, as it says it:
-    some begin with 0, some with 1, some count only what comes after the first. `remote` is None of what nobody called for.
+    some begin with 0, some with 1, some count only what comes after the first. `remote` is None of what nobody called for. `came_at`: of
+    what waited in the spool, when it came, microseconds since 1970; None: when its message was made.
     """
 
     source_id: str
@@ -38,6 +39,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     flags: tuple[str, ...] = ()
     redelivery: str | None = None
     remote: Remote | None = None
+    came_at: int | None = None
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):

@@ -16,12 +16,16 @@ from ringback.signing.tokens import Token
 # compared in time; it came out of quarantine; an old secret matched. The last begins the reason for which a source that only observes
 # would have refused.
 UNVERIFIED: Final = "unverified"
+# The source compares versions, and this event has none that can be, or no key.
+UNVERSIONED: Final = "unversioned"
 CONFLICT: Final = "conflict"
 SCHEMA: Final = "schema"
 SCHEMA_UNKNOWN: Final = "schema_unknown"
 # The body says that it is text, and is no UTF-8.
 NOT_UTF8: Final = "not_utf8"
 RELEASED: Final = "released"
+# It waited in the spool until the database could be written.
+SPOOLED: Final = "spooled"
 OLD_SECRET: Final = "old_secret"
 WOULD_REFUSE: Final = "would_refuse:"
 
@@ -124,8 +128,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `required_headers` maps names to the value that is wanted; one that ends in `*` asks for what stands before it. `rate` is requests per
     second. `event_types` are the provider's own names; others are acknowledged and dropped. `event_type_at` are places of the name, tried
     in order, where the provider's own are not meant, `redelivery_at` those of the count of its deliveries, and `ordering_key_at` those of
-    what an event is in order with (`Message.ordering_key`). `split` makes an event of each item of a batch. `silence_s`: a notice is due
-    after so long without an event; None: after several times the usual gap.
+    what an event is in order with (`Message.ordering_key`). `ordering_version_at` are places of the version of what it tells: events that
+    are older than what was accepted under their key are dropped; empty: nothing is compared. `split` makes an event of each item of a
+    batch. `silence_s`: a notice is due after so long without an event; None: after several times the usual gap.
     `processed_by` names the endpoint whose answer is waited for.
 
     `allowed_ips_from` are URLs of lists of addresses, which come besides `allowed_ips`; while one of them could never be read, the rule
@@ -141,6 +146,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     event_type_at: tuple[str, ...] = ()
     redelivery_at: tuple[str, ...] = ()
     ordering_key_at: tuple[str, ...] = ()
+    ordering_version_at: tuple[str, ...] = ()
     schema: Any = None
     schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
     rate: int | None = None
@@ -195,7 +201,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 class Activity(msgspec.Struct, frozen=True):
     """A source's traffic so far: requests by outcome; times in microseconds since 1970, `gap_us` the longest usual time between two events.
 
-    `asked` counts handshakes: questions of the provider, which are answered and no events.
+    `asked` counts handshakes: questions of the provider, which are answered and no events. `superseded` are events that were older than
+    what had been accepted.
     """
 
     accepted: int = 0
@@ -206,6 +213,7 @@ class Activity(msgspec.Struct, frozen=True):
     gap_us: int | None = None
     old_secret_at: int | None = None
     asked: int = 0
+    superseded: int = 0
 
 
 NO_ACTIVITY: Final = Activity()
@@ -219,3 +227,4 @@ class Traffic(msgspec.Struct, frozen=True):
     rejected: int = 0
     ignored: int = 0
     asked: int = 0
+    superseded: int = 0

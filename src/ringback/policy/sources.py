@@ -366,17 +366,7 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
     elif route_name is not None and verification.awaiting_secret:
         text = "whoever calls first could give the source its secret; add the route once the provider has sent it"
         problems.append((("route",), text))
-    if not 1 <= rules.max_body_bytes <= MAX_BODY_BYTES:
-        problems.append((("maxBodyBytes",), f"{rules.max_body_bytes} must lie between 1 and {MAX_BODY_BYTES}"))
-    problems += [(("deduplication", "by", *where), text) for where, text in places(rules.deduplication.by or ())]
-    window_s = rules.deduplication.window_s
-    if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
-        problems.append((("deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))
-    if rules.schema is not None:
-        try:
-            QuickLook(rules.schema)
-        except ValueError as error:
-            problems.append((("schema",), str(error)))
+    problems += _rule_problems(rules)
     if rules.answer is not None:
         problems += [(("answer", *where), text) for where, text in _answer_problems(rules.answer, own_secret(verification, now_us))]
         signature = rules.answer.signature
@@ -385,6 +375,25 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
             text = "whoever calls would have texts signed with the source's own secret; give the signature another one"
             problems.append((("answer", "signature", "secret"), text))
     problems += sender_problems(verification)
+    return problems
+
+
+def _rule_problems(rules: Rules) -> list[Problem]:
+    problems: list[Problem] = []
+    if not 1 <= rules.max_body_bytes <= MAX_BODY_BYTES:
+        problems.append((("maxBodyBytes",), f"{rules.max_body_bytes} must lie between 1 and {MAX_BODY_BYTES}"))
+    problems += [(("deduplication", "by", *where), text) for where, text in places(rules.deduplication.by or ())]
+    if rules.ordering_version_at and not rules.ordering_key_at:
+        text = "versions are compared of what has the same key; set orderingKeyAt to the place of that as well"
+        problems.append((("orderingVersionAt",), text))
+    window_s = rules.deduplication.window_s
+    if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
+        problems.append((("deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))
+    if rules.schema is not None:
+        try:
+            QuickLook(rules.schema)
+        except ValueError as error:
+            problems.append((("schema",), str(error)))
     return problems
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from ringback.errors import VerificationError
 from ringback.model.sources import Rules
+from ringback.policy.versions import Version, version_of
 from ringback.signing.documents import form_fields, parse_json, without_mark
 from ringback.signing.headers import Headers
 from ringback.signing.places import first_text
@@ -40,12 +41,15 @@ _TOP: Final = re.compile(r"[A-Za-z0-9_-]+")
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9\-_.]+")
 # Stands for a body that is no JSON: nothing is found in it.
 _NO_DOCUMENT: Final = object()
+# Numbers with decimals as they are written: as floats, versions that differ would be the same.
+_exact: Final = msgspec.json.Decoder(float_hook=str)
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened: the name we use, the provider's own, the texts that identify it (None: nothing does), and its bytes.
 
-    `stable` is what of the bytes stays when it is sent again, None where that is all; `key` what it is in order with, None = nothing.
+    `stable` is what of the bytes stays when it is sent again, None where that is all; `key` what it is in order with, None = nothing;
+    `version` which version of that it tells of, None = none that can be compared.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     stable: bytes | None = None
     key: str | None = None
+    version: Version | None = None
 
 
 class BombError(ValueError):
@@ -125,6 +130,7 @@ class EventReader:
         "_row",
         "_sender",
         "_types",
+        "_versions",
         "_with",
         "_without",
     )
@@ -138,6 +144,7 @@ class EventReader:
         self._types = rules.event_type_at or (row.event_type if row is not None else ())
         self._by = rules.deduplication.by
         self._keys = rules.ordering_key_at
+        self._versions = rules.ordering_version_at
         every = (*self._ids, *self._with, *self._types, *(self._by or ()), *self._keys)
         self._in_json = any(place.startswith("json:") for place in every)
         self._fallback = fallback
@@ -173,7 +180,18 @@ class EventReader:
         if self._sender and identity is not None:
             identity = f"{first_text((self._sender,), request)}\x00{identity}"
         key = first_text(self._keys, request, document) if self._keys else None
-        return Event(self._map(original), original, identity, payload, stable, key)
+        version = self._version(request, payload) if self._versions and key is not None else None
+        return Event(self._map(original), original, identity, payload, stable, key, version)
+
+    def _version(self, request: InboundRequest, payload: bytes) -> Version | None:
+        document: object = _NO_DOCUMENT
+        if any(place.startswith("json:") for place in self._versions):
+            try:
+                document = _exact.decode(without_mark(payload))
+            except (ValueError, RecursionError):
+                document = _NO_DOCUMENT
+        text = first_text(self._versions, request, document)
+        return None if text is None else version_of(text)
 
     def _identity(self, request: InboundRequest, payload: bytes, document: object) -> str | None:
         if self._by is None:

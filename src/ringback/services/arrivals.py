@@ -84,6 +84,7 @@ class Journal:
         settled: bool = True,
         message_id: str | None = None,
         origin: Origin | None = None,
+        came_at: int | None = None,
     ) -> None:
         """Note a request and what it was answered, unless there are too many of its kind. Raises nothing, waits for nothing."""
         heap = self._heaps.get((source.id, outcome))
@@ -107,6 +108,7 @@ class Journal:
                 settled,
                 message_id,
                 *((None, None, None) if origin is None else (_cut(origin.event_id), _cut(origin.event_type), origin.redelivery)),
+                came_at=came_at,
             )
         )
 

@@ -8,9 +8,11 @@ from typing import Final
 import msgspec
 
 from ringback.clock import Clock
+from ringback.services.server import runs_it
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import dead_letter_groups, quarantine
+from ringback.telemetry.prometheus import Metrics
 
 # Seconds for which an answer holds: nobody sees a difference, and many open pages cost one look.
 _HOLDS_S: Final = 3.0
@@ -21,17 +23,19 @@ _REMEMBERED: Final = 1_000
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Dead letters, exactly, and requests in quarantine, up to `QUARANTINED_MAX`."""
+    """Dead letters, exactly, and requests in quarantine, up to `QUARANTINED_MAX`; `spooled` ones for whoever runs the server."""
 
     dead: int
     quarantined: int
+    spooled: int
 
 
 class Attention:
     """Counts for every organisation. `monotonic_s` is the clock's."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: Metrics) -> None:
         self._store = store
+        self._metrics = metrics
         self._monotonic_s: Callable[[], float] = clock.monotonic_s
         self._known: dict[str, tuple[float, Waiting]] = {}
 
@@ -43,7 +47,8 @@ class Attention:
             return known[1]
 
         def query(tx: Transaction) -> Waiting:
-            return Waiting(dead_letter_groups.total(tx, who.org_id), quarantine.count_of_organisation(tx, who.org_id, QUARANTINED_MAX))
+            quarantined = quarantine.count_of_organisation(tx, who.org_id, QUARANTINED_MAX)
+            return Waiting(dead_letter_groups.total(tx, who.org_id), quarantined, self._metrics.spooled if runs_it(who) else 0)
 
         found = await self._store.read(query)
         if len(self._known) >= _REMEMBERED:

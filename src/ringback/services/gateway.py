@@ -13,7 +13,7 @@ import msgspec
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError
 from ringback.model.arrivals import ACCEPTED
-from ringback.model.sources import NO_ACTIVITY, Activity, Source
+from ringback.model.sources import NO_ACTIVITY, Activity, Rules, Source
 from ringback.policy import sources as rules_of
 from ringback.policy.addresses import Network, parse_networks
 from ringback.policy.json_instances import QuickLook
@@ -26,7 +26,7 @@ from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources, subscriptions
+from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources, subscriptions, versions
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
@@ -103,6 +103,7 @@ class Ready:
         "unsure",
         "valid_until",
         "verifier",
+        "versions",
         "window_us",
     )  # fmt: skip
 
@@ -131,6 +132,8 @@ class Ready:
         # The content type that came last, as it came and as it is stored: most requests of a source have the same.
         self.kind = (b"", "application/octet-stream")
         self.window_us = source.rules.deduplication.window_s * SECOND_US
+        # What versions are compared under; None: they are not compared.
+        self.versions = _compared_under(rules)
         self.valid_until = rules_of.next_end(source, now_us)
         self.stale = False
         self.unsure = False
@@ -144,7 +147,7 @@ class Ready:
         # `services.receiving` makes it of the answer.
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
-        self.counts = [0, 0, 0, 0, 0]
+        self.counts = [0, 0, 0, 0, 0, 0]
         # Bytes of bodies since they were counted, by outcome; and of those that the hot door took.
         self.bytes: dict[str, int] = {}
         self.taken_bytes = 0
@@ -210,6 +213,10 @@ class Ready:
             self.told_at = now_us
             log(SOURCE_OLD_SECRET, source_id=self.source.id, secret=key_index)
         return True
+
+
+def _compared_under(rules: Rules) -> bytes | None:
+    return "\0".join((*rules.ordering_key_at, "", *rules.ordering_version_at, "")).encode() if rules.ordering_version_at else None
 
 
 # Refused requests of one source that are kept, a second: enough to see what is wrong, too few for a flood to fill the disk.
@@ -404,7 +411,7 @@ class SourceDirectory:
         now_us = self._clock.now_us()
 
         def operation(tx: Transaction) -> int:
-            removed = deduplication.purge(tx, now_us, _SLICE) + sources.purge(tx, _SLICE)
+            removed = deduplication.purge(tx, now_us, _SLICE) + versions.purge(tx, now_us, _SLICE) + sources.purge(tx, _SLICE)
             return removed + quarantine.purge(tx, now_us - _QUARANTINE_US, _SLICE)
 
         return await self._store.write(operation)
@@ -468,12 +475,12 @@ def _taken(ready: Ready) -> Activity | None:
     if not any(ready.counts) and ready.old_secret_at is None:
         return None
     ready.learn()
-    accepted, duplicates, rejected, ignored, asked = ready.counts
-    ready.counts = [0, 0, 0, 0, 0]
+    accepted, duplicates, rejected, ignored, asked, superseded = ready.counts
+    ready.counts = [0, 0, 0, 0, 0, 0]
     old_secret_at, ready.old_secret_at = ready.old_secret_at, None
-    return Activity(accepted, duplicates, rejected, ignored, ready.last_at, ready.gap_us, old_secret_at, asked)
+    return Activity(accepted, duplicates, rejected, ignored, ready.last_at, ready.gap_us, old_secret_at, asked, superseded)
 
 
-def _counted(activity: Activity) -> tuple[int, int, int, int, int]:
+def _counted(activity: Activity) -> tuple[int, int, int, int, int, int]:
     """The counts in the order of `Ready.counts` and `SOURCE_OUTCOMES`."""
-    return activity.accepted, activity.duplicates, activity.rejected, activity.ignored, activity.asked
+    return activity.accepted, activity.duplicates, activity.rejected, activity.ignored, activity.asked, activity.superseded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 
@@ -26,13 +27,45 @@ class Report(msgspec.Struct, frozen=True):
         return self.database and self.queue
 
 
-class Health:
-    """Looks for itself. `dispatching` and `ready` say whether deliveries run, and whether requests are wanted (not while draining)."""
+class Keeping(Protocol):
+    """A spool, as far as it says how things stand."""
 
-    def __init__(self, store: Store, *, dispatching: Callable[[], bool] = lambda: True, ready: Callable[[], bool] = lambda: True) -> None:
+    @property
+    def stuck(self) -> bool:
+        """Does something wait in it that the database did not take the last time, some seconds ago at most?"""
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Could more be kept?"""
+        ...
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Which requests are wanted: `all` of them, and those of providers alone, which a spool may take in (None: there is none)."""
+
+    all: bool
+    receiving: bool | None
+
+
+class Health:
+    """Looks for itself. `dispatching` and `ready` say whether deliveries run, and whether requests are wanted (not while draining).
+
+    `spool` is where events of providers are kept that the database cannot take; None: there is none.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        dispatching: Callable[[], bool] = lambda: True,
+        ready: Callable[[], bool] = lambda: True,
+        spool: Keeping | None = None,
+    ) -> None:
         self._store = store
         self._dispatching = dispatching
         self._ready = ready
+        self._spool = spool
 
     async def report(self) -> Report:
         """How it stands, found out by a read and a commit. Never raises for a store that fails."""
@@ -45,6 +78,12 @@ class Health:
             database = False
         return Report(database, self._dispatching())
 
-    async def ready(self) -> bool:
-        """Should this server be sent requests?"""
-        return self._ready() and (await self.report()).well
+    async def ready(self) -> Readiness:
+        """Which requests should this server be sent?"""
+        found = await self.report() if self._ready() else Report(database=False, queue=False)
+        spool = self._spool
+        if spool is None:
+            return Readiness(found.well, None)
+        # A commit that writes nothing succeeds on a full disk: what waits in the spool has tried a real one.
+        well = found.well and not spool.stuck
+        return Readiness(well, well or (found.queue and spool.has_room))

@@ -19,7 +19,7 @@ from ringback.model.messages import Message, Origin, directed_to
 from ringback.policy.filters import Subject
 from ringback.services.directory import Entry
 from ringback.services.ports import Feed, Handoff
-from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target
+from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target, VersionClaim
 from ringback.telemetry.prometheus import Metrics
 
 # Bytes that filters look at on the loop, each for itself: some 0.6 ms. What is more is left to a thread, as bodies are.
@@ -42,6 +42,7 @@ class NewMessage(msgspec.Struct, frozen=True, gc=False):
     headers: bytes | None = None
     event: EventClaim | None = None
     ordering_key: str | None = None
+    version: VersionClaim | None = None
 
     def subject(self) -> Subject:
         """What filters look at. Takes some 10 us for each KiB of the payload."""
@@ -186,7 +187,9 @@ class Intake:
         self._pending += 1
         accepted, refused, repeated = self._callbacks
         lanes = entry.lanes(only, new.ordering_key, None if new.raw else new.payload) if entry.ordered else None
-        self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], lanes, answers))
+        self._store.accept(
+            _Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], lanes, new.version, answers)
+        )
 
     def _accepted(self, acceptance: Acceptance) -> None:
         self._pending -= 1

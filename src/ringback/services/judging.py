@@ -12,7 +12,7 @@ from ringback.errors import Unavailable, VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin, Remote
 from ringback.model.reconciliation import HEADER, RECONCILED
-from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, WOULD_REFUSE
+from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, UNVERSIONED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, inflated, passed_on
 from ringback.policy.sources_signals import Signal
 from ringback.services.gateway import Ready
@@ -22,13 +22,15 @@ from ringback.signing.handshake import Answer, answered_handshake, offers_secret
 from ringback.signing.places import first_text
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
-from ringback.store.base import EventClaim
+from ringback.store.base import EventClaim, VersionClaim
 from ringback.store.operations.deduplication import ANY_BODY, digest, key_of
 
 _UNSOLICITED: Final = (
     "a secret was offered, but the source has one; if the provider made a new webhook, let the source wait for its handshake again"
 )
 _UNKNOWN_TYPE: Final = "application/octet-stream"
+# How long the newest version of a key is remembered after it was accepted, microseconds: 30 days, as requests are kept in quarantine.
+_VERSIONS_US: Final = 30 * 86_400 * SECOND_US
 # Providers count deliveries to some dozens; what strangers write there is kept no longer than that.
 _COUNT_CHARS: Final = 20
 
@@ -196,8 +198,21 @@ def _message(
     claim = None
     if identity is not None:
         claim = EventClaim(source_id, key_of(identity), digest(payload if event.stable is None else event.stable), ready.window_us)
+    version = None
+    if ready.versions is not None:
+        version = _version(ready, ready.versions, event)
+        flags = flags if version is not None else (*flags, UNVERSIONED)
     origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags, count, remote)
-    return NewMessage(event.name, payload, ready.life_us, None, None, None, None, kind, True, origin, headers, claim, event.key)
+    return NewMessage(event.name, payload, ready.life_us, None, None, None, None, kind, True, origin, headers, claim, event.key, version)
+
+
+def _version(ready: Ready, settings: bytes, event: Event) -> VersionClaim | None:
+    """What says that the event is not older than what was accepted; None where that cannot be compared."""
+    if event.key is None or event.version is None:
+        return None
+    # Under other settings the same text may be another thing, or another version.
+    key = digest(settings + event.key.encode("utf-8", "surrogatepass"))
+    return VersionClaim(ready.source.id, key, event.version.kind, event.version.place, max(_VERSIONS_US, ready.window_us))
 
 
 def plain(request: InboundRequest) -> InboundRequest | Refusal:

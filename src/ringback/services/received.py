@@ -8,6 +8,7 @@ import msgspec
 
 from ringback.clock import Clock
 from ringback.errors import NotFound
+from ringback.model.arrivals import DUPLICATE, SUPERSEDED
 from ringback.model.messages import Received
 from ringback.model.sources import Activity, Source
 from ringback.policy.paging import Page, Walk
@@ -33,11 +34,15 @@ class Silent(msgspec.Struct, frozen=True):
 
 
 class Traced(msgspec.Struct, frozen=True):
-    """Where a message came from. `source` is None once it is deleted; `again` is how often the journal has its event coming again."""
+    """Where a message came from. `source` is None once it is deleted.
+
+    `again` is how often the journal has its event coming again, and `superseded` how many older events it has that this one superseded.
+    """
 
     event: Received
     source: Source | None
     again: int
+    superseded: int
 
 
 class ReceivedEvents:
@@ -78,7 +83,7 @@ class ReceivedEvents:
             if event is None:
                 return None
             source = sources.by_ref(tx, self._vault, who.org_id, event.origin.source_id)
-            return Traced(event, source, arrivals.of_message(tx, message_id, AGAIN_MAX))
+            return Traced(event, source, *(arrivals.of_message(tx, message_id, outcome, AGAIN_MAX) for outcome in (DUPLICATE, SUPERSEDED)))
 
         return await self._store.read(query)
 

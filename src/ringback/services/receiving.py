@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
-from ringback.model.arrivals import ACCEPTED, DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL
+from ringback.model.arrivals import ACCEPTED, DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL, SUPERSEDED
 from ringback.model.messages import Message, Remote
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
@@ -20,16 +21,18 @@ from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
 from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, Told, compared, judge, plain, released
+from ringback.services.pending import Pending
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
 from ringback.services.replies import DENIED, FAILED, UNKNOWN, Reply, canned, framed, unavailable
 from ringback.services.signals import Signals
 from ringback.services.sources import Sources
+from ringback.services.spooling import Aside, Behind
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.store.base import EventClaim
+from ringback.store.base import EventClaim, Superseded
 from ringback.store.operations.deduplication import digest
 from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT, SOURCE_DEADLINE_PASSED
 from ringback.telemetry.log import log
@@ -72,6 +75,7 @@ class Receiver:
         signals: Signals,
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
         awaited: Awaited | None = None,
+        aside: Aside | None = None,
     ) -> None:
         self._intake = intake
         self._directory = directory
@@ -86,6 +90,8 @@ class Receiver:
         self._requeue = requeue
         # Sources of which somebody waits for an event; empty for nearly everybody.
         self._awaited: Awaited = {} if awaited is None else awaited
+        # Where events go that the database cannot take; None: they are not acknowledged.
+        self._aside = aside
 
     async def answer(self, ready: Ready, request: InboundRequest, remote: Remote) -> Reply:
         """Answer one request; raises nothing."""
@@ -166,7 +172,17 @@ class Receiver:
         decision = await self.would_release(ready, item, believe=believe)
         if isinstance(decision, Refusal):
             return decision
-        ids = await self.store(ready, _once(ready, item, decision.events)) if isinstance(decision, Taken) else []
+        ids = list[str]()
+        if isinstance(decision, Taken):
+            pending = await self._stored(ready, _once(ready, item, decision.events))
+            if pending.failure is not None:
+                raise pending.failure
+            captured = item.request
+            came = Came(captured.method.encode("latin-1"), captured.url, len(captured.body or b""), Remote.read(captured.remote))
+            for index, outcome, message_id in pending.others:
+                if outcome == SUPERSEDED:
+                    self.stands(ready, decision.events[index], came, 0, outcome, message_id)
+            ids = pending.ids
         await self._quarantine.forget(ready.source.id, item.id)
         return ids
 
@@ -251,34 +267,43 @@ class Receiver:
 
     async def _take(self, ready: Ready, events: list[NewMessage], request: InboundRequest, remote: Remote) -> Reply:
         """Store events, and answer when all of them are durable. Raises Unavailable."""
+        came = Came(request.method, request.url, len(request.body), remote)
+        if self._aside is not None and self._aside.comes_behind(ready):
+            await self.set_aside(ready, events, came, Behind())
+            ready.weighed(ACCEPTED, len(request.body))
+            return self._acknowledged(ready, request)
         pending = await self._stored(ready, events)
+        if pending.failure is not None:
+            await self.set_aside(ready, [events[index] for index in sorted(pending.unkept)], came, pending.failure)
         reply = None
         try:
-            reply = await self._spoken(ready, events, pending.ids, request)
+            reply = await self._spoken(ready, events, pending, request)
         finally:
-            if len(pending.repeated) < len(events):
+            if len(pending.others) < len(events):
                 ready.weighed(ACCEPTED, len(request.body))
-            if pending.repeated:
-                came = Came(request.method, request.url, len(request.body), remote)
-                for index, message_id in pending.repeated:
-                    self.repeats(ready, events[index], came, 503 if reply is None else reply.status, message_id)
-                if len(pending.repeated) == len(events):
-                    ready.weighed(DUPLICATE, len(request.body))
+            if pending.others:
+                for index, outcome, message_id in pending.others:
+                    self.stands(ready, events[index], came, 503 if reply is None else reply.status, outcome, message_id)
+                if len(pending.others) == len(events):
+                    ready.weighed(min(outcome for _, outcome, _ in pending.others), len(request.body))
         return reply
 
-    async def _spoken(self, ready: Ready, events: list[NewMessage], ids: list[str], request: InboundRequest) -> Reply:
+    async def _spoken(self, ready: Ready, events: list[NewMessage], pending: Pending, request: InboundRequest) -> Reply:
         """The answer to events that are durable. Raises Unavailable."""
         if ready.source.rules.processed_by is not None:
-            spoken = await self._processed(ready, events, ids)
+            # For what is dropped nobody does anything.
+            dropped = {index for index, outcome, _ in pending.others if outcome == SUPERSEDED}
+            kept = [(event, pending.ids[index]) for index, event in enumerate(events) if index not in dropped]
+            spoken = await self._processed(ready, kept) if kept else None
             if spoken is not None:
                 return spoken
         return self._acknowledged(ready, request)
 
-    def repeats(self, ready: Ready, event: NewMessage, came: Came, status: int, message_id: str) -> None:
-        """Note an event that came as a message before."""
-        self._journal.note(ready.source, DUPLICATE, came, status, message_id=message_id, origin=event.origin)
+    def stands(self, ready: Ready, event: NewMessage, came: Came, status: int, outcome: str, message_id: str) -> None:
+        """Note an event that made no message, because that one stands for it: it came as it before, or that one is newer."""
+        self._journal.note(ready.source, outcome, came, status, message_id=message_id, origin=event.origin)
 
-    async def _processed(self, ready: Ready, events: list[NewMessage], ids: list[str]) -> Reply | None:
+    async def _processed(self, ready: Ready, events: list[tuple[NewMessage, str]]) -> Reply | None:
         """The answer of the endpoint that the source waits for, once it has taken all of these messages.
 
         None where the source's own counts. Raises Unavailable when it has not in time: they are durable, so that the provider's retry is a
@@ -292,7 +317,7 @@ class Receiver:
         began_s = self._clock.monotonic_s()
         end_s = began_s + rules.deadline_s
         spoken = None
-        for event, message_id in zip(events, ids, strict=True):
+        for event, message_id in events:
             if endpoint.id in entry.match(event.event_type, None):
                 pair = Pair(ready.source.app_id, endpoint.id, message_id)
                 heard = await self._outcomes.wait(pair, max(end_s - self._clock.monotonic_s(), 0.0))
@@ -314,45 +339,63 @@ class Receiver:
             ready.metrics.source_deadlines_passed += 1
         log(SOURCE_DEADLINE_PASSED, source_id=ready.source.id, message_id=message_id, waited_s=round(now_s - began_s, 3))
 
-    async def store(self, ready: Ready, events: list[NewMessage]) -> list[str]:
-        """Store events; the ids of their messages, of the first ones where they came before.
-
-        Raises Unavailable, and NotFound when the application is gone.
-        """
-        return (await self._stored(ready, events)).ids
-
     async def _stored(self, ready: Ready, events: list[NewMessage]) -> Pending:
-        entry = self._directory.known_by_id(ready.source.app_id) or await self._directory.find_by_id(ready.source.app_id)
-        if entry is None:
-            raise NotFound
+        """Have events stored; what became of each is in what is returned. Raises Unavailable, and NotFound when the application is gone."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         pending = Pending(len(events), waiting)
+        try:
+            entry = self._directory.known_by_id(ready.source.app_id) or await self._directory.find_by_id(ready.source.app_id)
+        except StoreFailure as error:
+            for index in range(len(events)):
+                pending.failed(index, error)
+            return pending
+        if entry is None:
+            raise NotFound
         for index, event in enumerate(events):
             self.accept(ready, entry, event, pending, index)
         await waiting
-        if pending.failure is not None:
-            raise pending.failure
         return pending
 
-    def accept(self, ready: Ready, entry: Entry, event: NewMessage, pending: Pending, index: int) -> None:
+    async def set_aside(self, ready: Ready, events: list[NewMessage], came: Came, error: Exception) -> None:
+        """Keep events in the spool that were not committed because of this error, if that may be; else raises the error, or why not."""
+        if self._aside is None or not self._aside.takes(ready, error):
+            raise error
+        await self._aside.keep(ready, events, came)
+
+    def sets_aside(self, ready: Ready, error: Exception) -> bool:
+        """Would `set_aside` try?"""
+        return self._aside is not None and self._aside.takes(ready, error)
+
+    def accept(self, ready: Ready | None, entry: Entry, event: NewMessage, pending: Pending, index: int) -> None:
         """Store one event, the one of that number among those of `pending`, which hears of it."""
 
         def accepted(message: Message) -> None:
-            self.new(ready, message)
+            if ready is not None:
+                self.new(ready, message)
             pending.done(index, message.id)
 
         def repeated(message_id: str) -> None:
-            self.again(ready, entry, message_id)
-            pending.repeated.append((index, message_id))
-            pending.done(index, message_id)
+            if ready is not None:
+                self.again(ready, entry, message_id)
+            pending.stands(index, DUPLICATE, message_id)
+
+        def refused(error: Exception) -> None:
+            if isinstance(error, Superseded):
+                if ready is not None:
+                    self.older(ready)
+                pending.stands(index, SUPERSEDED, error.by)
+            else:
+                pending.failed(index, error)
 
         try:
-            self.begin(ready, entry, event, Answers(accepted, repeated, pending.failed))
+            self._intake.accept(entry, event, None, Answers(accepted, repeated, refused))
         except RingbackError as error:
-            pending.failed(error)
+            pending.failed(index, error)
 
     def begin(self, ready: Ready, entry: Entry, event: NewMessage, answers: Answering) -> None:
-        """Have one event stored; `answers` must tell `new` or `again`. Raises Unavailable."""
+        """Have one event stored; `answers` must tell `new`, `again` or `older`. Raises Unavailable."""
+        if self._aside is not None and self._aside.comes_behind(ready):
+            raise Behind
         self._intake.accept(entry, event, None, answers)
 
     def new(self, ready: Ready, message: Message) -> None:
@@ -394,12 +437,19 @@ class Receiver:
             fresh.append(message.id)
             pending.done(0, message.id)
 
-        answers = Answers(added, lambda message_id: pending.done(0, message_id), pending.failed)
+        def refused(error: Exception, event: NewMessage) -> None:
+            if isinstance(error, Superseded):
+                self.stands(ready, event, Came(b"", b"", len(event.payload), None), 0, SUPERSEDED, error.by)
+                pending.done(0, error.by)
+            else:
+                pending.failed(0, error)
+
         for event in events:
+            answers = Answers(added, lambda message_id: pending.done(0, message_id), partial(refused, event=event))
             try:
                 self._intake.accept(entry, event, None, answers)
             except RingbackError as error:
-                pending.failed(error)
+                pending.failed(0, error)
         await waiting
         if fresh:
             self._told(ready)
@@ -412,6 +462,10 @@ class Receiver:
         ready.counts[1] += 1
         if ready.source.rules.deduplication.on_failed == "requeue":
             self._requeue(entry, message_id, ready.source.rules.processed_by)
+
+    def older(self, ready: Ready) -> None:
+        """An event came that was older than what had been accepted."""
+        ready.counts[5] += 1
 
     def decided(self, ready: Ready, request: InboundRequest, remote: Remote) -> NewMessage | None:
         """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""
@@ -438,32 +492,3 @@ def _once(ready: Ready, item: Quarantined, events: list[NewMessage]) -> list[New
         return msgspec.structs.replace(event, event=claim)
 
     return [named(event, index) for index, event in enumerate(events)]
-
-
-class Pending:
-    """Events of one request that are on their way to the disk."""
-
-    __slots__ = ("_left", "_waiting", "failure", "ids", "repeated")
-
-    def __init__(self, count: int, waiting: asyncio.Future[None]) -> None:
-        self._left = count
-        self._waiting = waiting
-        self.ids = [""] * count
-        # Those that came before: their numbers, and the ids of their messages.
-        self.repeated: list[tuple[int, str]] = []
-        self.failure: RingbackError | None = None
-
-    def done(self, index: int, message_id: str) -> None:
-        """One is durable, or was before."""
-        self.ids[index] = message_id
-        self._count()
-
-    def failed(self, error: Exception) -> None:
-        """One was not kept."""
-        self.failure = error if isinstance(error, RingbackError) else Unavailable("the event could not be stored; send it again")
-        self._count()
-
-    def _count(self) -> None:
-        self._left -= 1
-        if not self._left and not self._waiting.done():
-            self._waiting.set_result(None)

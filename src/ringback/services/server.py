@@ -57,6 +57,8 @@ class Process(msgspec.Struct, frozen=True):
     search_bytes: int
     search_lag: int
     search_behind_since_us: int
+    spooled: int
+    spooled_bytes: int
 
 
 class About(msgspec.Struct, frozen=True):
@@ -122,6 +124,8 @@ class ServerFacts:
             search_bytes=m.search_bytes,
             search_lag=m.search_lag,
             search_behind_since_us=m.search_behind_since_us,
+            spooled=m.spooled,
+            spooled_bytes=m.spooled_bytes,
         )
 
     def settings(self, who: Principal) -> Sequence[SettingInForce] | None:

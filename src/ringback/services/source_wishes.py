@@ -131,6 +131,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     event_type_at: tuple[_Short, ...] = ()
     redelivery_at: tuple[_Short, ...] = ()
     ordering_key_at: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=_MAX_PLACES)] = ()
+    ordering_version_at: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=_MAX_PLACES)] = ()
     schema: Any = None
     schema_mode: Literal["observe", "quarantine", "reject"] = "observe"
     rate_limit: Annotated[int, msgspec.Meta(ge=1, le=validation.MAX_RATE)] | None = None
@@ -163,6 +164,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "event_type_at": rules_of.named_places,
         "redelivery_at": rules_of.named_places,
         "ordering_key_at": rules_of.named_places,
+        "ordering_version_at": rules_of.named_places,
         "handshakes": rules_of.handshakes,
         "schema": schema_rule,
         "schedule": schedule_rule,
@@ -250,6 +252,7 @@ def rules_for(wanted: SourceIn) -> Rules:
         event_type_at=wanted.event_type_at,
         redelivery_at=wanted.redelivery_at,
         ordering_key_at=wanted.ordering_key_at,
+        ordering_version_at=wanted.ordering_version_at,
         schema=wanted.schema,
         schema_mode=wanted.schema_mode,
         rate=wanted.rate_limit,

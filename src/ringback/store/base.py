@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from ringback.errors import RingbackError
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import Claim, DeadLetter, Delivery
 from ringback.model.endpoints import Disabling
@@ -69,6 +70,27 @@ class EventClaim(msgspec.Struct, frozen=True, gc=False):
     window_us: int
 
 
+class VersionClaim(msgspec.Struct, frozen=True, gc=False):
+    """Which version of a thing a message tells of, so that none is kept that is older than the newest one.
+
+    `key` stands for the thing within its source; `kind` and `place` are of `policy.versions`. It is remembered for `window_us`.
+    """
+
+    source_id: str
+    key: bytes
+    kind: str
+    place: bytes
+    window_us: int
+
+
+class Superseded(RingbackError):
+    """Nothing was kept: what the message tells of is older than what the message `by` told before."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(f"the message {by} told of a newer version before")
+        self.by = by
+
+
 class Target(msgspec.Struct, frozen=True, gc=False):
     """An endpoint that a message was matched to; `claim` when the dispatcher takes the delivery at once, in memory."""
 
@@ -81,7 +103,8 @@ class Acceptance(msgspec.Struct, gc=False):
 
     The store makes a delivery for each target, with its sequence number; those with `claim` count as leased and are found in `claimed` once
     the commit is durable. Then exactly one of the callbacks is called on the loop: `accepted`, `refused` (nothing was kept) with the
-    cause, or `repeated` with the id of the message that the same idempotency key made before, or that the same `event` came as.
+    cause, or `repeated` with the id of the message that the same idempotency key made before, or that the same `event` came as. A message
+    whose `version` is not the newest is refused as `Superseded`.
 
     With a `refusal` nothing is kept, and that is the cause; but a request whose key made a message before hears of that one.
 
@@ -101,6 +124,7 @@ class Acceptance(msgspec.Struct, gc=False):
     refusal: Exception | None = None
     claimed: list[Delivery] = msgspec.field(default_factory=list)
     lanes: dict[str, str] | None = None
+    version: VersionClaim | None = None
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

@@ -58,6 +58,39 @@ STORE_FAILED = LogEvent(
     "A commit failed. What it held was not kept, and was answered 5xx; not repeated until a commit succeeds again.",
 )
 STORE_RECOVERED = LogEvent("store.recovered", "info", (), "Commits succeed again.")
+SPOOL_BEGAN = LogEvent(
+    "spool.began",
+    "warning",
+    ("path",),
+    "The store cannot be written: events of providers are kept in the spool and acknowledged, until commits succeed again.",
+)
+SPOOL_DRAINED = LogEvent(
+    "spool.drained", "info", ("events",), "All that was in the spool is in the database; so many events since the start."
+)
+SPOOL_FAILED = LogEvent(
+    "spool.failed",
+    "error",
+    ("error",),
+    "The spool is full or cannot be written: providers are answered 503. Not repeated until something is kept in it again.",
+)
+SPOOL_TORN = LogEvent(
+    "spool.torn",
+    "info",
+    ("path", "size_bytes"),
+    "A file of the spool was never finished, as the process ended; nothing in it was acknowledged.",
+)
+SPOOL_DAMAGED = LogEvent(
+    "spool.damaged",
+    "error",
+    ("path", "error"),
+    "A file of the spool was finished and cannot be brought in: its events were acknowledged. It stays, renamed to end in `.damaged`.",
+)
+SPOOL_DROPPED = LogEvent(
+    "spool.dropped",
+    "warning",
+    ("source_id", "app_id", "events"),
+    "The application of events that waited in the spool was deleted meanwhile: nobody is left to get them.",
+)
 RECORDING_PAUSED = LogEvent(
     "recording.paused",
     "error",

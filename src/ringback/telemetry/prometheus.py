@@ -35,7 +35,7 @@ ACK_BUCKETS_S = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 
 # Seconds, below zero where the provider's clock is ahead. Most signatures hold for 300 s.
 SKEW_BUCKETS_S = (-300.0, -60.0, -10.0, -1.0, 0.0, 1.0, 2.0, 5.0, 10.0, 60.0, 300.0)
 # What becomes of a provider's request; `services.gateway` counts in this order.
-SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake")
+SOURCE_OUTCOMES = ("accepted", "duplicate", "rejected", "ignored", "handshake", "superseded")
 
 # What becomes of events that a provider lists, of comparisons with such lists, and of expectations.
 RECONCILIATION_EVENTS = ("looked_at", "missing", "added", "asked", "skipped")
@@ -43,6 +43,7 @@ RECONCILIATION_RUNS = ("completed", "cut", "failed")
 EXPECTATION_OUTCOMES = ("met", "missed")
 RENEWAL_OUTCOMES = ("renewed", "failed")
 SINK_OUTCOMES = ("accepted", "failed")
+SPOOL_OUTCOMES = ("spooled", "drained", "refused")
 # What becomes of a call of a transformation's JavaScript: it returned, threw, returned what cannot be used, was stopped for its time or its
 # memory, brought its process down, or could not be run at all.
 SCRIPT_OUTCOMES = ("returned", "threw", "unusable", "time", "memory", "lost", "unavailable")
@@ -103,7 +104,7 @@ CATALOGUE = (
         "ringback_source_requests_total",
         "counter",
         "Requests of providers since the start, to within five seconds. `outcome` is `accepted` (events), `duplicate`, `rejected`, "
-        "`ignored` (of a type that the source does not take) or `handshake`.",
+        "`ignored` (of a type that the source does not take), `handshake` or `superseded` (events older than what was accepted).",
         ("outcome",),
     ),
     Described(
@@ -175,6 +176,15 @@ CATALOGUE = (
         ("outcome",),
     ),
     Described("ringback_sink_events_total", "counter", "Events that sinks have accepted since the start."),
+    Described("ringback_spooled_events", "gauge", "Requests of providers that wait in the spool for the database."),
+    Described("ringback_spooled_bytes", "gauge", "The size of the spool's files."),
+    Described(
+        "ringback_spool_events_total",
+        "counter",
+        "Requests of providers that the database could not take, since the start. `outcome` is `spooled` (kept and acknowledged), "
+        "`drained` (brought in later) or `refused` (the spool was full or failed: answered 503).",
+        ("outcome",),
+    ),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
 )
 
@@ -250,6 +260,9 @@ class Metrics:
         "source_deadlines_passed",
         "source_rejections",
         "source_requests",
+        "spool_events",
+        "spooled",
+        "spooled_bytes",
         "started_us",
         "store_bytes",
         "subscription_renewals",
@@ -279,6 +292,9 @@ class Metrics:
         self.subscriptions_failing = 0
         self.sink_batches = dict.fromkeys(SINK_OUTCOMES, 0)
         self.sink_events = 0
+        self.spool_events = dict.fromkeys(SPOOL_OUTCOMES, 0)
+        self.spooled = 0
+        self.spooled_bytes = 0
         self.scripts = dict.fromkeys(SCRIPT_OUTCOMES, 0)
         self.script_seconds = Histogram(SCRIPT_BUCKETS_S)
         self.script_workers = 0
@@ -370,6 +386,9 @@ class Exposition(Collector):
             "ringback_subscriptions_failing": metrics.subscriptions_failing,
             "ringback_sink_batches_total": metrics.sink_batches,
             "ringback_sink_events_total": metrics.sink_events,
+            "ringback_spooled_events": metrics.spooled,
+            "ringback_spooled_bytes": metrics.spooled_bytes,
+            "ringback_spool_events_total": metrics.spool_events,
             "ringback_in_flight": metrics.in_flight,
             "ringback_loop_lag_seconds": metrics.loop_lag_s,
             "ringback_commit_seconds": metrics.commit_seconds,

@@ -213,12 +213,13 @@ def facts_of(message: Message, now_us: int) -> list[Fact]:
     return facts
 
 
-def received_facts(traced: Traced | None) -> list[Fact]:
+def received_facts(traced: Traced | None, now_us: int) -> list[Fact]:
     """Where a message came from, if a source took it in."""
     if traced is None:
         return []
     origin, source = traced.event.origin, traced.source
     remote, again = origin.remote, counted(traced.again, "time") if traced.again < AGAIN_MAX else f"{AGAIN_MAX} times or more"
+    older = counted(traced.superseded, "older event") if traced.superseded < AGAIN_MAX else f"{AGAIN_MAX} older events or more"
     journal = "" if source is None else address(f"/sources/{source.id}/arrivals", message=traced.event.id)
     marks = [flag_words(flag) for flag in origin.flags]
     return [
@@ -228,7 +229,9 @@ def received_facts(traced: Traced | None) -> list[Fact]:
         *([Fact("By way of", remote.peer, mono=True)] if remote is not None and remote.address else []),
         *([Fact("Delivery counter", origin.redelivery)] if origin.redelivery else []),
         *([Fact("Marks", ", ".join(marks))] if marks else []),
+        *([Fact("Waited in the spool since", "", moment=moment(origin.came_at, now_us))] if origin.came_at is not None else []),
         *([Fact("Came again", again, href=journal or None)] if traced.again else []),
+        *([Fact("Superseded", f"{older} that came later", href=journal or None)] if traced.superseded else []),
     ]
 
 
@@ -305,7 +308,7 @@ class _Pages:
             attempt=shown,
             payload=payload_view(message.payload, message.content_type, f"{here}/payload"),
             raw=visit.text("view") == "raw",
-            received=received_facts(await services.received.trace(visit.who, message.app_id, message.id)),
+            received=received_facts(await services.received.trace(visit.who, message.app_id, message.id), visit.now_us),
             compared=await self._compared(visit, message, shown, others) if shown is not None and tab == "compare" else None,
         )
         trail = (

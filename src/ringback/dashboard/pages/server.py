@@ -57,6 +57,7 @@ class QueueView(msgspec.Struct, frozen=True):
     process: Sequence[Fact]
     files: Sequence[Fact]
     hidden: str
+    spooled: str
 
 
 class SettingRow(msgspec.Struct, frozen=True):
@@ -140,6 +141,16 @@ def search_figure(process: Process, now_us: int) -> Figure:
     return Figure("Not indexed", count(process.search_lag), note)
 
 
+def spooled_words(process: Process) -> str:
+    """What there is to say of the spool; "" where nothing waits in it."""
+    if not process.spooled:
+        return ""
+    return (
+        f"{counted(process.spooled, 'request of a provider waits', 'requests of providers wait')} in the spool "
+        f"({size(process.spooled_bytes)}), because the database cannot be written: look at its disk. They come in when it can."
+    )
+
+
 def process_facts(process: Process, now_us: int) -> list[Fact]:
     """What is fixed for the run."""
     up_s = max((now_us - process.started_us) / SECOND_US, 0)
@@ -158,6 +169,7 @@ def file_facts(process: Process) -> list[Fact]:
         Fact("Database", size(process.store_bytes) if process.store_bytes else "in memory"),
         Fact("Its log", size(process.wal_bytes)),
         Fact("Index of searches", search),
+        *([Fact("Spool", size(process.spooled_bytes))] if process.spooled_bytes else []),
         Fact("Free on the disk", size(process.disk_free_bytes) if process.disk_free_bytes else "–"),
     ]
 
@@ -196,6 +208,7 @@ class _Pages:
             [] if process is None else process_facts(process, visit.now_us),
             [] if process is None else file_facts(process),
             _NOT_YOURS if process is None else "",
+            "" if process is None else spooled_words(process),
         )
         head = Head("Queue and process", sentence_of(waiting, process), answers=True)
         return Shown("server/queue.html", view, head)

@@ -45,7 +45,7 @@ from ringback.dashboard.words import Moment, count, counted, duration, moment, p
 from ringback.model.arrivals import SIGNAL
 from ringback.model.messages import Received
 from ringback.model.reconciliation import RECONCILED
-from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, UNVERIFIED, Source
+from ringback.model.sources import CONFLICT, OLD_SECRET, RELEASED, SCHEMA, SPOOLED, UNVERIFIED, UNVERSIONED, Source
 from ringback.policy.cron import parse
 from ringback.policy.paging import Walk
 from ringback.services.address_lists import Read
@@ -71,6 +71,8 @@ _FLAGS: Final = (
     (CONFLICT, "same id, another body"),
     (SCHEMA, "does not fit the schema"),
     (RELEASED, "released from quarantine"),
+    (SPOOLED, "waited in the spool"),
+    (UNVERSIONED, "no version to compare"),
     (RECONCILED, "found at the provider"),
     ("would_refuse", "would be refused"),
 )
@@ -222,6 +224,7 @@ def figures_of(seen: Seen, now_us: int) -> list[Figure]:
     return [
         Figure("Events", count(day.accepted), f"{count(activity.accepted)} ever" if activity.accepted else "in the last 24 hours"),
         Figure("Duplicates", count(day.duplicates), "delivered once all the same"),
+        *([Figure("Superseded", count(day.superseded), "older than what had come")] if seen.source.rules.ordering_version_at else []),
         Figure("Refused", count(day.rejected), f"{percent(day.rejected, whole)} of what came" if whole else "nothing came"),
         Figure("Last heard", last, habit),
     ]
@@ -273,6 +276,7 @@ def limits_of(source: Source, shared_rate: int | None) -> list[Fact]:
         Fact("Remembered for", duration(deduplication.window_s)),
         *([Fact("Counts deliveries at", ", ".join(rules.redelivery_at), mono=True)] if rules.redelivery_at else []),
         *([Fact("In order by", ", ".join(rules.ordering_key_at), mono=True)] if rules.ordering_key_at else []),
+        *([Fact("Drops what is older by", ", ".join(rules.ordering_version_at), mono=True)] if rules.ordering_version_at else []),
         *([Fact("Tolerance", duration(tolerance))] if tolerance is not None else []),
         *([Fact("Addresses", ", ".join(rules.allowed_ips))] if rules.allowed_ips else []),
         *([Fact("Event types", ", ".join(rules.event_types))] if rules.event_types is not None else []),

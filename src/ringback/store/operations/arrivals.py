@@ -64,9 +64,9 @@ def listed(tx: Transaction, source_id: str, walk: Walk, outcome: str | None, mes
     return cut([_arrivals.decode(row[0]) for row in rows], walk)
 
 
-def of_message(tx: Transaction, message_id: str, most: int) -> int:
-    """How often the journal has the event of this message coming again, at most `most`."""
-    row = tx.row("SELECT COUNT(*) FROM (SELECT 1 FROM arrival WHERE message_id = ? LIMIT ?)", (message_id, most))
+def of_message(tx: Transaction, message_id: str, outcome: str, most: int) -> int:
+    """How many entries of this outcome the journal has that this message stands for, at most `most`."""
+    row = tx.row("SELECT COUNT(*) FROM (SELECT 1 FROM arrival WHERE message_id = ? AND +outcome = ? LIMIT ?)", (message_id, outcome, most))
     return 0 if row is None else int(row[0])
 
 

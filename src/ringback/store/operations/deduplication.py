@@ -10,7 +10,7 @@ import msgspec
 
 from ringback.model.messages import Message
 from ringback.model.sources import CONFLICT
-from ringback.store.base import Acceptance, EventClaim, Row, Transaction
+from ringback.store.base import Acceptance, EventClaim, Row, Superseded, Transaction
 
 # Half of SHA-256: two events share a digest once in 2^64 events at the earliest.
 _DIGEST_BYTES: Final = 16
@@ -21,7 +21,7 @@ _NAME_BYTES: Final = 72
 
 _CLAIM: Final = (
     "INSERT INTO deduplication (source_id, key, body, message_id, expires_at) VALUES (?, ?, ?, ?, ?) ON CONFLICT (source_id, key) "
-    "DO UPDATE SET body = excluded.body, message_id = excluded.message_id, expires_at = excluded.expires_at "
+    "DO UPDATE SET body = excluded.body, message_id = excluded.message_id, expires_at = excluded.expires_at, superseded = 0 "
     "WHERE deduplication.expires_at <= ? RETURNING message_id"
 )
 
@@ -41,27 +41,40 @@ def digest(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()[:_DIGEST_BYTES]
 
 
-def claim(tx: Transaction, acceptances: Sequence[Acceptance]) -> dict[str, str]:
-    """Claim the events of messages; for each that came before, the id of its message to the id of the first one.
+def claim(tx: Transaction, acceptances: Sequence[Acceptance]) -> dict[str, str | Superseded]:
+    """Claim the events of messages; for each that came before, the id of its message to that of the first one, or to what superseded it.
 
     Another body under a name is an event of its own, once, whose message is marked as a conflict.
     """
     mine = {row[0] for row in tx.rows_many(_CLAIM, [_claim(a, a.event) for a in acceptances if a.event is not None])}
-    repeated = {}
+    repeated: dict[str, str | Superseded] = {}
     for acceptance in acceptances:
         event, message = acceptance.event, acceptance.message
         if event is None or message.id in mine:
             continue
         first = _first(tx, event.source_id, event.key)
         if first is not None and first[0] != event.body and first[0] and event.body:
-            other = msgspec.structs.replace(event, key=b"c" + digest(event.key + event.body))
+            other = msgspec.structs.replace(event, key=_other_key(event))
             if tx.rows(_CLAIM, _claim(acceptance, other)):
                 acceptance.message = _conflicting(message)
                 continue
             first = _first(tx, event.source_id, other.key)
         if first is not None:
-            repeated[message.id] = str(first[1])
+            repeated[message.id] = Superseded(first[1]) if first[2] else str(first[1])
     return repeated
+
+
+def supersede(tx: Transaction, event: EventClaim, message_id: str, by: str) -> None:
+    """The event that was claimed for a message makes none: it was older than the message `by`."""
+    tx.run_many(
+        "UPDATE deduplication SET message_id = ?, superseded = 1 WHERE source_id = ? AND key = ? AND message_id = ?",
+        [(by, event.source_id, key, message_id) for key in (event.key, _other_key(event))],
+    )
+
+
+def _other_key(event: EventClaim) -> bytes:
+    """What another body under the name of an event is stored under."""
+    return b"c" + digest(event.key + event.body)
 
 
 def known(tx: Transaction, source_id: str, keys: Sequence[bytes], now_us: int) -> dict[bytes, int]:
@@ -88,7 +101,7 @@ def _claim(acceptance: Acceptance, event: EventClaim) -> tuple[Any, ...]:
 
 
 def _first(tx: Transaction, source_id: str, key: bytes) -> Row | None:
-    return tx.row("SELECT body, message_id FROM deduplication WHERE source_id = ? AND key = ?", (source_id, key))
+    return tx.row("SELECT body, message_id, superseded FROM deduplication WHERE source_id = ? AND key = ?", (source_id, key))
 
 
 def _conflicting(message: Message) -> Message:

@@ -17,17 +17,18 @@ QUARTER_US: Final = 900 * 1_000_000
 DAY: Final = 96
 # Quarters that are kept: eight days, so that a week can be compared with itself.
 _KEPT: Final = 8 * DAY
-_COLUMNS: Final = "accepted, duplicates, rejected, ignored, asked"
+_COLUMNS: Final = "accepted, duplicates, rejected, ignored, asked, superseded"
 
 
 def add(tx: Transaction, source_id: str, more: Activity, now_us: int) -> None:
     """Add what came in the last seconds, and let go of what is too old."""
     at = now_us // QUARTER_US
     tx.run(
-        f"INSERT INTO source_traffic (source_id, at, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id, at) DO UPDATE SET "
+        f"INSERT INTO source_traffic (source_id, at, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id, at) DO UPDATE SET "
         "accepted = accepted + excluded.accepted, duplicates = duplicates + excluded.duplicates, "
-        "rejected = rejected + excluded.rejected, ignored = ignored + excluded.ignored, asked = asked + excluded.asked",
-        (source_id, at, more.accepted, more.duplicates, more.rejected, more.ignored, more.asked),
+        "rejected = rejected + excluded.rejected, ignored = ignored + excluded.ignored, asked = asked + excluded.asked, "
+        "superseded = superseded + excluded.superseded",
+        (source_id, at, more.accepted, more.duplicates, more.rejected, more.ignored, more.asked, more.superseded),
     )
     tx.run("DELETE FROM source_traffic WHERE source_id = ? AND at < ?", (source_id, at - _KEPT))
 

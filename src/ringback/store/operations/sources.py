@@ -10,7 +10,7 @@ import msgspec
 from ringback.model.sources import Activity, Cron, Rules, Source, SourceToken, Verification
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
-from ringback.store.operations import arrivals, expectations, reconciliations, source_traffic, subscriptions
+from ringback.store.operations import arrivals, expectations, reconciliations, source_traffic, subscriptions, versions
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.walks import anywhere
 
@@ -163,7 +163,7 @@ def purge(tx: Transaction, limit: int) -> int:
     keys = tx.rows("SELECT source_id, key FROM deduplication WHERE source_id = ? LIMIT ?", (row[0], limit))
     tx.run_many("DELETE FROM deduplication WHERE source_id = ? AND key = ?", keys)
     awaited = expectations.purge_source(tx, row[0], limit)
-    noted = arrivals.purge_source(tx, row[0], limit)
+    noted = arrivals.purge_source(tx, row[0], limit) + versions.purge_source(tx, row[0], limit)
     if not found and not keys and not awaited and not noted:
         tx.run("DELETE FROM source_activity WHERE source_id = ?", (row[0],))
         source_traffic.purge(tx, row[0])
@@ -176,7 +176,8 @@ def purge(tx: Transaction, limit: int) -> int:
 def activity(tx: Transaction, source_id: str) -> Activity:
     """What came from a source so far."""
     row = tx.row(
-        "SELECT accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at, asked FROM source_activity WHERE source_id = ?",
+        "SELECT accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at, asked, superseded FROM source_activity "
+        "WHERE source_id = ?",
         (source_id,),
     )
     return Activity() if row is None else Activity(*row)
@@ -186,10 +187,11 @@ def add_activity(tx: Transaction, source_id: str, more: Activity, now_us: int) -
     """Add counts of the last seconds, and take over the times that are given."""
     source_traffic.add(tx, source_id, more, now_us)
     tx.run(
-        "INSERT INTO source_activity (source_id, accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at, asked) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id) DO UPDATE SET accepted = accepted + excluded.accepted, "
+        "INSERT INTO source_activity "
+        "(source_id, accepted, duplicates, rejected, ignored, last_at, gap_us, old_secret_at, asked, superseded) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source_id) DO UPDATE SET accepted = accepted + excluded.accepted, "
         "duplicates = duplicates + excluded.duplicates, rejected = rejected + excluded.rejected, ignored = ignored + excluded.ignored, "
-        "asked = asked + excluded.asked, "
+        "asked = asked + excluded.asked, superseded = superseded + excluded.superseded, "
         "last_at = COALESCE(excluded.last_at, last_at), gap_us = COALESCE(excluded.gap_us, gap_us), "
         "old_secret_at = COALESCE(excluded.old_secret_at, old_secret_at)",
         (source_id, *msgspec.structs.astuple(more)),

@@ -15,7 +15,7 @@ from ringback.model.deliveries import Claim, DeadLetter, Delivery, Trigger
 from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 from ringback.store.base import Acceptance, Bounds, Claims, Record
-from ringback.store.operations import deduplication, lanes
+from ringback.store.operations import deduplication, lanes, versions
 from ringback.store.operations.lanes import PARKED
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction
@@ -97,7 +97,7 @@ def accept(
     """
     others: list[tuple[Acceptance, str | Exception]] = []
     # Mostly all of them.
-    fresh = [a for a in acceptances if a.mark is None and a.event is None and a.message.event_id is None]
+    fresh = [a for a in acceptances if a.mark is None and a.event is None and a.message.event_id is None and a.version is None]
     if len(fresh) < len(acceptances):
         fresh, others = _told_apart(tx, marks, acceptances)
     about_to(tx, fresh)
@@ -129,6 +129,9 @@ def _told_apart(
     keys = marks.find(tx, asked) if asked else {}
     claimed = [a for a in acceptances if a.event is not None]
     came = deduplication.claim(tx, claimed) if claimed else {}
+    versioned = [a for a in acceptances if a.version is not None and a.message.id not in came]
+    if versioned:
+        came |= versions.claim(tx, versioned)
     for acceptance in acceptances:
         if acceptance.message.id in came:
             others.append((acceptance, came[acceptance.message.id]))
