@@ -164,7 +164,7 @@ class Doors:
         self._receiver = self._make_receiver()
         self.asking = transports.asking(settings, parts.tls, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
-        self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
+        self.reconciling = ProviderRunner(reconciler, "reconciliation", clock, parts.traces.tracing)
         self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)
         self._reconciliations.watch(self.reconciling.wake)
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
@@ -201,9 +201,10 @@ class Doors:
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
         self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
-        self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
-        self.inbound = Inbound(self._receiver, self.source_directory, reader, place, parts.metrics)
-        self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
+        app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
+        self.app = parts.traces.around(app)
+        self.inbound = Inbound(self._receiver, self.source_directory, reader, place, parts.metrics, parts.traces.hot_inbound())
+        self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits, parts.traces.hot())
 
     def listening(self, url: str) -> None:
         """The server answers at this URL."""
@@ -239,6 +240,7 @@ class Doors:
             Signals(parts.store, parts.clock, parts.operational, parts.metrics),
             requeue,
             self._awaited,
+            parts.traces.tracing,
         )
 
     def protocol(self) -> type[asyncio.Protocol]:

@@ -42,6 +42,8 @@ _GAUGES_EVERY_S: Final = 1.0
 _TOKENS_EVERY_S: Final = 60.0
 # Seconds of the drain that are kept for recording and closing, after the doors and the attempts had theirs.
 _CLOSING_S: Final = 1.0
+# At least so long may the last spans take, when the drain has used up all its time.
+_LAST_SPANS_S: Final = 0.2
 
 
 class _Uvicorn(uvicorn.Server):
@@ -115,6 +117,8 @@ class Server:
         await self._doors.asking.close()
         await self._doors.payloads.close()
         await self._doors.comparing.close()
+        left_s = drain_s - (parts.clock.monotonic_s() - started_s)
+        await asyncio.to_thread(parts.traces.close, min(max(left_s, _LAST_SPANS_S), _CLOSING_S))
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
         return 0
 
@@ -143,7 +147,7 @@ class Server:
             "leases": self._tidy,
             "tokens": self._note_tokens,
             "attempt log": self._attempt_log,
-            "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
+            "background tasks": TaskRunner(parts.tasks, parts.clock, history_us, parts.traces.tracing).run,
             "sources": self._doors.upkeep.run,
             "reconciliation": self._doors.reconciling.run,
             "renewal": self._doors.renewing.run,
