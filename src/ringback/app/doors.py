@@ -356,7 +356,7 @@ class Doors:
         api = ProviderApi(self.asking, parts.clock)
         told, asked = (parts.operational, parts.metrics), self.source_directory.changed
         renewer = Renewer(parts.store, parts.vault, parts.clock, api, *told, self._called_at, secrets.randbits, asked)
-        return ProviderRunner(renewer, "renewal", parts.clock)
+        return ProviderRunner(renewer, "renewal", parts.clock, parts.traces.tracing)
 
     def _called_at(self, source: Source) -> str | None:
         return self.urls.route(source) or self.urls.ingest(source)

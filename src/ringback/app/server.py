@@ -42,8 +42,9 @@ _GAUGES_EVERY_S: Final = 1.0
 _TOKENS_EVERY_S: Final = 60.0
 # Seconds of the drain that are kept for recording and closing, after the doors and the attempts had theirs.
 _CLOSING_S: Final = 1.0
-# At least so long may the last spans take, when the drain has used up all its time.
-_LAST_SPANS_S: Final = 0.2
+# Seconds that the last spans may take to be exported: also when the drain has used up its time, and when it has left more.
+_SPANS_LEAST_S: Final = 0.2
+_SPANS_MOST_S: Final = 3.0
 
 
 class _Uvicorn(uvicorn.Server):
@@ -118,7 +119,7 @@ class Server:
         await self._doors.payloads.close()
         await self._doors.comparing.close()
         left_s = drain_s - (parts.clock.monotonic_s() - started_s)
-        await asyncio.to_thread(parts.traces.close, min(max(left_s, _LAST_SPANS_S), _CLOSING_S))
+        await asyncio.to_thread(parts.traces.close, min(max(left_s, _SPANS_LEAST_S), _SPANS_MOST_S))
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
         return 0
 

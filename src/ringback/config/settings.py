@@ -256,8 +256,8 @@ class Settings:
     )
     otel_endpoint: str | None = optional(
         values.web_url("http", "https"),
-        "A collector of OpenTelemetry that traces go to by OTLP/HTTP, such as `http://localhost:4318` (`/v1/traces` is added). Left out, no "
-        "traces are made. Needs the extra `ringback[opentelemetry]`. The address is the operator's: addresses that deliveries may not "
+        "A collector of OpenTelemetry that traces go to by OTLP/HTTP, such as `http://localhost:4318` (`/v1/traces` is added). Left out, "
+        "no traces are made. Needs the extra `ringback[opentelemetry]`. The address is the operator's: addresses that deliveries may not "
         "reach are no matter here.",
     )
     otel_headers: tuple[tuple[str, str], ...] = setting(

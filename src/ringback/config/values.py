@@ -286,7 +286,9 @@ def web_url(*schemes: str) -> Kind[str]:
             valid = False
         if not valid:
             raise ValueError("is not an absolute URL of an allowed scheme")
-        if parts.query or parts.fragment or "@" in parts.netloc:
+        if "@" in parts.netloc:
+            raise ValueError("has a user or a password")
+        if parts.query or parts.fragment:
             raise ValueError("has a query or a fragment")
         return text.rstrip("/")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ringback.gateway.hot import InboundCycle
-from ringback.model.messages import Message
 from ringback.services.replies import Reply
 from ringback.telemetry.active import within
 from ringback.telemetry.tracing import Tracing
@@ -33,10 +32,10 @@ class TracedInboundCycle(InboundCycle):
         with within(self._active):
             super().run()
 
-    def accepted(self, message: Message) -> None:
+    def repeated(self, message_id: str) -> None:
         """As of a plain one."""
-        self._active.attributes["messaging.message.id"] = message.id
-        super().accepted(message)
+        self._active.attributes |= {"messaging.message.id": message_id, "ringback.duplicate": True}
+        super().repeated(message_id)
 
     def _answer(self, reply: Reply) -> None:
         super()._answer(reply)

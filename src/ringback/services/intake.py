@@ -173,6 +173,9 @@ class Intake:
         answers: Answering,
         refusal: Exception | None,
     ) -> None:
+        headers, by = new.headers, None
+        if self._tracing is not None:
+            headers, by = self._tracing.kept(headers), active()
         now_us = self._clock.now_us()
         app_id = entry.application.id
         deliver_at = new.deliver_at
@@ -192,7 +195,7 @@ class Intake:
             deliver_at,
             matched,
             new.origin,
-            new.headers if self._tracing is None else self._tracing.kept(new.headers),
+            headers,
             new.ordering_key,
         )
         reserve, size = self._reserve, len(new.payload)
@@ -200,7 +203,6 @@ class Intake:
         self._pending += 1
         accepted, refused, repeated = self._callbacks
         lanes = entry.lanes(only, new.ordering_key, None if new.raw else new.payload) if entry.ordered else None
-        by = None if self._tracing is None else active()
         self._store.accept(_Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], lanes, answers, by))
 
     def _accepted(self, acceptance: Acceptance) -> None:

@@ -8,10 +8,7 @@ from contextvars import ContextVar
 from typing import Final
 
 from ringback.policy.trace_context import TraceContext
-from ringback.telemetry.spans import Attributes, SpanIds, SpanKind, drawn
-
-# Bits of the id of a trace.
-_TRACE_BITS: Final = 128
+from ringback.telemetry.spans import Attributes, SpanIds, SpanKind, drawn, drawn_trace
 
 
 class Active:
@@ -28,7 +25,6 @@ class Active:
         "inner",
         "is_over",
         "kind",
-        "links",
         "name",
         "sampled",
         "span_id",
@@ -52,13 +48,12 @@ class Active:
         self.attributes: Attributes = {}
         # What was done in it and is over: name, kind, start, end, attributes, failed.
         self.inner: list[tuple[str, SpanKind, int, int, Attributes, bool]] = []
-        self.links: list[tuple[str, str]] = []
 
     @property
     def trace_id(self) -> str:
         """Its trace; from now on there is one."""
         if self._trace_id is None:
-            self._trace_id = f"{self._draw(_TRACE_BITS) or 1:032x}"
+            self._trace_id = drawn_trace(self._draw)
         return self._trace_id
 
     def joins(self, trace_id: str) -> bool:

@@ -20,7 +20,7 @@ _METHODS: Final = frozenset({"POST", "PUT", "PATCH", "GET", "DELETE"})
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-def attempt_span(ids: SpanIds, parent_id: str, attempt: Attempt) -> Span:
+def attempt_span(ids: SpanIds, parent_id: str, state: str, attempt: Attempt) -> Span:
     """An attempt, with its phases as events."""
     method = attempt.request_head.partition(b" ")[0].decode("latin-1")
     method = method if method in _METHODS else "POST"
@@ -61,6 +61,7 @@ def attempt_span(ids: SpanIds, parent_id: str, attempt: Attempt) -> Span:
         ended_us,
         attributes,
         failed=failed,
+        state=state,
         events=events,
     )
 
@@ -99,15 +100,17 @@ def _phases(attempt: Attempt) -> tuple[tuple[str, int, Attributes], ...]:
     return tuple(events)
 
 
-def wait_span(trace_id: str, span_id: str, parent_id: str, delivery: Delivery, attempt: Attempt) -> Span:
+def wait_span(ids: SpanIds, parent_id: str, state: str, delivery: Delivery, attempt: Attempt) -> Span:
     """What a delivery waited for between its time and the start of its attempt."""
     attributes: Attributes = {"messaging.message.id": attempt.message_id, "ringback.endpoint.id": attempt.endpoint_id}
     if attempt.wait is not None:
         attributes["ringback.wait.cause"] = str(attempt.wait)
-    return Span("wait", SpanKind.INTERNAL, trace_id, span_id, parent_id, delivery.due_at, attempt.started_at, attributes)
+    return Span(
+        "wait", SpanKind.INTERNAL, ids.trace_id, ids.span_id, parent_id, delivery.due_at, attempt.started_at, attributes, state=state
+    )
 
 
-def dead_span(trace_id: str, span_id: str, parent_id: str, dead: DeadLetter) -> Span:
+def dead_span(ids: SpanIds, parent_id: str, state: str, dead: DeadLetter) -> Span:
     """A delivery that has no attempts left."""
     attributes: Attributes = {
         "messaging.message.id": dead.message_id,
@@ -116,4 +119,4 @@ def dead_span(trace_id: str, span_id: str, parent_id: str, dead: DeadLetter) -> 
         "ringback.attempts": dead.attempts,
         "error.type": dead.cause,
     }
-    return Span("dead-letter", SpanKind.INTERNAL, trace_id, span_id, parent_id, dead.died_at, dead.died_at, attributes, failed=True)
+    return Span("dead-letter", SpanKind.INTERNAL, ids.trace_id, ids.span_id, parent_id, dead.died_at, dead.died_at, attributes, True, state)

@@ -34,7 +34,7 @@ _BATCH: Final = 256
 _EVERY_S: Final = 0.5
 # Seconds for a batch, with the exporter's own retries: the default of OTEL_EXPORTER_OTLP_TIMEOUT. Then it is lost.
 _EXPORT_S: Final = 10.0
-# Beyond that the process itself hangs, and is ended. A start, which the first batch waits for, takes 0.5 s, and more under load.
+# Beyond that the process itself hangs, and is ended. Its start takes 0.5 s, and more under load.
 _PATIENCE_S: Final = 20.0
 # Seconds before another process is started after one has died.
 _REST_S: Final = 2.0
@@ -83,7 +83,7 @@ class Exporter:
         self._queue.append(span)
 
     def start(self) -> None:
-        """Begin. The process is started when there is something to export."""
+        """Begin."""
         self._thread.start()
 
     def close(self, within_s: float) -> None:
@@ -96,6 +96,8 @@ class Exporter:
             process.end()
 
     def _run(self) -> None:
+        # An empty batch: the process is there when spans are, and what is wrong with it is known at once.
+        self._export([])
         while True:
             batch = self._taken()
             if batch:

@@ -7,6 +7,7 @@ It ends when its parent does, by the end of the socket. What is set for the expo
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import struct
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 HEAD: Final = struct.Struct("!I")
 # Where traces go below the address of a collector (OTLP/HTTP).
 PATH: Final = "/v1/traces"
+# The server goes first where both want the processor.
+_NICE: Final = 5
 # Characters of a failure that are told: what a collector says may be long.
 _WHY_CHARS: Final = 200
 # What is said of a service whose name nobody has set.
@@ -136,7 +139,8 @@ def export(pipe: IO[bytes], out: IO[bytes]) -> None:
     decoder = msgspec.msgpack.Decoder(list[Span])
     for frame in frames:
         heard.text = ""
-        result = exporter.export([converter.span(span) for span in decoder.decode(frame)])
+        spans = [converter.span(span) for span in decoder.decode(frame)]
+        result = exporter.export(spans) if spans else SpanExportResult.SUCCESS
         error = "" if result is SpanExportResult.SUCCESS else heard.text or "the collector did not take them"
         answer = msgspec.msgpack.encode(Answer(error))
         out.write(HEAD.pack(len(answer)) + answer)
@@ -147,6 +151,7 @@ def _main() -> None:
     # Signals for the server may go to all processes of its terminal or unit; this one ends after it, by the end of the socket.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICE)
     out = sys.stdout.buffer
     # Nothing but answers may go there, whatever a library prints.
     sys.stdout = sys.stderr

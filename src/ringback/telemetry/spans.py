@@ -8,8 +8,9 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-# Bits of the id of a span.
+# Bits of the id of a span, and of that of a trace.
 SPAN_BITS: Final = 64
+_TRACE_BITS: Final = 128
 
 Attributes: TypeAlias = dict[str, str | int | float | bool]
 
@@ -53,3 +54,8 @@ class SpanIds(msgspec.Struct, frozen=True):
 def drawn(draw: Callable[[int], int]) -> str:
     """A new id of a span, which is never 0."""
     return f"{draw(SPAN_BITS) or 1:016x}"
+
+
+def drawn_trace(draw: Callable[[int], int]) -> str:
+    """A new id of a trace, which is never 0."""
+    return f"{draw(_TRACE_BITS) or 1:032x}"

@@ -21,7 +21,7 @@ from ringback.model.messages import Message
 from ringback.policy.trace_context import TraceContext, context_of, fields_in, is_nothing_else, without_context
 from ringback.telemetry.active import Active, active, within
 from ringback.telemetry.attempt_spans import attempt_span, dead_span, wait_span
-from ringback.telemetry.spans import SPAN_BITS, Attributes, Span, SpanIds, SpanKind, drawn
+from ringback.telemetry.spans import SPAN_BITS, Attributes, Span, SpanIds, SpanKind, drawn, drawn_trace
 
 SYSTEM: Final = "ringback"
 # Where the ids and the flags stand in the line that `departing` puts first: `traceparent: 00-<trace>-<span>-<flags>`.
@@ -78,6 +78,9 @@ class Tracing:
         parent_id, links = "", []
         if by is not None:
             by.sampled = by.sampled or standing.sampled
+            if by.kind is SpanKind.SERVER:
+                # The first of several.
+                by.attributes.setdefault("messaging.message.id", message.id)
             if by.joins(standing.trace_id):
                 parent_id = by.span_id
             else:
@@ -127,12 +130,12 @@ class Tracing:
         ids = _recorded(message)
         if ids is None:
             return
-        parent_id = _digest(message.id)[32:]
+        parent_id, state = _digest(message.id)[32:], _state(message)
         if attempt.started_at - delivery.due_at >= _WAITED_US:
-            self._emit(wait_span(ids.trace_id, drawn(self._draw), parent_id, delivery, attempt))
-        self._emit(attempt_span(ids, parent_id, attempt))
+            self._emit(wait_span(SpanIds(ids.trace_id, drawn(self._draw)), parent_id, state, delivery, attempt))
+        self._emit(attempt_span(ids, parent_id, state, attempt))
         if dead is not None:
-            self._emit(dead_span(ids.trace_id, drawn(self._draw), parent_id, dead))
+            self._emit(dead_span(SpanIds(ids.trace_id, drawn(self._draw)), parent_id, state, dead))
 
     def transformed(self, message: Message, outcome: str, started_us: int, cpu_us: int) -> None:
         """The transformation of an attempt has ended."""
@@ -161,7 +164,7 @@ class Tracing:
     def work(self, name: str, about: str = "") -> Active:
         """Work beside the doors begins; all that is `about` the same has one trace."""
         digest = _digest(about) if about else ""
-        begun = Active(name, SpanKind.INTERNAL, self._clock.now_us(), self._draw, None, digest[:32] or None)
+        begun = Active(name, SpanKind.INTERNAL, self._clock.now_us(), self._draw, None, digest[:32] or drawn_trace(self._draw))
         begun.sampled = (digest[16:32] if about else drawn(self._draw)) < self._below
         return begun
 
@@ -189,6 +192,9 @@ class Tracing:
             attributes: Attributes = {"ringback.provider": provider, "ringback.verification.reason": reason}
             if failed:
                 attributes["error.type"] = reason
+            if here.inner and here.inner[-1][4] == attributes:
+                # The hot door has asked before the ordinary way did.
+                here.inner.pop()
             here.inner.append(("verify", SpanKind.INTERNAL, started_us, self._clock.now_us(), attributes, failed))
 
     def answered(self, ended: Active, status: int, *, believed: bool) -> None:
@@ -235,6 +241,13 @@ def ids_of(message: Message) -> SpanIds:
     """The ids of the attempt that a message was made for by `departing`."""
     line = message.headers or b""
     return SpanIds(line[_TRACE_AT].decode(), line[_SPAN_AT].decode())
+
+
+def _state(message: Message) -> str:
+    """What other systems say of the trace of a message as `departing` made it."""
+    lines = message.headers or b""
+    given = context_of(fields_in(lines)) if lines.find(b"\r\ntracestate:") >= 0 else None
+    return "" if given is None else given.state
 
 
 def _recorded(message: Message) -> SpanIds | None:
