@@ -308,9 +308,9 @@ def test_a_retry_after_a_crash_is_in_the_trace_of_its_message(serve: Serve, rece
 
 
 def test_deliveries_and_shutdown_wait_for_no_collector(serve: Serve, receiver: Receiver) -> None:
-    """One that takes requests and never answers, and then one that is gone."""
+    """Of one that takes requests and never answers, both are as without it."""
     hanging = Collector(status=0)
-    running = serve(settings={"otel_endpoint": hanging.url, "drain_timeout": "3s"})
+    running = serve(settings={"otel_endpoint": hanging.url, "drain_timeout": "2s"})
     shop = Shop(running, receiver)
     ids = {shop.publish() for _ in range(5)}
     wait_until(lambda: receiver.ids() == ids)
@@ -318,36 +318,26 @@ def test_deliveries_and_shutdown_wait_for_no_collector(serve: Serve, receiver: R
     ids.add(shop.publish())
     wait_until(lambda: receiver.ids() == ids, what="deliveries go on while it hangs")
     assert running.stop() == 0
-    hanging.close()
     assert '"clean": true' in running.log_tail()
-
-    again = serve(running.database, settings={"otel_endpoint": hanging.url})
-    ids.add(Shop(again, receiver).publish())
-    wait_until(lambda: receiver.ids() == ids, what="deliveries go on without one")
-    assert again.stop() == 0
+    hanging.close()
 
 
-def test_what_a_collector_refuses_is_lost_and_told_once(serve: Serve, receiver: Receiver) -> None:
-    refusing = Collector(status=400)
-    running = serve(settings={"otel_endpoint": refusing.url, "log_format": "json"})
+def test_what_a_collector_refuses_is_lost_and_told_once_and_what_waits_at_the_end_is_not(serve: Serve, receiver: Receiver) -> None:
+    collector = Collector(status=400)
+    running = serve(settings={"otel_endpoint": collector.url, "log_format": "json"})
     shop = Shop(running, receiver)
     message_id = shop.publish()
     wait_until(lambda: '"traces.lost"' in running.log_tail())
     assert receiver.ids() == {message_id}
-    refusing.status = 200
+    collector.status = 200
     wait_until(lambda: shop.publish() and '"traces.resumed"' in running.log_tail())
     assert running.log_tail().count('"traces.lost"') == 1
-    refusing.close()
 
-
-def test_what_waits_is_exported_before_the_end(serve: Serve, receiver: Receiver) -> None:
-    collector = Collector()
-    running = serve(settings={"otel_endpoint": collector.url})
-    message_id = Shop(running, receiver).publish()
-    wait_until(lambda: receiver.accepted)
+    last = shop.publish()
+    wait_until(lambda: last in receiver.ids())
     assert running.stop() == 0
     collector.close()
-    assert {span.name for span in collector.of(message_id)} == {PUBLISHED, "publish", "POST"}
+    assert {span.name for span in collector.of(last)} >= {PUBLISHED, "publish", "POST"}
 
 
 def test_without_tracing_what_a_provider_gives_is_passed_on_and_what_a_publisher_gives_is_not(shared: Shared, receiver: Receiver) -> None:

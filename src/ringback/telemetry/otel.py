@@ -32,10 +32,8 @@ QUEUE_MAX: Final = 16_384
 _BATCH: Final = 256
 # Seconds that a span waits for others at the most.
 _EVERY_S: Final = 0.5
-# Seconds for a batch, with the exporter's own retries: the default of OTEL_EXPORTER_OTLP_TIMEOUT. Then it is lost.
-_EXPORT_S: Final = 10.0
-# Beyond that the process itself hangs, and is ended. Its start takes 0.5 s, and more under load.
-_PATIENCE_S: Final = 20.0
+# Seconds beyond those for a batch after which the process itself hangs, and is ended. Its start takes 0.5 s, and more under load.
+_PATIENCE_S: Final = 10.0
 # Seconds before another process is started after one has died.
 _REST_S: Final = 2.0
 # Seconds between two lines of the log about what was lost.
@@ -74,6 +72,12 @@ class Exporter:
         self._failing = False
         # A daemon, should it hang where nothing can end it.
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The process that exports, while there is one."""
+        process = self._process
+        return None if process is None else process.pid
 
     def emit(self, span: Span) -> None:
         """Have a span exported, sooner or later, unless too many wait."""
@@ -155,11 +159,12 @@ class _Process:
     def __init__(self, target: Target) -> None:
         ours, theirs = socket.socketpair()
         self._socket = ours
-        ours.settimeout(_PATIENCE_S)
+        ours.settimeout(target.timeout_s + _PATIENCE_S)
         with theirs:
             command = (sys.executable, "-m", "ringback.telemetry.otel_process")
             self._child = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno())
-        self._say(msgspec.msgpack.encode(msgspec.structs.replace(target, timeout_s=_EXPORT_S)))
+        self.pid = self._child.pid
+        self._say(msgspec.msgpack.encode(target))
 
     def export(self, batch: list[Span]) -> str:
         """Have a batch exported; why that failed, "" if it did not."""

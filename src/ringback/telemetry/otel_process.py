@@ -37,7 +37,10 @@ _NANO: Final = 1_000
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where spans go, and what is said of who made them. `service` is None where the standard variables say it, or nobody."""
+    """Where spans go, and what is said of who made them. `service` is None where the standard variables say it, or nobody.
+
+    `timeout_s` is for a batch, with the exporter's own retries: the default of OTEL_EXPORTER_OTLP_TIMEOUT. Then it is lost.
+    """
 
     endpoint: str
     headers: dict[str, str]
