@@ -13,7 +13,7 @@ import pytest
 
 from ringback.clock import SystemClock
 from ringback.telemetry.log import configure_logging
-from ringback.telemetry.otel import QUEUE_MAX, Exporter, require
+from ringback.telemetry.otel import QUEUE_MAX, Exporter
 from ringback.telemetry.otel_process import Target
 from ringback.telemetry.spans import Span, SpanKind
 from tests.acceptance.collector import Collector
@@ -120,7 +120,3 @@ def test_a_collector_that_is_not_there_is_told(logged: io.StringIO) -> None:
     (line,) = lines(logged)
     assert (line["event"], line["lost"]) == ("traces.lost", 1)
     exporter.close(5)
-
-
-def test_the_packages_that_are_needed_are_here() -> None:
-    require()

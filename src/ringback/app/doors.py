@@ -201,8 +201,7 @@ class Doors:
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
         self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
-        app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
-        self.app = parts.traces.around(app)
+        self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
         self.inbound = Inbound(self._receiver, self.source_directory, reader, place, parts.metrics, parts.traces.hot_inbound())
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits, parts.traces.hot())
 

@@ -64,7 +64,7 @@ class Parts:
         self.directory = Directory(store, self.vault)
         # One for all that is sent: reading the system's authorities takes longer than opening the database.
         self.tls = client_context()
-        self.traces = Traces(settings, clock)
+        self.traces = Traces(settings, clock, random.getrandbits)
         self.transport = delivering(settings, self.tls, clock)
         self.scripts = Scripts(
             ScriptSettings(settings.transformation_workers, settings.transformation_timeout.total_seconds()), clock, metrics

@@ -125,7 +125,7 @@ class Server:
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            self._doors.app,
+            self._parts.traces.around(self._doors.app),
             http=self._doors.protocol(),
             # Websockets are for one path alone: `gateway.switch` sees to it.
             ws="none",

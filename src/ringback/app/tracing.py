@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -31,7 +31,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 class Traces:
     """What makes spans (`tracing`, None when that is off), and what exports them."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, draw: Callable[[int], int]) -> None:
         self.tracing: Tracing | None = None
         self._exporter: Exporter | None = None
         if settings.otel_endpoint is None:
@@ -39,7 +39,7 @@ class Traces:
         require()
         target = Target(settings.otel_endpoint, dict(settings.otel_headers), settings.otel_service_name, __version__)
         self._exporter = Exporter(target, clock)
-        self.tracing = Tracing(self._exporter.emit, settings.otel_sample_ratio, clock, random.getrandbits)
+        self.tracing = Tracing(self._exporter.emit, settings.otel_sample_ratio, clock, draw)
         self._exporter.start()
 
     def close(self, within_s: float) -> None:

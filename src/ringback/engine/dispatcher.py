@@ -42,6 +42,7 @@ from ringback.services.directory import Directory
 from ringback.services.ports import Pending, Standing
 from ringback.store.base import Record, Store
 from ringback.store.operations.directory import Unfinished
+from ringback.telemetry.active import within
 from ringback.telemetry.events import ENDPOINT_DISABLED, MESSAGE_UNREADABLE, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
@@ -322,8 +323,9 @@ class Dispatcher:
             gone = GONE
             if claim.unreadable is not None:
                 gone = UNREADABLE
-                span, why = self._span(message), claim.unreadable
-                log(MESSAGE_UNREADABLE, span=span, app_id=message.app_id, message_id=message.id, endpoint_id=lane.endpoint_id, why=why)
+                with within(self._span(message)):
+                    why = claim.unreadable
+                    log(MESSAGE_UNREADABLE, app_id=message.app_id, message_id=message.id, endpoint_id=lane.endpoint_id, why=why)
             self._loop.call_soon(self.landed, lane, Flight(self, lane, claim, plan, b"", now_us, place, wait), gone)
             return
         try:
@@ -432,8 +434,8 @@ class Dispatcher:
         if record.disables is not None and not lane.disabled:
             # Once, although others were on the wire that say the same.
             lane.disabled = True
-            span = self._span(record.message)
-            log(ENDPOINT_DISABLED, span=span, app_id=lane.app_id, endpoint_id=lane.endpoint_id, cause=record.disables.cause)
+            with within(self._span(record.message)):
+                log(ENDPOINT_DISABLED, app_id=lane.app_id, endpoint_id=lane.endpoint_id, cause=record.disables.cause)
             self._directory.changed(lane.app_id)
         if record.ends_pair or (record.dead is not None and record.delivery.trigger is not Trigger.SCHEDULED):
             self._supply.forget(lane.withdraw(record.delivery.message_id))

@@ -16,7 +16,6 @@ from typing import TextIO
 from ringback.clock import SECOND_US, rfc3339
 from ringback.telemetry.active import active_ids
 from ringback.telemetry.events import LIBRARY, LogEvent
-from ringback.telemetry.spans import SpanIds
 
 _LOGGER = "ringback"
 _MASK = "****"
@@ -35,13 +34,13 @@ _DEPTH_MAX = 6
 _COLOURS = {"debug": "90", "info": "32", "warning": "33", "error": "31"}
 
 
-def log(event: LogEvent, *, failure: BaseException | None = None, span: SpanIds | None = None, **fields: object) -> None:
+def log(event: LogEvent, *, failure: BaseException | None = None, **fields: object) -> None:
     """Write one event. `failure` adds its traceback, without local variables. Never raises for what a field holds.
 
-    Of a `span`, or of the one that goes on here, its ids are written too.
+    The ids of the span that goes on here are written too.
     """
     level = logging.getLevelNamesMapping()[event.level.upper()]
-    span = span or active_ids()
+    span = active_ids()
     if span is not None:
         fields |= {"trace_id": span.trace_id, "span_id": span.span_id}
     logging.getLogger(_LOGGER).log(level, event.name, exc_info=failure, extra={"fields": fields})

@@ -121,9 +121,11 @@ class Tracing:
         """A delivery whose attempt begins: its message has the context of that attempt, first of its headers."""
         message = claim.message
         standing = self.standing(message)
-        line = f"traceparent: 00-{standing.trace_id}-{drawn(self._draw)}-{standing.sampled:02x}\r\n".encode()
-        rest = b"" if message.headers is None else without_context(message.headers, keep_state=standing.given is not None)
-        return Claim(claim.delivery, msgspec.structs.replace(message, headers=line + rest), claim.unreadable)
+        flags = "01" if standing.sampled else "00"
+        lines = f"traceparent: 00-{standing.trace_id}-{self._draw(SPAN_BITS) or 1:016x}-{flags}\r\n".encode()
+        if message.headers is not None:
+            lines += without_context(message.headers, keep_state=standing.given is not None)
+        return Claim(claim.delivery, msgspec.structs.replace(message, headers=lines), claim.unreadable)
 
     def landed(self, message: Message, delivery: Delivery, attempt: Attempt, dead: DeadLetter | None) -> None:
         """An attempt is recorded, of a message as `departing` made it."""
