@@ -326,7 +326,7 @@ def ratio() -> Kind[float]:
     """A share of a whole."""
 
     def parse(text: str) -> float:
-        if not re.fullmatch(r"\d{1,3}(\.\d{1,12})?", text):
+        if not re.fullmatch(r"\d{0,3}\.?\d{1,18}(e-\d{1,2})?", text):
             raise ValueError("is not a decimal number")
         value = float(text)
         if value > 1:
