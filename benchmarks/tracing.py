@@ -102,11 +102,13 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for runs in all_runs:
                 runs.run(arguments.seconds)
-        print(f"{'traces':<18}{'server us':>10}{'of off':>8}{'with exporter us':>18}{'deliveries/s':>14}")
-        off = statistics.median(next(runs for runs in all_runs if runs.name == "off").own)
+        print(f"{'traces':<18}{'server us':>10}{'of off':>8}{'lowest':>10}{'of off':>8}{'with exporter':>15}{'deliveries/s':>14}")
+        off = next(runs for runs in all_runs if runs.name == "off").own
         for runs in all_runs:
             own, whole, rate = (statistics.median(values) for values in (runs.own, runs.all, runs.rates))
-            print(f"{runs.name:<18}{own:>10.1f}{own / off:>8.3f}{whole:>18.1f}{rate:>14,.0f}")
+            least = min(runs.own)
+            shares = f"{own:>10.1f}{own / statistics.median(off):>8.2f}{least:>10.1f}{least / min(off):>8.2f}"
+            print(f"{runs.name:<18}{shares}{whole:>15.1f}{rate:>14,.0f}")
 
 
 if __name__ == "__main__":

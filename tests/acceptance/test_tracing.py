@@ -289,7 +289,9 @@ def test_log_lines_name_the_trace_that_they_are_about(traced: Server, collector:
     assert (found["trace_id"], found["span_id"]) == (TRACE, attempt.span_id)
 
 
-def test_a_retry_after_a_crash_is_in_the_trace_of_its_message(serve: Serve, receiver: Receiver, collector: Collector) -> None:
+def test_a_retry_after_a_crash_is_in_the_trace_of_its_message_and_what_waits_at_the_end_is_exported(
+    serve: Serve, receiver: Receiver, collector: Collector
+) -> None:
     receiver.decide = lambda arrival: FAILED
     settings = {"otel_endpoint": collector.url, "retry_schedule": ",".join(["500ms"] * 50), "otel_service_name": "second"}
     running = serve(settings=settings)
@@ -299,12 +301,17 @@ def test_a_retry_after_a_crash_is_in_the_trace_of_its_message(serve: Serve, rece
     wait_until(lambda: len(receiver.arrivals) >= 2)
     running.stop(signal.SIGKILL)
     receiver.decide = lambda arrival: OK
-    serve(running.database, settings=settings)
+    running = serve(running.database, settings=settings)
     for message_id, accepted in zip(ids, published, strict=True):
         attempt = collector.wait("POST", messaging__message__id=message_id, http__response__status_code=200)[0]
         assert (attempt.trace_id, attempt.parent_id) == (accepted.trace_id, accepted.span_id)
     assert published[0].trace_id == TRACE
     assert collector.resource["service.name"] == "second"
+    shop.running = running
+    last = shop.publish()
+    wait_until(lambda: last in receiver.ids())
+    assert running.stop() == 0
+    assert {span.name for span in collector.of(last)} >= {PUBLISHED, "publish", "POST"}
 
 
 def test_deliveries_and_shutdown_wait_for_no_collector(serve: Serve, receiver: Receiver) -> None:
@@ -320,24 +327,6 @@ def test_deliveries_and_shutdown_wait_for_no_collector(serve: Serve, receiver: R
     assert running.stop() == 0
     assert '"clean": true' in running.log_tail()
     hanging.close()
-
-
-def test_what_a_collector_refuses_is_lost_and_told_once_and_what_waits_at_the_end_is_not(serve: Serve, receiver: Receiver) -> None:
-    collector = Collector(status=400)
-    running = serve(settings={"otel_endpoint": collector.url, "log_format": "json"})
-    shop = Shop(running, receiver)
-    message_id = shop.publish()
-    wait_until(lambda: '"traces.lost"' in running.log_tail())
-    assert receiver.ids() == {message_id}
-    collector.status = 200
-    wait_until(lambda: shop.publish() and '"traces.resumed"' in running.log_tail())
-    assert running.log_tail().count('"traces.lost"') == 1
-
-    last = shop.publish()
-    wait_until(lambda: last in receiver.ids())
-    assert running.stop() == 0
-    collector.close()
-    assert {span.name for span in collector.of(last)} >= {PUBLISHED, "publish", "POST"}
 
 
 def test_without_tracing_what_a_provider_gives_is_passed_on_and_what_a_publisher_gives_is_not(shared: Shared, receiver: Receiver) -> None:

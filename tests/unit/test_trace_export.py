@@ -110,13 +110,17 @@ def test_the_end_waits_for_a_collector_that_hangs_only_so_long(logged: io.String
     collector.close()
 
 
-def test_a_collector_that_is_not_there_is_told(logged: io.StringIO) -> None:
-    gone = Collector()
-    gone.close()
-    exporter = Exporter(Target(gone.url, {}, None, "1", timeout_s=0.5), SystemClock())
+@pytest.mark.parametrize("status", [503, 400, None])
+def test_what_a_collector_refuses_or_is_not_there_for_is_lost_and_told(logged: io.StringIO, status: int | None) -> None:
+    collector = Collector(status or 200)
+    if status is None:
+        collector.close()
+    exporter = Exporter(Target(collector.url, {}, None, "1", timeout_s=0.5), SystemClock())
     exporter.start()
     exporter.emit(span(1))
     wait_until(lambda: logged.getvalue())
     (line,) = lines(logged)
     assert (line["event"], line["lost"]) == ("traces.lost", 1)
     exporter.close(5)
+    if status is not None:
+        collector.close()
