@@ -6,7 +6,7 @@ Source: https://www.w3.org/TR/trace-context-1/ (sections 3.2 and 3.3).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -37,8 +37,14 @@ class TraceContext(msgspec.Struct, frozen=True, gc=False):
         return f"traceparent: 00-{self.trace_id}-{self.span_id}-{self.sampled:02x}\r\n{state}".encode()
 
 
-def context_of(fields: Iterable[tuple[bytes, bytes]]) -> TraceContext | None:
+def context_of(fields: Collection[tuple[bytes, bytes]]) -> TraceContext | None:
     """The context that these headers (lower-case names) give; None when there is none, more than one, or one that is not valid."""
+    for name, _ in fields:
+        if name == PARENT:
+            break
+    else:
+        # Most have none.
+        return None
     parents, states = [], []
     for name, value in fields:
         if name == PARENT:

@@ -81,10 +81,13 @@ class Exporter:
 
     def emit(self, span: Span) -> None:
         """Have a span exported, sooner or later, unless too many wait."""
-        if len(self._queue) >= QUEUE_MAX:
+        waiting = len(self._queue)
+        if waiting >= QUEUE_MAX:
             self._lost += 1
             return
         self._queue.append(span)
+        if waiting == _BATCH:
+            self._wake.set()
 
     def start(self) -> None:
         """Begin."""
@@ -112,6 +115,7 @@ class Exporter:
                 self._tell()
                 if not self._stopping:
                     self._wake.wait(_EVERY_S)
+                    self._wake.clear()
 
     def _taken(self) -> list[Span]:
         queue = self._queue

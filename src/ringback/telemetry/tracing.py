@@ -8,7 +8,7 @@ kept with the headers of the message. Nothing here is called, and no object of i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -157,7 +157,7 @@ class Tracing:
 
     # -- what goes on
 
-    def request(self, method: str, route: str, fields: Iterable[tuple[bytes, bytes]]) -> Active:
+    def request(self, method: str, route: str, fields: Collection[tuple[bytes, bytes]]) -> Active:
         """A request has come, with these headers (lower-case names)."""
         begun = Active(f"{method} {route}", SpanKind.SERVER, self._clock.now_us(), self._draw, context_of(fields), None)
         begun.attributes = {"http.request.method": method, "http.route": route}
