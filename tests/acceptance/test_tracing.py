@@ -14,7 +14,8 @@ import time
 import typing
 
 import pytest
-from svix.models import MessageIn
+from svix.api import MessagePollerPollOptions
+from svix.models import DestinationIn, MessageIn
 
 from benchmarks import server
 from benchmarks.server import Server
@@ -227,6 +228,16 @@ def test_a_transformation_is_a_part_of_its_attempt(traced: Server, collector: Co
     assert sent_context(receiver) == (TRACE, attempt.span_id, "01")
 
 
+def test_whoever_polls_gets_the_context_that_was_published_with_the_message(traced: Server, receiver: Receiver) -> None:
+    shop = Shop(traced, receiver)
+    svix = client(traced)
+    sink_id = svix.destination.create(shop.app_id, DestinationIn(type="pollingEndpoint", config={})).id
+    message_id = shop.publish(GIVEN)
+    (polled,) = svix.message.poller.poll(shop.app_id, sink_id, MessagePollerPollOptions(limit=10)).data
+    assert polled.id == message_id and polled.headers is not None
+    assert {name: polled.headers[name] for name in GIVEN} == GIVEN
+
+
 def test_a_header_of_the_endpoint_itself_wins(traced: Server, collector: Collector, receiver: Receiver) -> None:
     shop = Shop(traced, receiver, headers={"TraceParent": "mine"})
     message_id = shop.publish(GIVEN)
@@ -348,3 +359,4 @@ def test_a_server_that_cannot_export_says_what_is_missing(tmp_path: pathlib.Path
     done = subprocess.run(command, env=server.environment(settings), capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "pip install 'ringback[opentelemetry]'" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("*.db")), "nothing was begun"

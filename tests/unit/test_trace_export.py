@@ -13,7 +13,7 @@ import pytest
 
 from ringback.clock import SystemClock
 from ringback.telemetry.log import configure_logging
-from ringback.telemetry.otel import QUEUE_MAX, Exporter
+from ringback.telemetry.otel import Exporter
 from ringback.telemetry.otel_process import Target
 from ringback.telemetry.spans import Span, SpanKind
 from tests.acceptance.collector import Collector
@@ -84,11 +84,11 @@ def test_a_span_arrives_as_it_was_made_and_another_process_follows_one_that_died
 
 def test_no_more_spans_wait_than_there_is_room_for_and_the_rest_is_told(logged: io.StringIO) -> None:
     collector = Collector()
-    exporter = exporter_to(collector.url)
-    for number in range(QUEUE_MAX + 7):
+    exporter = Exporter(Target(collector.url, {}, None, "1"), SystemClock(), room=600)
+    for number in range(607):
         exporter.emit(span(number))
     exporter.start()
-    wait_until(lambda: len(collector.spans) == QUEUE_MAX)
+    wait_until(lambda: len(collector.spans) == 600)
     wait_until(lambda: logged.getvalue())
     (line,) = lines(logged)
     assert (line["event"], line["lost"]) == ("traces.lost", 7)

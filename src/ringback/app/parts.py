@@ -7,7 +7,7 @@ import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from ringback.app.tracing import Traces
+from ringback.app.tracing import Traces, check
 from ringback.app.transports import delivering
 from ringback.clock import SECOND_US, SystemClock
 from ringback.config import Settings
@@ -120,6 +120,7 @@ class Parts:
     @classmethod
     async def open(cls, settings: Settings, stack: AsyncExitStack) -> Parts:
         """Open the database and make all parts. Raises OperatorError."""
+        check(settings)
         clock = SystemClock()
         metrics = Metrics(clock.now_us())
         store = await open_store(

@@ -28,6 +28,12 @@ _PUBLISH: Final = re.compile(r"/api/v1/app/[^/]+/msg/?")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
+def check(settings: Settings) -> None:
+    """Raises OperatorError when traces are wanted and cannot be exported; to be asked before anything is touched."""
+    if settings.otel_endpoint is not None:
+        require()
+
+
 class Traces:
     """What makes spans (`tracing`, None when that is off), and what exports them."""
 
@@ -36,7 +42,6 @@ class Traces:
         self._exporter: Exporter | None = None
         if settings.otel_endpoint is None:
             return
-        require()
         target = Target(settings.otel_endpoint, dict(settings.otel_headers), settings.otel_service_name, __version__)
         self._exporter = Exporter(target, clock)
         self.tracing = Tracing(self._exporter.emit, settings.otel_sample_ratio, clock, draw)

@@ -56,11 +56,12 @@ def require() -> None:
 
 
 class Exporter:
-    """Exports spans to one collector. `emit` never blocks and may be called by any thread."""
+    """Exports spans to one collector; up to `room` of them wait. `emit` never blocks and may be called by any thread."""
 
-    def __init__(self, target: Target, clock: Clock) -> None:
+    def __init__(self, target: Target, clock: Clock, room: int = QUEUE_MAX) -> None:
         self._target = target
         self._clock = clock
+        self._room = room
         self._queue: deque[Span] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -82,7 +83,7 @@ class Exporter:
     def emit(self, span: Span) -> None:
         """Have a span exported, sooner or later, unless too many wait."""
         waiting = len(self._queue)
-        if waiting >= QUEUE_MAX:
+        if waiting >= self._room:
             self._lost += 1
             return
         self._queue.append(span)
