@@ -68,16 +68,16 @@ def attempt_span(ids: SpanIds, parent_id: str, state: str, attempt: Attempt) -> 
 
 def _place(attempt: Attempt) -> Attributes:
     """Where the request went: scheme, name and port, and the address that was connected to."""
-    parts = urlsplit(attempt.url)
-    place: Attributes = {"url.scheme": parts.scheme, "server.address": parts.hostname or ""}
     try:
-        place["server.port"] = parts.port or _PORTS.get(parts.scheme, 0)
+        parts = urlsplit(attempt.url)
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+        place: Attributes = {"url.scheme": parts.scheme, "server.address": parts.hostname or "", "server.port": port}
     except ValueError:
         # Nothing was connected to, and the attempt says so.
-        pass
-    host, _, port = attempt.address.rpartition(":")
-    if host and port.isdigit():
-        place |= {"network.peer.address": host.strip("[]"), "network.peer.port": int(port)}
+        return {}
+    host, _, peer_port = attempt.address.rpartition(":")
+    if host and peer_port.isdigit():
+        place |= {"network.peer.address": host.strip("[]"), "network.peer.port": int(peer_port)}
     return place
 
 

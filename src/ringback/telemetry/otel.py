@@ -131,8 +131,8 @@ class Exporter:
             if self._process is None:
                 self._process = _Process(self._target)
             error = self._process.export(batch)
-        except (OSError, EOFError, msgspec.MsgspecError) as failure:
-            # It died, hangs, or could not be started: another one may do better.
+        except Exception as failure:
+            # It died, hangs, or could not be started: another one may do better. And nothing else may end this thread either.
             if self._process is not None:
                 self._process.end()
             self._process = None
