@@ -54,9 +54,9 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A developer's own RINGBACK_* or proxy variables must not decide what a test sees."""
+    """A developer's own RINGBACK_*, OTEL_* or proxy variables must not decide what a test sees."""
     for name in list(os.environ):
-        ours = name.startswith(("RINGBACK_", "SVIX_")) and not name.startswith("RINGBACK_TEST_")
+        ours = name.startswith(("RINGBACK_", "SVIX_", "OTEL_")) and not name.startswith("RINGBACK_TEST_")
         if ours or name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.delenv(name)
     yield

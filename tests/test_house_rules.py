@@ -258,7 +258,7 @@ def _fingerprint() -> str:
     return str(module.fingerprint())
 
 
-@pytest.mark.parametrize("lock", ["server", "dev"])
+@pytest.mark.parametrize("lock", ["server", "opentelemetry", "dev"])
 def test_lock_files_are_those_of_pyproject(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text("utf-8")
     assert _fingerprint() in text.splitlines()[0], "run scripts/lock"
@@ -269,15 +269,19 @@ def _locked(lock: str) -> dict[str, str]:
     return {match[1]: match[2] for match in re.finditer(r"^([a-z0-9._-]+)==(\S+)", text, re.MULTILINE)}
 
 
-@pytest.mark.parametrize("lock", ["server", "dev"])
+@pytest.mark.parametrize("lock", ["server", "opentelemetry", "dev"])
 def test_every_locked_package_has_its_hashes(lock: str) -> None:
     text = (ROOT / "requirements" / f"{lock}.txt").read_text("utf-8")
     packages = re.findall(r"^[a-z0-9._-]+==[^\n]*\\\n(?:\s+--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text + "\n", re.MULTILINE)
     assert len(packages) == len(re.findall(r"^[a-z0-9._-]+==", text, re.MULTILINE)) > 10
 
 
-def test_the_dev_lock_holds_the_server_lock_at_the_same_versions() -> None:
-    assert _locked("server").items() <= _locked("dev").items()
+def test_each_lock_holds_the_smaller_ones_at_the_same_versions() -> None:
+    assert _locked("server").items() <= _locked("opentelemetry").items() <= _locked("dev").items()
+
+
+def test_what_exports_traces_is_not_installed_where_nobody_wants_them() -> None:
+    assert not {name for name in _locked("server") if name.startswith(("opentelemetry", "protobuf", "requests"))}
 
 
 def test_uvicorn_is_pinned_because_its_protocol_is_subclassed() -> None:

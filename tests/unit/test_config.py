@@ -279,3 +279,37 @@ def test_sources_are_tables_of_the_file_or_json_of_the_variable_and_never_shown(
 def test_proxy_headers_need_proxies_that_may_send_them() -> None:
     assert "trusted_proxies" in problems_of(environ={"RINGBACK_PROXY_PROTOCOL": "on"})[0]
     assert load_settings({}, {"RINGBACK_PROXY_PROTOCOL": "on", "RINGBACK_TRUSTED_PROXIES": "10.0.0.1"}, None).proxy_protocol is True
+
+
+def test_standard_variables_count_for_traces_once_these_are_exported_and_ours_win() -> None:
+    standard = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:4318",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x,X-Tenant=a",
+        "OTEL_SERVICE_NAME": "shop",
+        "OTEL_TRACES_SAMPLER_ARG": "0.25",
+    }
+    # What stands there for other programs switches nothing on, and is not even read.
+    off = load_settings({}, standard | {"OTEL_TRACES_SAMPLER_ARG": "wrong"}, None)
+    assert (off.otel_endpoint, off.otel_headers, off.otel_service_name, off.otel_sample_ratio) == (None, (), None, 1.0)
+    on = load_settings({}, standard | {"RINGBACK_OTEL_ENDPOINT": "http://collector:4318/", "RINGBACK_OTEL_SAMPLE_RATIO": ".01"}, None)
+    assert on.otel_endpoint == "http://collector:4318" and on.otel_sample_ratio == 0.01
+    assert on.otel_headers == (("authorization", "Bearer x"), ("x-tenant", "a")) and on.otel_service_name == "shop"
+    assert "Bearer" not in repr(on)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("RINGBACK_OTEL_ENDPOINT", "collector:4318"),
+        ("RINGBACK_OTEL_ENDPOINT", "http://user:word@collector:4318"),
+        ("RINGBACK_OTEL_HEADERS", "no-equals-sign-hidden"),
+        ("RINGBACK_OTEL_HEADERS", "a=hidden%0d%0ab: c"),
+        ("RINGBACK_OTEL_SAMPLE_RATIO", "1.01"),
+        ("RINGBACK_OTEL_SAMPLE_RATIO", "nan"),
+        ("OTEL_TRACES_SAMPLER_ARG", "half"),
+    ],
+)
+def test_wrong_settings_of_traces_are_refused_by_name_and_no_header_is_shown(name: str, text: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load_settings({}, {"RINGBACK_OTEL_ENDPOINT": "http://collector:4318", name: text}, None)
+    assert name in str(refused.value) and "hidden" not in str(refused.value)

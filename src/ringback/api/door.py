@@ -319,7 +319,7 @@ class HotDoor(HttpToolsProtocol):
         """The cycle of a hot request that is none of the API's; the door for providers has some."""
         return None
 
-    def _hot_cycle(self, url: bytes) -> HotCycle | None:
+    def _hot_cycle(self, url: bytes) -> Any:
         way = self.way
         route = way.route(url)
         if route is None:
@@ -350,7 +350,7 @@ class HotDoor(HttpToolsProtocol):
         key = headers.get(b"idempotency-key")
         if key:
             key = digest(principal.token_id, key, "POST", route.target)
-        return HotCycle(self, route, principal, entry, key or None, request_id, self.parser.should_keep_alive())
+        return way.cycle(self, route, principal, entry, key or None, request_id, self.parser.should_keep_alive())
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -38,6 +38,8 @@ class Doorway(msgspec.Struct):
     reader: BodyReader
     wait_s: float
     draw: Callable[[int], int]
+    # Makes a hot request of a door and what is known of it: `api.door.HotCycle`, or one that is traced.
+    cycle: Callable[..., Any]
     routes: dict[bytes, Route | None] = msgspec.field(default_factory=dict)
 
     def route(self, url: bytes) -> Route | None:

@@ -166,7 +166,7 @@ class Doors:
         self._receiver, self.draining = self._make_receiver()
         self.asking = transports.asking(settings, parts.tls, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
-        self.reconciling = ProviderRunner(reconciler, "reconciliation", clock)
+        self.reconciling = ProviderRunner(reconciler, "reconciliation", clock, parts.traces.tracing)
         self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)
         self._reconciliations.watch(self.reconciling.wake)
         self._releases = Releases(self._sources, self._quarantine, self._receiver, clock)
@@ -204,8 +204,8 @@ class Doors:
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
         self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
         self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
-        self.inbound = Inbound(self._receiver, self.source_directory, reader, place, parts.metrics)
-        self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits)
+        self.inbound = Inbound(self._receiver, self.source_directory, reader, place, parts.metrics, parts.traces.hot_inbound())
+        self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits, parts.traces.hot())
 
     def listening(self, url: str) -> None:
         """The server answers at this URL."""
@@ -243,6 +243,7 @@ class Doors:
             requeue,
             self._awaited,
             aside,
+            parts.traces.tracing,
         )
         return receiver, draining_of(parts, aside, receiver, self.source_directory, self._journal)
 
@@ -359,7 +360,7 @@ class Doors:
         api = ProviderApi(self.asking, parts.clock)
         told, asked = (parts.operational, parts.metrics), self.source_directory.changed
         renewer = Renewer(parts.store, parts.vault, parts.clock, api, *told, self._called_at, secrets.randbits, asked)
-        return ProviderRunner(renewer, "renewal", parts.clock)
+        return ProviderRunner(renewer, "renewal", parts.clock, parts.traces.tracing)
 
     def _called_at(self, source: Source) -> str | None:
         return self.urls.route(source) or self.urls.ingest(source)

@@ -7,6 +7,7 @@ import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from ringback.app.tracing import Traces, check
 from ringback.app.transports import delivering
 from ringback.clock import SECOND_US, SystemClock
 from ringback.config import Settings
@@ -66,6 +67,7 @@ class Parts:
         self.directory = Directory(store, self.vault)
         # One for all that is sent: reading the system's authorities takes longer than opening the database.
         self.tls = client_context()
+        self.traces = Traces(settings, clock, random.getrandbits)
         self.transport = delivering(settings, self.tls, clock)
         self.scripts = Scripts(
             ScriptSettings(settings.transformation_workers, settings.transformation_timeout.total_seconds()), clock, metrics
@@ -95,8 +97,9 @@ class Parts:
                 self.operational.teller,
                 https_only=settings.endpoint_https_only,
             ),
-            told=self._told,
+            told=self._told if self.traces.tracing is None else self._told_and_traced,
             scripts=self.scripts,
+            tracing=self.traces.tracing,
         )
         feeding = FeedPolicy(retries, disable_after_us, settings.header_style)  # type: ignore[arg-type]  # as above
         self.feeder = Feeder(store, self.vault, self.transport, clock, make_id, feeding, random.random, metrics)
@@ -107,15 +110,20 @@ class Parts:
         self.trends = Trends(store, clock, self.dispatcher, metrics)
         self.index = index
         self.search = Search(store, index, clock, metrics)
-        self.intake = Intake(store, clock, make_id, self.dispatcher, metrics, self.feed)
+        self.intake = Intake(store, clock, make_id, self.dispatcher, metrics, self.feed, self.traces.tracing)
 
     def _told(self, record: Record) -> None:
         self.outcomes.told(record)
         self.feed.attempted(record)
 
+    def _told_and_traced(self, record: Record) -> None:
+        self._told(record)
+        self.traces.recorded(record)
+
     @classmethod
     async def open(cls, settings: Settings, stack: AsyncExitStack) -> Parts:
         """Open the database and make all parts. Raises OperatorError."""
+        check(settings)
         clock = SystemClock()
         metrics = Metrics(clock.now_us())
         store = await open_store(

@@ -42,6 +42,9 @@ _GAUGES_EVERY_S: Final = 1.0
 _TOKENS_EVERY_S: Final = 60.0
 # Seconds of the drain that are kept for recording and closing, after the doors and the attempts had theirs.
 _CLOSING_S: Final = 1.0
+# Seconds that the last spans may take to be exported: also when the drain has used up its time, and when it has left more.
+_SPANS_LEAST_S: Final = 0.2
+_SPANS_MOST_S: Final = 3.0
 
 
 class _Uvicorn(uvicorn.Server):
@@ -117,12 +120,14 @@ class Server:
         await self._doors.asking.close()
         await self._doors.payloads.close()
         await self._doors.comparing.close()
+        left_s = drain_s - (parts.clock.monotonic_s() - started_s)
+        await asyncio.to_thread(parts.traces.close, min(max(left_s, _SPANS_LEAST_S), _SPANS_MOST_S))
         log(SERVER_STOPPED, clean=cut == 0, cut=cut)
         return 0
 
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
-            self._doors.app,
+            self._parts.traces.around(self._doors.app),
             http=self._doors.protocol(),
             # Websockets are for one path alone: `gateway.switch` sees to it.
             ws="none",
@@ -145,7 +150,7 @@ class Server:
             "leases": self._tidy,
             "tokens": self._note_tokens,
             "attempt log": self._attempt_log,
-            "background tasks": TaskRunner(parts.tasks, parts.clock, history_us).run,
+            "background tasks": TaskRunner(parts.tasks, parts.clock, history_us, parts.traces.tracing).run,
             "sources": self._doors.upkeep.run,
             "reconciliation": self._doors.reconciling.run,
             "renewal": self._doors.renewing.run,

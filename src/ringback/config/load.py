@@ -26,6 +26,13 @@ _CONFIG_VARIABLE = "RINGBACK_CONFIG"
 _NOT_SETTINGS = re.compile(r"RINGBACK_(TEST_.*|SERVICE_HOST|SERVICE_PORT.*|PORT|PORT_\d+_.*)")
 # The one setting whose value is tables, and what stands in it for a variable of the environment.
 _SOURCES = "sources"
+# Once traces are exported, variables that are standard for that count for these settings.
+_TRACES = "otel_endpoint"
+_STANDARD: Mapping[str, str] = {
+    "OTEL_EXPORTER_OTLP_HEADERS": "otel_headers",
+    "OTEL_SERVICE_NAME": "otel_service_name",
+    "OTEL_TRACES_SAMPLER_ARG": "otel_sample_ratio",
+}
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 # How the settings that have a flag are called on the command line.
 FLAGS: Mapping[str, str] = {"listen_address": "--listen", "database_url": "--database"}
@@ -64,6 +71,9 @@ def load_settings(
     if path:
         given += _from_file(path, known, problems)
     given += _from_environment(environ, known, problems)
+    if any(one.name == _TRACES for one in given):
+        # Before all others: what is written for the setting itself wins.
+        given[:0] = [_Given(name, environ[v], v, Origin.ENVIRONMENT) for v, name in _STANDARD.items() if environ.get(v)]
     given += [_Given(name, text, FLAGS.get(name, name), Origin.FLAG) for name, text in overrides.items()]
     chosen = _parse(known, given, problems)
     if _SOURCES in chosen:

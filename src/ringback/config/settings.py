@@ -263,6 +263,27 @@ class Settings:
         values.duration("0s", "10m"),
         "How long SIGTERM waits for requests and attempts in flight; what is cut then is repeated later.",
     )
+    otel_endpoint: str | None = optional(
+        values.web_url("http", "https"),
+        "A collector of OpenTelemetry that traces go to by OTLP/HTTP, such as `http://localhost:4318` (`/v1/traces` is added). Left out, "
+        "no traces are made. Needs the extra `ringback[opentelemetry]`. The address is the operator's: addresses that deliveries may not "
+        "reach are no matter here.",
+    )
+    otel_headers: tuple[tuple[str, str], ...] = setting(
+        "",
+        values.header_list(),
+        "Headers for the collector. Left out while `otel_endpoint` is set, `OTEL_EXPORTER_OTLP_HEADERS` counts.",
+    )
+    otel_service_name: str | None = optional(
+        values.word(),
+        "The name of this server in traces. Left out while `otel_endpoint` is set, `OTEL_SERVICE_NAME` counts, then `ringback`.",
+    )
+    otel_sample_ratio: float = setting(
+        "1",
+        values.ratio(),
+        "How many of the traces that begin here are recorded. Publishers decide for their own, by the flag of their `traceparent`. Left "
+        "out while `otel_endpoint` is set, `OTEL_TRACES_SAMPLER_ARG` counts.",
+    )
     uvloop: bool = setting("true", values.flag(), "Use uvloop where it is installed; false = asyncio's own event loop.")
     log_level: str = setting("info", values.choice("debug", "info", "warning", "error"), "The least severe log line that is written.")
     log_format: str = setting(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
@@ -28,6 +28,8 @@ _SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?")
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 # A schedule longer than this is a mistake: 50 attempts at the longest allowed distance already span four years.
 _SCHEDULE_MAX = 50
+# A name of a service that is longer helps nobody.
+_WORD_MAX = 128
 # TCP's own bound; 0 lets the system choose a free port.
 _PORT_MAX = 65_535
 
@@ -295,11 +297,54 @@ def web_url(*schemes: str) -> Kind[str]:
             valid = False
         if not valid:
             raise ValueError("is not an absolute URL of an allowed scheme")
+        if "@" in parts.netloc:
+            raise ValueError("has a user or a password")
         if parts.query or parts.fragment:
             raise ValueError("has a query or a fragment")
         return text.rstrip("/")
 
     return Kind("URL", "a URL that begins with " + " or ".join(f"{scheme}://" for scheme in schemes), parse)
+
+
+def header_list() -> Kind[tuple[tuple[str, str], ...]]:
+    """Headers as OTEL_EXPORTER_OTLP_HEADERS has them; a secret, since credentials are among them."""
+
+    def parse(text: str) -> tuple[tuple[str, str], ...]:
+        found = []
+        for item in split_list(text):
+            name, equals, value = item.partition("=")
+            name, value = name.strip().lower(), unquote(value.strip())
+            if not equals or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9a-z-]+", name) or not value.isascii() or not value.isprintable():
+                raise ValueError("holds what is no header")
+            found.append((name, value))
+        return tuple(found)
+
+    return Kind("list of headers", "NAME=VALUE with commas between, values percent-encoded where they need it", parse, secret=True)
+
+
+def word() -> Kind[str]:
+    """A short text for people."""
+
+    def parse(text: str) -> str:
+        if not text or len(text) > _WORD_MAX or not text.isprintable():
+            raise ValueError("is no such text")
+        return text
+
+    return Kind("text", f"1 to {_WORD_MAX} printable characters", parse)
+
+
+def ratio() -> Kind[float]:
+    """A share of a whole."""
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"\d{0,3}\.?\d{1,18}(e-\d{1,2})?", text):
+            raise ValueError("is not a decimal number")
+        value = float(text)
+        if value > 1:
+            raise ValueError("is too large")
+        return value
+
+    return Kind("share", "a decimal number from 0 to 1, such as 0.01", parse)
 
 
 def database() -> Kind[str]:

@@ -42,9 +42,12 @@ from ringback.services.directory import Directory
 from ringback.services.ports import Pending, Standing
 from ringback.store.base import Record, Store
 from ringback.store.operations.directory import Unfinished
+from ringback.telemetry.active import within
 from ringback.telemetry.events import ENDPOINT_DISABLED, MESSAGE_UNREADABLE, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
+from ringback.telemetry.spans import SpanIds
+from ringback.telemetry.tracing import Tracing, ids_of
 
 # Turns in one go: at 30 to 40 us each they hold the loop for some 2 ms.
 _TURNS: Final = 64
@@ -90,6 +93,7 @@ class Dispatcher:
         prepare: Prepare,
         told: Callable[[Record], None] = lambda record: None,
         scripts: Runs | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -101,6 +105,7 @@ class Dispatcher:
         # Hears of each attempt once it is recorded.
         self._told = told
         self._metrics = metrics
+        self._tracing = tracing
         self._loop = asyncio.get_running_loop()
         self._ring = Ring()
         self._roster = roster = Roster(limiter.first)
@@ -113,7 +118,7 @@ class Dispatcher:
         self._configuration = Configuration(directory, clock, roster, self._rests, work, prepare, self._supply.stop, self._replanned)
         self._sorting = Sorting(store, directory, roster, work, self._supply)
         self._deferred = Deferred(store, directory, clock, metrics, work, self.wake)
-        self._transforming = Transforming(scripts, transport, clock, self.landed)
+        self._transforming = Transforming(scripts, transport, clock, self.landed, tracing)
         # Attempts whose outcome is known, while their response is still being read.
         self._reading = 0
         self._pumping = False
@@ -305,6 +310,8 @@ class Dispatcher:
         return bool(lane.first or lane.retries)
 
     def _attempt(self, lane: Lane, plan: LanePlan, claim: Claim, now_us: int) -> None:
+        if self._tracing is not None:
+            claim = self._tracing.departing(claim)
         message, delivery = claim.message, claim.delivery
         due_at = delivery.due_at
         wait = None
@@ -316,7 +323,9 @@ class Dispatcher:
             gone = GONE
             if claim.unreadable is not None:
                 gone = UNREADABLE
-                log(MESSAGE_UNREADABLE, app_id=message.app_id, message_id=message.id, endpoint_id=lane.endpoint_id, why=claim.unreadable)
+                with within(self._span(message)):
+                    why = claim.unreadable
+                    log(MESSAGE_UNREADABLE, app_id=message.app_id, message_id=message.id, endpoint_id=lane.endpoint_id, why=why)
             self._loop.call_soon(self.landed, lane, Flight(self, lane, claim, plan, b"", now_us, place, wait), gone)
             return
         try:
@@ -425,7 +434,8 @@ class Dispatcher:
         if record.disables is not None and not lane.disabled:
             # Once, although others were on the wire that say the same.
             lane.disabled = True
-            log(ENDPOINT_DISABLED, app_id=lane.app_id, endpoint_id=lane.endpoint_id, cause=record.disables.cause)
+            with within(self._span(record.message)):
+                log(ENDPOINT_DISABLED, app_id=lane.app_id, endpoint_id=lane.endpoint_id, cause=record.disables.cause)
             self._directory.changed(lane.app_id)
         if record.ends_pair or (record.dead is not None and record.delivery.trigger is not Trigger.SCHEDULED):
             self._supply.forget(lane.withdraw(record.delivery.message_id))
@@ -434,6 +444,10 @@ class Dispatcher:
                 self._supply.has_stored(self._roster.lane(lane.endpoint_id, lane.app_id))
         if record.next_due_at is not None:
             self.wake(lane.endpoint_id, lane.app_id, record.next_due_at)
+
+    def _span(self, message: Message | None) -> SpanIds | None:
+        """The span of an attempt of this message, where traces are made."""
+        return None if self._tracing is None or message is None else ids_of(message)
 
     def _followed(self, lane: Lane, claims: list[Claim]) -> None:
         self._supply.follow(self._roster.lane(lane.endpoint_id, lane.app_id), claims)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from ringback.clock import Clock
@@ -10,6 +11,7 @@ from ringback.errors import Unavailable
 from ringback.services.tasks import Tasks
 from ringback.telemetry.events import TASK_FAILED
 from ringback.telemetry.log import log
+from ringback.telemetry.tracing import Tracing
 
 # Seconds between two steps: a step holds the event loop for some 3 ms, and this leaves more than half of it to others.
 _PAUSE_S: Final = 0.005
@@ -24,10 +26,11 @@ _PURGED: Final = 200
 class TaskRunner:
     """Does tasks for ever. `history_us` is how long finished ones are kept, microseconds."""
 
-    def __init__(self, tasks: Tasks, clock: Clock, history_us: int) -> None:
+    def __init__(self, tasks: Tasks, clock: Clock, history_us: int, tracing: Tracing | None = None) -> None:
         self._tasks = tasks
         self._clock = clock
         self._history_us = history_us
+        self._tracing = tracing
         self._begun = asyncio.Event()
 
     async def run(self) -> None:
@@ -54,7 +57,8 @@ class TaskRunner:
         running = await self._tasks.running()
         for task_id in running:
             try:
-                await self._tasks.advance(task_id)
+                with self._span(task_id):
+                    await self._tasks.advance(task_id)
             except Unavailable:
                 raise
             except Exception as error:
@@ -63,6 +67,10 @@ class TaskRunner:
                 await self._tasks.give_up(task_id, "a defect of this server; its log has the details")
             await asyncio.sleep(_PAUSE_S)
         return bool(running)
+
+    def _span(self, task_id: str) -> AbstractContextManager[None]:
+        """Around one step, where traces are made: all steps of a task are one trace."""
+        return nullcontext() if self._tracing is None else self._tracing.doing("task", {"ringback.task.id": task_id}, task_id)
 
     async def _purge(self) -> None:
         before_us = self._clock.now_us() - self._history_us

@@ -19,6 +19,7 @@ from ringback.model.deliveries import Delivery
 from ringback.policy.transforming import Transformed, Webhook, place_of, seen, transformed
 from ringback.telemetry.events import TASK_FAILED
 from ringback.telemetry.log import log
+from ringback.telemetry.tracing import Tracing
 
 _CANCELLED: Final = Exchange(0, error=ErrorClass.CANCELLED, detail="the transformation cancelled it: nothing was sent")
 # Which kind of failure each outcome of a call is; of those that are not here, it is what the code did.
@@ -45,11 +46,19 @@ class Runs(Protocol):
 class Transforming:
     """Attempts whose requests are made by code. `landed` hears of their ends, as of all others."""
 
-    def __init__(self, scripts: Runs | None, transport: Transport, clock: Clock, landed: Callable[[Lane, Flight, Exchange], None]) -> None:
+    def __init__(
+        self,
+        scripts: Runs | None,
+        transport: Transport,
+        clock: Clock,
+        landed: Callable[[Lane, Flight, Exchange], None],
+        tracing: Tracing | None = None,
+    ) -> None:
         self._scripts = scripts
         self._transport = transport
         self._clock = clock
         self._hear = landed
+        self._tracing = tracing
         self._begun: set[ChangedFlight] = set()
         # Whatever is still run is not sent: the next run makes these attempts again.
         self.closed = False
@@ -88,6 +97,8 @@ class Transforming:
     def _ran(self, lane: Lane, flight: ChangedFlight, changes: Changes, webhook: Webhook, ran: Ran) -> None:
         if self.closed:
             return
+        if self._tracing is not None:
+            self._tracing.transformed(flight.claim.message, ran.outcome, flight.started_at, ran.cpu_us)
         try:
             ended = self._sent(lane, flight, changes, webhook, ran)
         except Exception as error:

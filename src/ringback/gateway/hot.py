@@ -6,6 +6,7 @@ rate, a coding of the transfer) goes the ordinary way, through `gateway.app`, wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -55,6 +56,8 @@ class Inbound(msgspec.Struct, frozen=True):
     memory: Memory
     place: Place
     metrics: Metrics
+    # Makes a hot request of a door and what is known of it: `InboundCycle`, or one that is traced.
+    cycle: Callable[..., Any]
 
 
 class _NoEvent:
@@ -229,7 +232,7 @@ class InboundDoor(HttpToolsProtocol):
         scheme = b"https" if self.scheme == "https" else b"http"
         return self.shared.place.url(scheme, path, query, dict(self.headers), self.peer, ready)
 
-    def _provider_cycle(self) -> InboundCycle | None:
+    def _provider_cycle(self) -> Any:
         """The cycle of the request whose head is whole, if it is a hot one of a provider."""
         ready = self._ready()
         return None if ready is None else self._inbound_cycle(ready)
@@ -253,7 +256,7 @@ class InboundDoor(HttpToolsProtocol):
         ready = found[0]
         return ready if ready.plain else None
 
-    def _inbound_cycle(self, ready: Ready) -> InboundCycle | None:
+    def _inbound_cycle(self, ready: Ready) -> Any:
         headers = self.headers
         named = dict(headers)
         length = named.get(b"content-length")
@@ -269,12 +272,12 @@ class InboundDoor(HttpToolsProtocol):
         if shared is not None and shared.take(self.loop.time()):
             # The ordinary way takes once more, in vain, and says so.
             return None
-        return InboundCycle(self, ready, Headers.indexed(headers, named), self.parser.should_keep_alive())
+        return self.shared.cycle(self, ready, Headers.indexed(headers, named), self.parser.should_keep_alive())
 
     def expire(self, now_s: float) -> None:
         """Close the connection if its deadline has passed; a body of ours that never ends is answered as on the ordinary route."""
         hot = self._hot
-        if type(hot) is InboundCycle and not hot.answered and not self._in_head and now_s >= self.deadline:
+        if isinstance(hot, InboundCycle) and not hot.answered and not self._in_head and now_s >= self.deadline:
             self.deadline = float("inf")
             hot.keep_alive = False
             hot.too_slow()

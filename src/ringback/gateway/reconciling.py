@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError
 from ringback.telemetry.events import TASK_FAILED
 from ringback.telemetry.log import log
+from ringback.telemetry.tracing import Tracing
 
 # Steps at once: each may hold an answer of some megabytes. A provider that hangs has one of them for half a minute, between ever longer
 # rests.
@@ -39,10 +41,11 @@ class Work(Protocol):
 class ProviderRunner:
     """Does the steps of one kind of work, whose `name` stands in the log, for ever. Belongs to one event loop."""
 
-    def __init__(self, work: Work, name: str, clock: Clock) -> None:
+    def __init__(self, work: Work, name: str, clock: Clock, tracing: Tracing | None = None) -> None:
         self._work = work
         self._name = name
         self._clock = clock
+        self._tracing = tracing
         self._woken = asyncio.Event()
         self._busy: set[str] = set()
 
@@ -74,7 +77,8 @@ class ProviderRunner:
 
     async def _step(self, source_id: str) -> None:
         try:
-            await self._work.step(source_id)
+            with self._span(source_id):
+                await self._work.step(source_id)
         except RingbackError:
             # The store has told the log what ails it; the page is read again.
             await asyncio.sleep(_RETRY_S)
@@ -84,6 +88,10 @@ class ProviderRunner:
         finally:
             self._busy.discard(source_id)
             self._woken.set()
+
+    def _span(self, source_id: str) -> AbstractContextManager[None]:
+        """Around one step, where traces are made."""
+        return nullcontext() if self._tracing is None else self._tracing.doing(self._name, {"ringback.source.id": source_id})
 
     async def _give_up(self, source_id: str) -> None:
         try:

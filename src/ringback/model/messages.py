@@ -48,7 +48,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     `payload` is delivered byte for byte; None once it is expunged or past `expires_at`. `raw` says that it is not a JSON object and is
     shown wrapped. `matched` counts the endpoints it was accepted for; of one that was sent to chosen endpoints alone it is below 0
     (`directed_to`), and `endpoints` counts them. Times are microseconds since 1970. A received message has `origin`
-    and `headers` to pass on: lines of lower-case names, each ended by CR LF. `ordering_key` is what it is in order with, as its
+    and `headers` to pass on: lines of lower-case names, each ended by CR LF; a published one has such lines only
+    for the trace that its sender gave. `ordering_key` is what it is in order with, as its
     sender says.
     """
 

@@ -20,7 +20,9 @@ from ringback.policy.filters import Subject
 from ringback.services.directory import Entry
 from ringback.services.ports import Feed, Handoff
 from ringback.store.base import Acceptance, EventClaim, IdempotencyMark, Store, Target, VersionClaim
+from ringback.telemetry.active import Active, active, within
 from ringback.telemetry.prometheus import Metrics
+from ringback.telemetry.tracing import Tracing
 
 # Bytes that filters look at on the loop, each for itself: some 0.6 ms. What is more is left to a thread, as bodies are.
 _ASIDE_BYTES: Final = 65_536
@@ -75,21 +77,33 @@ class Answers(msgspec.Struct, frozen=True):
 
 class _Pending(Acceptance):
     answers: Answering | None = None
+    # What it came by, where traces are made.
+    active: Active | None = None
 
 
 class Intake:
     """Accepts messages, and tells `feed` of them. `closed` refuses new ones while the server drains."""
 
-    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, handoff: Handoff, metrics: Metrics, feed: Feed | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        make_id: IdMaker,
+        handoff: Handoff,
+        metrics: Metrics,
+        feed: Feed | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._ids = make_id
         self._handoff = handoff
         # A method is bound once, not for each message.
         self._reserve = handoff.reserve
-        self._callbacks = (self._accepted, self._refused, self._repeated)
+        self._callbacks = (self._accepted if tracing is None else self._accepted_and_traced, self._refused, self._repeated)
         self._metrics = metrics
         self._feed = feed
+        self._tracing = tracing
         self._aside: set[asyncio.Task[None]] = set()
         self._pending = 0
         self.closed = False
@@ -160,6 +174,9 @@ class Intake:
         answers: Answering,
         refusal: Exception | None,
     ) -> None:
+        headers, by = new.headers, None
+        if self._tracing is not None:
+            headers, by = self._tracing.kept(headers), active()
         now_us = self._clock.now_us()
         app_id = entry.application.id
         deliver_at = new.deliver_at
@@ -179,7 +196,7 @@ class Intake:
             deliver_at,
             matched,
             new.origin,
-            new.headers,
+            headers,
             new.ordering_key,
         )
         reserve, size = self._reserve, len(new.payload)
@@ -188,7 +205,7 @@ class Intake:
         accepted, refused, repeated = self._callbacks
         lanes = entry.lanes(only, new.ordering_key, None if new.raw else new.payload) if entry.ordered else None
         self._store.accept(
-            _Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], lanes, new.version, answers)
+            _Pending(message, targets, accepted, refused, repeated, mark, new.event, refusal, [], lanes, new.version, answers, by)
         )
 
     def _accepted(self, acceptance: Acceptance) -> None:
@@ -203,6 +220,14 @@ class Intake:
             self._deliver(acceptance)
         if self._feed is not None:
             self._feed.accepted(message)
+
+    def _accepted_and_traced(self, acceptance: Acceptance) -> None:
+        by: Active | None = acceptance.active  # type: ignore[attr-defined]  # made by accept() above
+        if self._tracing is not None:
+            self._tracing.accepted(acceptance.message, by)
+        # A commit is made for many, in the context of one of them.
+        with within(by):
+            self._accepted(acceptance)
 
     def _deliver(self, acceptance: Acceptance) -> None:
         message = acceptance.message

@@ -20,7 +20,7 @@ from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
-from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, Told, compared, judge, plain, released
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, Told, compared, plain, released
 from ringback.services.pending import Pending
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
@@ -28,6 +28,7 @@ from ringback.services.replies import DENIED, FAILED, UNKNOWN, Reply, canned, fr
 from ringback.services.signals import Signals
 from ringback.services.sources import Sources
 from ringback.services.spooling import Aside, Behind
+from ringback.services.traced_judging import traced
 from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
@@ -36,6 +37,7 @@ from ringback.store.base import EventClaim, Superseded
 from ringback.store.operations.deduplication import digest
 from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT, SOURCE_DEADLINE_PASSED
 from ringback.telemetry.log import log
+from ringback.telemetry.tracing import Tracing
 
 # Sources of which an event is awaited, by id: what to call when one is durable.
 Awaited: TypeAlias = Mapping[str, Callable[[], None]]
@@ -76,6 +78,7 @@ class Receiver:
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
         awaited: Awaited | None = None,
         aside: Aside | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._intake = intake
         self._directory = directory
@@ -88,6 +91,7 @@ class Receiver:
         self._journal = journal
         self._signals = signals
         self._requeue = requeue
+        self._judge = traced(tracing, clock)
         # Sources of which somebody waits for an event; empty for nearly everybody.
         self._awaited: Awaited = {} if awaited is None else awaited
         # Where events go that the database cannot take; None: they are not acknowledged.
@@ -152,8 +156,8 @@ class Receiver:
         now_us = self._clock.now_us()
         if len(request.body) > LARGE_BYTES or b"content-encoding" in request.headers:
             # Hashing, unpacking and reading it may take a tenth of a second; others go on meanwhile.
-            return await asyncio.to_thread(judge, ready, request, now_us, self._keys, remote)
-        return judge(ready, request, now_us, self._keys, remote)
+            return await asyncio.to_thread(self._judge, ready, request, now_us, self._keys, remote)
+        return self._judge(ready, request, now_us, self._keys, remote)
 
     async def _compared(self, ready: Ready, decision: Decision) -> Decision:
         if not isinstance(decision, Taken) or not decision.doubtful or ready.schema is None:
@@ -472,7 +476,7 @@ class Receiver:
         if not ready.prompt:
             return None
         try:
-            decision = judge(ready, request, self._clock.now_us(), self._keys, remote)
+            decision = self._judge(ready, request, self._clock.now_us(), self._keys, remote)
         except KeyUnavailable:
             return None
         return decision.events[0] if type(decision) is Taken and len(decision.events) == 1 and not decision.doubtful else None

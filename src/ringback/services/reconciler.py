@@ -45,6 +45,7 @@ from ringback.signing.request import InboundRequest
 from ringback.store.base import Store
 from ringback.store.operations import deduplication, reconciliations, sources
 from ringback.store.operations.endpoints import Sealer
+from ringback.telemetry.active import note
 from ringback.telemetry.events import RECONCILIATION_FAILED, SOURCE_RECONCILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
@@ -168,7 +169,9 @@ class Reconciler:
             asked=run.asked + asked,
             skipped=run.skipped + skipped,
         )
-        self._count({"looked_at": looked_at, "missing": len(missing), "added": added, "asked": asked, "skipped": skipped})
+        counts = {"looked_at": looked_at, "missing": len(missing), "added": added, "asked": asked, "skipped": skipped}
+        self._count(counts)
+        note({f"ringback.reconciliation.{name}": count for name, count in counts.items()})
         progress = replace(standing.progress, failures=0, cause="", detail="", failed_at=None, found=standing.progress.found + len(missing))
         await self._go_on(standing, progress, run, page, seen)
 

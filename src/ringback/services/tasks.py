@@ -31,6 +31,7 @@ from ringback.store.base import Store, Transaction
 from ringback.store.operations import applications, dead_letters, task_picks, tasks
 from ringback.store.operations.dead_letters import Chosen, Scope
 from ringback.store.operations.task_picks import Picked
+from ringback.telemetry.active import note
 
 # Tasks older than this are in no list (contract, 3.7): 90 days.
 LISTED_US: Final = 90 * 86_400 * 1_000_000
@@ -261,6 +262,7 @@ class Tasks:
         if looked is None:
             return
         before, picked = looked
+        note({"ringback.task.kind": before.kind.value})
         now_us = self._clock.now_us()
 
         def step(tx: Transaction) -> Acted | None:

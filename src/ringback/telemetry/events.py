@@ -231,6 +231,13 @@ SCRIPTS_FAILED = LogEvent(
     ("error",),
     "A process that runs transformations could not be started. Their attempts fail and are made again by the schedule of retries.",
 )
+TRACES_LOST = LogEvent(
+    "traces.lost",
+    "warning",
+    ("lost", "why"),
+    "Spans did not reach the collector of traces (`otel_endpoint`) and are lost; deliveries are not affected. At most one line a minute.",
+)
+TRACES_RESUMED = LogEvent("traces.resumed", "info", (), "The collector takes spans again.")
 TASK_FAILED = LogEvent("task.failed", "error", ("task", "error"), "A background task ran into a defect of ours.")
 LIBRARY = LogEvent("library", "info", ("logger", "text"), "A line that a library wrote (uvicorn, asyncio); its level is the library's.")
 

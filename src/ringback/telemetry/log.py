@@ -14,6 +14,7 @@ import sys
 from typing import TextIO
 
 from ringback.clock import SECOND_US, rfc3339
+from ringback.telemetry.active import active_ids
 from ringback.telemetry.events import LIBRARY, LogEvent
 
 _LOGGER = "ringback"
@@ -34,8 +35,14 @@ _COLOURS = {"debug": "90", "info": "32", "warning": "33", "error": "31"}
 
 
 def log(event: LogEvent, *, failure: BaseException | None = None, **fields: object) -> None:
-    """Write one event. `failure` adds its traceback, without local variables. Never raises for what a field holds."""
+    """Write one event. `failure` adds its traceback, without local variables. Never raises for what a field holds.
+
+    The ids of the span that goes on here are written too.
+    """
     level = logging.getLevelNamesMapping()[event.level.upper()]
+    span = active_ids()
+    if span is not None:
+        fields |= {"trace_id": span.trace_id, "span_id": span.span_id}
     logging.getLogger(_LOGGER).log(level, event.name, exc_info=failure, extra={"fields": fields})
 
 
