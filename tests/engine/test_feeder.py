@@ -13,6 +13,7 @@ import pytest
 
 from ringback.engine.batches import MAX_BYTES
 from ringback.engine.feeder import Feeder, FeedPolicy
+from ringback.engine.sink_requests import SinkStyle
 from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
 from ringback.model.endpoints import EndpointSecret
@@ -66,7 +67,7 @@ class Feeding:
         self.store = FailingStore(self.real)
         self.transport = ScriptedTransport(self.clock)
         self.metrics = Metrics(self.clock.now_us())
-        policy = FeedPolicy(RetryPolicy(self.schedule_s, overload_min_s=0.0), self.disable_after_us, "standard")
+        policy = FeedPolicy(RetryPolicy(self.schedule_s, overload_min_s=0.0), self.disable_after_us, SinkStyle("standard"))
         feeder = Feeder(self.store, VAULT, self.transport, self.clock, IdMaker(), policy, lambda: 0.0, self.metrics)  # type: ignore[arg-type]  # only reads and writes are asked of it
         self.feeder = feeder
         self._running = asyncio.get_running_loop().create_task(feeder.run())
@@ -161,7 +162,7 @@ def test_one_batch_of_a_sink_is_on_its_way_at_a_time_and_is_kept_before(feed: Ca
         await feeding.at(4)
         assert [texts(sent) for sent in feeding.transport.sent] == [["1", "2"], ["3", "4"]]
         await until(lambda: feeding.metrics.sink_events == 4, what="all is counted")
-        assert feeding.metrics.sink_batches == {"accepted": 2, "failed": 0}
+        assert feeding.metrics.sink_batches == {"accepted": 2, "failed": 0, "cancelled": 0}
 
     feed(story)
 

@@ -49,6 +49,7 @@ class SinkType(enum.StrEnum):
     """How a sink gets its events: it is called, or it asks."""
 
     HTTP = "http"
+    OTEL_TRACING = "otelTracing"
     POLLER = "poller"
 
 
@@ -89,7 +90,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a sink that is called is. `secrets` has the current one first, then old ones that may still sign."""
+    """Where a sink that is called is. `secrets` has the current one first, then old ones that may still sign; none: it is not signed."""
 
     url: str
     headers: dict[str, str]

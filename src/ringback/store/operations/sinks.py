@@ -65,7 +65,7 @@ def by_ref(tx: Transaction, vault: Sealer, stream_id: str, ref: str) -> Sink | N
 def fed(tx: Transaction, vault: Sealer, sink_id: str) -> Sink | None:
     """The sink of that id, if it is to be called: None when it asks by itself, is held, or it or its stream is gone."""
     row = tx.row(
-        f"SELECT {_COLUMNS} FROM stream_sink WHERE id = ? AND type = 'http' AND status = 'enabled' AND deleted_at IS NULL "
+        f"SELECT {_COLUMNS} FROM stream_sink WHERE id = ? AND type <> 'poller' AND status = 'enabled' AND deleted_at IS NULL "
         "AND EXISTS (SELECT 1 FROM stream WHERE stream.id = stream_id AND stream.deleted_at IS NULL)",
         (sink_id,),
     )
@@ -80,7 +80,7 @@ def by_id(tx: Transaction, vault: Sealer, sink_id: str) -> Sink | None:
 
 def all_fed(tx: Transaction) -> list[tuple[str, str, int | None]]:
     """Every sink that is to be called: its id, its stream, and when what failed is sent again (microseconds since 1970)."""
-    rows = tx.rows("SELECT id, stream_id, next_at FROM stream_sink WHERE type = 'http' AND status = 'enabled' AND deleted_at IS NULL")
+    rows = tx.rows("SELECT id, stream_id, next_at FROM stream_sink WHERE type <> 'poller' AND status = 'enabled' AND deleted_at IS NULL")
     return [(sink_id, stream_id, next_at) for sink_id, stream_id, next_at in rows]
 
 

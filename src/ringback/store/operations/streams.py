@@ -188,6 +188,26 @@ def between(tx: Transaction, stream_id: str, after: int, end: int, wanted: Wante
     return [StreamEvent(key - begin, event_type, payload.decode(), created_at) for key, event_type, payload, created_at in rows]
 
 
+def newest(tx: Transaction, stream_id: str, wanted: Wanted) -> list[StreamEvent]:
+    """The last events of a stream that are wanted, in their order; fewer when it has looked at thousands for them."""
+    begin, last_seq, first_kept = _ends(tx, stream_id)
+    edge = max(first_kept - 1, last_seq - EXAMINED_MAX)
+    conditions, parameters = wanted.sql()
+    rows = tx.rows(
+        f"SELECT key, size FROM stream_event WHERE key > ? AND key <= ?{conditions} ORDER BY key DESC LIMIT ?",
+        (begin + edge, begin + last_seq, *parameters, wanted.limit),
+    )
+    count = size = 0
+    for row in rows:
+        if count and size + row[1] > wanted.max_bytes:
+            break
+        count += 1
+        size += row[1]
+    if not count:
+        return []
+    return between(tx, stream_id, rows[count - 1][0] - begin - 1, last_seq, msgspec.structs.replace(wanted, limit=count))
+
+
 def position_at(tx: Transaction, stream_id: str, at_us: int) -> int:
     """The place behind which stands what was appended at that time or later. Times never go backwards in a stream: a few looks find it."""
     begin, last_seq, first_kept = _ends(tx, stream_id)
