@@ -95,6 +95,11 @@ def more(shop: Shop) -> list[Stop]:
             "/streams",
             ("Parcels, all depots", "scanner", "event 3, nothing waits", "broken-scale", "event 0, 3 events behind", "asks for its events"),
         ),
+        (
+            "/streams/{stream_id}/sinks/{sink_id}/transformation",
+            "/streams/parcels/sinks/scanner/transformation",
+            ("function handler(input)", "Save and switch on", "Payload to try it on"),
+        ),
         ("/sources", "/sources", ("Stripe, live", "Payments service", "enabled")),
         ("/sources/new", "/sources/new", ("Stripe", "GitHub", "Custom scheme", "ways to receive")),
         (

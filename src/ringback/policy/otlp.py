@@ -117,7 +117,7 @@ def _written(span: _Span, space: str, own: str, number: int) -> dict[str, Any]:
         raise ValueError(f"`spans[{number}].kind` is {in_words(span.kind)}; it must be one of {', '.join(KINDS)}")
     if status is None:
         raise ValueError(f"`spans[{number}].status` is {in_words(span.status)}; it must be one of {', '.join(STATUSES)}")
-    trace = f"{space}:trace:{span.trace_id_key}" if span.trace_id_key is not None else own
+    trace = f"{own}:trace" if span.trace_id_key is None else f"{space}:trace:{span.trace_id_key}"
     # The same key in another trace is another span.
     of_trace = f"{space}:span:{span.trace_id_key}:"
     written = {

@@ -29,7 +29,7 @@ from ringback.services.streams import ShortUid, uid_rule
 from ringback.services.tokens import Principal, Tokens
 from ringback.signing.secret import SecretKind, generate_secret
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import sinks
+from ringback.store.operations import sinks, transformations
 from ringback.store.operations import streams as stream_operations
 from ringback.store.operations.endpoints import Sealer
 
@@ -130,11 +130,12 @@ AlsoSink = Callable[[Transaction, Sink], None]
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """A stream with its newest sinks, and whether it has more of them."""
+    """A stream with its newest sinks, and whether it has more of them; `transformed` are the ids of those whose code is on."""
 
     stream: Stream
     sinks: list[Sink]
     more: bool
+    transformed: frozenset[str]
 
 
 def find(tx: Transaction, vault: Sealer, who: Principal, stream_ref: str, ref: str) -> Sink:
@@ -204,7 +205,8 @@ class Sinks:
             found = []
             for stream in stream_operations.page(tx, who.org_id, walk):
                 newest = cut(sinks.page(tx, self._vault, stream.id, some), some)
-                found.append(Overview(stream, newest.items, not newest.done))
+                on = transformations.on_among(tx, [sink.id for sink in newest.items])
+                found.append(Overview(stream, newest.items, not newest.done, on))
             return found
 
         return cut(await self._store.read(query), walk)
