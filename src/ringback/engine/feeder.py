@@ -47,6 +47,8 @@ _SLICE: Final = 256
 _AGAIN_S: Final = 0.5
 # How long a sink rests that cannot be fed, a defect of ours.
 _REST_US: Final = 60 * SECOND_US
+# How long a batch waits whose code gave more than there is room for, while receivers take long.
+_NO_ROOM_US: Final = SECOND_US
 # Entries of the heap that are no longer true and need not be cleared away yet: a few dozen kilobytes.
 _STALE_MAX: Final = 1_000
 # Seconds between two looks at the clock when nothing is due: it may be set.
@@ -290,7 +292,7 @@ class Feeder:
             return 0
         exchange = await self._sent(sink, found, turn)
         if exchange is None:
-            return None
+            return self._clock.now_us() + _NO_ROOM_US
         now_us = self._clock.now_us()
         outcome = judge(exchange, now_us)
         remark = partial_success(exchange.body) if sink.type is SinkType.OTEL_TRACING and outcome.success else ""
@@ -327,15 +329,18 @@ class Feeder:
         return await self._store.write(lambda tx: batches.decide(tx, self._vault, ready, batch_id))
 
     async def _sent(self, sink: Sink, ready: Ready, turn: Turn) -> Exchange | None:
-        """What came of one attempt; None = the server stops, and nothing was sent. The transport ends each within its own deadlines."""
+        """What came of one attempt; None = nothing was sent, and it is no attempt. The transport ends each within its own deadlines."""
         made = await self._requests.made(sink, ready, turn)
         if isinstance(made, Exchange):
             # What runs scripts is ended with the server.
             return None if self._closed and made.error is ErrorClass.INTERNAL else made
+        size = len(made.body) if made.body is ready.body else len(made.body) + len(ready.body)
+        if not turn.may_have(size):
+            # Its code gives the same again when there is room.
+            return None
         flight = _Flight(whole=sink.type is SinkType.OTEL_TRACING)
         self._transport.send(made, flight.ended, flight)
-        size = len(made.body)
-        await turn.wait(flight.landed, size if made.body is ready.body else size + len(ready.body))
+        await turn.wait(flight.landed, size)
         return flight.landed.result()
 
     async def _settled(self, sink: Sink, follows: policy.After) -> None:

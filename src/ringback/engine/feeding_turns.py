@@ -84,7 +84,11 @@ class Slow:
 
     def room(self, stream_id: str, size: int) -> bool:
         """May one more of this stream do without a place?"""
-        return self._count < _SLOW_MAX and self._of_stream[stream_id] + size <= _SLOW_BYTES - self._bytes
+        return self._count < _SLOW_MAX and self.may_grow(stream_id, size)
+
+    def may_grow(self, stream_id: str, size: int) -> bool:
+        """May one of this stream have so many bytes more?"""
+        return size <= 0 or self._of_stream[stream_id] + size <= _SLOW_BYTES - self._bytes
 
     def add(self, stream_id: str, size: int) -> None:
         """One more, of so many bytes."""
@@ -129,6 +133,10 @@ class Turn:
                 self._size = size
                 vacate()
         await asyncio.wait([future])
+
+    def may_have(self, size: int) -> bool:
+        """Is there room for so many bytes? Always, while it has its place."""
+        return self._vacate is not None or self._slow.may_grow(self._stream_id, size - self._size)
 
     def end(self) -> None:
         """Give back what it has; once."""

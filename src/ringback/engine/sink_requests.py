@@ -10,7 +10,6 @@ import msgspec
 
 from ringback.clock import SECOND_US, Clock
 from ringback.delivery.scripting_turns import Moment, Ran, Script, moment_of
-from ringback.delivery.scripting_worker import RESULT_BYTES
 from ringback.delivery.seal import HeaderStyle, seal
 from ringback.delivery.transport import SealedRequest
 from ringback.engine.batches import Ready
@@ -87,8 +86,7 @@ class SinkRequests:
                 future.set_result(ran)
 
         self._scripts.run(script, document, done, moment=moment_of(batched.id))
-        # What it may return has its room before it is there: nobody can be sent away who holds it.
-        await turn.wait(future, len(batched.events) + len(document) + RESULT_BYTES)
+        await turn.wait(future, len(batched.events) + len(document))
         return future.result()
 
     def _changed(self, sink: Sink, batch: Batch, ready: Ready, batched: Batched, ran: Ran) -> SealedRequest | Exchange:
