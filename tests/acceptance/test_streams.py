@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import itertools
+import json
 import os
 import pathlib
 import random
@@ -224,7 +225,7 @@ def test_the_programs_of_the_guide_run(serve: Serve, receiver: Receiver, tmp_pat
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    append, call, ask = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    append, call, trace, ask = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert run(append) == ""
     secret = run(call.replace("max_wait_secs=5", "max_wait_secs=0")).strip()
     known["SINK"] = running.make("/stream/orders/sink", {"type": "poller"})["id"]
@@ -235,6 +236,14 @@ def test_the_programs_of_the_guide_run(serve: Serve, receiver: Receiver, tmp_pat
     verify(arrival, secret)
     assert (arrival.headers["x-team"], payloads(arrival)) == ("ledger", ['{"number": 1}', '{"number": 1}'])
     assert run(ask).splitlines() == ['order.paid {"number": 1}', 'order.sent {"number": 1}']
+    known |= {"OTLP_URL": f"{receiver.url}/v1/traces", "OTLP_KEY": "s3cret"}
+    assert run(trace) == ""
+    paid = {"order": "o1", "startTime": "2024-01-02T03:04:05Z", "endTime": "2024-01-02T03:04:06Z"}
+    event = {"eventType": "order.paid", "payload": json.dumps(paid)}
+    assert running.call("POST", "/stream/orders/events", {"events": [event]})[0] == 202
+    (arrival,) = wait_until(lambda: receiver.at("/v1/traces"), what="the span")
+    (span,) = json.loads(arrival.body)["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert (arrival.headers["api-key"], span["name"]) == ("s3cret", "order.paid")
 
 
 class Doubtful:
