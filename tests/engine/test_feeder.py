@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,33 @@ def test_what_retention_takes_from_a_batch_is_no_success(feed: Callable[..., Non
         assert since is not None
 
     feed(story)
+
+
+def test_what_retention_took_before_a_sink_got_there_is_counted_and_told(
+    feed: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(feeding: Feeding) -> None:
+        await feeding.sink(status=SinkStatus.PAUSED)
+        await feeding.append("1", "2", "3")
+        await feeding.real.write(lambda tx: streams.purge_events(tx, STREAM, feeding.clock.now_us() + 1, 2))
+        await feeding.change(status=SinkStatus.ENABLED)
+        (sent,) = await feeding.sent(1)
+        assert texts(sent) == ["3"]
+        await until(lambda: feeding.metrics.sink_events == 1, what="it is accepted")
+        assert (await feeding.found()).progress == Progress(3, missed=2)
+        # Who wants nothing of what went has missed nothing.
+        await feeding.sink("sink_2", progress=Progress(3), event_types=("none",))
+        await feeding.append("4")
+        await until(lambda: feeding.feeder._passed.get("sink_2") == 4, what="it is looked at")
+        await feeding.real.write(lambda tx: streams.purge_events(tx, STREAM, feeding.clock.now_us() + 1, 2))
+        await feeding.append("5")
+        await until(lambda: feeding.feeder._passed.get("sink_2") == 5, what="it is looked at again")
+        assert (await feeding.found("sink_2")).progress.missed == 0
+
+    with caplog.at_level(logging.WARNING, "ringback"):
+        feed(story)
+    told = [record for record in caplog.records if record.getMessage() == "sink.events_missed"]
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("max_wait_s", [0, 300])

@@ -55,7 +55,10 @@ class SinkConfigOut(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StreamSinkOut(msgspec.Struct, frozen=True, rename="camel"):
-    """A sink as clients see it. `currentIterator` is behind the last batch that was accepted; of a poller it is where it begins."""
+    """A sink as clients see it. `currentIterator` is behind the last batch that was accepted; of a poller it is where it begins.
+
+    `missedEvents` were taken by retention before the sink got to them.
+    """
 
     id: str
     uid: str | None
@@ -65,6 +68,7 @@ class StreamSinkOut(msgspec.Struct, frozen=True, rename="camel"):
     current_iterator: str
     failure_reason: str | None
     next_retry_at: Timestamp | None
+    missed_events: int
     batch_size: int
     max_wait_secs: int
     event_types: tuple[str, ...]
@@ -109,6 +113,7 @@ def shown(sink: Sink) -> StreamSinkOut:
         current_iterator=iterator_of(sink.id, progress.position),
         failure_reason=progress.failure,
         next_retry_at=None if retry_at is None else rfc3339(retry_at),
+        missed_events=progress.missed,
         batch_size=sink.batch_size,
         max_wait_secs=sink.max_wait_s,
         event_types=sink.event_types or (),

@@ -8,7 +8,7 @@ import msgspec
 
 from ringback.clock import SECOND_US
 from ringback.model.streams import Batch, Progress, Sink, SinkType
-from ringback.policy.streams import After, body_of, without_code
+from ringback.policy.streams import After, body_of, resumed, without_code
 from ringback.store.base import Transaction
 from ringback.store.operations import sinks, streams, transformations
 from ringback.store.operations.endpoints import Sealer
@@ -36,13 +36,15 @@ class Ready(msgspec.Struct, frozen=True):
 class Rest(msgspec.Struct, frozen=True):
     """Nothing is to be sent before `until` (microseconds since 1970), None: before something is appended.
 
-    Nothing up to the number `passed` is wanted; `store` is to be kept first, if it is there, and all looked at again.
+    Nothing up to the number `passed` is wanted; `store` is to be kept first, if it is there, and all looked at again. `missed` events were
+    gone before the sink got to them.
     """
 
     sink: Sink
     until: int | None
     passed: int
     store: Progress | None = None
+    missed: int = 0
 
 
 def look(tx: Transaction, vault: Sealer, sink_id: str, passed: int, now_us: int) -> Ready | Rest | None:
@@ -62,9 +64,13 @@ def look(tx: Transaction, vault: Sealer, sink_id: str, passed: int, now_us: int)
     place = max(progress.position, passed)
     wanted = Wanted(sink.event_types, sink.channels, sink.batch_size, MAX_BYTES)
     stretch = streams.ahead(tx, sink.stream_id, place, wanted)
+    if stretch.lost:
+        # Retention was faster. What is left goes on without them, and somebody is told.
+        onward = Progress(place + stretch.lost, failing_since=progress.failing_since, missed=progress.missed + stretch.lost)
+        return Rest(sink, None, passed, onward, stretch.lost)
     if not stretch.count:
         # A long way without anything is written down: nobody should go it again after a restart.
-        return Rest(sink, None, stretch.position, None if stretch.done else Progress(stretch.position))
+        return Rest(sink, None, stretch.position, None if stretch.done else Progress(stretch.position, missed=progress.missed))
     # Who was appended after `now_us` was read is a moment ahead of it; further ahead are times from before the clock was set back, and
     # these say nothing of how long an event has waited.
     waited_us, patience_us = now_us - stretch.first_at, sink.max_wait_s * SECOND_US
@@ -80,14 +86,18 @@ def _again(tx: Transaction, sink: Sink, batch: Batch, passed: int, code: str | N
     events = streams.between(tx, sink.stream_id, sink.progress.position, batch.end, wanted)
     if len(events) != batch.count:
         # Retention was faster. What is left is another batch: no id stands for two contents. It is no success, though.
-        return Rest(sink, None, passed, Progress(sink.progress.position, failing_since=sink.progress.failing_since))
+        return Rest(
+            sink, None, passed, msgspec.structs.replace(resumed(sink.progress), batch=None, failing_since=sink.progress.failing_since)
+        )
     return Ready(sink, events[0].seq, batch.end, batch.count, body_of(events), batch, code)
 
 
-def store(tx: Transaction, vault: Sealer, rest: Rest) -> None:
-    """Keep how far a sink is, unless somebody changed it meanwhile."""
-    if rest.store is not None and _unchanged(tx, vault, rest.sink):
-        sinks.go_on(tx, rest.sink.id, rest.store)
+def store(tx: Transaction, vault: Sealer, rest: Rest) -> bool:
+    """Keep how far a sink is, unless somebody changed it meanwhile; whether that was done."""
+    if rest.store is None or not _unchanged(tx, vault, rest.sink):
+        return False
+    sinks.go_on(tx, rest.sink.id, rest.store)
+    return True
 
 
 def decide(tx: Transaction, vault: Sealer, ready: Ready, batch_id: str) -> Sink | None:

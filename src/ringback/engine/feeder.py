@@ -35,7 +35,7 @@ from ringback.policy.retry import RetryPolicy
 from ringback.store.base import Store
 from ringback.store.operations import sinks
 from ringback.store.operations.endpoints import Sealer
-from ringback.telemetry.events import SINK_DISABLED, SINK_PARTLY_REJECTED, TASK_FAILED
+from ringback.telemetry.events import SINK_DISABLED, SINK_EVENTS_MISSED, SINK_PARTLY_REJECTED, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
@@ -315,7 +315,8 @@ class Feeder:
 
     async def _rest(self, rest: Rest) -> int | None:
         if rest.store is not None:
-            await self._store.write(lambda tx: batches.store(tx, self._vault, rest))
+            if await self._store.write(lambda tx: batches.store(tx, self._vault, rest)) and rest.missed:
+                log(SINK_EVENTS_MISSED, stream_id=rest.sink.stream_id, sink_id=rest.sink.id, count=rest.missed)
             self._failing.discard(rest.sink.id)
             return 0
         self._passed[rest.sink.id] = rest.passed

@@ -78,7 +78,7 @@ class Progress(msgspec.Struct, frozen=True):
     """How far a sink is: all up to `position` is done with, and `batch` is on its way.
 
     `attempts` of it have failed, the first at `failing_since`; the next is made at `next_at`, and `failure` says what came of the last.
-    Times are microseconds since 1970.
+    Times are microseconds since 1970. `missed` events were taken by retention before it got to them, whether it wanted them or not.
     """
 
     position: int
@@ -87,6 +87,7 @@ class Progress(msgspec.Struct, frozen=True):
     next_at: int | None = None
     failing_since: int | None = None
     failure: str | None = None
+    missed: int = 0
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -58,14 +58,14 @@ def after(sink: Sink, outcome: Outcome, policy: RetryPolicy, disable_after_us: i
     former = sink.progress
     if outcome.success or outcome.cancelled:
         end = former.position if former.batch is None else former.batch.end
-        return After(Progress(end, failure=remark[:_MAX_REASON] or None), outcome.words if outcome.disables else "")
+        return After(Progress(end, failure=remark[:_MAX_REASON] or None, missed=former.missed), outcome.words if outcome.disables else "")
     attempts = former.attempts + 1
     since = now_us if former.failing_since is None else former.failing_since
     reason = outcome.words[:_MAX_REASON]
     # What it wants no more of is kept all the same: a batch that is passed over would be lost.
     delay = next_delay(policy, attempts, msgspec.structs.replace(outcome, aborts=False), draw)
     wait_s = LATE_RETRY_S * (1 + JITTER * draw) if delay is None else delay.seconds
-    failed = Progress(former.position, former.batch, attempts, now_us + int(wait_s * SECOND_US), since, reason)
+    failed = Progress(former.position, former.batch, attempts, now_us + int(wait_s * SECOND_US), since, reason, former.missed)
     if outcome.disables:
         return After(msgspec.structs.replace(failed, next_at=None), reason)
     if now_us - since > disable_after_us:
@@ -87,7 +87,7 @@ def with_code(progress: Progress) -> Progress:
 
 def resumed(progress: Progress) -> Progress:
     """How far a sink is that is enabled again: where it was, with a new schedule before it."""
-    return Progress(progress.position, progress.batch)
+    return Progress(progress.position, progress.batch, missed=progress.missed)
 
 
 def iterator_of(sink_id: str, position: int) -> str:

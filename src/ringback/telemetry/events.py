@@ -176,6 +176,13 @@ SINK_DISABLED = LogEvent(
     ("stream_id", "sink_id", "why"),
     "A sink gets no more events until somebody enables it: it asked for that, or accepted nothing for longer than is allowed.",
 )
+SINK_EVENTS_MISSED = LogEvent(
+    "sink.events_missed",
+    "warning",
+    ("stream_id", "sink_id", "count"),
+    "Retention took events of a stream before a sink got to them, which was held, failed or behind for that long. Of a sink with filters, "
+    "some of them may be none that it wants.",
+)
 SINK_PARTLY_REJECTED = LogEvent(
     "sink.partly_rejected",
     "warning",

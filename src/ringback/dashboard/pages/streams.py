@@ -75,7 +75,9 @@ def place_of(stream: Stream, sink: Sink) -> str:
     if sink.target is None:
         return f"began behind event {count(position)}" if position else "begins with the first event"
     behind = stream.last_seq - position
-    return f"event {count(position)}, {counted(behind, 'event')} behind" if behind > 0 else f"event {count(position)}, nothing waits"
+    rest = f"{counted(behind, 'event')} behind" if behind > 0 else "nothing waits"
+    gone = f"; {counted(sink.progress.missed, 'event')} gone before it got there" if sink.progress.missed else ""
+    return f"event {count(position)}, {rest}{gone}"
 
 
 def sink_row(stream: Stream, sink: Sink, now_us: int, *, transforms: bool) -> SinkRow:

@@ -1,4 +1,5 @@
--- Sinks of every type that the contract knows, so that the next one needs no other table. url, headers and secrets are null for a poller; secrets is an empty list where nothing is signed.
+-- Sinks of every type that the contract knows, so that the next one needs no other table. url, headers and secrets are null for a poller; secrets is an empty list where nothing is signed. missed counts events that were gone
+-- before a sink got to them.
 CREATE TABLE stream_sink_of_any_type (
     id             TEXT PRIMARY KEY,
     stream_id      TEXT NOT NULL,
@@ -25,9 +26,10 @@ CREATE TABLE stream_sink_of_any_type (
     failure        TEXT,
     created_at     INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL,
-    deleted_at     INTEGER
+    deleted_at     INTEGER,
+    missed         INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO stream_sink_of_any_type SELECT * FROM stream_sink;
+INSERT INTO stream_sink_of_any_type SELECT *, 0 FROM stream_sink;
 DROP TABLE stream_sink;
 ALTER TABLE stream_sink_of_any_type RENAME TO stream_sink;
 CREATE INDEX stream_sink_by_stream ON stream_sink (stream_id, id) WHERE deleted_at IS NULL;

@@ -17,7 +17,7 @@ from ringback.store.operations.endpoints import Sealer
 
 _COLUMNS: Final = (
     "id, stream_id, uid, type, url, headers, secrets, status, event_types, channels, metadata, batch_size, max_wait_s, created_at, "
-    "updated_at, position, batch_id, batch_end, batch_count, batch_types, batch_channels, attempts, next_at, failing_since, failure"
+    "updated_at, position, batch_id, batch_end, batch_count, batch_types, batch_channels, attempts, next_at, failing_since, failure, missed"
 )
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
@@ -44,7 +44,7 @@ def go_on(tx: Transaction, sink_id: str, progress: Progress) -> None:
     """Store how far a sink is."""
     tx.run(
         "UPDATE stream_sink SET position = ?, batch_id = ?, batch_end = ?, batch_count = ?, batch_types = ?, batch_channels = ?, "
-        "attempts = ?, next_at = ?, failing_since = ?, failure = ? WHERE id = ?",
+        "attempts = ?, next_at = ?, failing_since = ?, failure = ?, missed = ? WHERE id = ?",
         (*_progress(progress), sink_id),
     )
 
@@ -130,7 +130,7 @@ def _progress(p: Progress) -> tuple[Any, ...]:
     batch: tuple[Any, ...] = (None, None, None, None, None)
     if p.batch is not None:
         batch = (p.batch.id, p.batch.end, p.batch.count, _text(p.batch.event_types), _text(p.batch.channels))
-    return (p.position, *batch, p.attempts, p.next_at, p.failing_since, p.failure)
+    return (p.position, *batch, p.attempts, p.next_at, p.failing_since, p.failure, p.missed)
 
 
 def _text(value: object) -> str | None:
