@@ -30,6 +30,10 @@ GUIDE: typing.Final = pathlib.Path(__file__).parents[2] / "docs/how-to/feed-stre
 ROUNDS: typing.Final = int(os.environ.get("RINGBACK_CRASH_ROUNDS", "50")) // 4
 SEED: typing.Final = int(os.environ.get("RINGBACK_CRASH_SEED", "1"))
 LATEST_DEATH_S: typing.Final = 0.35
+# Code that would send something else each time, if it could.
+CHANCE: typing.Final = """function handler(input) {
+  return {data: input.events.map(({payload}) => ({payload, chance: Math.random(), at: Date.now()}))};
+}"""
 # Who appends at the same time.
 CLIENTS: typing.Final = 6
 
@@ -299,6 +303,7 @@ def test_nothing_is_skipped_and_what_comes_twice_has_its_id_however_often_the_se
     running = serve()
     desk = Desk(running)
     desk.called(receiver.url, batchSize=5)
+    desk.transform(desk.called(f"{receiver.url}/changed", batchSize=4), CHANCE)
     poller = desk.sink(type="poller")
     for _ in range(ROUNDS):
         appending.until_killed(desk, moments.uniform(0.0, LATEST_DEATH_S))
@@ -310,12 +315,22 @@ def test_nothing_is_skipped_and_what_comes_twice_has_its_id_however_often_the_se
     assert len(wanted) > ROUNDS, "hardly anything was appended: the test shows nothing"
     assert not wanted - set(kept), "acknowledged events are kept"
     assert len(kept) == len(set(kept)), "a request that is repeated with its key appends once"
-    wait_until(lambda: len(dict.fromkeys(all_of(receiver.accepted))) == len(kept), within_s=60, what="the sink has all of it")
+    for path in ("/", "/changed"):
+        _told_once_and_in_order(receiver, path, kept)
+
+
+def _told_once_and_in_order(receiver: Receiver, path: str, kept: list[str]) -> None:
+    """Judge what came to a sink."""
+
+    def accepted() -> list[Arrival]:
+        return [arrival for arrival in list(receiver.accepted) if arrival.path == path]
+
+    wait_until(lambda: len(dict.fromkeys(all_of(accepted()))) == len(kept), within_s=60, what=f"the sink at {path} has all of it")
     by_id: dict[str, set[bytes]] = collections.defaultdict(set)
-    for arrival in receiver.arrivals:
+    for arrival in receiver.at(path):
         by_id[arrival.id].add(arrival.body)
     assert {batch: bodies for batch, bodies in by_id.items() if len(bodies) != 1} == {}, "one id stands for one content"
-    assert all_of({arrival.id: arrival for arrival in receiver.accepted}.values()) == kept, "in order, each once but for repetitions"
+    assert all_of({arrival.id: arrival for arrival in accepted()}.values()) == kept, "in order, each once but for repetitions"
 
 
 def _kept(desk: Desk, poller: str) -> list[str]:

@@ -35,13 +35,13 @@ class Script(msgspec.Struct, frozen=True, cache_hash=True):
 
     `key` names whose it is (an endpoint, a sink), `tenant` with whom it shares its turns (an application, a stream). A context belongs to
     one `Script`: what is not equal never meets. `apart` is the member of what the handler returns that is not read here; where it is not
-    `payload`, the handler gets a batch of events, with what their payloads say where these are JSON.
+    `payload`, the handler gets a batch of events, with what their payloads say where these are JSON; `nothing`: it is only looked for.
     """
 
     key: str
     tenant: str
     code: str
-    apart: Literal["payload", "data", "spans"] = "payload"
+    apart: Literal["payload", "data", "spans", "nothing"] = "payload"
 
 
 class Moment(msgspec.Struct, frozen=True):

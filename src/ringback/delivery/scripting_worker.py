@@ -28,8 +28,8 @@ READY: Final = b"ready"
 ONCE: Final = 1
 LISTENING: Final = 2
 # The other bits of the flags say which member of what the handler returns stands apart, as a place in this list. Where it is not the first,
-# the handler gets a batch of events.
-APART: Final = ("payload", "data", "spans")
+# the handler gets a batch of events; with the last it is not called at all, and only whether there is one is asked.
+APART: Final = ("payload", "data", "spans", "nothing")
 APART_SHIFT: Final = 2
 # Kinds of answers.
 RETURNED: Final = 0
@@ -266,6 +266,8 @@ class Worker:
             if script.handler is None:
                 given = "webhook" if apart == APART[0] else "input"
                 return _Answer(UNUSABLE, f"the code defines no function handler({given})".encode())
+            if apart == APART[-1]:
+                return _Answer(RETURNED, b"{}")
             # Counted anew by each call into the engine.
             script.context.set_time_limit(max(limit_s - (time.process_time() - started), 0.001))
             answer = script.guarded(script.handler, document.decode(), bool(flags & LISTENING), apart)

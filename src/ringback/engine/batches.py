@@ -86,9 +86,8 @@ def _again(tx: Transaction, sink: Sink, batch: Batch, passed: int, code: str | N
     events = streams.between(tx, sink.stream_id, sink.progress.position, batch.end, wanted)
     if len(events) != batch.count:
         # Retention was faster. What is left is another batch: no id stands for two contents. It is no success, though.
-        return Rest(
-            sink, None, passed, msgspec.structs.replace(resumed(sink.progress), batch=None, failing_since=sink.progress.failing_since)
-        )
+        anew = msgspec.structs.replace(resumed(sink.progress), batch=None, failing_since=sink.progress.failing_since)
+        return Rest(sink, None, passed, anew)
     return Ready(sink, events[0].seq, batch.end, batch.count, body_of(events), batch, code)
 
 

@@ -16,7 +16,7 @@ from ringback.model.streams import Sink
 from ringback.model.transformations import Transformation
 from ringback.policy.batching import Batched, Returned, apart_of, seen, transformed
 from ringback.policy.streams import body_of, with_code
-from ringback.policy.transforming import Transformed
+from ringback.policy.transforming import Transformed, place_of
 from ringback.policy.validation import Rule
 from ringback.services.connectors import Code
 from ringback.services.sinks import find, target_of
@@ -105,12 +105,18 @@ class SinkTransformations:
         return await self._store.read(query)
 
     async def set(self, who: Principal, stream: str, ref: str, wanted: SinkTransformIn) -> Sink:
-        """Have this transformation from the next attempt on, or none. Raises NotFound, and NotBuilt for code where nothing runs it."""
+        """Have this transformation from the next attempt on, or none.
+
+        Raises NotFound, InvalidField for code that has no handler, and NotBuilt for code where nothing runs it.
+        """
         if wanted.code is not None and self._engine.missing is not None:
             raise NotBuilt(
                 f"a transformation cannot be run: {self._engine.missing}; nothing was kept, since code of a sink is on at once; set `code` "
                 "to null, or install the engine"
             )
+
+        if wanted.code is not None:
+            await self._check(await self._store.read(lambda tx: find(tx, self._vault, who, stream, ref)), wanted.code)
 
         def operation(tx: Transaction) -> Sink:
             sink = find(tx, self._vault, who, stream, ref)
@@ -126,6 +132,16 @@ class SinkTransformations:
         sink = await self._store.write(operation)
         self._changed(sink.stream_id, sink.id)
         return sink
+
+    async def _check(self, sink: Sink, code: str) -> None:
+        """Is this code that can be called? Where that cannot be said now, its first batch will tell."""
+        try:
+            ran = await self._trials.ran(Script(f"try:{sink.id}", sink.stream_id, code, "nothing"), b"")
+        except Refused:
+            return
+        if ran.outcome not in ("returned", "unavailable"):
+            place = place_of(ran.line, ran.column) if ran.outcome == "threw" else ""
+            raise InvalidField(FieldProblem(("body", "code"), f"it cannot be used: {ran.words}{place}"))
 
     async def tried(self, who: Principal, stream: str, ref: str, wanted: SinkTransformationTryIn) -> SinkTransformationTrial:
         """What code would make of a batch. Raises NotFound, Refused (there is nothing to try it on), InvalidField and NotBuilt."""
