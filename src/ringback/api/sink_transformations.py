@@ -5,13 +5,14 @@ Source: HTTP contract, sections 4.3, 9 and 11; trying one is an addition.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, Literal
 
 import msgspec
 
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
-from ringback.api.routing import Answer, Call, Operation, answer
+from ringback.api.routing import OFF_LOOP_BYTES, Answer, Call, Operation, answer
 from ringback.api.transformations import TransformationErrorOut, TransformedRequestOut, request_out
 from ringback.services.sink_transformations import SinkTransformations, SinkTransformationTrial, SinkTransformationTryIn, SinkTransformIn
 
@@ -55,6 +56,10 @@ def shown(trial: SinkTransformationTrial) -> SinkTransformationTryOut:
     )
 
 
+def _answer(trial: SinkTransformationTrial) -> Answer:
+    return answer(200, shown(trial))
+
+
 def routes(transformations: SinkTransformations) -> list[Operation]:
     """The operations of this module."""
 
@@ -70,7 +75,9 @@ def routes(transformations: SinkTransformations) -> list[Operation]:
         return answer(200, {})
 
     async def attempt(call: Call) -> Answer:
-        return answer(200, shown(await transformations.tried(call.who, *refs(call), call.parsed(TRY_IN))))
+        trial = await transformations.tried(call.who, *refs(call), call.parsed(TRY_IN))
+        large = trial.request is not None and len(trial.request.body) > OFF_LOOP_BYTES
+        return await asyncio.to_thread(_answer, trial) if large else _answer(trial)
 
     return [
         Operation(

@@ -300,7 +300,7 @@ class Feeder:
         follows = policy.after(sink, outcome, settings.retry, settings.disable_after_us, self._draw(), now_us, remark=remark)
         await self._settled(sink, follows)
         self._count(found, outcome)
-        if remark:
+        if remark and remark != sink.progress.failure:
             log(SINK_PARTLY_REJECTED, stream_id=sink.stream_id, sink_id=sink.id, why=remark)
         if follows.progress.attempts:
             self._failing.add(sink_id)
