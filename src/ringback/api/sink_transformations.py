@@ -15,11 +15,12 @@ from ringback.api.bodies import Body
 from ringback.api.routing import OFF_LOOP_BYTES, Answer, Call, Operation, answer
 from ringback.api.transformations import TransformationErrorOut, TransformedRequestOut, request_out
 from ringback.services.sink_transformations import SinkTransformations, SinkTransformationTrial, SinkTransformationTryIn, SinkTransformIn
+from ringback.services.streams import EventIn
 
 _PATH: Final = "/api/v1/stream/{stream_id}/sink/{sink_id}/transformation"
 
 TRANSFORM_IN: Final = Body(SinkTransformIn)
-TRY_IN: Final = Body(SinkTransformationTryIn)
+TRY_IN: Final = Body(SinkTransformationTryIn, inner_lists={"events": Body(EventIn)})
 
 
 class SinkTransformationOut(msgspec.Struct, frozen=True):
