@@ -18,6 +18,8 @@ from svix.models import (
     EventIn,
     HttpSinkHeadersPatchIn,
     Ordering,
+    OtelTracingConfigIn,
+    OtelTracingConfigPatch,
     RotatePollerTokenIn,
     S3ConfigIn,
     SinkHttpConfigIn,
@@ -35,7 +37,7 @@ from svix.models import (
 )
 
 from tests.acceptance.receiver import verify
-from tests.acceptance.sdk_shop import CODE, missing
+from tests.acceptance.sdk_shop import missing
 from tests.acceptance.sdk_surface import Sdk, client
 from tests.waiting import wait_until
 
@@ -163,9 +165,8 @@ def test_a_sink_without_a_driver_is_refused_and_not_kept(sdk: Sdk) -> None:
         svix.streaming.sink.create(owner, StreamSinkIn(type="amazonS3", config=S3ConfigIn(bucket="b")))
     (problem,) = refused.value.detail
     assert problem.loc == ["body", "type"]
-    assert (
-        problem.msg == "sinks of type 'amazonS3' are not built: this version has no driver for them; those of type 'http' and 'poller' are"
-    )
+    built = "those of type 'http', 'otelTracing' and 'poller' are"
+    assert problem.msg == f"sinks of type 'amazonS3' are not built: this version has no driver for them; {built}"
     with pytest.raises(HTTPValidationError) as nowhere:
         svix.streaming.sink.create(owner, StreamSinkIn.model_construct(type="http"))
     assert [problem.loc for problem in nowhere.value.detail] == [["body", "config", "url"]]
@@ -202,13 +203,48 @@ def test_headers_of_a_sink(sdk: Sdk) -> None:
     assert missing(lambda: svix.streaming.sink_headers_get(owner, poller)) == (400, "not_http_sink")
 
 
-def test_transformations_of_sinks_are_refused_where_nothing_runs_them(sdk: Sdk) -> None:
-    svix, owner = sdk.svix, stream(sdk)
-    sink = svix.streaming.sink.create(owner, called()).id
-    assert missing(lambda: svix.streaming.sink.transformation.patch(owner, sink, SinkTransformIn(code=CODE))) == (501, "not_implemented")
+def test_transformations_of_sinks(sdk: Sdk) -> None:
+    svix, owner, path = sdk.svix, stream(sdk), "/" + sdk.name("sink")
+    sink = svix.streaming.sink.create(owner, called(sdk.receiver.url + path)).id
+    none = svix.streaming.sink.transformation.get(owner, sink)
+    assert (none.code, none.enabled) == (None, False)
+    code = "function handler(input) { return {data: input.events.map((event) => event.payload.number)}; }"
+    svix.streaming.sink.transformation.patch(owner, sink, SinkTransformIn(code=code))
+    found = svix.streaming.sink.transformation.get(owner, sink)
+    assert (found.code, found.enabled) == (code, True)
+    svix.streaming.events.create(owner, events('{"number": 1}', '{"number": 2}'))
+    (arrival,) = wait_until(lambda: sdk.receiver.at(path), what="the batch")
+    assert json.loads(arrival.body) == [1, 2]
+    verify(arrival, str(svix.streaming.sink.get_secret(owner, sink).key))
     svix.streaming.sink.transformation.patch(owner, sink, SinkTransformIn(code=None))
     found = svix.streaming.sink.transformation.get(owner, sink)
     assert (found.code, found.enabled) == (None, False)
+    with pytest.raises(HTTPValidationError) as wrong:
+        svix.streaming.sink.transformation.patch(owner, sink, SinkTransformIn(code="short"))
+    assert [problem.loc for problem in wrong.value.detail] == [["body", "code"]]
+
+
+def test_a_sink_for_spans(sdk: Sdk) -> None:
+    svix, owner, path = sdk.svix, stream(sdk), "/" + sdk.name("sink") + "/v1/traces"
+    config = OtelTracingConfigIn(url=sdk.receiver.url + path, headers={"x-team": "ledger"})
+    made = svix.streaming.sink.create(owner, StreamSinkIn(type="otelTracing", config=config, uid="spans"))
+    assert (made.type, made.config.url, made.config.headers.headers) == ("otelTracing", sdk.receiver.url + path, {"x-team": "ledger"})
+    assert missing(lambda: svix.streaming.sink.get_secret(owner, "spans")) == (400, "not_http_sink")
+    shown = svix.streaming.sink_headers_patch(owner, "spans", HttpSinkHeadersPatchIn(headers={"x-team": "books"}))
+    assert shown.headers == {"x-team": "books"}
+    code = """function handler(input) {
+      const time = "2024-01-02T03:04:05Z";
+      return {spans: input.events.map((event) => ({name: event.eventType, startTime: time, endTime: time, attributes: event.payload}))};
+    }"""
+    svix.streaming.sink.transformation.patch(owner, "spans", SinkTransformIn(code=code))
+    svix.streaming.events.create(owner, events('{"number": 1}'))
+    (arrival,) = wait_until(lambda: sdk.receiver.at(path), what="the spans")
+    assert (arrival.headers["content-type"], arrival.headers["x-team"]) == ("application/json", "books")
+    (resource,) = json.loads(arrival.body)["resourceSpans"]
+    (span,) = resource["scopeSpans"][0]["spans"]
+    assert (span["name"], span["attributes"]) == ("order.paid", [{"key": "number", "value": {"intValue": "1"}}])
+    patched = svix.streaming.sink.patch(owner, "spans", StreamSinkPatch(type="otelTracing", config=OtelTracingConfigPatch(url=URL)))
+    assert patched.config.url == URL
 
 
 def test_events_are_read_from_a_sink_that_asks(sdk: Sdk) -> None:

@@ -20,9 +20,9 @@ import typing
 import httpx
 import pytest
 
-from benchmarks.server import Server
 from tests.acceptance.receiver import FAILED, OK, SILENCE, Answer, Arrival, Receiver, verify
 from tests.acceptance.serving import QUICK_RETRIES, Serve, Shared
+from tests.acceptance.streaming import Desk, all_of, payloads
 from tests.waiting import wait_until
 
 GUIDE: typing.Final = pathlib.Path(__file__).parents[2] / "docs/how-to/feed-streams.md"
@@ -30,59 +30,17 @@ GUIDE: typing.Final = pathlib.Path(__file__).parents[2] / "docs/how-to/feed-stre
 ROUNDS: typing.Final = int(os.environ.get("RINGBACK_CRASH_ROUNDS", "50")) // 4
 SEED: typing.Final = int(os.environ.get("RINGBACK_CRASH_SEED", "1"))
 LATEST_DEATH_S: typing.Final = 0.35
+# Code that would send something else each time, if it could.
+CHANCE: typing.Final = """function handler(input) {
+  return {data: input.events.map(({payload}) => ({payload, chance: Math.random(), at: Date.now()}))};
+}"""
 # Who appends at the same time.
 CLIENTS: typing.Final = 6
-
-
-class Desk:
-    """A stream on a server."""
-
-    def __init__(self, running: Server) -> None:
-        self.running = running
-        self.stream = running.make("/stream", {"name": "Orders"})["id"]
-
-    def sink(self, **wanted: typing.Any) -> str:
-        """The id of a new sink."""
-        return str(self.running.make(f"/stream/{self.stream}/sink", wanted)["id"])
-
-    def called(self, url: str, **wanted: typing.Any) -> str:
-        """The id of a new sink that is called."""
-        return self.sink(type="http", config={"url": url}, **wanted)
-
-    def append(self, *payloads: object, kind: str = "order.paid", **more: typing.Any) -> None:
-        """Add events of one type."""
-        given = [{"eventType": kind, "payload": str(payload), **more} for payload in payloads]
-        status, answer = self.running.call("POST", f"/stream/{self.stream}/events", {"events": given})
-        assert (status, answer) == (202, {})
-
-    def shown(self, sink: str) -> dict[str, typing.Any]:
-        """What is told of a sink."""
-        return dict(self.running.call("GET", f"/stream/{self.stream}/sink/{sink}")[1])
-
-    def change(self, sink: str, **change: typing.Any) -> None:
-        """Change a sink that is called."""
-        status, answer = self.running.call("PATCH", f"/stream/{self.stream}/sink/{sink}", {"type": "http", **change})
-        assert status == 200, answer
-
-    def read(self, sink: str, **query: typing.Any) -> dict[str, typing.Any]:
-        """An answer to somebody who asks."""
-        text = "&".join(f"{name}={value}" for name, value in query.items())
-        return dict(self.running.call("GET", f"/stream/{self.stream}/sink/{sink}/events?{text}")[1])
 
 
 @pytest.fixture
 def desk(shared: Shared) -> Desk:
     return Desk(shared(QUICK_RETRIES))
-
-
-def payloads(arrival: Arrival) -> list[str]:
-    """The texts of the events in a batch."""
-    return [event["payload"] for event in json.loads(arrival.body)]
-
-
-def all_of(arrivals: typing.Iterable[Arrival]) -> list[str]:
-    """The texts of all events, batch by batch."""
-    return [payload for arrival in arrivals for payload in payloads(arrival)]
 
 
 def numbers(begin: int, end: int) -> list[str]:
@@ -271,7 +229,7 @@ def test_the_programs_of_the_guide_run(serve: Serve, receiver: Receiver, tmp_pat
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    append, call, ask = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    append, call, trace, ask = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     assert run(append) == ""
     secret = run(call.replace("max_wait_secs=5", "max_wait_secs=0")).strip()
     known["SINK"] = running.make("/stream/orders/sink", {"type": "poller"})["id"]
@@ -282,6 +240,14 @@ def test_the_programs_of_the_guide_run(serve: Serve, receiver: Receiver, tmp_pat
     verify(arrival, secret)
     assert (arrival.headers["x-team"], payloads(arrival)) == ("ledger", ['{"number": 1}', '{"number": 1}'])
     assert run(ask).splitlines() == ['order.paid {"number": 1}', 'order.sent {"number": 1}']
+    known |= {"OTLP_URL": f"{receiver.url}/v1/traces", "OTLP_KEY": "s3cret"}
+    assert run(trace) == ""
+    paid = {"order": "o1", "startTime": "2024-01-02T03:04:05Z", "endTime": "2024-01-02T03:04:06Z"}
+    event = {"eventType": "order.paid", "payload": json.dumps(paid)}
+    assert running.call("POST", "/stream/orders/events", {"events": [event]})[0] == 202
+    (arrival,) = wait_until(lambda: receiver.at("/v1/traces"), what="the span")
+    (span,) = json.loads(arrival.body)["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert (arrival.headers["api-key"], span["name"]) == ("s3cret", "order.paid")
 
 
 class Doubtful:
@@ -337,6 +303,7 @@ def test_nothing_is_skipped_and_what_comes_twice_has_its_id_however_often_the_se
     running = serve()
     desk = Desk(running)
     desk.called(receiver.url, batchSize=5)
+    desk.transform(desk.called(f"{receiver.url}/changed", batchSize=4), CHANCE)
     poller = desk.sink(type="poller")
     for _ in range(ROUNDS):
         appending.until_killed(desk, moments.uniform(0.0, LATEST_DEATH_S))
@@ -348,12 +315,22 @@ def test_nothing_is_skipped_and_what_comes_twice_has_its_id_however_often_the_se
     assert len(wanted) > ROUNDS, "hardly anything was appended: the test shows nothing"
     assert not wanted - set(kept), "acknowledged events are kept"
     assert len(kept) == len(set(kept)), "a request that is repeated with its key appends once"
-    wait_until(lambda: len(dict.fromkeys(all_of(receiver.accepted))) == len(kept), within_s=60, what="the sink has all of it")
+    for path in ("/", "/changed"):
+        _told_once_and_in_order(receiver, path, kept)
+
+
+def _told_once_and_in_order(receiver: Receiver, path: str, kept: list[str]) -> None:
+    """Judge what came to a sink."""
+
+    def accepted() -> list[Arrival]:
+        return [arrival for arrival in list(receiver.accepted) if arrival.path == path]
+
+    wait_until(lambda: len(dict.fromkeys(all_of(accepted()))) == len(kept), within_s=60, what=f"the sink at {path} has all of it")
     by_id: dict[str, set[bytes]] = collections.defaultdict(set)
-    for arrival in receiver.arrivals:
+    for arrival in receiver.at(path):
         by_id[arrival.id].add(arrival.body)
     assert {batch: bodies for batch, bodies in by_id.items() if len(bodies) != 1} == {}, "one id stands for one content"
-    assert all_of({arrival.id: arrival for arrival in receiver.accepted}.values()) == kept, "in order, each once but for repetitions"
+    assert all_of({arrival.id: arrival for arrival in accepted()}.values()) == kept, "in order, each once but for repetitions"
 
 
 def _kept(desk: Desk, poller: str) -> list[str]:

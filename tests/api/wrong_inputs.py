@@ -264,6 +264,9 @@ NO_DESTINATION: typing.Final = (
     "fifoEndpoint, googleCloudPubSub, googleCloudStorage, otelTracing, pollingEndpoint, postgres, rabbitMq, redshift, "
     "snowflake, sns, sqs"
 )
+UNBUILT_SINK: typing.Final = (
+    "sinks of type 'sqs' are not built: this version has no driver for them; those of type 'http', 'otelTracing' and 'poller' are"
+)
 NO_SINK: typing.Final = (
     "'carrierPigeon' is not one of amazonS3, azureBlobStorage, bigQuery, clickhouse, elasticSearch, eventBridge, googleCloudPubSub, "
     "googleCloudStorage, http, otelTracing, poller, postgres, rabbitMq, redshift, snowflake, sns, sqs"
@@ -379,7 +382,7 @@ BODIES: typing.Final = [
             "metadata": {"a": 1},
         },
         [
-            broken("sinks of type 'sqs' are not built: this version has no driver for them; those of type 'http' and 'poller' are", "type"),
+            broken(UNBUILT_SINK, "type"),
             broken("the URL must start with http:// or https://", "config", "url"),
             broken("the header 'host' belongs to the delivery itself and cannot be set", "config", "headers", "host"),
             broken(SECRET, "config", "key"),
@@ -987,6 +990,15 @@ BODIES: typing.Final = [
             malformed("Expected `str | null`, got `int`", "msgId"),
             broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "eventType"),
             malformed("Expected `object | null`, got `array`", "payload"),
+        ],
+    ),
+    Wrong(
+        ["POST /api/v1/stream/{stream_id}/sink/{sink_id}/transformation/try"],
+        {"code": "short", "events": [{"eventType": "a b", "payload": "x"}, {"eventType": "a", "payload": "x", "channels": ["a/b"]}]},
+        [
+            broken("Expected `str` of length >= 10", "code"),
+            broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "events", "[0]", "eventType"),
+            broken("'a/b' is not allowed; use letters, digits, '-', '_', '.', ':' and '+'", "events", "[1]", "channels", "[0]"),
         ],
     ),
 ]

@@ -27,7 +27,7 @@ NO_PAGES = {
 
 
 # An id or name in an address, of whatever belongs to one organisation.
-OURS = re.compile(r"(app|ep|msg|src|quar|qtask|key)_\w{10}|/event-types/\w")
+OURS = re.compile(r"(app|ep|msg|src|quar|qtask|key|sink)_\w{10}|/event-types/\w")
 
 
 class Anything:
@@ -539,6 +539,34 @@ def test_a_transformation_is_tried_and_switched_on_on_the_endpoints_page(shop: S
     assert (saved.content, saved.headers["content-type"]) == (b'{"text":"support"}', "application/octet-stream")
     assert "Its code is off" in person.act(f"{path}/transformation", act="disable", code=code, **fields).text
     assert "None: messages are sent" in person.act(f"{path}/transformation", act="remove", code=code, **fields).text
+
+
+def test_the_code_of_a_sink_is_tried_on_past_events_and_switched_on(shop: Shop, person: Person) -> None:
+    stream = shop.server.make("/stream", {"name": "Parcels that are weighed twice"})["id"]
+    wanted = {"type": "http", "uid": "scale", "config": {"url": f"{shop.receiver.url}/inbound"}, "eventTypes": ["parcel.weighed"]}
+    sink = shop.server.make(f"/stream/{stream}/sink", wanted)["id"]
+    path = f"/streams/{stream}/sinks/{sink}/transformation"
+    assert f'href="/dashboard{path}">Transform</a>' in person.get("/streams").text
+    broken = "function handler(input) {\r\n  const n = input.n;\r\n  return n.no;\r\n}"
+    nothing = person.act(path, act="try", code=broken, payload="")
+    assert nothing.status_code == 422 and "no event that the sink wants has come yet" in nothing.text
+    tried = person.act(path, act="try", code=broken, payload="5")
+    assert tried.status_code == 200 and "cannot read property &#39;no&#39; of undefined (line 3, column 10)" in tried.text
+    assert re.search(r'<span class="wrong">→   3</span>    return n.no;', tried.text)
+    events = [{"eventType": "parcel.weighed", "payload": f'{{"grams": {grams}}}'} for grams in (1, 2)]
+    assert shop.server.call("POST", f"/stream/{stream}/events", {"events": events})[0] == 202
+    code = "function handler(input) { return {data: input.events.map((event) => event.payload.grams)}; }"
+    tried = person.act(path, act="try", code=code, payload="")
+    assert "Tried on 2 events." in tried.text and "would be sent" in tried.text and re.search(r">\[1, ?2\]<", tried.text)
+    assert shop.server.call("GET", f"/stream/{stream}/sink/{sink}/transformation")[1] == {"code": None, "enabled": False}
+    short = person.act(path, act="save", code="short", payload="")
+    assert short.status_code == 422 and "f-code-wrong" in short.text
+    assert "Saved. It makes what is sent from now on." in person.act(path, act="save", code=code, payload="").text
+    assert shop.server.call("GET", f"/stream/{stream}/sink/{sink}/transformation")[1] == {"code": code, "enabled": True}
+    assert "Transformed by its code" in person.get("/streams").text
+    assert "sink.updated" in person.get("/audit").text
+    assert "It is gone: events are sent as they are." in person.act(path, act="remove").text
+    assert shop.server.call("GET", f"/stream/{stream}/sink/{sink}/transformation")[1] == {"code": None, "enabled": False}
 
 
 def test_a_filter_is_tried_saved_and_removed_on_the_endpoints_page(shop: Shop, person: Person) -> None:

@@ -90,6 +90,7 @@ def tour(shop: Shop) -> list[Stop]:
 def more(shop: Shop) -> list[Stop]:
     """The pages of dead letters, receiving, the catalogue and the server."""
     made = shop.equipment
+    scanner = shop.server.call("GET", "/stream/parcels/sink/scanner")[1]["id"]
     return [
         ("/dead-letters", "/dead-letters", ("have no attempts left", "/given-up", "given up as asked")),
         ("/dead-letters/list", "/dead-letters/list?cause=aborted", ("payment.captured", "Dead Letter Office", "Replay chosen")),
@@ -99,6 +100,11 @@ def more(shop: Shop) -> list[Stop]:
             "/streams",
             "/streams",
             ("Parcels, all depots", "scanner", "event 3, nothing waits", "broken-scale", "event 0, 3 events behind", "asks for its events"),
+        ),
+        (
+            "/streams/{stream_id}/sinks/{sink_id}/transformation",
+            f"/streams/parcels/sinks/{scanner}/transformation",
+            ("function handler(input)", "Save and switch on", "Payload to try it on"),
         ),
         ("/sources", "/sources", ("Stripe, live", "Payments service", "enabled")),
         ("/sources/new", "/sources/new", ("Stripe", "GitHub", "Custom scheme", "ways to receive")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from ringback.delivery.scripting_turns import Moment, Ran, Script
 from ringback.engine.batches import MAX_BYTES
 from ringback.engine.feeder import Feeder, FeedPolicy
+from ringback.engine.sink_requests import SinkStyle
 from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
 from ringback.model.endpoints import EndpointSecret
 from ringback.model.streams import Batch, Progress, Sink, SinkStatus, SinkType, Stream, Target
+from ringback.model.transformations import Transformation
 from ringback.policy.retry import RetryPolicy
 from ringback.store.base import Transaction
 from ringback.store.opening import open_store
-from ringback.store.operations import sinks, streams
+from ringback.store.operations import sinks, streams, transformations
 from ringback.store.operations.streams import NewEvent
 from ringback.store.vault import Vault
 from ringback.telemetry.prometheus import Metrics
@@ -52,6 +56,20 @@ class FailingStore:
         return self._store.write(operation, grows=grows)
 
 
+class Queue:
+    """Scripts whose turn comes when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Script, Moment | None, Callable[[Ran], None]]] = []
+
+    def run(self, script: Script, document: bytes, done: Callable[[Ran], None], *, moment: Moment | None = None) -> None:
+        self.waiting.append((script, moment, done))
+
+    def return_(self, ran: Ran) -> None:
+        """What the first of them comes to."""
+        self.waiting.pop(0)[2](ran)
+
+
 class Feeding:
     """A stream, its sinks, and a feeder between them and a transport that does what the test says."""
 
@@ -60,14 +78,15 @@ class Feeding:
         self.clock = SteppedClock()
         self.disable_after_us = 120 * HOUR_US
         self.schedule_s: tuple[float, ...] = (0.05, 0.05)
+        self.scripts = Queue()
 
     async def begin(self) -> None:
         self.real = await open_store(f"sqlite:////{self.path}/ringback.db", self.clock)
         self.store = FailingStore(self.real)
         self.transport = ScriptedTransport(self.clock)
         self.metrics = Metrics(self.clock.now_us())
-        policy = FeedPolicy(RetryPolicy(self.schedule_s, overload_min_s=0.0), self.disable_after_us, "standard")
-        feeder = Feeder(self.store, VAULT, self.transport, self.clock, IdMaker(), policy, lambda: 0.0, self.metrics)  # type: ignore[arg-type]  # only reads and writes are asked of it
+        policy = FeedPolicy(RetryPolicy(self.schedule_s, overload_min_s=0.0), self.disable_after_us, SinkStyle("standard"))
+        feeder = Feeder(self.store, VAULT, self.transport, self.clock, IdMaker(), policy, lambda: 0.0, self.metrics, self.scripts)  # type: ignore[arg-type]  # only reads and writes are asked of it
         self.feeder = feeder
         self._running = asyncio.get_running_loop().create_task(feeder.run())
 
@@ -78,8 +97,13 @@ class Feeding:
         await self.transport.close()
         await self.real.close()
 
-    async def stream(self) -> None:
-        await self.real.write(lambda tx: streams.insert(tx, Stream(STREAM, "org_1", None, "S", "", {}, 1, 1)))
+    async def stream(self, stream_id: str = STREAM) -> None:
+        await self.real.write(lambda tx: streams.insert(tx, Stream(stream_id, "org_1", None, "S", "", {}, 1, 1)))
+
+    async def transform(self, sink_id: str = "sink_1", code: str | None = "function handler() {}") -> None:
+        kept = Transformation(code, code is not None, None, 1)
+        await self.real.write(lambda tx: transformations.put(tx, VAULT, sink_id, kept))
+        self.feeder.changed(STREAM, sink_id)
 
     async def sink(self, sink_id: str = "sink_1", **fields: Any) -> None:
         target = Target(f"http://{sink_id.replace('_', '-')}.example/", {}, (EndpointSecret(SECRET),))
@@ -97,10 +121,10 @@ class Feeding:
         await self.real.write(lambda tx: sinks.replace(tx, VAULT, msgspec.structs.replace(found, **fields)))
         self.feeder.changed(STREAM, sink_id)
 
-    async def append(self, *payloads: str, kind: str = "t") -> None:
+    async def append(self, *payloads: str, kind: str = "t", stream_id: str = STREAM) -> None:
         events = [NewEvent(kind, payload.encode()) for payload in payloads]
-        await self.real.write(lambda tx: streams.append(tx, STREAM, events, self.clock.now_us()))
-        self.feeder.appended(STREAM)
+        await self.real.write(lambda tx: streams.append(tx, stream_id, events, self.clock.now_us()))
+        self.feeder.appended(stream_id)
 
     async def found(self, sink_id: str = "sink_1") -> Sink:
         found = await self.real.read(lambda tx: sinks.by_id(tx, VAULT, sink_id))
@@ -161,7 +185,7 @@ def test_one_batch_of_a_sink_is_on_its_way_at_a_time_and_is_kept_before(feed: Ca
         await feeding.at(4)
         assert [texts(sent) for sent in feeding.transport.sent] == [["1", "2"], ["3", "4"]]
         await until(lambda: feeding.metrics.sink_events == 4, what="all is counted")
-        assert feeding.metrics.sink_batches == {"accepted": 2, "failed": 0}
+        assert feeding.metrics.sink_batches == {"accepted": 2, "failed": 0, "cancelled": 0}
 
     feed(story)
 
@@ -253,6 +277,33 @@ def test_what_retention_takes_from_a_batch_is_no_success(feed: Callable[..., Non
         assert since is not None
 
     feed(story)
+
+
+def test_what_retention_took_before_a_sink_got_there_is_counted_and_told(
+    feed: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(feeding: Feeding) -> None:
+        await feeding.sink(status=SinkStatus.PAUSED)
+        await feeding.append("1", "2", "3")
+        await feeding.real.write(lambda tx: streams.purge_events(tx, STREAM, feeding.clock.now_us() + 1, 2))
+        await feeding.change(status=SinkStatus.ENABLED)
+        (sent,) = await feeding.sent(1)
+        assert texts(sent) == ["3"]
+        await until(lambda: feeding.metrics.sink_events == 1, what="it is accepted")
+        assert (await feeding.found()).progress == Progress(3, missed=2)
+        # Who wants nothing of what went has missed nothing.
+        await feeding.sink("sink_2", progress=Progress(3), event_types=("none",))
+        await feeding.append("4")
+        await until(lambda: feeding.feeder._passed.get("sink_2") == 4, what="it is looked at")
+        await feeding.real.write(lambda tx: streams.purge_events(tx, STREAM, feeding.clock.now_us() + 1, 2))
+        await feeding.append("5")
+        await until(lambda: feeding.feeder._passed.get("sink_2") == 5, what="it is looked at again")
+        assert (await feeding.found("sink_2")).progress.missed == 0
+
+    with caplog.at_level(logging.WARNING, "ringback"):
+        feed(story)
+    told = [record.fields for record in caplog.records if record.message == "sink.events_missed"]  # type: ignore[attr-defined]  # every line of ours has them
+    assert told == [{"stream_id": STREAM, "sink_id": "sink_1", "count": 2}]
 
 
 @pytest.mark.parametrize("max_wait_s", [0, 300])
@@ -484,5 +535,90 @@ def test_draining_waits_for_what_is_on_the_wire_and_begins_nothing(feed: Callabl
         await draining
         assert (await feeding.found()).progress == Progress(2)
         assert len(feeding.transport.sent) == 1
+
+    feed(story)
+
+
+RETURNED = Ran("returned", b"{}", b'["changed"]', "json")
+
+
+def test_code_of_many_sinks_that_waits_for_its_turn_holds_up_none_of_the_others(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        # More than there are places for.
+        for number in range(100):
+            await feeding.sink(f"sink_{number}a")
+            await feeding.transform(f"sink_{number}a")
+        await feeding.append("1")
+        await feeding.sink("sink_plain")
+        await feeding.at(1, "sink_plain")
+        assert {sent.host for sent in feeding.transport.sent} == {"sink-plain.example"}
+
+    feed(story)
+
+
+def test_sinks_of_one_stream_that_hang_leave_places_to_those_of_others(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        feeding.transport.decide = lambda sent: None if sent.host.startswith("sink-bad") else OK
+        for number in range(80):
+            await feeding.sink(f"sink_bad{number}")
+        await feeding.append("1")
+        await feeding.sent(32)
+        await feeding.stream("strm_2")
+        await feeding.sink("sink_good", stream_id="strm_2")
+        await feeding.append("1", stream_id="strm_2")
+        await feeding.sent(33)
+        # Nobody's patience was over: it needed none of those places.
+        assert feeding.transport.sent[32].host == "sink-good.example"
+
+    feed(story)
+
+
+def test_a_batch_that_is_tried_again_runs_what_its_code_is_then_at_its_own_moment(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        scripts = feeding.scripts
+        await feeding.sink()
+        await feeding.transform(code="function handler() { first }")
+        await feeding.append("1")
+        await until(lambda: len(scripts.waiting) == 1)
+        moment = scripts.waiting[0][1]
+        scripts.return_(Ran("threw", words="Error: no", line=3, column=4))
+        await until(lambda: "sink_1" in feeding.feeder._failing, what="it has failed")
+        assert (await feeding.found()).progress.failure == "the transformation failed: Error: no (line 3, column 4)"
+        await feeding.transform(code="function handler() { second }")
+        await until(lambda: len(scripts.waiting) == 1)
+        script, again, _ = scripts.waiting[0]
+        assert (script.code, script.tenant, again) == ("function handler() { second }", STREAM, moment)
+        scripts.return_(RETURNED)
+        await feeding.at(1)
+        assert [sent.request.body for sent in feeding.transport.sent] == [b'["changed"]']
+
+    feed(story)
+
+
+def test_code_that_is_cut_because_the_server_stops_is_no_failure(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        await feeding.sink()
+        await feeding.transform()
+        await feeding.append("1")
+        await until(lambda: len(feeding.scripts.waiting) == 1)
+        await feeding.feeder.drain(0.0)
+        feeding.scripts.return_(Ran("unavailable", words="the server is stopping"))
+        await until(lambda: not feeding.feeder._busy, what="nothing is under way")
+        progress = (await feeding.found()).progress
+        assert (progress.attempts, progress.failure) == (0, None) and progress.batch is not None
+
+    feed(story)
+
+
+def test_a_batch_that_its_code_lets_go_is_done_with_and_counted_as_that(feed: Callable[..., None]) -> None:
+    async def story(feeding: Feeding) -> None:
+        await feeding.sink()
+        await feeding.transform()
+        await feeding.append("1")
+        await until(lambda: len(feeding.scripts.waiting) == 1)
+        feeding.scripts.return_(Ran("returned", b'{"cancel":true}'))
+        await feeding.at(1)
+        await until(lambda: feeding.metrics.sink_batches == {"accepted": 0, "failed": 0, "cancelled": 1}, what="it is counted")
+        assert feeding.transport.sent == [] and feeding.metrics.sink_events == 0
 
     feed(story)

@@ -363,6 +363,14 @@ test("a stream is fed, and its events are read in order and once", async () => {
     ({ iterator, done } = answer);
   }
   assert.deepEqual(read, events);
+  const called = await svix.streaming.sink.create(stream.id, { type: "http", config: { url: "https://a.example/" } });
+  const { transformation } = svix.streaming.sink;
+  const handler = "function handler(input) { return {data: input.events}; }";
+  assert.deepEqual(await transformation.get(stream.id, called.id), { code: null, enabled: false });
+  await transformation.patch(stream.id, called.id, { code: handler });
+  assert.deepEqual(await transformation.get(stream.id, called.id), { code: handler, enabled: true });
+  await transformation.patch(stream.id, called.id, { code: null });
+  assert.deepEqual(await transformation.get(stream.id, called.id), { code: null, enabled: false });
   await svix.streaming.stream.delete(stream.id);
   assert.deepEqual(await code(svix.streaming.stream.get(stream.id)), [404, "not_found"]);
 });

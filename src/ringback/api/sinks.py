@@ -31,9 +31,9 @@ from ringback.services.sinks import (
     SinkConfigPatch,
     SinkHeadersPatchIn,
     Sinks,
-    SinkTransformIn,
     StreamSinkIn,
     StreamSinkPatch,
+    signing_target_of,
     target_of,
 )
 from ringback.signing.secret import shown as shown_secret
@@ -45,18 +45,20 @@ _TOKEN: Final = "/api/v1/auth/stream/{stream_id}/sink/{sink_id}/poller/token"
 SINK_IN: Final = Body(StreamSinkIn, inner={"config": Body(SinkConfigIn)})
 SINK_PATCH: Final = Body(StreamSinkPatch, inner={"config": Body(SinkConfigPatch)})
 HEADERS_PATCH_IN: Final = Body(SinkHeadersPatchIn)
-TRANSFORM_IN: Final = Body(SinkTransformIn)
 
 
 class SinkConfigOut(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a sink of type `http` is; a poller has nothing to show."""
+    """Where a sink is that is called; a poller has nothing to show."""
 
     url: str | UnsetType = UNSET
     headers: EndpointHeadersOut | UnsetType = UNSET
 
 
 class StreamSinkOut(msgspec.Struct, frozen=True, rename="camel"):
-    """A sink as clients see it. `currentIterator` is behind the last batch that was accepted; of a poller it is where it begins."""
+    """A sink as clients see it. `currentIterator` is behind the last batch that was accepted; of a poller it is where it begins.
+
+    `missedEvents` were taken by retention before the sink got to them.
+    """
 
     id: str
     uid: str | None
@@ -66,6 +68,7 @@ class StreamSinkOut(msgspec.Struct, frozen=True, rename="camel"):
     current_iterator: str
     failure_reason: str | None
     next_retry_at: Timestamp | None
+    missed_events: int
     batch_size: int
     max_wait_secs: int
     event_types: tuple[str, ...]
@@ -95,13 +98,6 @@ class EventStreamOut(msgspec.Struct, frozen=True):
     done: bool
 
 
-class SinkTransformationOut(msgspec.Struct, frozen=True):
-    """The transformation of a sink."""
-
-    code: str | None
-    enabled: bool
-
-
 def shown(sink: Sink) -> StreamSinkOut:
     """The sink as clients see it."""
     config, progress = SinkConfigOut(), sink.progress
@@ -117,6 +113,7 @@ def shown(sink: Sink) -> StreamSinkOut:
         current_iterator=iterator_of(sink.id, progress.position),
         failure_reason=progress.failure,
         next_retry_at=None if retry_at is None else rfc3339(retry_at),
+        missed_events=progress.missed,
         batch_size=sink.batch_size,
         max_wait_secs=sink.max_wait_s,
         event_types=sink.event_types or (),
@@ -137,7 +134,7 @@ def _made(created: Created) -> Answer:
 
 
 def _secret(sink: Sink) -> Answer:
-    return answer(200, EndpointSecretOut(shown_secret(target_of(sink).secrets[0].text)))
+    return answer(200, EndpointSecretOut(shown_secret(signing_target_of(sink).secrets[0].text)))
 
 
 def _events(read: Read) -> Answer:
@@ -194,14 +191,6 @@ class _Handlers:
     async def rotate_secret(self, call: Call) -> Answer:
         return _secret(await self._sinks.rotate(call.who, *_refs(call), call.parsed(ROTATE_IN), also=call.keeping(_secret)))
 
-    async def transformation(self, call: Call) -> Answer:
-        found = await self._sinks.transformation(call.who, *_refs(call))
-        return answer(200, SinkTransformationOut(found.code, found.enabled))
-
-    async def transform(self, call: Call) -> Answer:
-        await self._sinks.transform(call.who, *_refs(call), call.parsed(TRANSFORM_IN))
-        return answer(200, {})
-
     async def key(self, call: Call) -> Answer:
         return shown_key(200, await self._reading.key(call.who, *_refs(call)))
 
@@ -228,26 +217,6 @@ def routes(sinks: Sinks, reading: SinkReading) -> list[Operation]:
         ("PATCH", _ONE + "/headers", "Change headers of a sink", h.patch_headers, stream, HEADERS_PATCH_IN, (), headers),
         ("GET", _ONE + "/secret", "Get the secret of a sink", h.secret, stream, None, (), secret),
         ("POST", _ONE + "/secret/rotate", "Rotate the secret of a sink", h.rotate_secret, stream, ROTATE_IN, (), secret),
-        (
-            "GET",
-            _ONE + "/transformation",
-            "Get the transformation of a sink",
-            h.transformation,
-            stream,
-            None,
-            (),
-            {200: SinkTransformationOut},
-        ),
-        (
-            "PATCH",
-            _ONE + "/transformation",
-            "Change the transformation of a sink",
-            h.transform,
-            stream,
-            TRANSFORM_IN,
-            (),
-            {200: dict[str, str]},
-        ),
         ("GET", _TOKEN, "Get the key of a poller sink", h.key, org, None, (), {200: ApiTokenOut}),
         ("POST", _TOKEN + "/rotate", "Give a poller sink another key", h.rotate_key, org, ROTATE_KEY_IN, (), {201: ApiTokenOut}),
     ]
@@ -261,7 +230,6 @@ def routes(sinks: Sinks, reading: SinkReading) -> list[Operation]:
             body=body,
             query=query,
             answers=answers,
-            refusals=(501,) if body is TRANSFORM_IN else (),
         )
         for method, path, summary, handler, access, body, query, answers in declared
     ]

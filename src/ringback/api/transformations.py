@@ -13,6 +13,7 @@ from ringback.api.render import readable
 from ringback.api.routing import NO_CONTENT, Answer, Call, Operation, Timestamp, answer
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
+from ringback.policy.transforming import Transformed
 from ringback.services.sources import Sources
 from ringback.services.transformations import TransformationPatch, Transformations, TransformationTrial, TransformationTryIn
 
@@ -35,7 +36,7 @@ class TransformationOut(msgspec.Struct, frozen=True, rename="camel"):
 class TransformedRequestOut(msgspec.Struct, frozen=True, rename="camel"):
     """A request as a transformation makes it, before it is signed. `payload` is its body as text, in base64 when it is none."""
 
-    method: Literal["POST", "PUT"]
+    method: Literal["POST", "PUT", "PATCH"]
     url: str
     headers: dict[str, str]
     content_type: str
@@ -66,6 +67,11 @@ class TransformationTryOut(msgspec.Struct, frozen=True, rename="camel"):
     cpu_ms: float
 
 
+def request_out(wanted: Transformed) -> TransformedRequestOut:
+    """What would be sent, as clients see it."""
+    return TransformedRequestOut(wanted.method, wanted.url, dict(wanted.headers), wanted.content_type, readable(wanted.body))  # type: ignore[arg-type]  # the policy has checked that it is one of these
+
+
 def shown(trial: TransformationTrial) -> TransformationTryOut:
     """A trial as clients see it."""
     r = trial.request
@@ -73,7 +79,7 @@ def shown(trial: TransformationTrial) -> TransformationTryOut:
         trial.outcome,
         trial.message_id,
         trial.event_type,
-        None if r is None else TransformedRequestOut(r.method, r.url, dict(r.headers), r.content_type, readable(r.body)),  # type: ignore[arg-type]  # the policy has checked that it is one of the two
+        None if r is None else request_out(r),
         TransformationErrorOut(trial.error, trial.line or None, trial.column or None) if trial.outcome == "failed" else None,
         trial.said,
         trial.cpu_us / 1000,

@@ -308,6 +308,7 @@ class Doors:
             tasks=parts.tasks,
             naming=Naming(store, vault),
             sinks=self._streaming.sinks,
+            sink_transformations=self._streaming.transformations,
             sources=self._sources,
             address_lists=self.lists,
             source_views=SourceViews(store, vault, clock, parts.settings.receive_rate),

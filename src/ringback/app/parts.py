@@ -18,6 +18,7 @@ from ringback.engine.feeder import Feeder, FeedPolicy
 from ringback.engine.health import Health
 from ringback.engine.limiter import Limiter
 from ringback.engine.plans import planner
+from ringback.engine.sink_requests import SinkStyle
 from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
 from ringback.policy.retry import RetryPolicy
@@ -101,8 +102,9 @@ class Parts:
             scripts=self.scripts,
             tracing=self.traces.tracing,
         )
-        feeding = FeedPolicy(retries, disable_after_us, settings.header_style)  # type: ignore[arg-type]  # as above
-        self.feeder = Feeder(store, self.vault, self.transport, clock, make_id, feeding, random.random, metrics)
+        style = SinkStyle(settings.header_style, settings.endpoint_https_only)  # type: ignore[arg-type]  # as above
+        feeding = FeedPolicy(retries, disable_after_us, style)
+        self.feeder = Feeder(store, self.vault, self.transport, clock, make_id, feeding, random.random, metrics, self.scripts)
         secret = settings.jwt_secret
         jwts = None if secret is None else Jwts(secret.reveal(), settings.jwt_algorithm, self.vault.fingerprint)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)

@@ -44,6 +44,7 @@ from ringback.services.search import Search
 from ringback.services.sending import Sending
 from ringback.services.server import ServerFacts
 from ringback.services.sessions import Sessions
+from ringback.services.sink_transformations import SinkTransformations
 from ringback.services.sinks import Sinks
 from ringback.services.source_views import SourceViews
 from ringback.services.sources import Sources
@@ -107,6 +108,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Tasks
     naming: Naming
     sinks: Sinks
+    sink_transformations: SinkTransformations
     sources: Sources
     source_views: SourceViews
     address_lists: AddressLists

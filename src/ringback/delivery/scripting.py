@@ -24,7 +24,7 @@ import msgspec
 
 from ringback.clock import Clock
 from ringback.delivery import scripting_worker as wire
-from ringback.delivery.scripting_turns import Call, PayloadKind, Ran, Script, Turns
+from ringback.delivery.scripting_turns import Call, Moment, PayloadKind, Ran, Script, Turns
 from ringback.telemetry.events import SCRIPT_STOPPED, SCRIPTS_FAILED, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
@@ -141,14 +141,17 @@ class _Process(asyncio.Protocol):
             code = script.code.encode(errors="replace")
             if not call.once:
                 if len(self._known) >= _KEPT:
-                    transport.write(wire.CALL.pack(self._known.popitem(last=False)[1], 0, 0, 0, 0))
+                    transport.write(wire.CALL.pack(self._known.popitem(last=False)[1], 0, 0, 0, 0, 0, 0))
                 self._known[script] = number
         else:
             self._known.move_to_end(script)
         flags = (wire.ONCE if call.once and code else 0) | (wire.LISTENING if call.listening else 0)
+        flags |= wire.APART.index(script.apart) << wire.APART_SHIFT
+        at_ms, seed = (0, 0) if call.moment is None else (call.moment.at_ms, call.moment.seed)
         self.flying.append(call)
         self.bytes += len(call.document)
-        transport.write(b"".join((wire.CALL.pack(number, flags, limit_ms, len(code), len(call.document)), code, call.document)))
+        head = wire.CALL.pack(number, flags, limit_ms, len(code), len(call.document), at_ms, seed)
+        transport.write(b"".join((head, code, call.document)))
 
     def landed(self) -> Call:
         """The first call has ended."""
@@ -218,22 +221,39 @@ class Scripts:
         """Should a call be made later, because so many of its tenant wait?"""
         return self._turns.crowded(script)
 
-    def run(self, script: Script, document: bytes, done: Callable[[Ran], None], *, once: bool = False, listening: bool = False) -> None:
+    def run(
+        self,
+        script: Script,
+        document: bytes,
+        done: Callable[[Ran], None],
+        *,
+        once: bool = False,
+        listening: bool = False,
+        moment: Moment | None = None,
+    ) -> None:
         """Run a script on a JSON text (UTF-8); `done` is called exactly once, later. Never raises for what a script does.
 
-        `once`: it will not be called again (somebody tries it). `listening`: what it writes to the console is wanted.
+        `once`: it will not be called again (somebody tries it). `listening`: what it writes to the console is wanted. With a `moment`, what
+        comes of it follows from script, document and moment alone.
         """
         refusal = self._refusal()
         if refusal is not None:
             self._loop.call_soon(self._tell, Call(script, b"", done), refusal)
             return
-        self._turns.add(Call(script, document, done, once=once, listening=listening))
+        self._turns.add(Call(script, document, done, once=once, listening=listening, moment=moment))
         self._pump()
 
-    async def ran(self, script: Script, document: bytes, *, once: bool = False, listening: bool = False) -> Ran:
+    async def ran(
+        self, script: Script, document: bytes, *, once: bool = False, listening: bool = False, moment: Moment | None = None
+    ) -> Ran:
         """Run a script and wait for what comes of it: some seconds at the most when its turn has come."""
         future: asyncio.Future[Ran] = self._loop.create_future()
-        self.run(script, document, lambda ran: None if future.done() else future.set_result(ran), once=once, listening=listening)
+
+        def done(ran: Ran) -> None:
+            if not future.done():
+                future.set_result(ran)
+
+        self.run(script, document, done, once=once, listening=listening, moment=moment)
         return await future
 
     async def close(self) -> None:

@@ -6,11 +6,14 @@ of a tenant for a while, when one that was thought quick was not: a thousand tha
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
+
+from ringback import ids
 
 # CPU of a call, microseconds, beyond which its script is no quick one: a thousand times what most take.
 _SLOW_US: Final = 50_000
@@ -23,33 +26,61 @@ _LONG_US: Final = 200_000
 _CROWD: Final = 256
 # Scripts that are remembered, some 200 bytes each; one that was forgotten is an unknown one.
 _REMEMBERED: Final = 10_000
+_SEED_BYTES: Final = 8
+_MS_US: Final = 1_000
 
 
 class Script(msgspec.Struct, frozen=True, cache_hash=True):
     """JavaScript that defines a function `handler`.
 
-    `key` names whose it is (an endpoint), `tenant` with whom it shares its turns (an application). A context belongs to one `Script`: what
-    is not equal never meets.
+    `key` names whose it is (an endpoint, a sink), `tenant` with whom it shares its turns (an application, a stream). A context belongs to
+    one `Script`: what is not equal never meets. `apart` is the member of what the handler returns that is not read here; where it is not
+    `payload`, the handler gets a batch of events, with what their payloads say where these are JSON; `nothing`: it is only looked for.
     """
 
     key: str
     tenant: str
     code: str
+    apart: Literal["payload", "data", "spans", "nothing"] = "payload"
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """A time, milliseconds since 1970, and a seed of 64 bits for chance: a call that is made again at its moment gives the same again."""
+
+    at_ms: int
+    seed: int
+
+
+def moment_of(batch_id: str) -> Moment:
+    """The moment of a batch: when its id was made, and chance that follows from it."""
+    seed = int.from_bytes(hashlib.sha256(batch_id.encode()).digest()[:_SEED_BYTES])
+    return Moment(ids.created_us(batch_id) // _MS_US, seed)
 
 
 class Call:
-    """One call of a script that waits or runs. `once`: the script is not called again. `document` and what comes back are JSON."""
+    """One call of a script that waits or runs. `once`: the script is not called again. `document` and what comes back are JSON.
 
-    __slots__ = ("document", "done", "listening", "once", "script", "slow")
+    `moment`: it is the only call that its context ever has, with this time and this chance.
+    """
+
+    __slots__ = ("document", "done", "listening", "moment", "once", "script", "slow")
 
     def __init__(
-        self, script: Script, document: bytes, done: Callable[[Ran], None], *, once: bool = False, listening: bool = False
+        self,
+        script: Script,
+        document: bytes,
+        done: Callable[[Ran], None],
+        *,
+        once: bool = False,
+        listening: bool = False,
+        moment: Moment | None = None,
     ) -> None:
         self.script = script
         self.document = document
         self.done = done
         self.once = once
         self.listening = listening
+        self.moment = moment
         # Was it sent as one of the slow ones?
         self.slow = False
 
@@ -62,9 +93,9 @@ class Ran(msgspec.Struct, frozen=True, gc=False):
     """What came of a call.
 
     `outcome` is one of `telemetry.prometheus.SCRIPT_OUTCOMES`. With `returned`, `document` is the JSON text of what the handler returned,
-    without its member `payload`: that stands apart, so that a large one needs not be read here. Else `words` is a sentence, or the message
-    of what was thrown at `line` and `column` (from 1 on; 0 = not known). `said` are the lines that were written to the console, when
-    somebody listened.
+    without the member that stands apart as `payload`, so that a large one needs not be read here. Else `words` is a sentence, or the
+    message of what was thrown at `line` and `column` (from 1 on; 0 = not known). `said` are the lines that were written to the console,
+    when somebody listened.
     """
 
     outcome: str

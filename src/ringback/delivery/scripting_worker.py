@@ -17,8 +17,9 @@ import sys
 import time
 from typing import Any, Final, NamedTuple
 
-# The number of the script, flags, milliseconds of CPU that the call may take, the sizes of its code (0: it is known) and of the document.
-CALL: Final = struct.Struct("!IBIII")
+# The number of the script, flags, milliseconds of CPU that the call may take, the sizes of its code (0: it is known) and of the document;
+# the time that the script sees (milliseconds since 1970, 0 = the clock's), and what its chance begins with when that is given.
+CALL: Final = struct.Struct("!IBIIIQQ")
 # The kind of answer, the kind of its payload, line and column of an error (0 = unknown), microseconds of CPU, and the sizes of what
 # follows: a document or words, the payload, and what was said to the console.
 ANSWER: Final = struct.Struct("!BBIIIIII")
@@ -26,6 +27,10 @@ READY: Final = b"ready"
 # Flags of a call: the script is not called again; what it says to the console is wanted.
 ONCE: Final = 1
 LISTENING: Final = 2
+# The other bits of the flags say which member of what the handler returns stands apart, as a place in this list. Where it is not the first,
+# the handler gets a batch of events; with the last it is not called at all, and only whether there is one is asked.
+APART: Final = ("payload", "data", "spans", "nothing")
+APART_SHIFT: Final = 2
 # Kinds of answers.
 RETURNED: Final = 0
 THREW: Final = 1
@@ -83,25 +88,31 @@ _PRELUDE: Final = """
     said[said.length] = short(line, longest);
   };
   globalThis.console = {log: say, info: say, warn: say, error: say, debug: say, trace: say};
-  const ringback$run = (handler, document) => {
-    const webhook = parse(document), before = stringify(webhook.payload);
-    const result = handler(webhook);
+  // Of an event: what its text says when that is JSON, else the text.
+  const ringback$read = (payload) => {
+    try { return parse(payload); } catch { return payload; }
+  };
+  const ringback$run = (handler, document, apart) => {
+    const given = parse(document), before = stringify(given[apart]);
+    if (apart !== "payload")
+      for (let i = 0; i < given.events.length; i++) given.events[i].payload = ringback$read(given.events[i].payload);
+    const result = handler(given);
     if (result === undefined || result === null || typeof result !== "object")
       return ["u", "", "handler returned " + (result === null ? "null" : typeof result) + "; it must return an object"];
     if (typeof result.then === "function")
       return ["u", "", "handler returned a promise; it must return the object itself, and cannot be async"];
-    const {payload, ...rest} = result, written = stringify(rest), body = stringify(payload);
+    const {[apart]: payload, ...rest} = result, written = stringify(rest), body = stringify(payload);
     if (typeof written !== "string") return ["u", "", "handler returned what cannot be written as JSON"];
     if (body === undefined) return ["r", written, ""];
     if (body === before) return ["s", written, ""];
     return [typeof payload === "string" ? "x" : "j", written, body];
   };
-  const ringback$guarded = (handler, document, hears) => {
+  const ringback$guarded = (handler, document, hears, apart) => {
     let found;
     listening = hears;
     said = [];
     try {
-      found = ringback$run(handler, document);
+      found = ringback$run(handler, document, apart);
     } catch (error) {
       let words, stack = "";
       try { words = short(error, 4000); } catch { words = "an error that cannot be shown"; }
@@ -115,6 +126,37 @@ _PRELUDE: Final = """
 })()
 """
 
+# Gives time and chance that are the same whenever a call is made again: %d are milliseconds since 1970, and two halves of a seed. Chance is
+# the generator sfc32 (Doty-Humphrey, public domain).
+_PINNED: Final = """
+((at, a, b) => {
+  "use strict";
+  const Real = Date, {construct} = Reflect, {defineProperty} = Object;
+  const ringback$Date = function (...given) {
+    return new.target ? construct(Real, given.length ? given : [at], new.target) : new Real(at).toString();
+  };
+  ringback$Date.now = () => at;
+  ringback$Date.parse = Real.parse;
+  ringback$Date.UTC = Real.UTC;
+  ringback$Date.prototype = Real.prototype;
+  defineProperty(Real.prototype, "constructor", {value: ringback$Date});
+  defineProperty(globalThis, "Date", {value: ringback$Date});
+  let c = 1, d = 1;
+  const next = () => {
+    const sum = ((a + b) | 0) + d | 0;
+    d = (d + 1) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = (((c << 21) | (c >>> 11)) + sum) | 0;
+    return sum >>> 0;
+  };
+  for (let i = 0; i < 12; i++) next();
+  defineProperty(Math, "random", {value: () => ((next() >>> 5) * 67108864 + (next() >>> 6)) / 9007199254740992});
+  defineProperty(globalThis, "performance", {value: {now: () => 0}});
+})(%d, %d, %d)
+"""
+_HALF_SEED: Final = 0xFFFFFFFF
+
 
 class _Script:
     """One transformation with a context of its own."""
@@ -125,7 +167,7 @@ class _Script:
         self.handler: Any = None
         self.guarded: Any = None
 
-    def begin(self, engine: Any, limit_s: float) -> None:
+    def begin(self, engine: Any, limit_s: float, at_ms: int, seed: int) -> None:
         """Make the context and have it read the code, unless that was done. Raises what the engine raises."""
         if self.context is not None:
             return
@@ -134,6 +176,8 @@ class _Script:
         context.set_max_stack_size(_STACK_BYTES)
         context.set_time_limit(limit_s)
         guarded = context.eval(_PRELUDE)
+        if at_ms:
+            context.eval(_PINNED % (at_ms, seed >> 32, seed & _HALF_SEED))
         context.eval(self.code)
         self.handler = context.eval("typeof handler === 'function' ? handler : undefined")
         self.context, self.guarded = context, guarded
@@ -188,21 +232,23 @@ class Worker:
         """Has this process so much in memory that another one should take its place?"""
         return self._resident > _FULL_BYTES
 
-    def called(self, number: int, flags: int, limit_s: float, code: bytes, document: bytes) -> tuple[bytes, ...]:
-        """Run one call: the head of the answer, and what follows it."""
+    def called(
+        self, number: int, flags: int, limit_s: float, code: bytes, document: bytes, at_ms: int = 0, seed: int = 0
+    ) -> tuple[bytes, ...]:
+        """Run one call: the head of the answer, and what follows it. One that has a time of its own has a context of its own, too."""
         started = time.process_time()
         script = self._scripts.get(number) if not code else _Script(code.decode())
         if script is None:
             raise SystemExit("a call of a script that was never sent")
         self._scripts[number] = script
-        answer = self._run(script, bool(flags & LISTENING), limit_s, started, document)
+        answer = self._run(script, flags, limit_s, started, document, at_ms, seed)
         took_us = int((time.process_time() - started) * 1_000_000)
         before, self._resident = self._resident, self._memory.now()
         if flags & ONCE:
             del self._scripts[number]
             script.end()
-        elif answer.kind in (TIME, MEMORY) or self._resident - before > _HOARD_BYTES:
-            # Cut off half-way, or with much in memory: nothing of that is to be met by the next call.
+        elif at_ms or answer.kind in (TIME, MEMORY) or self._resident - before > _HOARD_BYTES:
+            # Of another time, cut off half-way, or with much in memory: nothing of that is to be met by the next call.
             script.end()
             self._resident = self._memory.now()
         sizes = (len(answer.body), len(answer.payload), len(answer.said))
@@ -213,14 +259,18 @@ class Worker:
         """A script is not called any more."""
         self._scripts.pop(number, None)
 
-    def _run(self, script: _Script, listening: bool, limit_s: float, started: float, document: bytes) -> _Answer:
+    def _run(self, script: _Script, flags: int, limit_s: float, started: float, document: bytes, at_ms: int, seed: int) -> _Answer:
+        apart = APART[flags >> APART_SHIFT]
         try:
-            script.begin(self._engine, limit_s)
+            script.begin(self._engine, limit_s, at_ms, seed)
             if script.handler is None:
-                return _Answer(UNUSABLE, b"the code defines no function handler(webhook)")
+                given = "webhook" if apart == APART[0] else "input"
+                return _Answer(UNUSABLE, f"the code defines no function handler({given})".encode())
+            if apart == APART[-1]:
+                return _Answer(RETURNED, b"{}")
             # Counted anew by each call into the engine.
             script.context.set_time_limit(max(limit_s - (time.process_time() - started), 0.001))
-            answer = script.guarded(script.handler, document.decode(), listening)
+            answer = script.guarded(script.handler, document.decode(), bool(flags & LISTENING), apart)
         except MemoryError:
             return _Answer(MEMORY)
         except (self._engine.JSException, self._engine.StackOverflow) as error:
@@ -303,7 +353,7 @@ def main(place: str) -> None:
     _send(READY)
     with open(0, "rb", closefd=False) as calls:
         while len(head := calls.read(CALL.size)) == CALL.size:
-            number, flags, limit_ms, code_size, document_size = CALL.unpack(head)
+            number, flags, limit_ms, code_size, document_size, at_ms, seed = CALL.unpack(head)
             code, document = calls.read(code_size), calls.read(document_size)
             if limit_ms == 0:
                 worker.forget(number)
@@ -311,7 +361,7 @@ def main(place: str) -> None:
             limit_s = limit_ms / 1000
             # Nobody handles this signal: whatever the engine is in the middle of, it ends the process.
             signal.setitimer(signal.ITIMER_PROF, limit_s + _GRACE_S)
-            answer = worker.called(number, flags, limit_s, code, document)
+            answer = worker.called(number, flags, limit_s, code, document, at_ms, seed)
             signal.setitimer(signal.ITIMER_PROF, 0)
             _send(*answer)
             if worker.full:

@@ -36,12 +36,19 @@ class Signs(Protocol):
         ...
 
 
+class _Unsigned:
+    """Signs nothing."""
+
+    def sign(self, message_id: bytes, timestamp: bytes, body: bytes) -> bytes:
+        return b""
+
+
 class Plan(msgspec.Struct, frozen=True):
     """Everything about an endpoint's requests that does not change from one attempt to the next.
 
-    `template` takes content type, length, sequence and (once per header family) id, timestamp and signature. `sensitive` names the headers
-    in it whose values are secrets, lower case; empty when nothing needs masking in the record. `names` are all headers that it decides
-    itself, lower case.
+    `template` takes content type, length, sequence and (once per header family: none where nothing is signed) id, timestamp and signature.
+    `sensitive` names the headers in it whose values are secrets, lower case; empty when nothing needs masking in the record. `names` are
+    all headers that it decides itself, lower case.
     """
 
     origin: Origin
@@ -55,13 +62,13 @@ class Plan(msgspec.Struct, frozen=True):
 def make_plan(
     *,
     url: str,
-    signer: Signs,
+    signer: Signs | None,
     headers: Mapping[str, str] | None = None,
     style: HeaderStyle = "standard",
     sensitive: Collection[str] = (),
     method: str = "POST",
 ) -> Plan:
-    """Prepare an endpoint's requests. `sensitive` names secret headers besides the well-known ones, lower case.
+    """Prepare an endpoint's requests. `sensitive` names secret headers besides the well-known ones, lower case; no signer: none is signed.
 
     Raises ValueError for a URL or a header that cannot be sent.
     """
@@ -84,12 +91,12 @@ def make_plan(
     fixed = "\r\n".join(head).encode().replace(b"%", b"%%")
     # %.0s takes the content type of the message and writes nothing of it.
     kind = b"%.0b" + own_type.encode().replace(b"%", b"%%") if own_type else b"%b"
-    families = _FAMILIES[style]
+    families = () if signer is None else _FAMILIES[style]
     trio = "".join(f"{f}-id: %b\r\n{f}-timestamp: %b\r\n{f}-signature: %b\r\n" for f in families).encode()
     template = fixed + b"\r\ncontent-type: " + kind + b"\r\ncontent-length: %d\r\nringback-sequence: %d\r\n" + trio + b"\r\n"
     secret = frozenset(key for key in fields if _is_sensitive(key, sensitive))
     decided = frozenset(name.encode() for name in (*fields, *PROTECTED, "content-type"))
-    return Plan(Origin(parts.tls, parts.host, parts.port), template, signer, len(families), secret, decided)
+    return Plan(Origin(parts.tls, parts.host, parts.port), template, signer or _Unsigned(), len(families), secret, decided)
 
 
 def seal(
@@ -104,8 +111,7 @@ def seal(
     if plan.families == 1:
         head = plan.template % (content_type, len(body), sequence, message_id, timestamp, signature)
     else:
-        trio = (message_id, timestamp, signature)
-        head = plan.template % (content_type, len(body), sequence, *trio, *trio)
+        head = plan.template % (content_type, len(body), sequence, *((message_id, timestamp, signature) * plan.families))
     if headers is not None:
         passed = [line for line in headers.splitlines(keepends=True) if line.partition(b":")[0] not in plan.names]
         head = b"".join((head[:-2], *passed, b"\r\n"))

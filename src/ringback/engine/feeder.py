@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
-from collections import OrderedDict, defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -19,23 +19,23 @@ import msgspec
 
 from ringback import ids
 from ringback.clock import SECOND_US, Clock
-from ringback.delivery.seal import HeaderStyle, seal
 from ringback.delivery.transport import Transport
 from ringback.engine import batches
 from ringback.engine.batches import Ready, Rest
-from ringback.engine.plans import request_plan, signer_of
+from ringback.engine.feeding_turns import Places, Slow, Turn
+from ringback.engine.sink_requests import Runs, SinkRequests, SinkStyle
 from ringback.errors import RingbackError, StoreFailure
 from ringback.ids import IdMaker
-from ringback.model.attempts import Exchange
-from ringback.model.endpoints import signing
-from ringback.model.streams import Sink
+from ringback.model.attempts import ErrorClass, Exchange
+from ringback.model.streams import Sink, SinkType
 from ringback.policy import streams as policy
-from ringback.policy.outcome import judge
+from ringback.policy.otlp import partial_success
+from ringback.policy.outcome import Outcome, judge
 from ringback.policy.retry import RetryPolicy
 from ringback.store.base import Store
 from ringback.store.operations import sinks
 from ringback.store.operations.endpoints import Sealer
-from ringback.telemetry.events import SINK_DISABLED, TASK_FAILED
+from ringback.telemetry.events import SINK_DISABLED, SINK_EVENTS_MISSED, SINK_PARTLY_REJECTED, TASK_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
@@ -43,17 +43,12 @@ from ringback.telemetry.prometheus import Metrics
 _PLACES: Final = 64
 # Sinks that the loop looks at before others have their turn: a millisecond at the most.
 _SLICE: Final = 256
-# Seconds after which a request keeps the place of a sink that works no longer, and how many such requests there are at the most, and of how
-# many bytes: beyond that they keep their places.
-_PATIENCE_S: Final = 1.0
-_SLOW_MAX: Final = 512
-_SLOW_BYTES: Final = 64 * 1024 * 1024
-# Bodies above this are signed on a thread: below it takes the loop a millisecond at the most.
-_OFF_LOOP_BYTES: Final = 256 * 1024
 # Seconds until something that the store could not do is tried again.
 _AGAIN_S: Final = 0.5
 # How long a sink rests that cannot be fed, a defect of ours.
 _REST_US: Final = 60 * SECOND_US
+# How long a batch waits whose code gave more than there is room for, while receivers take long.
+_NO_ROOM_US: Final = SECOND_US
 # Entries of the heap that are no longer true and need not be cleared away yet: a few dozen kilobytes.
 _STALE_MAX: Final = 1_000
 # Seconds between two looks at the clock when nothing is due: it may be set.
@@ -61,64 +56,29 @@ _LOOK_EVERY_S: Final = 30.0
 
 
 class FeedPolicy(msgspec.Struct, frozen=True):
-    """How failures are retried, after how long without a success a sink is disabled (microseconds), and how requests are signed."""
+    """How failures are retried, after how long without a success a sink is disabled (microseconds), and how requests are made."""
 
     retry: RetryPolicy
     disable_after_us: int
-    style: HeaderStyle
+    style: SinkStyle
 
 
 class _Flight:
-    """One request on the wire."""
+    """One request on the wire. `whole`: its outcome is known when the response has come to its end, and not before."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool) -> None:
         self.landed: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
+        self._whole = whole
 
     def decided(self, exchange: Exchange) -> None:
         """The outcome is known; the rest of the response may still be read."""
+        if not self._whole:
+            self.ended(exchange)
+
+    def ended(self, exchange: Exchange) -> None:
+        """The response has come to its end."""
         if not self.landed.done():
             self.landed.set_result(exchange)
-
-
-class _Line:
-    """Who waits for a place. Streams take turns, and so do the sinks of each: one with thousands of them holds up no other."""
-
-    def __init__(self) -> None:
-        self._of_stream: OrderedDict[str, deque[str]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._of_stream)
-
-    def add(self, stream_id: str, sink_id: str) -> None:
-        """It is the last one of its stream."""
-        self._of_stream.setdefault(stream_id, deque()).append(sink_id)
-
-    def pop(self) -> str:
-        """Whose turn it is."""
-        stream_id, waiting = self._of_stream.popitem(last=False)
-        sink_id = waiting.popleft()
-        if waiting:
-            self._of_stream[stream_id] = waiting
-        return sink_id
-
-    def empty(self) -> list[str]:
-        """Nobody waits any more; who did."""
-        waited = [sink_id for waiting in self._of_stream.values() for sink_id in waiting]
-        self._of_stream.clear()
-        return waited
-
-
-class _Place:
-    """Where a sink has its turn, until it leaves."""
-
-    def __init__(self, vacate: Callable[[], None]) -> None:
-        self._vacate: Callable[[], None] | None = vacate
-
-    def leave(self) -> None:
-        """Let another one have it; once."""
-        vacate, self._vacate = self._vacate, None
-        if vacate is not None:
-            vacate()
 
 
 class Feeder:
@@ -134,6 +94,7 @@ class Feeder:
         feed_policy: FeedPolicy,
         draw: Callable[[], float],
         metrics: Metrics,
+        scripts: Runs | None = None,
     ) -> None:
         self._store = store
         self._vault = vault
@@ -157,11 +118,10 @@ class Feeder:
         self._passed: dict[str, int] = {}
         # Streams with something new that their sinks were not told yet.
         self._grown: set[str] = set()
-        # Those that are due and wait for a place, those that work and those that fail, and how many places are free.
-        self._waiting = {False: _Line(), True: _Line()}
-        self._free = {False: _PLACES, True: _PLACES}
-        # Requests that take long and hold no place, and their bytes.
-        self._slow = self._slow_bytes = 0
+        self._requests = SinkRequests(scripts, clock, feed_policy.style)
+        # Those that are due and wait for a place, and those that have one: sinks that work and sinks that fail.
+        self._places = self._all_free()
+        self._slow = Slow()
         self._woken = asyncio.Event()
         self._landed = asyncio.Event()
         self._closed = False
@@ -186,9 +146,7 @@ class Feeder:
     async def run(self) -> None:
         """Until cancelled."""
         self._busy.clear()
-        for line in self._waiting.values():
-            line.empty()
-        self._free = dict.fromkeys(self._free, _PLACES)
+        self._places, self._slow = self._all_free(), Slow()
         for number, (sink_id, stream_id, next_at) in enumerate(await self._all()):
             self._know(stream_id, sink_id)
             if next_at is not None:
@@ -232,26 +190,30 @@ class Feeder:
             if self._when.get(sink_id) == at_us and sink_id not in self._busy:
                 del self._when[sink_id]
                 self._busy.add(sink_id)
-                self._waiting[sink_id in self._failing].add(self._stream_of.get(sink_id, ""), sink_id)
+                self._places[sink_id in self._failing].line.add(self._stream_of.get(sink_id, ""), sink_id)
         return True
+
+    def _all_free(self) -> dict[bool, Places]:
+        return {False: Places(_PLACES, share=True), True: Places(_PLACES, share=False)}
 
     def _begin(self, group: asyncio.TaskGroup) -> None:
         """Give free places to those that wait, in their order."""
-        for failing, line in self._waiting.items():
-            while line and self._free[failing]:
-                self._free[failing] -= 1
-                group.create_task(self._turn(line.pop(), _Place(partial(self._vacate, failing))))
+        for failing, places in self._places.items():
+            while (found := places.next()) is not None:
+                stream_id, sink_id = found
+                turn = Turn(stream_id, partial(self._vacate, places, stream_id), self._slow, patient=failing)
+                group.create_task(self._turn(sink_id, turn))
 
-    def _vacate(self, failing: bool) -> None:
-        self._free[failing] += 1
-        if self._waiting[failing]:
+    def _vacate(self, places: Places, stream_id: str) -> None:
+        places.leave(stream_id)
+        if places.line:
             self._woken.set()
 
     async def drain(self, within_s: float) -> None:
         """Begin nothing any more, and wait for what is on the wire; what is cut then is sent again, under the same id."""
         self._closed = True
-        for line in self._waiting.values():
-            self._busy.difference_update(line.empty())
+        for places in self._places.values():
+            self._busy.difference_update(places.line.empty())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while self._busy:
@@ -292,13 +254,13 @@ class Feeder:
                 heapq.heapify(self._due)
             self._woken.set()
 
-    async def _turn(self, sink_id: str, place: _Place) -> None:
+    async def _turn(self, sink_id: str, turn: Turn) -> None:
         """Feed a sink once, and have it come again when there is more to do."""
         again_us: int | None = None
         try:
             # What is told from here on may not be in what is looked at.
             self._again.discard(sink_id)
-            again_us = await self._feed(sink_id, place)
+            again_us = await self._feed(sink_id, turn)
         except RingbackError:
             # The store has told the log what ails it.
             again_us = self._clock.now_us() + int(_AGAIN_S * SECOND_US)
@@ -306,7 +268,7 @@ class Feeder:
             log(TASK_FAILED, failure=error, task="sinks", error=str(error))
             again_us = self._clock.now_us() + _REST_US
         finally:
-            place.leave()
+            turn.end()
             self._busy.discard(sink_id)
             self._landed.set()
         if sink_id in self._again:
@@ -315,7 +277,7 @@ class Feeder:
         if again_us is not None:
             self._look_at(sink_id, again_us)
 
-    async def _feed(self, sink_id: str, place: _Place) -> int | None:
+    async def _feed(self, sink_id: str, turn: Turn) -> int | None:
         """Send the next batch of a sink, if there is one; when to look again, microseconds since 1970 (None: when it is told something)."""
         now_us, passed = self._clock.now_us(), self._passed.get(sink_id, 0)
         found = await self._store.read(lambda tx: batches.look(tx, self._vault, sink_id, passed, now_us))
@@ -328,30 +290,33 @@ class Feeder:
         sink = await self._decided(found)
         if sink is None:
             return 0
-        follows = policy.after(
-            sink,
-            judge(await self._sent(sink, found, place), self._clock.now_us()),
-            self._policy.retry,
-            self._policy.disable_after_us,
-            self._draw(),
-            self._clock.now_us(),
-        )
+        exchange = await self._sent(sink, found, turn)
+        if exchange is None:
+            return self._clock.now_us() + _NO_ROOM_US
+        now_us = self._clock.now_us()
+        outcome = judge(exchange, now_us)
+        remark = partial_success(exchange.body) if sink.type is SinkType.OTEL_TRACING and outcome.success else ""
+        settings = self._policy
+        follows = policy.after(sink, outcome, settings.retry, settings.disable_after_us, self._draw(), now_us, remark=remark)
         await self._settled(sink, follows)
-        self._count(found, accepted=not follows.progress.attempts)
+        self._count(found, outcome)
+        if remark and remark != sink.progress.failure:
+            log(SINK_PARTLY_REJECTED, stream_id=sink.stream_id, sink_id=sink.id, why=remark)
         if follows.progress.attempts:
             self._failing.add(sink_id)
             return follows.progress.next_at
         self._failing.discard(sink_id)
         return 0
 
-    def _count(self, ready: Ready, *, accepted: bool) -> None:
-        metrics, outcome = self._metrics, "accepted" if accepted else "failed"
-        metrics.sink_batches = {**metrics.sink_batches, outcome: metrics.sink_batches[outcome] + 1}
-        metrics.sink_events += ready.count if accepted else 0
+    def _count(self, ready: Ready, outcome: Outcome) -> None:
+        metrics, word = self._metrics, "accepted" if outcome.success else "cancelled" if outcome.cancelled else "failed"
+        metrics.sink_batches = {**metrics.sink_batches, word: metrics.sink_batches[word] + 1}
+        metrics.sink_events += ready.count if outcome.success else 0
 
     async def _rest(self, rest: Rest) -> int | None:
         if rest.store is not None:
-            await self._store.write(lambda tx: batches.store(tx, self._vault, rest))
+            if await self._store.write(lambda tx: batches.store(tx, self._vault, rest)) and rest.missed:
+                log(SINK_EVENTS_MISSED, stream_id=rest.sink.stream_id, sink_id=rest.sink.id, count=rest.missed)
             self._failing.discard(rest.sink.id)
             return 0
         self._passed[rest.sink.id] = rest.passed
@@ -364,35 +329,20 @@ class Feeder:
         batch_id = self._ids.make(ids.BATCH, self._clock.now_us())
         return await self._store.write(lambda tx: batches.decide(tx, self._vault, ready, batch_id))
 
-    async def _sent(self, sink: Sink, ready: Ready, place: _Place) -> Exchange:
-        """What came of one attempt. The transport ends each within its own deadlines."""
-        target, batch = sink.target, sink.progress.batch
-        if target is None or batch is None:
-            raise AssertionError(f"the sink {sink.id} has nowhere to send, or nothing")
-        now_us = self._clock.now_us()
-        plan = request_plan(target.url, target.headers, signer_of(signing(target.secrets, now_us)), self._policy.style)
-        sealed = partial(
-            seal,
-            plan,
-            message_id=batch.id.encode(),
-            now_s=now_us // SECOND_US,
-            body=ready.body,
-            content_type=b"application/json",
-            sequence=ready.first_seq,
-        )
-        request = await asyncio.to_thread(sealed) if len(ready.body) > _OFF_LOOP_BYTES else sealed()
-        flight = _Flight()
-        self._transport.send(request, flight.decided, flight)
-        await asyncio.wait([flight.landed], timeout=_PATIENCE_S)
-        size = len(request.body)
-        if flight.landed.done() or self._slow >= _SLOW_MAX or self._slow_bytes + size > _SLOW_BYTES or sink.id in self._failing:
-            return await flight.landed
-        place.leave()
-        self._slow, self._slow_bytes = self._slow + 1, self._slow_bytes + size
-        try:
-            return await flight.landed
-        finally:
-            self._slow, self._slow_bytes = self._slow - 1, self._slow_bytes - size
+    async def _sent(self, sink: Sink, ready: Ready, turn: Turn) -> Exchange | None:
+        """What came of one attempt; None = nothing was sent, and it is no attempt. The transport ends each within its own deadlines."""
+        made = await self._requests.made(sink, ready, turn)
+        if isinstance(made, Exchange):
+            # What runs scripts is ended with the server.
+            return None if self._closed and made.error is ErrorClass.INTERNAL else made
+        size = len(made.body) if made.body is ready.body else len(made.body) + len(ready.body)
+        if not turn.may_have(size):
+            # Its code gives the same again when there is room.
+            return None
+        flight = _Flight(whole=sink.type is SinkType.OTEL_TRACING)
+        self._transport.send(made, flight.ended, flight)
+        await turn.wait(flight.landed, size)
+        return flight.landed.result()
 
     async def _settled(self, sink: Sink, follows: policy.After) -> None:
         """Keep what follows from an attempt, however long the store takes: sending without being able to remember it would repeat it."""

@@ -59,8 +59,8 @@ def signer_of(secrets: Sequence[str]) -> Signer:
     return Signer([parse_secret(text) for text in secrets])
 
 
-def request_plan(url: str, headers: Mapping[str, str], signer: Signer, style: HeaderStyle, method: str = METHODS[0]) -> Plan:
-    """How requests to a URL look. Raises ValueError for what cannot be sent."""
+def request_plan(url: str, headers: Mapping[str, str], signer: Signer | None, style: HeaderStyle, method: str = METHODS[0]) -> Plan:
+    """How requests to a URL look, which are not signed without a signer. Raises ValueError for what cannot be sent."""
     own = [name.lower() for name in headers if is_sensitive(name)]
     return make_plan(url=url, signer=signer, headers=headers, style=style, sensitive=own, method=method)
 

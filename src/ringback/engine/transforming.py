@@ -111,11 +111,12 @@ class Transforming:
     def _sent(self, lane: Lane, flight: ChangedFlight, changes: Changes, webhook: Webhook, ran: Ran) -> Exchange | None:
         """Send what came of it; the end of the attempt if there is nothing to send."""
         if ran.outcome != "returned":
-            return self._failed(flight, _CLASSES.get(ran.outcome, ErrorClass.TRANSFORMATION), described(ran))
+            return failed(ran, self._took_us(flight))
         try:
             wanted = transformed(webhook, ran.document, ran.payload, ran.payload_kind, https_only=changes.https_only)
         except ValueError as error:
-            return self._failed(flight, ErrorClass.TRANSFORMATION, f"the transformation cannot be used: {error}")
+            detail = f"the transformation cannot be used: {error}"
+            return Exchange(0, error=ErrorClass.TRANSFORMATION, detail=detail, duration_us=self._took_us(flight))
         if wanted.cancelled:
             return _CANCELLED
         self._send(lane, flight, changes, wanted)
@@ -139,13 +140,16 @@ class Transforming:
             flight.sent = wanted.body
         self._transport.send(request, partial(self._landed, lane, flight), flight)
 
-    def _failed(self, flight: ChangedFlight, error: ErrorClass, detail: str) -> Exchange:
-        took_us = max(self._clock.now_us() - flight.started_at, 0)
-        return Exchange(0, error=error, detail=detail, duration_us=took_us)
+    def _took_us(self, flight: ChangedFlight) -> int:
+        return max(self._clock.now_us() - flight.started_at, 0)
 
 
-def described(ran: Ran) -> str:
-    """Why a call gave nothing, as a sentence."""
+def failed(ran: Ran, took_us: int = 0) -> Exchange:
+    """What an attempt comes to whose call gave nothing, after so many microseconds."""
+    return Exchange(0, error=_CLASSES.get(ran.outcome, ErrorClass.TRANSFORMATION), detail=_described(ran), duration_us=took_us)
+
+
+def _described(ran: Ran) -> str:
     became = "could not be run" if ran.outcome == "unavailable" else "failed"
     place = place_of(ran.line, ran.column) if ran.outcome == "threw" else ""
     return f"the transformation {became}: {ran.words}{place}"

@@ -49,6 +49,7 @@ class SinkType(enum.StrEnum):
     """How a sink gets its events: it is called, or it asks."""
 
     HTTP = "http"
+    OTEL_TRACING = "otelTracing"
     POLLER = "poller"
 
 
@@ -77,7 +78,7 @@ class Progress(msgspec.Struct, frozen=True):
     """How far a sink is: all up to `position` is done with, and `batch` is on its way.
 
     `attempts` of it have failed, the first at `failing_since`; the next is made at `next_at`, and `failure` says what came of the last.
-    Times are microseconds since 1970.
+    Times are microseconds since 1970. `missed` events were taken by retention before it got to them, whether it wanted them or not.
     """
 
     position: int
@@ -86,10 +87,11 @@ class Progress(msgspec.Struct, frozen=True):
     next_at: int | None = None
     failing_since: int | None = None
     failure: str | None = None
+    missed: int = 0
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where a sink that is called is. `secrets` has the current one first, then old ones that may still sign."""
+    """Where a sink that is called is. `secrets` has the current one first, then old ones that may still sign; none: it is not signed."""
 
     url: str
     headers: dict[str, str]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from ringback.policy.urls import normalise_url
 from ringback.policy.validation import FORBIDDEN_HEADER_PREFIXES, FORBIDDEN_HEADERS, headers
 
+_Read = TypeVar("_Read")
 # The methods that a request may have; the first is what it has unless the code says otherwise.
 METHODS: Final = ("POST", "PUT")
 _JSON: Final = "application/json"
@@ -105,21 +106,14 @@ def transformed(webhook: Webhook, document: bytes, payload: bytes, kind: str, *,
     `document` is the object without its `payload`, whose kind is `none`, `same`, `json` or `text`. One that is the same is sent byte for
     byte as it came, whatever JavaScript makes of its numbers.
     """
-    if len(document) > _BESIDE_BYTES:
-        raise ValueError(f"beside its payload the object has {len(document)} bytes; at most {_BESIDE_BYTES} are allowed")
-    try:
-        given = _given.decode(document)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise ValueError(f"handler returned what cannot be read: {error}") from None
-    if given.cancel is True:
+    given = read(document, _given, "payload")
+    if cancels(given.cancel):
         return Transformed(cancelled=True)
-    if given.cancel not in (None, False):
-        raise ValueError(f"`cancel` is {_shown(given.cancel)}; it must be true or false")
-    method = METHODS[0] if given.method is msgspec.UNSET else given.method
-    if method not in METHODS:
-        raise ValueError(f"`method` is {_shown(method)}; it must be {' or '.join(METHODS)}")
+    method = chosen_method(given.method, METHODS)
     body, content_type = _body(webhook, payload, kind)
-    return Transformed(method, _url(webhook, given.url, https_only), _headers(webhook, given.headers), body, content_type)
+    url = chosen_url(webhook.url, given.url, https_only=https_only)
+    wanted = webhook.headers if given.headers is msgspec.UNSET else chosen_headers(given.headers)
+    return Transformed(method, url, wanted, body, content_type)
 
 
 def _body(webhook: Webhook, payload: bytes, kind: str) -> tuple[bytes, str]:
@@ -134,13 +128,42 @@ def _body(webhook: Webhook, payload: bytes, kind: str) -> tuple[bytes, str]:
     return payload, webhook.content_type if not webhook.raw else _JSON
 
 
-def _url(webhook: Webhook, url: Any, https_only: bool) -> str:
-    if url is msgspec.UNSET or url == webhook.url:
-        return webhook.url
-    if not isinstance(url, str):
-        raise ValueError(f"`url` is {_shown(url)}; it must be a text")
+def read(document: bytes, decoder: msgspec.json.Decoder[_Read], apart: str) -> _Read:
+    """The object that the code returned, without the member that stands `apart`. Raises ValueError for what cannot be read."""
+    if len(document) > _BESIDE_BYTES:
+        raise ValueError(f"beside its {apart} the object has {len(document)} bytes; at most {_BESIDE_BYTES} are allowed")
     try:
-        wanted = normalise_url(url)
+        return decoder.decode(document)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise ValueError(f"handler returned what cannot be read: {error}") from None
+
+
+def cancels(given: Any) -> bool:
+    """Does the `cancel` that the code returned say that nothing is to be sent? Raises ValueError for what is neither yes nor no."""
+    if given is True:
+        return True
+    if given not in (None, False):
+        raise ValueError(f"`cancel` is {in_words(given)}; it must be true or false")
+    return False
+
+
+def chosen_method(given: Any, methods: Sequence[str]) -> str:
+    """The method that the code returned, the first of `methods` if it returned none. Raises ValueError for another one."""
+    if given is msgspec.UNSET:
+        return methods[0]
+    if given not in methods:
+        raise ValueError(f"`method` is {in_words(given)}; it must be {', '.join(methods[:-1])} or {methods[-1]}")
+    return str(given)
+
+
+def chosen_url(own: str, given: Any, *, https_only: bool) -> str:
+    """The URL that the code returned, the receiver's own if it returned none. Raises ValueError for what is no URL that may be used."""
+    if given is msgspec.UNSET or given == own:
+        return own
+    if not isinstance(given, str):
+        raise ValueError(f"`url` is {in_words(given)}; it must be a text")
+    try:
+        wanted = normalise_url(given)
     except ValueError as error:
         raise ValueError(f"`url` cannot be used: {error}") from None
     if https_only and not wanted.startswith("https://"):
@@ -148,15 +171,14 @@ def _url(webhook: Webhook, url: Any, https_only: bool) -> str:
     return wanted
 
 
-def _headers(webhook: Webhook, given: Any) -> Mapping[str, str]:
-    if given is msgspec.UNSET:
-        return webhook.headers
+def chosen_headers(given: Any) -> dict[str, str]:
+    """The headers that the code returned, without those that belong to the delivery. Raises ValueError for what cannot be sent."""
     if not isinstance(given, dict):
-        raise ValueError(f"`headers` is {_shown(given)}; it must be an object of texts")
+        raise ValueError(f"`headers` is {in_words(given)}; it must be an object of texts")
     wanted: dict[str, str] = {}
     for name, value in given.items():
         if not isinstance(value, str):
-            raise ValueError(f"the header {name!r} is {_shown(value)}; it must be a text")
+            raise ValueError(f"the header {name!r} is {in_words(value)}; it must be a text")
         lower = name.lower()
         if lower not in FORBIDDEN_HEADERS and not lower.startswith(FORBIDDEN_HEADER_PREFIXES):
             wanted[name] = value
@@ -166,6 +188,7 @@ def _headers(webhook: Webhook, given: Any) -> Mapping[str, str]:
     return wanted
 
 
-def _shown(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A value that the code returned, as a sentence repeats it."""
     text = msgspec.json.encode(value).decode(errors="replace")
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

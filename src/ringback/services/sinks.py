@@ -1,6 +1,7 @@
 """What can be done with the sinks of streams? They are made, read, listed, changed and deleted; some have secrets and headers.
 
-Of the types in the contract those are built that are called (`http`) and that ask (`poller`); any other is refused, and nothing of it kept.
+Of the types in the contract those are built that are called (`http`, `otelTracing`) and that ask (`poller`); any other is refused, and
+nothing of it kept.
 """
 
 from __future__ import annotations
@@ -13,17 +14,15 @@ from msgspec import UNSET, UnsetType
 
 from ringback import ids
 from ringback.clock import SECOND_US, Clock
-from ringback.errors import Conflict, FieldProblem, InvalidField, NotBuilt, NotFound, Refused
+from ringback.errors import Conflict, FieldProblem, InvalidField, NotFound, Refused
 from ringback.ids import IdMaker, ShortIdMaker
 from ringback.model.endpoints import EndpointSecret
 from ringback.model.streams import Progress, Sink, SinkStatus, SinkType, Stream, Target
-from ringback.model.transformations import Transformation
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.streams import resumed
 from ringback.policy.validation import Problem, Rule, Secret, Url
 from ringback.services import streams
-from ringback.services.connectors import Code
 from ringback.services.endpoints import DEFAULT_GRACE_S, EndpointSecretRotateIn, checked_url, rotated, with_headers
 from ringback.services.polling import DEFAULT_BATCH, AnyChannels, Batch, Driven, Types, Wait, channels_rule, names_rule
 from ringback.services.streams import ShortUid, uid_rule
@@ -36,13 +35,12 @@ from ringback.store.operations.endpoints import Sealer
 
 AnySinkType: TypeAlias = Literal["poller", "http", Driven]
 UNBUILT: Final[frozenset[str]] = frozenset(get_args(AnySinkType)) - {kind.value for kind in SinkType}
+# Those that are called, as sentences name them, and all that are built.
+_CALLED: Final = "'http' and 'otelTracing'"
+_NAMES: Final = "those of type 'http', 'otelTracing' and 'poller'"
 UID: Final[Rule] = uid_rule(ids.SINK)
 # Sinks of one stream in an overview: a stream has a few.
 OVERVIEW_MAX: Final = 20
-_NO_ENGINE: Final = (
-    "a transformation runs in a JavaScript engine, and this version has none for sinks: nothing was kept, and events are sent as they are; "
-    "set `code` to null"
-)
 _MISSING: Final = "the field is missing; it is required"
 
 _Status = Literal["enabled", "paused", "disabled"]
@@ -51,11 +49,11 @@ _Status = Literal["enabled", "paused", "disabled"]
 def _built(value: str) -> Sequence[Problem]:
     if value not in UNBUILT:
         return ()
-    return [((), f"sinks of type {value!r} are not built: this version has no driver for them; those of type 'http' and 'poller' are")]
+    return [((), f"sinks of type {value!r} are not built: this version has no driver for them; {_NAMES} are")]
 
 
 class SinkConfigIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where a sink of type `http` is: `url` is required there. `key` signs (none: one is made). Other types read none of it."""
+    """Where a sink is that is called: `url` is required there. `key` signs what an `http` sink gets (none: one is made)."""
 
     url: Url | None = None
     headers: dict[str, str] | None = None
@@ -65,7 +63,7 @@ class SinkConfigIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class SinkConfigPatch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where a sink of type `http` is from now on; what is unset stays. Headers and secret have operations of their own."""
+    """Where a sink that is called is from now on; what is unset stays. Headers and secret have operations of their own."""
 
     url: Url | UnsetType = UNSET
 
@@ -119,12 +117,6 @@ class SinkHeadersPatchIn(msgspec.Struct, frozen=True, kw_only=True, rename="came
     RULES: ClassVar[Mapping[str, Rule]] = {"headers": validation.headers}
 
 
-class SinkTransformIn(msgspec.Struct, frozen=True, kw_only=True):
-    """Another transformation, which is on by that, or (None) none."""
-
-    code: Code | None = None
-
-
 class Created(msgspec.Struct, frozen=True):
     """A sink, and whether it was made just now."""
 
@@ -138,11 +130,12 @@ AlsoSink = Callable[[Transaction, Sink], None]
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """A stream with its newest sinks, and whether it has more of them."""
+    """A stream with its newest sinks, and whether it has more of them; `transformed` are the ids of those whose code is on."""
 
     stream: Stream
     sinks: list[Sink]
     more: bool
+    transformed: frozenset[str]
 
 
 def find(tx: Transaction, vault: Sealer, who: Principal, stream_ref: str, ref: str) -> Sink:
@@ -212,7 +205,8 @@ class Sinks:
             found = []
             for stream in stream_operations.page(tx, who.org_id, walk):
                 newest = cut(sinks.page(tx, self._vault, stream.id, some), some)
-                found.append(Overview(stream, newest.items, not newest.done))
+                on = transformations.on_among(tx, [sink.id for sink in newest.items])
+                found.append(Overview(stream, newest.items, not newest.done, on))
             return found
 
         return cut(await self._store.read(query), walk)
@@ -269,7 +263,7 @@ class Sinks:
         grace_s = DEFAULT_GRACE_S if wanted.grace_period_seconds is None else wanted.grace_period_seconds
 
         def operation(tx: Transaction, former: Sink) -> Sink:
-            target = target_of(former)
+            target = signing_target_of(former)
             secrets = rotated(target.secrets, text, grace_s * SECOND_US, self._clock.now_us())
             sink = self._replace(tx, former, msgspec.structs.replace(former, target=msgspec.structs.replace(target, secrets=secrets)))
             if also is not None:
@@ -290,26 +284,6 @@ class Sinks:
             return self._replace(tx, former, msgspec.structs.replace(former, target=msgspec.structs.replace(target, headers=headers)))
 
         return await self._edited(who, stream, ref, operation)
-
-    async def transformation(self, who: Principal, stream: str, ref: str) -> Transformation:
-        """The transformation of a sink. Raises NotFound."""
-
-        def query(tx: Transaction) -> Transformation:
-            return transformations.of_endpoint(tx, self._vault, find(tx, self._vault, who, stream, ref).id)
-
-        return await self._store.read(query)
-
-    async def transform(self, who: Principal, stream: str, ref: str, wanted: SinkTransformIn) -> None:
-        """Have no transformation. Raises NotFound, and NotBuilt for code, which would be on at once."""
-
-        def operation(tx: Transaction, sink: Sink) -> Sink:
-            if wanted.code is not None:
-                raise NotBuilt(_NO_ENGINE)
-            if transformations.of_endpoint(tx, self._vault, sink.id) != Transformation():
-                transformations.put(tx, self._vault, sink.id, Transformation(updated_at=self._clock.now_us()))
-            return sink
-
-        await self._edited(who, stream, ref, operation)
 
     async def _edited(self, who: Principal, stream: str, ref: str, change: Callable[[Transaction, Sink], Sink]) -> Sink:
         sink = await self._store.write(lambda tx: change(tx, find(tx, self._vault, who, stream, ref)))
@@ -350,18 +324,20 @@ class Sinks:
 
     def _target(self, wanted: StreamSinkIn, former: Target | None) -> Target | None:
         """Where the sink is that is wanted: what is not given of it is as it was. Raises InvalidField."""
-        if wanted.type != "http":
+        if wanted.type == "poller":
             return None
         config = wanted.config or SinkConfigIn()
         if config.url is None:
             raise InvalidField(FieldProblem(("body", "config", "url"), _MISSING, "value_error.jsondecode"))
-        headers = {} if former is None else former.headers
-        secrets = () if former is None else former.secrets
-        if config.key is not None and (not secrets or secrets[0].text != config.key):
-            secrets = (EndpointSecret(config.key),)
-        elif not secrets:
-            secrets = (EndpointSecret(generate_secret(self._secret_kind, self._draw)),)
-        return Target(self._checked_url(config.url), headers if config.headers is None else config.headers, secrets)
+        known = former or Target("", {}, ())
+        # What gets spans knows no signatures.
+        secrets = self._secrets(config.key, known.secrets) if wanted.type == "http" else ()
+        return Target(self._checked_url(config.url), known.headers if config.headers is None else config.headers, secrets)
+
+    def _secrets(self, wanted: str | None, former: tuple[EndpointSecret, ...]) -> tuple[EndpointSecret, ...]:
+        if wanted is not None and (not former or former[0].text != wanted):
+            return (EndpointSecret(wanted),)
+        return former or (EndpointSecret(generate_secret(self._secret_kind, self._draw)),)
 
     def _checked_url(self, text: str) -> str:
         return checked_url(text, self._https_only, ("config", "url"))
@@ -377,10 +353,16 @@ class Sinks:
 def target_of(sink: Sink) -> Target:
     """Where a sink is that is called. Raises Refused for any other."""
     if sink.target is None:
-        raise Refused(
-            "not_http_sink", "only sinks of type 'http' are called, with headers and a secret; this one is read with its poller key"
-        )
+        raise Refused("not_http_sink", f"only sinks of type {_CALLED} are called, with headers; this one is read with its poller key")
     return sink.target
+
+
+def signing_target_of(sink: Sink) -> Target:
+    """Where a sink is whose batches are signed. Raises Refused for any other."""
+    target = target_of(sink)
+    if not target.secrets:
+        raise Refused("not_http_sink", f"only sinks of type 'http' have a secret; what one of type {sink.type.value!r} gets is not signed")
+    return target
 
 
 def _settings(wanted: StreamSinkIn) -> dict[str, Any]:

@@ -84,7 +84,8 @@ class EventIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     RULES: ClassVar[Mapping[str, Rule]] = {"event_type": validation.name, "channels": validation.channels}
 
 
-def _events(values: Sequence[EventIn]) -> Sequence[Problem]:
+def events_rule(values: Sequence[EventIn]) -> Sequence[Problem]:
+    """The rule for a list of events."""
     return [((f"[{index}]", *where), text) for index, value in enumerate(values) for where, text in validation.members(value)]
 
 
@@ -94,7 +95,7 @@ class CreateStreamEventsIn(msgspec.Struct, frozen=True, kw_only=True, rename="ca
     events: Annotated[tuple[EventIn, ...], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
     stream: StreamIn | None = None
 
-    RULES: ClassVar[Mapping[str, Rule]] = {"events": _events, "stream": validation.members}
+    RULES: ClassVar[Mapping[str, Rule]] = {"events": events_rule, "stream": validation.members}
 
 
 class Created(msgspec.Struct, frozen=True):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -25,6 +23,7 @@ from ringback.services.applications import Directory
 from ringback.services.connectors import Code
 from ringback.services.endpoints import Told, find
 from ringback.services.tokens import Principal
+from ringback.services.trials import Engine, Trials
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import messages, recent, transformations
 from ringback.store.operations.endpoints import Sealer
@@ -34,10 +33,6 @@ from ringback.store.operations.polls import Wanted
 MAX_VARIABLES_BYTES: Final = 51_200
 # Messages that are looked at for one whose payload is still there.
 _LOOKED_AT: Final = 20
-# Trials of an application that wait or run at once: each holds a payload, and they may be asked for faster than they run.
-_TRIALS: Final = 8
-# Seconds that a trial waits at most.
-_TRIAL_S: Final = 20.0
 # The type of the message that is sent to try an endpoint; it needs no registration.
 _TEST: Final = "svix.ping"
 
@@ -94,19 +89,6 @@ class TransformationTrial(msgspec.Struct, frozen=True):
     cpu_us: int = 0
 
 
-class Engine(Protocol):
-    """What runs scripts (`delivery.scripting.Scripts`)."""
-
-    @property
-    def missing(self) -> str | None:
-        """Why nothing can run; None = it can."""
-        ...
-
-    def ran(self, script: Script, document: bytes, *, once: bool = False, listening: bool = False) -> Coroutine[Any, Any, Ran]:
-        """Run a script on a document and wait for what comes of it."""
-        ...
-
-
 class Transformations:
     """The transformations of endpoints; each verb sees those of its caller alone. `told` hears of each change, as one of its endpoint."""
 
@@ -128,8 +110,7 @@ class Transformations:
         self._directory = directory
         self._told = told
         self._https_only = https_only
-        # By application: trials that have not ended, whether somebody still waits for them or not.
-        self._trying: Counter[str] = Counter()
+        self._trials = Trials(engine, "this application")
 
     @property
     def missing(self) -> str | None:
@@ -186,27 +167,7 @@ class Transformations:
         webhook = _webhook(found, message, wanted, kept)
         # Named apart from the endpoint: what is tried says nothing of what is on.
         script = Script(f"try:{found.id}", found.app_id, code)
-        return self._trial(webhook, None if message is None else message.id, await self._ran(script, webhook))
-
-    async def _ran(self, script: Script, webhook: Webhook) -> Ran:
-        """Run what is tried, if there is a place, and wait for a while."""
-        app_id = script.tenant
-        if self._trying[app_id] >= _TRIALS:
-            raise Refused("too_many_trials", f"{_TRIALS} transformations of this application are being tried; wait until one has ended")
-        self._trying[app_id] += 1
-        running = asyncio.ensure_future(self._engine.ran(script, seen(webhook), once=True, listening=True))
-        running.add_done_callback(lambda _: self._ended(app_id))
-        try:
-            async with asyncio.timeout(_TRIAL_S):
-                return await asyncio.shield(running)
-        except TimeoutError:
-            words = f"its turn did not come within {_TRIAL_S:.0f} s: other code that takes long is before it; try again later"
-            return Ran("unavailable", words=words)
-
-    def _ended(self, app_id: str) -> None:
-        self._trying[app_id] -= 1
-        if not self._trying[app_id]:
-            del self._trying[app_id]
+        return self._trial(webhook, None if message is None else message.id, await self._trials.ran(script, seen(webhook)))
 
     def _trial(self, webhook: Webhook, message_id: str | None, ran: Ran) -> TransformationTrial:
         request, error, outcome = None, ran.words, "failed"
@@ -261,11 +222,16 @@ def _chosen(tx: Transaction, endpoint: Endpoint, reference: str | None, now_us: 
     raise Refused("no_message", "no message that the endpoint wants has come yet; give a `payload` to try it on, and an `eventType`")
 
 
+def without_secrets(url: str, headers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Where something is sent, and with which headers, for the eyes of whoever tries a transformation."""
+    parts = split_url(url)
+    shown = {name: MASK if is_sensitive(name) else value for name, value in headers.items()}
+    return f"{parts.scheme}://{parts.authority}{parts.target}", shown
+
+
 def _webhook(endpoint: Endpoint, message: Message | None, wanted: TransformationTryIn, kept: Transformation) -> Webhook:
     """The request that is tried: without what the endpoint keeps secret, as whoever tries it sees what comes of it."""
-    parts = split_url(endpoint.url)
-    url = f"{parts.scheme}://{parts.authority}{parts.target}"
-    headers = {name: MASK if is_sensitive(name) else value for name, value in endpoint.headers.items()}
+    url, headers = without_secrets(endpoint.url, endpoint.headers)
     variables = kept.variables if wanted.variables is None else wanted.variables
     if message is None:
         payload = msgspec.json.encode(wanted.payload or {})

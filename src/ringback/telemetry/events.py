@@ -209,6 +209,19 @@ SINK_DISABLED = LogEvent(
     ("stream_id", "sink_id", "why"),
     "A sink gets no more events until somebody enables it: it asked for that, or accepted nothing for longer than is allowed.",
 )
+SINK_EVENTS_MISSED = LogEvent(
+    "sink.events_missed",
+    "warning",
+    ("stream_id", "sink_id", "count"),
+    "Retention took events of a stream before a sink got to them, which was held, failed or behind for that long. Of a sink with filters, "
+    "some of them may be none that it wants.",
+)
+SINK_PARTLY_REJECTED = LogEvent(
+    "sink.partly_rejected",
+    "warning",
+    ("stream_id", "sink_id", "why"),
+    "The receiver of a sink accepted a batch and rejected some of its spans, which are not sent again. Told once while it says the same.",
+)
 RETENTION_SWEPT = LogEvent("retention.swept", "info", ("rows",), "What was past its retention was deleted.")
 REQUEST_FAILED = LogEvent(
     "request.failed", "error", ("request_id", "method", "path", "error"), "A request ran into a defect of ours and was answered 500."
@@ -223,7 +236,8 @@ SCRIPT_STOPPED = LogEvent(
     "transformation.stopped",
     "warning",
     ("app_id", "endpoint_id", "why"),
-    "A transformation brought its process down, or had to be killed; others go on in a new one. At most one line a minute.",
+    "A transformation brought its process down, or had to be killed; others go on in a new one. At most one line a minute. Of a sink, the "
+    "two ids are those of its stream and its own.",
 )
 SCRIPTS_FAILED = LogEvent(
     "transformation.unavailable",

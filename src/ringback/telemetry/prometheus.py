@@ -42,7 +42,7 @@ RECONCILIATION_EVENTS = ("looked_at", "missing", "added", "asked", "skipped")
 RECONCILIATION_RUNS = ("completed", "cut", "failed")
 EXPECTATION_OUTCOMES = ("met", "missed")
 RENEWAL_OUTCOMES = ("renewed", "failed")
-SINK_OUTCOMES = ("accepted", "failed")
+SINK_OUTCOMES = ("accepted", "failed", "cancelled")
 SPOOL_OUTCOMES = ("spooled", "drained", "refused")
 # What becomes of a call of a transformation's JavaScript: it returned, threw, returned what cannot be used, was stopped for its time or its
 # memory, brought its process down, or could not be run at all.
@@ -172,7 +172,7 @@ CATALOGUE = (
     Described(
         "ringback_sink_batches_total",
         "counter",
-        "Attempts to bring a batch of events to a sink since the start. `outcome` is `accepted` or `failed`.",
+        "Attempts to bring a batch of events to a sink since the start. `outcome` is `accepted`, `failed`, or `cancelled` (by its code).",
         ("outcome",),
     ),
     Described("ringback_sink_events_total", "counter", "Events that sinks have accepted since the start."),

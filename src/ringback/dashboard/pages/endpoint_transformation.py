@@ -11,12 +11,10 @@ from ringback.dashboard.components import BASE, Badge, Head, Link
 from ringback.dashboard.desk import Services
 from ringback.dashboard.forms import Wrong, checked, pairs, problems_of
 from ringback.dashboard.pages.endpoints import href_of, title_of, trail_of
-from ringback.dashboard.payloads import PayloadView, payload_view
+from ringback.dashboard.trials import ResultView, result_view, written_code
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown, Visit
-from ringback.dashboard.words import milliseconds
 from ringback.errors import InvalidField, NotBuilt, Refused
 from ringback.model.transformations import Transformation
-from ringback.policy.transforming import place_of
 from ringback.services.transformations import TransformationPatch, TransformationTrial, TransformationTryIn
 
 _SECTION: Final = "endpoints"
@@ -30,35 +28,6 @@ _BEGINNING: Final = """function handler(webhook) {
   webhook.payload.text = "Something happened: " + webhook.eventType;
   return webhook;
 }"""
-_BADGES: Final[Mapping[str, Badge]] = {
-    "sent": Badge("ok", "would be sent"),
-    "cancelled": Badge("off", "would be cancelled"),
-    "failed": Badge("dead", "fails"),
-}
-# Lines of the code that are shown around the one that an error is about.
-_AROUND: Final = 2
-
-
-class CodeLine(msgspec.Struct, frozen=True):
-    """A line of the code; `wrong`: the error is about this one."""
-
-    number: int
-    text: str
-    wrong: bool
-
-
-class ResultView(msgspec.Struct, frozen=True):
-    """What came of a trial. `error` is "" unless it failed; then `lines` are those of the code around its place, if that is known."""
-
-    badge: Badge
-    words: str
-    message: Link | None
-    first: str
-    headers: Sequence[tuple[str, str]]
-    body: PayloadView | None
-    error: str
-    lines: Sequence[CodeLine]
-    said: Sequence[str]
 
 
 class TransformationView(msgspec.Struct, frozen=True):
@@ -77,32 +46,12 @@ class TransformationView(msgspec.Struct, frozen=True):
     cancel: str
 
 
-def lines_of(code: str, line: int) -> list[CodeLine]:
-    """The lines of code around one of them (from 1 on; 0 or beyond the end: none)."""
-    written = code.splitlines()
-    if not 1 <= line <= len(written):
-        return []
-    first = max(line - _AROUND, 1)
-    return [CodeLine(number, written[number - 1], number == line) for number in range(first, min(line + _AROUND, len(written)) + 1)]
-
-
 def result_of(trial: TransformationTrial, app_id: str, code: str) -> ResultView:
     """What came of a trial, for its page."""
     message = None
     if trial.message_id is not None:
         message = Link(trial.event_type, f"{BASE}/apps/{app_id}/messages/{trial.message_id}")
-    request = trial.request
-    return ResultView(
-        _BADGES[trial.outcome],
-        f"It took {milliseconds(trial.cpu_us)} of CPU time.",
-        message,
-        "" if request is None else f"{request.method} {request.url}",
-        () if request is None else tuple((*request.headers.items(), ("content-type", request.content_type))),
-        None if request is None else payload_view(request.body, request.content_type),
-        f"{trial.error}{place_of(trial.line, trial.column)}" if trial.outcome == "failed" else "",
-        lines_of(code, trial.line),
-        trial.said,
-    )
+    return result_view(trial, code, "", message)
 
 
 def variables_text(variables: Mapping[str, str] | None) -> str:
@@ -135,9 +84,8 @@ class _Pages:
             )
         if act == "disable":
             return await self._patch(visit, TransformationPatch(enabled=False), "It is off: messages are sent as they came.")
-        # Browsers send the ends of lines as two characters.
         values = {
-            "code": visit.field("code").replace("\r\n", "\n"),
+            "code": written_code(visit),
             "variables": visit.field("variables"),
             "msgId": visit.field("msgId").strip(),
         }

@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from ringback import ids
-from ringback.dashboard.components import BASE, Badge, Empty, Head, Pager, pager, walk_of
+from ringback.dashboard.components import BASE, Badge, Empty, Head, Link, Pager, pager, walk_of
 from ringback.dashboard.desk import Services
 from ringback.dashboard.pages.endpoints import shown_url
+from ringback.dashboard.pages.sink_transformation import path_of
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, count, counted, moment, wanted
 from ringback.model.streams import Sink, SinkStatus, Stream
@@ -31,7 +32,11 @@ _EMPTY: Final = Empty(
 
 
 class SinkRow(msgspec.Struct, frozen=True):
-    """One sink. `place`: how far it is; `reason`: why its last batch was not accepted, "" = it was; `retry`: when that is sent again."""
+    """One sink.
+
+    `place`: how far it is; `reason`: why its last batch was not accepted, "" = it was; `retry`: when that is sent again; `code`: where one
+    sees what makes of its events what it gets.
+    """
 
     id: str
     name: str
@@ -41,6 +46,7 @@ class SinkRow(msgspec.Struct, frozen=True):
     place: str
     reason: str
     retry: Moment | None
+    code: Link | None
 
 
 class StreamRow(msgspec.Struct, frozen=True):
@@ -69,11 +75,13 @@ def place_of(stream: Stream, sink: Sink) -> str:
     if sink.target is None:
         return f"began behind event {count(position)}" if position else "begins with the first event"
     behind = stream.last_seq - position
-    return f"event {count(position)}, {counted(behind, 'event')} behind" if behind > 0 else f"event {count(position)}, nothing waits"
+    rest = f"{counted(behind, 'event')} behind" if behind > 0 else "nothing waits"
+    gone = f"; {counted(sink.progress.missed, 'event')} gone before it got there" if sink.progress.missed else ""
+    return f"event {count(position)}, {rest}{gone}"
 
 
-def sink_row(stream: Stream, sink: Sink, now_us: int) -> SinkRow:
-    """A sink as a line."""
+def sink_row(stream: Stream, sink: Sink, now_us: int, *, transforms: bool) -> SinkRow:
+    """A sink as a line. `transforms`: its code is on."""
     waits = sink.retrying and sink.progress.next_at is not None
     return SinkRow(
         sink.id,
@@ -84,6 +92,7 @@ def sink_row(stream: Stream, sink: Sink, now_us: int) -> SinkRow:
         place_of(stream, sink),
         sink.progress.failure or "",
         moment(sink.progress.next_at or 0, now_us) if waits else None,
+        None if sink.target is None else Link("Transformed by its code" if transforms else "Transform", f"{BASE}{path_of(sink)}"),
     )
 
 
@@ -96,7 +105,7 @@ def stream_row(overview: Overview, now_us: int) -> StreamRow:
         stream.uid or "",
         counted(stream.last_seq, "event"),
         moment(stream.created_at, now_us),
-        [sink_row(stream, sink, now_us) for sink in overview.sinks],
+        [sink_row(stream, sink, now_us, transforms=sink.id in overview.transformed) for sink in overview.sinks],
         f"Only the newest {OVERVIEW_MAX} sinks are shown." if overview.more else "",
     )
 

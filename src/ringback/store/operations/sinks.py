@@ -17,7 +17,7 @@ from ringback.store.operations.endpoints import Sealer
 
 _COLUMNS: Final = (
     "id, stream_id, uid, type, url, headers, secrets, status, event_types, channels, metadata, batch_size, max_wait_s, created_at, "
-    "updated_at, position, batch_id, batch_end, batch_count, batch_types, batch_channels, attempts, next_at, failing_since, failure"
+    "updated_at, position, batch_id, batch_end, batch_count, batch_types, batch_channels, attempts, next_at, failing_since, failure, missed"
 )
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
@@ -44,7 +44,7 @@ def go_on(tx: Transaction, sink_id: str, progress: Progress) -> None:
     """Store how far a sink is."""
     tx.run(
         "UPDATE stream_sink SET position = ?, batch_id = ?, batch_end = ?, batch_count = ?, batch_types = ?, batch_channels = ?, "
-        "attempts = ?, next_at = ?, failing_since = ?, failure = ? WHERE id = ?",
+        "attempts = ?, next_at = ?, failing_since = ?, failure = ?, missed = ? WHERE id = ?",
         (*_progress(progress), sink_id),
     )
 
@@ -65,7 +65,7 @@ def by_ref(tx: Transaction, vault: Sealer, stream_id: str, ref: str) -> Sink | N
 def fed(tx: Transaction, vault: Sealer, sink_id: str) -> Sink | None:
     """The sink of that id, if it is to be called: None when it asks by itself, is held, or it or its stream is gone."""
     row = tx.row(
-        f"SELECT {_COLUMNS} FROM stream_sink WHERE id = ? AND type = 'http' AND status = 'enabled' AND deleted_at IS NULL "
+        f"SELECT {_COLUMNS} FROM stream_sink WHERE id = ? AND type <> 'poller' AND status = 'enabled' AND deleted_at IS NULL "
         "AND EXISTS (SELECT 1 FROM stream WHERE stream.id = stream_id AND stream.deleted_at IS NULL)",
         (sink_id,),
     )
@@ -80,7 +80,7 @@ def by_id(tx: Transaction, vault: Sealer, sink_id: str) -> Sink | None:
 
 def all_fed(tx: Transaction) -> list[tuple[str, str, int | None]]:
     """Every sink that is to be called: its id, its stream, and when what failed is sent again (microseconds since 1970)."""
-    rows = tx.rows("SELECT id, stream_id, next_at FROM stream_sink WHERE type = 'http' AND status = 'enabled' AND deleted_at IS NULL")
+    rows = tx.rows("SELECT id, stream_id, next_at FROM stream_sink WHERE type <> 'poller' AND status = 'enabled' AND deleted_at IS NULL")
     return [(sink_id, stream_id, next_at) for sink_id, stream_id, next_at in rows]
 
 
@@ -130,7 +130,7 @@ def _progress(p: Progress) -> tuple[Any, ...]:
     batch: tuple[Any, ...] = (None, None, None, None, None)
     if p.batch is not None:
         batch = (p.batch.id, p.batch.end, p.batch.count, _text(p.batch.event_types), _text(p.batch.channels))
-    return (p.position, *batch, p.attempts, p.next_at, p.failing_since, p.failure)
+    return (p.position, *batch, p.attempts, p.next_at, p.failing_since, p.failure, p.missed)
 
 
 def _text(value: object) -> str | None:

@@ -61,7 +61,8 @@ class Wanted(msgspec.Struct, frozen=True):
 class Stretch(msgspec.Struct, frozen=True):
     """What stands behind a place: `count` events that are wanted, the first `first_seq` of `first_at`, up to the number `position`.
 
-    `full`: more than these do not go together. `done`: there is nothing more behind `position` now.
+    `full`: more than these do not go together. `done`: there is nothing more behind `position` now. `lost` events behind the place were
+    taken by retention.
     """
 
     count: int
@@ -70,6 +71,7 @@ class Stretch(msgspec.Struct, frozen=True):
     position: int
     full: bool
     done: bool
+    lost: int = 0
 
 
 # -- streams
@@ -158,6 +160,7 @@ def append(tx: Transaction, stream_id: str, events: Sequence[NewEvent], now_us: 
 def ahead(tx: Transaction, stream_id: str, after: int, wanted: Wanted) -> Stretch:
     """What somebody gets next who stands at `after`. Looks at so many events at the most, and may find none and not be done."""
     begin, last_seq, first_kept = _ends(tx, stream_id)
+    lost = max(min(first_kept - 1, last_seq) - after, 0)
     after = min(max(after, first_kept - 1), last_seq)
     edge = min(last_seq, after + EXAMINED_MAX)
     conditions, parameters = wanted.sql()
@@ -174,7 +177,7 @@ def ahead(tx: Transaction, stream_id: str, after: int, wanted: Wanted) -> Stretc
     full = count < len(rows) or count == wanted.limit
     position = rows[count - 1][0] - begin if full else edge
     first_key, first_at = rows[0][:2] if rows else (begin, 0)
-    return Stretch(count, first_key - begin, first_at, position, full, position >= last_seq)
+    return Stretch(count, first_key - begin, first_at, position, full, position >= last_seq, lost)
 
 
 def between(tx: Transaction, stream_id: str, after: int, end: int, wanted: Wanted) -> list[StreamEvent]:
@@ -186,6 +189,26 @@ def between(tx: Transaction, stream_id: str, after: int, end: int, wanted: Wante
         (begin + after, begin + end, *parameters, wanted.limit),
     )
     return [StreamEvent(key - begin, event_type, payload.decode(), created_at) for key, event_type, payload, created_at in rows]
+
+
+def newest(tx: Transaction, stream_id: str, wanted: Wanted) -> list[StreamEvent]:
+    """The last events of a stream that are wanted, in their order; fewer when it has looked at thousands for them."""
+    begin, last_seq, first_kept = _ends(tx, stream_id)
+    edge = max(first_kept - 1, last_seq - EXAMINED_MAX)
+    conditions, parameters = wanted.sql()
+    rows = tx.rows(
+        f"SELECT key, size FROM stream_event WHERE key > ? AND key <= ?{conditions} ORDER BY key DESC LIMIT ?",
+        (begin + edge, begin + last_seq, *parameters, wanted.limit),
+    )
+    count = size = 0
+    for row in rows:
+        if count and size + row[1] > wanted.max_bytes:
+            break
+        count += 1
+        size += row[1]
+    if not count:
+        return []
+    return between(tx, stream_id, rows[count - 1][0] - begin - 1, last_seq, msgspec.structs.replace(wanted, limit=count))
 
 
 def position_at(tx: Transaction, stream_id: str, at_us: int) -> int:

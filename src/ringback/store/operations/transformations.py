@@ -1,12 +1,15 @@
-"""What does an endpoint do to its messages? Code and variables are sealed at rest: they may hold credentials."""
+"""What does an endpoint do to its messages, and a sink to its events? Code and variables are sealed at rest: they may hold credentials."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import msgspec
 
 from ringback.model.transformations import Transformation
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.endpoints import Sealer
+from ringback.store.operations.walks import one_of
 
 
 def of_endpoint(tx: Transaction, vault: Sealer, endpoint_id: str) -> Transformation:
@@ -23,6 +26,17 @@ def enabled(tx: Transaction, vault: Sealer, app_id: str) -> dict[str, Transforma
         (app_id,),
     )
     return {row[4]: _transformation(vault, row[:4]) for row in rows}
+
+
+def on_among(tx: Transaction, owner_ids: Sequence[str]) -> frozenset[str]:
+    """Those of these endpoints, or sinks, whose code is on."""
+    if not owner_ids:
+        return frozenset()
+    rows = tx.rows(
+        f"SELECT endpoint_id FROM endpoint_transformation WHERE endpoint_id IN {one_of(owner_ids)} AND enabled = 1 AND code IS NOT NULL",
+        tuple(owner_ids),
+    )
+    return frozenset(row[0] for row in rows)
 
 
 def _transformation(vault: Sealer, row: Row) -> Transformation:
