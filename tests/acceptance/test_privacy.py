@@ -116,7 +116,9 @@ class Life:
         app = self.app
         self.kept = self.post({"mail": OTHER, "text": "somebody else"})
         self.about = [
-            self.post({"mail": MAIL, "customer": {"id": CUSTOMER}}, eventId=f"order.{CUSTOMER}", tags=[CUSTOMER, "vip"], channels=[CUSTOMER]),
+            self.post(
+                {"mail": MAIL, "customer": {"id": CUSTOMER}}, eventId=f"order.{CUSTOMER}", tags=[CUSTOMER, "vip"], channels=[CUSTOMER]
+            ),
             self.post({"mail": MAIL, "large": "x" * 60_000, "customer": {"id": CUSTOMER}}, orderingKey=CUSTOMER),
         ]
         raw = json.dumps({"eventType": "a.b", "payload": {"mail": MAIL}}).replace("@", r"\u0040")

@@ -22,6 +22,9 @@ _WINDOW: Final = 64 * 1024
 # The longest way of writing one character, bytes: two escapes of JSON.
 _LONGEST: Final = 12
 
+# What may stand in an address of e-mail before the rest of it.
+_JOINS: Final = "._-"
+
 # The short escapes of JSON (RFC 8259, 7).
 _SHORT: Final = {'"': b'"', "\\": b"\\", "/": b"/", "\b": b"b", "\f": b"f", "\n": b"n", "\r": b"r", "\t": b"t"}
 _BEFORE: Final = re.compile(rb"(\\+)(?:u([0-9a-fA-F]{4})|([bfnrt\"/]))\Z|%([0-9a-fA-F]{2})\Z")
@@ -31,7 +34,7 @@ _AFTER: Final = re.compile(rb"\\u([0-9a-fA-F]{4})|\\|%([0-9a-fA-F]{2})")
 class Subject:
     """A text that stands for a person, and the path of a JSON document at which it must be the value; None = anywhere."""
 
-    __slots__ = ("_edges", "_pattern", "_plain", "path", "text")
+    __slots__ = ("_edges", "_joins", "_pattern", "_plain", "path", "text")
 
     def __init__(self, text: str, path: str | None = None) -> None:
         self.text = text
@@ -39,8 +42,10 @@ class Subject:
         forms = sorted({text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)}, key=len, reverse=True)
         self._plain = tuple(form.encode("utf-8", "surrogatepass") for form in forms)
         self._pattern = re.compile(b"|".join(b"".join(map(_ways, form)) for form in forms))
-        # A text that begins or ends with a letter or a digit is found as a whole word: jo@example.com is not bijo@example.com.
-        self._edges = _is_word(text[0]), _is_word(text[-1])
+        # A text that begins or ends with a letter or a digit is found as a whole word. Before an address of e-mail, and behind it, stands no
+        # character either that makes it a longer one: neither bi.jo@example.com nor jo@example.com.au is jo@example.com.
+        self._edges = text[0].isalnum(), text[-1].isalnum()
+        self._joins = _JOINS if "@" in text else ""
 
     def in_text(self, text: str | bytes | None) -> bool:
         """Does it stand in this text, wherever?"""
@@ -88,7 +93,17 @@ class Subject:
 
     def _is_whole(self, data: bytes, start: int, end: int) -> bool:
         first, last = self._edges
-        return not ((first and _is_word(_before(data, start))) or (last and _is_word(_after(data, end))))
+        if first:
+            before, _ = _before(data, start)
+            if before.isalnum() or (before and before in self._joins):
+                return False
+        if not last:
+            return True
+        after, more = _after(data, end)
+        if after.isalnum() or (after == "-" and self._joins):
+            return False
+        # A full stop ends a sentence, or a name goes on behind it.
+        return not (after == "." and self._joins and _after(data, end + more)[0].isalnum())
 
 
 def _ways(character: str) -> bytes:
@@ -105,34 +120,34 @@ def _ways(character: str) -> bytes:
     return b"(?>" + b"|".join([*ways, re.escape(plain)]) + b")"
 
 
-def _is_word(character: str) -> bool:
-    return character == "_" or character.isalnum()
-
-
-def _before(data: bytes, start: int) -> str:
-    """The character that ends at this place, however it is written; "" at the start."""
+def _before(data: bytes, start: int) -> tuple[str, int]:
+    """The character that ends at this place, however it is written, and in how many bytes; "" at the start."""
     near = data[max(0, start - _LONGEST) : start]
     found = _BEFORE.search(near)
     if found is not None:
         slashes, unit, _, percent = found.groups()
         if percent is not None:
-            return _of_percent(percent)
+            return _of_percent(percent), 3
         # An even number of signs stands for signs, and what follows them for itself.
         if len(slashes) % 2:
-            return " " if unit is None else chr(int(unit, 16))
-    return near.decode("utf-8", "ignore")[-1:]
+            return (" ", 2) if unit is None else (chr(int(unit, 16)), 6)
+    return _only(near.decode("utf-8", "ignore")[-1:])
 
 
-def _after(data: bytes, end: int) -> str:
-    """The character that begins at this place, however it is written; "" at the end."""
+def _after(data: bytes, end: int) -> tuple[str, int]:
+    """The character that begins at this place, however it is written, and in how many bytes; "" at the end."""
     near = data[end : end + _LONGEST]
     found = _AFTER.match(near)
     if found is not None:
         unit, percent = found.groups()
         if percent is not None:
-            return _of_percent(percent)
-        return " " if unit is None else chr(int(unit, 16))
-    return near.decode("utf-8", "ignore")[:1]
+            return _of_percent(percent), 3
+        return (" ", 2) if unit is None else (chr(int(unit, 16)), 6)
+    return _only(near.decode("utf-8", "ignore")[:1])
+
+
+def _only(character: str) -> tuple[str, int]:
+    return character, len(character.encode())
 
 
 def _of_percent(digits: bytes) -> str:

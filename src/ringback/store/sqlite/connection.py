@@ -64,9 +64,11 @@ def open_writer(path: str) -> apsw.Connection:
     # No checkpoint may run inside a commit: that would make one commit in a thousand a hundred times slower.
     connection.execute(
         f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -{WRITER_CACHE_KIB}; "
-        # What is deleted within a page that is written anyway is overwritten there; free pages keep what they held (`erasing` fills them).
-        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF; PRAGMA secure_delete = FAST"
+        "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF"
     )
+    # What is deleted within a page that is written anyway is overwritten there; free pages keep what they held (`erasing` fills them).
+    # By itself: of several statements only those up to the first that answers are executed, unless all answers are read.
+    connection.execute("PRAGMA secure_delete = FAST").fetchall()
     wal_index.reserve(path, connection.execute)
     return connection
 

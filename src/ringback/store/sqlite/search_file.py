@@ -67,11 +67,12 @@ class SearchFile:
         self._connection = apsw.Connection(path)
         os.chmod(path, 0o600)
         self._main = open_reader(database)
-        # Pages that are freed are overwritten: little of what was forgotten stays in the file.
+        # Pages that are freed are overwritten: little of what was forgotten stays in the file. All answers are read: what stands behind a
+        # statement that answers is executed by that alone.
         self._connection.execute(
             f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{_CACHE_KIB}; "
             "PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1000"
-        )
+        ).fetchall()
         wal_index.reserve(path, self._connection.execute)
         self._open(key)
         self._shards = {row[0] for row in self._connection.execute("SELECT shard FROM shard")}
