@@ -245,6 +245,7 @@ def wanted_of(source: Source) -> dict[str, Any]:
         "allowedIpsUnknown": r.allowed_ips_unknown,
         "clientCertificate": r.client_certificate,
         "retentionHours": None if r.retention_s is None else r.retention_s // 3_600,
+        "sensitiveFields": list(r.sensitive_fields),
         **_scheduled(source),
     }
 

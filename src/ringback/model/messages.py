@@ -29,6 +29,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `event_id` and `event_type` are the provider's own words; `secret` is the number of the secret that matched, None when nothing was
     verified. `flags` are words of `model.sources`. `redelivery` is the provider's own count of how often it sent the event, as it says it:
     some begin with 0, some with 1, some count only what comes after the first. `remote` is None of what nobody called for.
+    `sensitive` are paths of the payload whose values are delivered and not shown (`policy.masking`).
     """
 
     source_id: str
@@ -38,6 +39,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     flags: tuple[str, ...] = ()
     redelivery: str | None = None
     remote: Remote | None = None
+    sensitive: tuple[str, ...] = ()
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -66,6 +68,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     origin: Origin | None = None
     headers: bytes | None = None
     ordering_key: str | None = None
+
+    @property
+    def sensitive(self) -> tuple[str, ...]:
+        """Paths of the payload whose values are not shown."""
+        return () if self.origin is None else self.origin.sensitive
 
     @property
     def endpoints(self) -> int:

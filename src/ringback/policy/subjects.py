@@ -42,8 +42,8 @@ class Subject:
         forms = sorted({text, unicodedata.normalize("NFC", text), unicodedata.normalize("NFD", text)}, key=len, reverse=True)
         self._plain = tuple(form.encode("utf-8", "surrogatepass") for form in forms)
         self._pattern = re.compile(b"|".join(b"".join(map(_ways, form)) for form in forms))
-        # A text that begins or ends with a letter or a digit is found as a whole word. Before an address of e-mail, and behind it, stands no
-        # character either that makes it a longer one: neither bi.jo@example.com nor jo@example.com.au is jo@example.com.
+        # A text that begins or ends with a letter or a digit is found as a whole word. Before an address of e-mail, and behind it, stands
+        # nothing either that makes it a longer one: neither bi.jo@example.com nor jo@example.com.au is jo@example.com.
         self._edges = text[0].isalnum(), text[-1].isalnum()
         self._joins = _JOINS if "@" in text else ""
 

@@ -196,7 +196,9 @@ def _message(
     claim = None
     if identity is not None:
         claim = EventClaim(source_id, key_of(identity), digest(payload if event.stable is None else event.stable), ready.window_us)
-    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags, count, remote)
+    origin = Origin(
+        source_id, identity, event.original, None if verdict is None else verdict.key_index, flags, count, remote, ready.sensitive
+    )
     return NewMessage(event.name, payload, ready.life_us, None, None, None, None, kind, True, origin, headers, claim, event.key)
 
 

@@ -197,5 +197,5 @@ def _origin(subject: Subject, origin: str | None) -> str | None:
     if origin is None or not subject.in_text(origin):
         return origin
     known = _origins.decode(origin)
-    kept = Origin(known.source_id, secret=known.secret, flags=known.flags)
+    kept = Origin(known.source_id, secret=known.secret, flags=known.flags, sensitive=known.sensitive)
     return msgspec.json.encode(kept).decode()

@@ -29,6 +29,9 @@ _LANES: Final = 100
 # Bytes of payloads that one step finds: each page of them is overwritten.
 _FOUND_BYTES: Final = 1024 * 1024
 
+# Is a message, by its origin as JSON, of the source whose name there is given?
+_ORIGIN: Final = "instr({}, ?) > 0"
+
 _requests: Final = msgspec.msgpack.Decoder(CapturedRequest)
 
 
@@ -118,10 +121,9 @@ def attempts(tx: Transaction, read: Reading, position: str) -> Looked:
     condition, values = _scope(read.reach, "a.app_id", None)
     if read.reach.source_id is not None:
         condition += (
-            " AND EXISTS (SELECT 1 FROM message m WHERE m.app_id = a.app_id AND m.id = a.message_id "
-            "AND json_extract(m.origin, '$.source_id') = ?)"
+            f" AND EXISTS (SELECT 1 FROM message m WHERE m.app_id = a.app_id AND m.id = a.message_id AND {_ORIGIN.format('m.origin')})"
         )
-        values.append(read.reach.source_id)
+        values.append(_named(read.reach.source_id))
     sql = (
         "SELECT a.seq, COALESCE(length(a.response), 0) + COALESCE(length(b.body), 0) FROM attempt a CROSS JOIN application p "
         "ON p.id = a.app_id LEFT JOIN attempt_body b ON b.message_id = a.message_id AND b.attempt_id = a.id "
@@ -357,9 +359,14 @@ def _scope(reach: Reach, app: str, origin: str | None, *, source: str | None = N
         text += f" AND {app} = ?"
         values.append(reach.app_id)
     if reach.source_id is not None and (source is not None or origin is not None):
-        text += f" AND {source or f'''json_extract({origin}, '$.source_id')'''} = ?"
-        values.append(reach.source_id)
+        text += f" AND {_ORIGIN.format(origin) if source is None else f'{source} = ?'}"
+        values.append(_named(reach.source_id) if source is None else reach.source_id)
     return text, values
+
+
+def _named(source_id: str) -> str:
+    """What an origin of that source begins with, as JSON."""
+    return f'{{"source_id":"{source_id}"'
 
 
 def _span(reach: Reach) -> tuple[str, int, int]:

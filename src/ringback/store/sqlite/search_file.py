@@ -18,6 +18,7 @@ import msgspec
 
 from ringback import wal_index
 from ringback.model.messages import Origin
+from ringback.policy.masking import masked
 from ringback.policy.search_query import Phrase, indexed, tokens
 from ringback.policy.search_text import MAX_BYTES, searchable
 from ringback.store.base import SearchProgress, SearchWanted
@@ -249,6 +250,9 @@ def _entry(
     labels += [label("tag", name) for name in (_names.decode(tags) if tags else ())]
     known = None if origin is None else _origins.decode(origin)
     names = [message_id, event_id or "", *((known.event_id or "", known.event_type or "") if known is not None else ())]
+    if payload and known is not None and known.sensitive:
+        # Nobody finds by a word what he may not see.
+        payload = masked(payload, known.sensitive)
     return seq, indexed(f"{' '.join(names)} {searchable(payload)}"), indexed(event_type), " ".join(labels)
 
 
