@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hmac
 import json
@@ -16,7 +17,7 @@ import urllib.parse
 from benchmarks.server import Server
 from tests.acceptance.provider import SECRET, make_source
 from tests.acceptance.receiver import FAILED, Answer, Arrival, Receiver
-from tests.acceptance.serving import Serve
+from tests.acceptance.serving import Serve, Shared
 from tests.api.fuzz_client import read_answers
 from tests.waiting import wait_until
 
@@ -171,6 +172,38 @@ def test_after_an_erasure_nothing_of_a_person_is_on_the_disk(serve: Serve, recei
     assert running.call("GET", "/search?q=somebody")[1]["data"][0]["msg"]["id"] == life.kept
     running.stop(signal.SIGTERM)
     assert standing(running, *WRITTEN) == set()
+
+
+def test_sensitive_fields_of_a_source_are_delivered_and_not_shown(shared: Shared, receiver: Receiver) -> None:
+    running = shared()
+    app = running.make("/app", {"name": "Shop"})["id"]
+    running.make(f"/app/{app}/endpoint", {"url": f"{receiver.url}/in"})
+    source, _ = make_source(running, app, sensitiveFields=["customer.email", "items[].card"])
+    shown = running.call("GET", f"/app/{app}/source/{source}")[1]
+    assert shown["sensitiveFields"] == ["customer.email", "items[].card"]
+    body = (
+        b'{"id":"evt_1","type":"a","customer": {"email":"secretive@example.com"},"items":[{"card":"4242zebra"}],"n":12345678901234567890}'
+    )
+    assert request(running, shown["ingestUrl"], body, signed(body)) == 200
+    assert request(running, shown["ingestUrl"], body, {"stripe-signature": "t=1,v1=00"}) >= 400
+    (arrival,) = wait_until(lambda: receiver.arrivals, what="it is delivered")
+    assert arrival.body == body, "as it came"
+
+    (message,) = running.call("GET", f"/app/{app}/msg")[1]["data"]
+    assert message["payload"] == json.loads(body), "whose it is sees all of it"
+    masked = json.loads(body) | {"customer": {"email": "***"}, "items": [{"card": "***"}]}
+    portal = dataclasses.replace(running, token=running.make(f"/auth/app-portal-access/{app}", {})["token"])
+    assert portal.call("GET", f"/app/{app}/msg")[1]["data"][0]["payload"] == masked
+    assert portal.call("GET", f"/app/{app}/msg/{message['id']}")[1]["payload"] == masked
+    endpoint = running.call("GET", f"/app/{app}/endpoint")[1]["data"][0]["id"]
+    assert portal.call("GET", f"/app/{app}/endpoint/{endpoint}/msg")[1]["data"][0]["payload"] == masked
+    (refused,) = running.call("GET", f"/app/{app}/source/{source}/quarantine")[1]["data"]
+    kept = running.call("GET", f"/app/{app}/source/{source}/quarantine/{refused['id']}")[1]
+    assert json.loads(kept["body"]) == masked
+    found = wait_until(lambda: (hits := running.call("GET", "/search?q=evt_1")[1])["data"] and hits, what="it is indexed")
+    assert "***" in found["data"][0]["excerpt"]["text"] and "zebra" not in json.dumps(found)
+    assert running.call("GET", "/search?q=4242zebra")[1]["data"] == running.call("GET", "/search?q=secretive")[1]["data"] == []
+    assert b"4242zebra" not in running.log.read_bytes()
 
 
 def test_an_erasure_goes_on_where_it_was_however_often_the_server_is_killed(serve: Serve, receiver: Receiver) -> None:
