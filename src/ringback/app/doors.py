@@ -295,6 +295,7 @@ class Doors:
             search=parts.search,
             pollers=self._pollers,
             previews=Previews(store, vault),
+            privacy=parts.privacy,
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
             orderings=self._orderings,

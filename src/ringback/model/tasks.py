@@ -89,12 +89,13 @@ class Letters(msgspec.Struct, frozen=True, tag="letters"):
 class Erasure(msgspec.Struct, frozen=True, tag="erasure"):
     """Find what is kept of a subject (a person's address, a customer's number), and erase it unless it is a `dry_run`.
 
-    `sealed` holds the subject itself, encrypted, and nothing once the task has ended; `digest` stands for it in the audit log. `top` is the
-    number of the newest message that counts. `token_id` asked for it, through `door`.
+    `sealed` holds the subject itself, encrypted, and nothing once the task has ended; `digest` stands for it in the audit log. `at` is the
+    path at which it must stand. `top` is the number of the newest message that counts. `token_id` asked for it, through `door`.
     """
 
     sealed: bytes
     digest: str
+    at: str | None
     app_id: str | None
     source_id: str | None
     since_us: int

@@ -85,16 +85,6 @@ class ErasureIn(SubjectIn, frozen=True, kw_only=True, rename="camel"):
     dry_run: bool = False
 
 
-class _Sealed(msgspec.Struct, frozen=True):
-    """What identifies the person."""
-
-    text: str
-    path: str | None
-
-
-_sealed: Final = msgspec.json.Decoder(_Sealed)
-
-
 class Privacy:
     """Finds, exports and erases what is kept of people. `empty_log` cuts the store's log to nothing, or says that it could not yet."""
 
@@ -123,9 +113,9 @@ class Privacy:
         for kind in (TaskKind.FIND_SUBJECT, TaskKind.ERASE_SUBJECT):
             tasks.entrust(kind, self._advance)
 
-    def digest(self, wanted: SubjectIn) -> str:
+    def digest(self, subject: str) -> str:
         """What stands for a subject where its text must not."""
-        return self._vault.fingerprint(b"subject\0" + wanted.subject.encode()).hex()[:_DIGEST_CHARS]
+        return self._vault.fingerprint(b"subject\0" + subject.encode("utf-8", "surrogatepass")).hex()[:_DIGEST_CHARS]
 
     async def erase(self, who: Principal, wanted: ErasureIn, also: Also | None = None, *, door: Door = Door.API, address: str = "") -> Task:
         """Begin to erase what is kept of a subject, or to count it. Raises NotFound, InvalidField."""
@@ -133,10 +123,11 @@ class Privacy:
 
         def define(tx: Transaction) -> Erasure:
             reach = self._reach(tx, who, wanted)
-            sealed = self._vault.seal(msgspec.json.encode(_Sealed(wanted.subject, wanted.at)))
+            sealed = self._vault.seal(wanted.subject.encode())
             return Erasure(
                 sealed,
-                self.digest(wanted),
+                self.digest(wanted.subject),
+                wanted.at,
                 reach.app_id,
                 reach.source_id,
                 reach.since_us,
@@ -150,7 +141,7 @@ class Privacy:
 
         def noted(tx: Transaction, task: Task) -> None:
             action = "privacy.searched" if wanted.dry_run else "privacy.erasure_begun"
-            self._note(tx, who.org_id, _token(who), door, action, task.id, f"subject {self.digest(wanted)}", address)
+            self._note(tx, who.org_id, _token(who), door, action, task.id, f"subject {self.digest(wanted.subject)}", address)
             if also is not None:
                 also(tx, task)
 
@@ -166,7 +157,7 @@ class Privacy:
             raise Unavailable(f"{EXPORTS_MAX} exports are under way already; try again when one has ended")
         await self._settle()
         reach = await self._store.read(lambda tx: self._reach(tx, who, wanted))
-        detail = f"subject {self.digest(wanted)}"
+        detail = f"subject {self.digest(wanted.subject)}"
         await self._store.write(lambda tx: self._note(tx, who.org_id, _token(who), door, "privacy.exported", "", detail, address))
         return self._lines(Reading(reach, Subject(wanted.subject, wanted.at), self._vault, content=True))
 
@@ -226,8 +217,7 @@ class Privacy:
     async def _walk(self, task: Task, walk: str, position: str) -> None:
         definition = task.definition
         assert isinstance(definition, Erasure)
-        known = _sealed.decode(self._vault.open(definition.sealed))
-        subject = Subject(known.text, known.path)
+        subject = Subject(self._vault.open(definition.sealed).decode(), definition.at)
         d = definition
         reach = Reach(task.org_id, d.app_id, d.source_id, d.since_us, d.until_us, d.top, d.bins)
         reading = Reading(reach, subject, self._vault)
