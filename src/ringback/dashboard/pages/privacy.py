@@ -46,7 +46,8 @@ _STAGES: Final[Mapping[str, str]] = {
     "searchIndex": "The index of searches is written anew",
     "log": "The log is emptied",
 }
-_FIELDS: Final = ("subject", "at", "app", "source")
+# Fields of the form, by what the API calls them.
+_FIELDS: Final = {"subject": "subject", "at": "where", "app": "app", "source": "source"}
 
 
 class TaskRow(msgspec.Struct, frozen=True):
@@ -102,7 +103,7 @@ class _Pages:
         self._services = services
 
     async def index(self, visit: Visit) -> Reply:
-        return await self._index(visit, dict.fromkeys(_FIELDS, ""), {})
+        return await self._index(visit, dict.fromkeys(_FIELDS.values(), ""), {})
 
     async def _index(self, visit: Visit, values: Mapping[str, str], problems: Mapping[str, str]) -> Reply:
         tasks: list[Task] = []
@@ -126,14 +127,15 @@ class _Pages:
         return Shown("privacy/index.html", view, Head("Personal data", about), 422 if problems else 200)
 
     async def find(self, visit: Visit) -> Reply:
-        values = {name: visit.field(name).strip() for name in _FIELDS}
+        values = {field: visit.field(field).strip() for field in _FIELDS.values()}
         try:
-            wanted = checked(ErasureIn, {name: value for name, value in values.items() if value} | {"dryRun": True})
+            given: dict[str, Any] = {name: values[field] for name, field in _FIELDS.items() if values[field]}
+            if "subject" not in given:
+                raise Wrong({"subject": "this is needed"})
+            wanted = checked(ErasureIn, given | {"dryRun": True})
             task = await self._services.privacy.erase(visit.who, wanted, door=Door.DASHBOARD, address=visit.address)
         except (Wrong, InvalidField) as error:
-            return await self._index(visit, values, problems_of(error))
-        except TypeError:
-            return await self._index(visit, values, {"subject": "this is needed"})
+            return await self._index(visit, values, {_FIELDS.get(name, ""): text for name, text in problems_of(error).items()})
         except NotFound:
             return await self._index(visit, values, {"": "There is no such application or source."})
         return Moved(f"{BASE}/privacy/{task.id}")
