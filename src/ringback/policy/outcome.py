@@ -70,8 +70,8 @@ def judge(exchange: Exchange, now_us: int) -> Outcome:
     if status == 0:
         error = exchange.error or ErrorClass.INTERNAL
         if error is ErrorClass.PAYLOAD_GONE:
-            # What was erased or has expired never comes back; and nobody was asked, so that the endpoint is not left alone for it.
-            return Outcome(False, error.value, exchange.detail, slow_down=True, ends=True)
+            # What was erased or has expired never comes back.
+            return Outcome(False, error.value, exchange.detail, slow_down=True, unanswered=True, ends=True)
         if error in _NOT_SENT:
             # Nobody was asked: it says nothing of the endpoint's server. What had to be stopped is not to be run as often.
             stopped = error is ErrorClass.TRANSFORMATION_LIMIT
