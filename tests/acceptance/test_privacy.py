@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hmac
+import http.client
 import json
 import os
 import random
@@ -75,8 +76,6 @@ def erased(running: Server, **wanted: typing.Any) -> typing.Any:
 
 
 def exported(running: Server, **wanted: typing.Any) -> list[dict[str, typing.Any]]:
-    import http.client
-
     connection = http.client.HTTPConnection(running.host, running.port, timeout=30)
     headers = {"authorization": f"Bearer {running.token}", "content-type": "application/json"}
     connection.request("POST", "/api/v1/privacy/export", json.dumps(wanted), headers)

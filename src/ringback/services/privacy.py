@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final
 import msgspec
 
 from ringback import ids
-from ringback.clock import Clock, to_us
+from ringback.clock import SECOND_US, Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound, Unavailable
 from ringback.ids import IdMaker
 from ringback.model.dashboard import AuditEntry, Door
@@ -34,6 +34,8 @@ from ringback.store.vault import Vault
 
 # Exports under way at once, of everybody: each keeps a reader busy.
 EXPORTS_MAX: Final = 2
+# Where no end is given: later than any task ends.
+_AHEAD_US: Final = 86_400 * SECOND_US
 # Seconds between two steps of an export, and before the log is looked at again.
 _PAUSE_S: Final = 0.005
 _AGAIN_S: Final = 0.1
@@ -185,7 +187,8 @@ class Privacy:
 
     def _reach(self, tx: Transaction, who: Principal, wanted: SubjectIn) -> Reach:
         since_us = 0 if wanted.since is None else to_us(wanted.since)
-        until_us = self._clock.now_us() + 1 if wanted.until is None else to_us(wanted.until)
+        # What is attempted or comes while the task runs is looked at too, if the walk comes by after it.
+        until_us = self._clock.now_us() + _AHEAD_US if wanted.until is None else to_us(wanted.until)
         if since_us >= until_us:
             raise InvalidField(FieldProblem(("body", "since"), "must lie before until"))
         app_id = None if wanted.app is None else find(tx, who, wanted.app).id
