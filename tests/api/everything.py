@@ -295,6 +295,8 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/release": lambda there: {"reason": "nothing"},
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/{quarantine_id}/release": _release(f"{APPLICATION}/source"),
     "/api/v1/background-task/{task_id}/cancel": _nothing,
+    "/api/v1/privacy/erase": lambda there: {"subject": "nobody@example.com", "dryRun": True},
+    "/api/v1/privacy/export": lambda there: {"subject": "nobody@example.com"},
     "/ingest/api/v1/source": lambda there: {"name": "door", "type": "github", "config": {"secret": _SECRET}},
     "/ingest/api/v1/source/{source_id}/token/rotate": _fresh(INGEST),
     "/ingest/api/v1/source/{source_id}/dashboard": _empty,

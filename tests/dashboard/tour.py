@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import typing
 
+from tests.waiting import wait_until
+
 if typing.TYPE_CHECKING:
     from tests.dashboard.conftest import Shop
 
 # Patterns of routes, each with a path in the shop and facts that its page shows.
 Stop = tuple[str, str, tuple[str, ...]]
+
+
+def looked_for(shop: Shop) -> str:
+    """A search for somebody's data, which has found something."""
+    task: str = shop.server.make("/privacy/erase", {"subject": "evt-0024", "dryRun": True})["id"]
+    wait_until(lambda: shop.server.call("GET", f"/background-task/{task}")[1]["status"] == "finished", what="it is over")
+    return task
 
 
 def tour(shop: Shop) -> list[Stop]:
@@ -171,6 +180,12 @@ def more(shop: Shop) -> list[Stop]:
         ),
         ("/doctor", "/doctor", ("Signature doctor", "neither stored nor logged", "Standard Webhooks")),
         *set_up(shop),
+        ("/privacy", "/privacy", ("Personal data", "Text that stands for the person", "Look for it")),
+        (
+            "/privacy/{task_id}",
+            f"/privacy/{looked_for(shop)}",
+            ("Finished after", "What was found", "Type the text again", "Erase for good"),
+        ),
         ("/tasks", "/tasks", ("Usage of applications", "finished")),
         ("/tasks/{task_id}", f"/tasks/{made.task}", ("Usage of applications", "Finished after", "Acme Logistics")),
     ]

@@ -460,6 +460,22 @@ def test_a_message_that_cannot_be_read_is_a_dead_letter_and_holds_up_no_other(ca
     in_world(story, schedule_s=(0.5,))
 
 
+def test_a_payload_that_is_gone_is_not_tried_again_and_the_endpoint_goes_on():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        world.transport.decide = lambda sent: FAILED
+        for _ in range(20):
+            await world.publish("a")
+        await until_async(lambda: world.count("SELECT COUNT(*) = 20 FROM attempt"))
+        await world.store.write(lambda tx: tx.run("UPDATE message SET payload = NULL"))
+        await until_async(lambda: world.count("SELECT COUNT(*) = 20 FROM dead_letter WHERE cause = 'payload_gone'"))
+        world.transport.decide = lambda sent: OK
+        await world.publish("a")
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM attempt WHERE status = 0"))
+
+    in_world(story, schedule_s=(0.2, 3600.0))
+
+
 def test_a_payload_that_is_gone_ends_as_a_failed_attempt_that_says_so():
     async def story(world: World) -> None:
         await world.endpoint("a")

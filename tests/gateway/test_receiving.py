@@ -718,3 +718,21 @@ def test_a_thousand_sources_of_one_moment_have_ids_in_the_order_of_their_making_
 
     made = running.run(within())
     assert made == sorted(set(made)) and len(made) == 1_000
+
+
+def test_requests_in_quarantine_and_the_journal_go_with_the_retention_of_their_source(running: Running) -> None:
+    source, other = running.made(retentionHours=2), running.made()
+    for made in (source, other):
+        assert running.ask(path_of(made), event(), signed(event())).status == 200
+        assert running.ask(path_of(made), event(), signed(event())).status == 200
+        assert running.ask(path_of(made), event(), []).status == 401
+    running.run(running.known.note())
+    running.run(running.journal.write())
+    for at_s, left in ((NOW_S + 2 * HOUR_S - 1, 1), (NOW_S + 2 * HOUR_S + 1, 0)):
+        running.clock.at_us = at_s * 1_000_000
+        running.run(running.known.silent())
+        while running.run(running.known.forget()):
+            pass
+        assert (len(running.quarantined(source)), len(running.quarantined(other))) == (left, 1)
+        kept = running.run(running.store.read(lambda tx: tx.rows("SELECT source_id FROM arrival ORDER BY source_id")))
+        assert kept == sorted([(source.id,)] * left + [(other.id,)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -17,6 +18,7 @@ from ringback.api.sources import refs_of
 from ringback.clock import rfc3339, to_us
 from ringback.errors import FieldProblem, InvalidField
 from ringback.model.quarantine import Quarantined
+from ringback.policy.masking import masked
 from ringback.policy.sources import provider_of, shown_headers, shown_url
 from ringback.policy.validation import Instant
 from ringback.services.quarantine import PREFIX, Quarantine
@@ -138,13 +140,14 @@ class _Handlers:
     async def get(self, call: Call) -> Answer:
         source = await self._sources.get(call.who, *refs_of(call))
         item = await self._quarantine.get(call.who, *refs_of(call), call.params["quarantine_id"])
-        body = item.request.body
+        body, fields = item.request.body, source.rules.sensitive_fields
+        seen = body if body is None or not fields else await asyncio.to_thread(masked, body, fields)
         row = provider_of(source.type)
         shown_item = QuarantinedWithContentOut(
             **_facts(item),
             url=shown_url(source, item.request.url),
             headers=[HeaderOut(name, value) for name, value in shown_headers(source, item.request.headers)],
-            body=None if body is None else readable(body),
+            body=None if seen is None else readable(seen),
             body_sha256=None if body is None else hashlib.sha256(body).hexdigest(),
             likely_causes=await self._releases.causes(source, item),
             provider_signs=None if row is None else row.signed,

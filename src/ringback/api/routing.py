@@ -7,7 +7,7 @@ small handler that parses, calls one verb of a service and renders. The publishe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -30,12 +30,16 @@ R = TypeVar("R")
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What goes back: a status, and a body of the given type (JSON unless it says otherwise); no body with 204."""
+    """What goes back: a status, and a body of the given type (JSON unless it says otherwise); no body with 204.
+
+    With `parts` the body is what comes from there, and nobody keeps it: the operation must be `streamed`.
+    """
 
     status: int
     body: bytes = b""
     content_type: Header = JSON_TYPE
     headers: tuple[Header, ...] = ()
+    parts: AsyncIterator[bytes] | None = None
 
 
 def answer(status: int, value: Any) -> Answer:
@@ -144,6 +148,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     `needs` is the capability that an application's token must have. `rebuild` makes the answer to a repeated request out of what was
     kept, where that is less than the answer itself. `refusals` are statuses of errors that do not follow from the rest (409, 501).
+    `streamed`: the answer comes in parts, and a key to repeat it by is ignored.
     """
 
     method: str
@@ -158,6 +163,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     needs: Capability | None = None
     refusals: tuple[int, ...] = ()
     media_type: str = "application/json"
+    streamed: bool = False
 
 
 class Pipeline:
@@ -194,7 +200,8 @@ class Pipeline:
         read = None
         if operation.body is not None and len(raw) > OFF_LOOP_BYTES:
             read = await _read_aside(operation.body, raw)
-        key = headers.get(b"idempotency-key", b"").strip() if operation.method == "POST" and who is not _NOBODY else b""
+        repeatable = operation.method == "POST" and who is not _NOBODY and not operation.streamed
+        key = headers.get(b"idempotency-key", b"").strip() if repeatable else b""
         if not key:
             return await self._handled(operation, Call(who, params, query, raw, scope, read=read))
 
@@ -255,6 +262,12 @@ class Resource:
 async def send_answer(send: Send, given: Answer, *, without_body: bool = False) -> None:
     """Send an answer as ASGI messages."""
     headers: list[Header] = list(given.headers)
+    if given.parts is not None:
+        await send({"type": "http.response.start", "status": given.status, "headers": [*headers, given.content_type]})
+        async for part in given.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return
     if given.status != 204:
         headers += [given.content_type, (b"content-length", str(len(given.body)).encode())]
     await send({"type": "http.response.start", "status": given.status, "headers": headers})

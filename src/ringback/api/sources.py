@@ -95,6 +95,7 @@ class SourceOut(msgspec.Struct, frozen=True, rename="camel"):
     allowed_ips_unknown: str
     client_certificate: dict[str, str]
     retention_hours: int | None
+    sensitive_fields: list[str]
     schedule: str | None
     payload: str | None
     content_type: str | None
@@ -211,6 +212,7 @@ def shown(source: Source, urls: Urls) -> dict[str, Any]:
         "allowed_ips_unknown": r.allowed_ips_unknown,
         "client_certificate": r.client_certificate,
         "retention_hours": None if r.retention_s is None else r.retention_s // 3_600,
+        "sensitive_fields": list(r.sensitive_fields),
         "schedule": None if cron is None else cron.schedule,
         "payload": None if cron is None else cron.payload,
         "content_type": None if cron is None else cron.content_type,

@@ -73,7 +73,8 @@ def shown(task: Task) -> BackgroundTaskOut:
     return BackgroundTaskOut(task.id, task.status.value, task.kind.value, rfc3339(task.updated_at), task.data)
 
 
-def _begun(task: Task) -> Answer:
+def begun(task: Task) -> Answer:
+    """The answer to whoever has asked for a task."""
     return answer(202, TaskOut(task.id, task.status.value, task.kind.value, rfc3339(task.updated_at)))
 
 
@@ -113,16 +114,16 @@ class _Handlers:
 
     async def _resend(self, call: Call, kind: TaskKind, wanted: ReplayIn) -> Answer:
         app, endpoint = call.params["app_id"], call.params["endpoint_id"]
-        return _begun(await self._tasks.resend(call.who, app, endpoint, kind, wanted, also=call.keeping(_begun)))
+        return begun(await self._tasks.resend(call.who, app, endpoint, kind, wanted, also=call.keeping(begun)))
 
     async def purge(self, call: Call) -> Answer:
-        return _begun(await self._tasks.purge_content(call.who, call.params["app_id"], also=call.keeping(_begun)))
+        return begun(await self._tasks.purge_content(call.who, call.params["app_id"], also=call.keeping(begun)))
 
     async def usage(self, call: Call) -> Answer:
         return _counting(await self._tasks.app_stats(call.who, call.parsed(USAGE_IN), also=call.keeping(_counting)))
 
     async def event_types(self, call: Call) -> Answer:
-        return _begun(await self._tasks.event_type_stats(call.who))
+        return begun(await self._tasks.event_type_stats(call.who))
 
 
 def routes(tasks: Tasks) -> list[Operation]:

@@ -80,6 +80,9 @@ _SILENT: Final = frozenset(
     (
         ("POST", f"{_APP}/msg"),
         ("POST", f"{_APP}/msg/precheck/active"),
+        # These record themselves, with what stands for the subject.
+        ("POST", "/api/v1/privacy/erase"),
+        ("POST", "/api/v1/privacy/export"),
         ("POST", f"{_STREAM}/events"),
         ("POST", f"{_ENDPOINT}/send-example"),
         ("POST", f"{_ENDPOINT}/filter/try"),

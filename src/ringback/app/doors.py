@@ -34,6 +34,7 @@ from ringback.api import ordering as ordering_api
 from ringback.api import organisations as organisations_api
 from ringback.api import pollers as pollers_api
 from ringback.api import portal as portal_api
+from ringback.api import privacy as privacy_api
 from ringback.api import quarantine as quarantine_api
 from ringback.api import received as received_api
 from ringback.api import reconciliations as reconciliations_api
@@ -300,6 +301,7 @@ class Doors:
             search=parts.search,
             pollers=self._pollers,
             previews=Previews(store, vault),
+            privacy=parts.privacy,
             sending=Sending(parts.intake, parts.directory, self.payloads),
             dead_letters=self._dead_letters,
             orderings=self._orderings,
@@ -352,7 +354,9 @@ class Doors:
     @cached_property
     def upkeep(self) -> Upkeep:
         """What looks after sources."""
-        return Upkeep(self.source_directory, self._journal, self.lists, self.published)
+        made = Upkeep(self.source_directory, self._journal, self.lists, self.published)
+        self._parts.privacy.settle = made.note
+        return made
 
     @cached_property
     def renewing(self) -> ProviderRunner:
@@ -443,6 +447,7 @@ class Doors:
             *authentication.routes(self._portal, self._services.applications, self.urls.portal),
             *portal_api.routes(settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
+            *privacy_api.routes(parts.privacy),
             *search_api.routes(parts.search),
             *operational_webhooks_api.routes(self._operational, self._listeners),
             *connectors_api.routes(connectors),

@@ -27,6 +27,7 @@ from ringback.services.feed import LiveFeed
 from ringback.services.intake import Intake
 from ringback.services.jwts import Jwts
 from ringback.services.operational import Operational
+from ringback.services.privacy import Privacy
 from ringback.services.processing import Outcomes
 from ringback.services.search import Search
 from ringback.services.tasks import Tasks
@@ -109,6 +110,7 @@ class Parts:
         jwts = None if secret is None else Jwts(secret.reveal(), settings.jwt_algorithm, self.vault.fingerprint)
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
         self.tasks = Tasks(store, clock, make_id, self.dispatcher, self.operational.task_ended)
+        self.privacy = Privacy(store, self.vault, clock, make_id, self.tasks, store.empty_log, index, settings.search_size_max)
         self.trends = Trends(store, clock, self.dispatcher, metrics)
         self.index = index
         self.search = Search(store, index, clock, metrics)

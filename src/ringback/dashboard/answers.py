@@ -59,6 +59,14 @@ async def send_asset(send: Send, asset: Asset, *, packed: bool, without_body: bo
     await send_body(send, 200, headers, asset.packed if packed else asset.plain, without_body=without_body)
 
 
+async def send_parts(send: Send, headers: Sequence[Header], parts: AsyncIterator[bytes]) -> None:
+    """Send what comes in parts. What breaks them off is raised, and the answer has no end then."""
+    await send({"type": "http.response.start", "status": 200, "headers": [*headers, NOT_KEPT, *SAFE]})
+    async for part in parts:
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def send_stream(send: Send, receive: Receive, events: AsyncIterator[bytes], *, without_body: bool = False) -> None:
     """Send events until they end or nobody listens any more. What breaks them off on our side is raised once the answer has an end."""
     headers = [(b"content-type", b"text/event-stream"), NOT_KEPT, (b"x-accel-buffering", b"no"), *SAFE]

@@ -15,7 +15,7 @@ from starlette.routing import Match
 from starlette.routing import Route as Pattern
 from starlette.types import Receive, Scope, Send
 
-from ringback.dashboard.answers import BEAT, NOT_KEPT, Header, event_of, send_asset, send_body, send_html, send_stream
+from ringback.dashboard.answers import BEAT, NOT_KEPT, Header, event_of, send_asset, send_body, send_html, send_parts, send_stream
 from ringback.dashboard.assets import Assets
 from ringback.dashboard.components import BASE, Link
 from ringback.dashboard.contents import routes_of
@@ -35,6 +35,7 @@ from ringback.dashboard.visits import (
     Notice,
     Reply,
     Route,
+    Saved,
     Sent,
     Shown,
     Streamed,
@@ -99,6 +100,8 @@ class Dashboard:
             await send_body(send, 401 if reply.refresh else 303, [where, NOT_KEPT, *cookies], b"")
         elif isinstance(reply, Sent):
             await self._send_bytes(send, reply, without_body)
+        elif isinstance(reply, Saved):
+            await send_parts(send, [(b"content-type", reply.content_type.encode()), _saved_as(reply.name)], reply.parts())
         else:
             await send_stream(send, receive, self._events(visit, reply), without_body=without_body)
 
@@ -254,12 +257,16 @@ class Dashboard:
     async def _send_bytes(send: Send, reply: Sent, without_body: bool) -> None:
         headers: list[Header] = [(b"content-type", reply.content_type.encode("latin-1", "replace")), NOT_KEPT]
         if reply.name is not None:
-            headers.append((b"content-disposition", f"attachment; filename*=UTF-8''{quote(reply.name)}".encode()))
+            headers.append(_saved_as(reply.name))
         await send_body(send, 200, headers, reply.body, without_body=without_body)
 
 
 async def _never(scope: Scope, receive: Receive, send: Send) -> None:
     raise NotFound("patterns only match; nobody calls them")
+
+
+def _saved_as(name: str) -> Header:
+    return b"content-disposition", f"attachment; filename*=UTF-8''{quote(name)}".encode()
 
 
 def _held(visit: Visit) -> str:

@@ -36,6 +36,7 @@ from ringback.services.pollers import Pollers
 from ringback.services.portal import Portal
 from ringback.services.ports import Standings
 from ringback.services.previews import Previews
+from ringback.services.privacy import Privacy
 from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.reconciliations import Reconciliations
@@ -100,6 +101,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     standings: Standings
     pollers: Pollers
     previews: Previews
+    privacy: Privacy
     sending: Sending
     dead_letters: DeadLetters
     orderings: Orderings

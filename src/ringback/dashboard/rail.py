@@ -23,6 +23,7 @@ SECTIONS: Final[tuple[Section, ...]] = (
     Section("event_types", "Event types", "/event-types", "event_types", group=_SET_UP),
     Section("operational", "Operational webhooks", "/operational", "live", group=_SET_UP),
     Section("tokens", "Tokens", "/tokens", "tokens", group=_SET_UP),
+    Section("privacy", "Personal data", "/privacy", "person", group=_SERVER),
     Section("tasks", "Background tasks", "/tasks", "tasks", group=_SERVER),
     Section("queue", "Queue and process", "/queue", "queue", group=_SERVER, waiting="spooled"),
     Section("settings", "Settings", "/settings", "settings", group=_SERVER),

@@ -42,6 +42,8 @@ FIELDS: Final = (
     "processedBy",
     "deadlineS",
     "silenceMin",
+    "retentionHours",
+    "sensitiveFields",
     "answerStatus",
     "answerType",
     "answerBody",
@@ -96,6 +98,8 @@ _SHOWN_AT: Final[Mapping[str, str]] = {
     "ordering_version_at": "orderingVersionAt",
     "processed_by": "processedBy",
     "content_type": "contentType",
+    "sensitive_fields": "sensitiveFields",
+    "retention_hours": "retentionHours",
 }
 _MINUTE_S: Final = 60
 
@@ -178,6 +182,8 @@ def values_of(source: Source) -> dict[str, str]:
         "processedBy": r.processed_by or "",
         "deadlineS": f"{r.deadline_s:g}",
         "silenceMin": "" if r.silence_s is None else f"{r.silence_s / _MINUTE_S:g}",
+        "retentionHours": "" if r.retention_s is None else str(r.retention_s // 3_600),
+        "sensitiveFields": "\n".join(r.sensitive_fields),
         "answerStatus": "" if r.answer is None else str(r.answer.status),
         "answerType": "" if r.answer is None else r.answer.content_type,
         "answerBody": "" if r.answer is None else r.answer.body,
@@ -249,6 +255,7 @@ def wanted_of(source: Source) -> dict[str, Any]:
         "allowedIpsUnknown": r.allowed_ips_unknown,
         "clientCertificate": r.client_certificate,
         "retentionHours": None if r.retention_s is None else r.retention_s // 3_600,
+        "sensitiveFields": list(r.sensitive_fields),
         **_scheduled(source),
     }
 
@@ -288,6 +295,8 @@ def asked_of(values: Mapping[str, str]) -> dict[str, Any]:
         "processedBy": values["processedBy"].strip() or None,
         "deadlineS": values["deadlineS"].strip() or DEFAULT_DEADLINE_S,
         "silenceS": read("silenceMin", _minutes),
+        "retentionHours": values["retentionHours"].strip() or None,
+        "sensitiveFields": lines(values["sensitiveFields"]),
         "metadata": read("metadata", lambda text: pairs(text, ":")),
         "answer": _answer(values),
         "schedule": values["schedule"].strip() or None,

@@ -150,6 +150,14 @@ class Sent(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
+class Saved(msgspec.Struct, frozen=True):
+    """A file that the browser saves under a name, in parts as they come."""
+
+    parts: Callable[[], AsyncIterator[bytes]]
+    content_type: str
+    name: str
+
+
 class Streamed(msgspec.Struct, frozen=True):
     """Views that come one after the other, each shown by the template and sent as an event (server-sent events); None is a sign of life."""
 
@@ -157,7 +165,7 @@ class Streamed(msgspec.Struct, frozen=True):
     views: Callable[[], AsyncIterator[Any]]
 
 
-Reply = Shown | Moved | Sent | Streamed
+Reply = Shown | Moved | Sent | Saved | Streamed
 Handler = Callable[[Visit], Awaitable[Reply]]
 
 

@@ -417,6 +417,9 @@ class Dispatcher:
             self._supply.claim(lane)
 
     def _failed(self, lane: Lane, outcome: Outcome, took_us: int) -> None:
+        if outcome.ends:
+            # Nobody was asked: thousands of erased messages in a row are no reason to leave the endpoint alone.
+            return
         if outcome.slow_down:
             self._limiter.struggled(lane)
         if outcome.overloaded and outcome.retry_after_s is not None:

@@ -33,6 +33,7 @@ class Upkeep:
         self._journal = journal
         self._lists = lists
         self._published = published
+        self._noting = asyncio.Lock()
 
     async def run(self) -> None:
         """Until cancelled. A store that fails is tried again."""
@@ -53,8 +54,10 @@ class Upkeep:
 
     async def note(self) -> None:
         """Write down what came since the last time. Raises StoreFailure."""
-        await self._sources.note()
-        await self._journal.write()
+        # Two at once would take the same entries off the list.
+        async with self._noting:
+            await self._sources.note()
+            await self._journal.write()
 
     async def close(self) -> None:
         """Write down what is left, if the store lets us."""

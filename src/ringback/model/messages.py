@@ -30,6 +30,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     verified. `flags` are words of `model.sources`. `redelivery` is the provider's own count of how often it sent the event, as it says it:
     some begin with 0, some with 1, some count only what comes after the first. `remote` is None of what nobody called for. `came_at`: of
     what waited in the spool, when it came, microseconds since 1970; None: when its message was made.
+    `sensitive` are paths of the payload whose values are delivered and not shown (`policy.masking`).
     """
 
     source_id: str
@@ -40,6 +41,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     redelivery: str | None = None
     remote: Remote | None = None
     came_at: int | None = None
+    sensitive: tuple[str, ...] = ()
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -69,6 +71,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     origin: Origin | None = None
     headers: bytes | None = None
     ordering_key: str | None = None
+
+    @property
+    def sensitive(self) -> tuple[str, ...]:
+        """Paths of the payload whose values are not shown."""
+        return () if self.origin is None else self.origin.sensitive
 
     @property
     def endpoints(self) -> int:

@@ -135,7 +135,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `allowed_ips_from` are URLs of lists of addresses, which come besides `allowed_ips`; while one of them could never be read, the rule
     `allowed_ips_unknown` holds. `client_certificate` are headers, as `required_headers`, that only a trusted proxy may set. `retention_s`
-    is how long payloads are kept; None: as long as others.
+    is how long payloads are kept, and requests in quarantine; None: as long as others. `sensitive_fields` are paths of the body whose
+    values are delivered, and shown to nobody (`policy.masking`).
     """
 
     methods: tuple[str, ...] = ("POST",)
@@ -160,6 +161,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     allowed_ips_unknown: Literal["refuse", "allow"] = "refuse"
     client_certificate: dict[str, str] = {}
     retention_s: int | None = None
+    sensitive_fields: tuple[str, ...] = ()
 
 
 class Cron(msgspec.Struct, frozen=True):

@@ -22,9 +22,11 @@ class TaskKind(enum.StrEnum):
     EVENT_TYPE_STATS = "event-type.aggregate"
     REPLAY_DEAD_LETTERS = "dead-letter.replay"
     DISCARD_DEAD_LETTERS = "dead-letter.discard"
+    FIND_SUBJECT = "privacy.find"
+    ERASE_SUBJECT = "privacy.erase"
 
 
-OWN_KINDS: Final = frozenset({TaskKind.REPLAY_DEAD_LETTERS, TaskKind.DISCARD_DEAD_LETTERS})
+OWN_KINDS: Final = frozenset({TaskKind.REPLAY_DEAD_LETTERS, TaskKind.DISCARD_DEAD_LETTERS, TaskKind.FIND_SUBJECT, TaskKind.ERASE_SUBJECT})
 
 
 class TaskStatus(enum.StrEnum):
@@ -84,7 +86,28 @@ class Letters(msgspec.Struct, frozen=True, tag="letters"):
     ids: tuple[str, ...] | None = None
 
 
-Definition = Resend | PurgeContent | AppStats | EventTypeStats | Letters
+class Erasure(msgspec.Struct, frozen=True, tag="erasure"):
+    """Find what is kept of a subject (a person's address, a customer's number), and erase it unless it is a `dry_run`.
+
+    `sealed` holds the subject itself, encrypted, and nothing once the task has ended; `digest` stands for it in the audit log. `at` is the
+    path at which it must stand. `top` is the number of the newest message that counts. `token_id` asked for it, through `door`.
+    """
+
+    sealed: bytes
+    digest: str
+    at: str | None
+    app_id: str | None
+    source_id: str | None
+    since_us: int
+    until_us: int
+    top: int
+    bins: bool
+    dry_run: bool
+    token_id: str | None
+    door: str
+
+
+Definition = Resend | PurgeContent | AppStats | EventTypeStats | Letters | Erasure
 
 
 class Task(msgspec.Struct, frozen=True):

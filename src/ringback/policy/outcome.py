@@ -31,7 +31,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     `cause` is an error class or `http_<status>`, "" on success; `words` is a sentence for people. `retry_after_s` is what the endpoint
     asked for, if it can be read and lies in the future. `slow_down`: this endpoint should get fewer requests at once;
     `unanswered`: nobody answered. `disables`: the endpoint wants no message any more; `aborts`: it wants this one no more. `cancelled`: its
-    transformation did not want it sent, which is no success and no failure.
+    transformation did not want it sent, which is no success and no failure. `ends`: there is nothing to send, now or later.
     """
 
     success: bool
@@ -45,6 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     disables: bool = False
     aborts: bool = False
     cancelled: bool = False
+    ends: bool = False
 
     @property
     def failing(self) -> bool:
@@ -68,6 +69,9 @@ def judge(exchange: Exchange, now_us: int) -> Outcome:
         return _SUCCESS
     if status == 0:
         error = exchange.error or ErrorClass.INTERNAL
+        if error is ErrorClass.PAYLOAD_GONE:
+            # What was erased or has expired never comes back.
+            return Outcome(False, error.value, exchange.detail, slow_down=True, unanswered=True, ends=True)
         if error in _NOT_SENT:
             # Nobody was asked: it says nothing of the endpoint's server. What had to be stopped is not to be run as often.
             stopped = error is ErrorClass.TRANSFORMATION_LIMIT

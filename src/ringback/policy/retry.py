@@ -33,7 +33,7 @@ def next_delay(policy: RetryPolicy, attempts_made: int, outcome: Outcome, draw: 
 
     `draw` is a random number in [0, 1). Never less than the schedule's delay; Retry-After lengthens it up to its cap, and adds no attempts.
     """
-    if outcome.disables or outcome.aborts or exhausted(policy, attempts_made):
+    if outcome.disables or outcome.aborts or outcome.ends or exhausted(policy, attempts_made):
         return None
     delay_s = policy.schedule_s[attempts_made - 1] * (1 + JITTER * draw)
     if outcome.retry_after_s is not None:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from ringback.model.reconciliation import HEADER
 from ringback.model.sources import DEFAULT_BODY_BYTES, CannedAnswer, Cron, OwnScheme, Rules, Source, SourceSecret, Verification
+from ringback.policy import masking
 from ringback.policy.addresses import parse_networks
 from ringback.policy.json_instances import QuickLook
 from ringback.policy.sources_answers import needs_answerer
@@ -307,6 +308,11 @@ def named_places(values: Sequence[str]) -> Sequence[Problem]:
     """The rule for places that hold a text of their own: the whole body is none."""
     wrong = [value for value in values if value == "body" or _PLACE.fullmatch(value) is None]
     return [((), f"{value!r} is no place of a text; use header:NAME, json:PATH or form:NAME") for value in wrong]
+
+
+def sensitive_fields(values: Sequence[str]) -> Sequence[Problem]:
+    """The rule for paths of sensitive fields."""
+    return [((f"[{index}]",), text) for index, value in enumerate(values) for text in masking.path_problems(value)]
 
 
 def public_url(value: str) -> Sequence[Problem]:

@@ -10,13 +10,16 @@ import msgspec
 from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import NotFound, Refused
+from ringback.model.applications import TokenKind
 from ringback.model.attempts import Attempt
 from ringback.model.deliveries import AttemptStatus
 from ringback.model.endpoints import Endpoint
 from ringback.model.messages import Message
+from ringback.policy.masking import HIDDEN
 from ringback.policy.paging import Page, Walk
 from ringback.policy.windows import Ask, windowed
 from ringback.services.applications import find
+from ringback.services.masking import shown_to
 from ringback.services.messages import find_message
 from ringback.services.ports import Handoff
 from ringback.services.tokens import Principal
@@ -64,6 +67,13 @@ class Detailed(msgspec.Struct, frozen=True):
 
     attempt: Attempt
     sent: bytes | None
+    # What of it people see, where that is not all: code has made it of the payload, and nobody knows where in it sensitive fields are.
+    masked: bytes | None = None
+
+    @property
+    def shown(self) -> bytes | None:
+        """What of the body that was sent people see."""
+        return self.sent if self.masked is None else self.masked
 
 
 def find_endpoint(tx: Transaction, app_id: str, reference: str) -> Destination:
@@ -136,8 +146,12 @@ class Attempts:
             reading = Reading(now_us, content, live=not found.disabled)
             unfinished = None if statuses is None else next((s for s in statuses if s in _UNFINISHED), None)
             if unfinished is not None:
-                return Page([], True) if found.disabled else standings.unfinished(tx, app_id, found.id, walk, unfinished, chosen, reading)
-            return standings.attempted(tx, app_id, found.id, walk, statuses, chosen, reading)
+                if found.disabled:
+                    return Page([], True)
+                page = standings.unfinished(tx, app_id, found.id, walk, unfinished, chosen, reading)
+                return Page([(shown_to(who, message), pair) for message, pair in page.items], page.done, page.stopped_at)
+            page = standings.attempted(tx, app_id, found.id, walk, statuses, chosen, reading)
+            return Page([(shown_to(who, message), pair) for message, pair in page.items], page.done, page.stopped_at)
 
         return await self._store.read(query)
 
@@ -164,7 +178,11 @@ class Attempts:
 
         def query(tx: Transaction) -> Detailed:
             found = self._find(tx, who, app, message, attempt_id, now_us)
-            return Detailed(found, attempts.sent_body(tx, found, now_us))
+            sent = attempts.sent_body(tx, found, now_us)
+            detailed = Detailed(found, sent)
+            if sent is not None and find_message(tx, found.app_id, found.message_id, now_us, content=False).sensitive:
+                detailed = Detailed(found, sent, HIDDEN)
+            return detailed if who.kind is TokenKind.ORG else Detailed(found, detailed.shown)
 
         return await self._store.read(query)
 

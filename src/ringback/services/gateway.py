@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from ringback import ids
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import RingbackError
 from ringback.model.arrivals import ACCEPTED
@@ -26,7 +27,7 @@ from ringback.services.directory import Directory
 from ringback.signing.handshake import Knowledge
 from ringback.signing.request import Verifier
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import deduplication, organisations, quarantine, source_traffic, sources, subscriptions, versions
+from ringback.store.operations import arrivals, deduplication, organisations, quarantine, source_traffic, sources, subscriptions, versions
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.events import SOURCE_OLD_SECRET, SOURCE_SILENT
 from ringback.telemetry.log import log
@@ -93,6 +94,7 @@ class Ready:
         "reply",
         "rotating",
         "schema",
+        "sensitive",
         "shared",
         "signals",
         "source",
@@ -144,6 +146,7 @@ class Ready:
         # What it answers follows from the source alone, and is known once the event is durable.
         self.prompt = self.answerer is None and rules.processed_by is None
         self.life_us = _LIFE_US if rules.retention_s is None else rules.retention_s * SECOND_US
+        self.sensitive = rules.sensitive_fields
         # `services.receiving` makes it of the answer.
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)
@@ -237,6 +240,8 @@ class SourceDirectory:
         self._clock = clock
         self._metrics = metrics
         self._by_path: dict[bytes, tuple[Ready, int]] = {}
+        # Sources that say how long what came from them is kept, and for how long (microseconds).
+        self._short_lived: dict[str, int] = {}
         self._by_id: dict[str, Ready] = {}
         # Those that others took the place of, until nothing of theirs is left to be written down.
         self._former: list[Ready] = []
@@ -412,6 +417,11 @@ class SourceDirectory:
 
         def operation(tx: Transaction) -> int:
             removed = deduplication.purge(tx, now_us, _SLICE) + versions.purge(tx, now_us, _SLICE) + sources.purge(tx, _SLICE)
+            for source_id, life_us in self._short_lived.items():
+                removed += quarantine.drop(tx, source_id, None, ids.start_id(ids.QUARANTINED, now_us - life_us), _SLICE)
+                removed += arrivals.purge_of(tx, source_id, now_us - life_us, _SLICE)
+                if removed >= _SLICE:
+                    return removed
             return removed + quarantine.purge(tx, now_us - _QUARANTINE_US, _SLICE)
 
         return await self._store.write(operation)
@@ -420,10 +430,13 @@ class SourceDirectory:
         """Sources that were not heard for longer than their habit, or than their owner allows; each is told once. Raises StoreFailure."""
         now_us = self._clock.now_us()
         found: list[Source] = []
+        self._short_lived = {}
         after: str | None = ""
         while after is not None:
             listed, after = await self._store.read(lambda tx, at=after: self._live(tx, at))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
             for source, activity in listed:
+                if source.rules.retention_s is not None:
+                    self._short_lived[source.id] = source.rules.retention_s * SECOND_US
                 ready = self._by_id.get(source.id)
                 if ready is not None and ready.last_at is not None:
                     ready.learn()

@@ -21,6 +21,7 @@ from ringback.policy.filters import Subject, compiled
 from ringback.policy.paging import Page, Walk
 from ringback.policy.windows import Ask, windowed
 from ringback.services.applications import find
+from ringback.services.masking import shown
 from ringback.services.messages import find_message
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
@@ -145,7 +146,7 @@ class Journeys:
 
     def _of(self, tx: Transaction, who: Principal, app: str, reference: str, now_us: int) -> Journey:
         app_id = find(tx, who, app).id
-        message = find_message(tx, app_id, reference, now_us, content=True)
+        message = shown(find_message(tx, app_id, reference, now_us, content=True))
         living = {endpoint.id: endpoint for endpoint in endpoints.all_of(tx, self._vault, app_id)}
         gone = endpoints.by_ids(tx, self._vault, journeys.deleted_endpoints(tx, app_id, message.id))
         everywhere = {**gone, **living}

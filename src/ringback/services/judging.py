@@ -202,7 +202,8 @@ def _message(
     if ready.versions is not None:
         version = _version(ready, ready.versions, event)
         flags = flags if version is not None else (*flags, UNVERSIONED)
-    origin = Origin(source_id, identity, event.original, None if verdict is None else verdict.key_index, flags, count, remote)
+    key_index = None if verdict is None else verdict.key_index
+    origin = Origin(source_id, identity, event.original, key_index, flags, count, remote, sensitive=ready.sensitive)
     return NewMessage(event.name, payload, ready.life_us, None, None, None, None, kind, True, origin, headers, claim, event.key, version)
 
 

@@ -12,6 +12,7 @@ from ringback.model.messages import Message
 from ringback.policy.paging import Page
 from ringback.policy.windows import Ask, windowed
 from ringback.services.applications import find
+from ringback.services.masking import shown, shown_to
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import messages
@@ -40,12 +41,22 @@ class Messages:
         """One page of an application's messages, the newest first. Raises NotFound."""
         now_us = self._clock.now_us()
         walk = windowed(ids.MESSAGE, ask, now_us)
-        return await self._store.read(lambda tx: messages.listed(tx, find(tx, who, app).id, walk, chosen, now_us, content=content))
+
+        def query(tx: Transaction) -> Page[Message]:
+            page = messages.listed(tx, find(tx, who, app).id, walk, chosen, now_us, content=content)
+            return Page([shown_to(who, message) for message in page.items], page.done, page.stopped_at) if content else page
+
+        return await self._store.read(query)
 
     async def get(self, who: Principal, app: str, reference: str, *, content: bool) -> Message:
         """One message. Raises NotFound."""
         now_us = self._clock.now_us()
-        return await self._store.read(lambda tx: find_message(tx, find(tx, who, app).id, reference, now_us, content=content))
+        return await self._store.read(lambda tx: shown_to(who, find_message(tx, find(tx, who, app).id, reference, now_us, content=content)))
+
+    async def seen(self, who: Principal, app: str, reference: str) -> Message:
+        """One message as people see it: with its sensitive fields masked, whoever asks. Raises NotFound."""
+        now_us = self._clock.now_us()
+        return await self._store.read(lambda tx: shown(find_message(tx, find(tx, who, app).id, reference, now_us, content=True)))
 
     async def expunge(self, who: Principal, app: str, reference: str) -> None:
         """Forget what a message said; attempts that are still to be made will fail for it. Raises NotFound."""

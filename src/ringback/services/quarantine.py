@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from ringback import ids
 from ringback.clock import Clock
 from ringback.errors import NotFound, Unavailable
 from ringback.ids import IdMaker, start_id
@@ -19,7 +20,7 @@ from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.quarantine import Header as Header
 from ringback.store.operations.quarantine import Heap as Heap
 
-PREFIX: Final = "quar_"
+PREFIX: Final = ids.QUARANTINED
 # Of one source: days of a provider's retries, and a bound on what strangers can make us keep.
 MAX_ROWS: Final = 1_000
 MAX_BYTES: Final = 32 * 1024 * 1024

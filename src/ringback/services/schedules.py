@@ -199,6 +199,6 @@ def _event(ready: Ready, cron: Cron, due: int, following: int | None) -> NewMess
     name = _text(due)
     window_us = ((due if following is None else following) - due) * _MINUTE_US + _CLAIM_US
     claim = EventClaim(ready.source.id, _key(due), deduplication.digest(name.encode()), window_us)
-    origin = Origin(ready.source.id, name, None, None, ())
+    origin = Origin(ready.source.id, name, None, None, (), sensitive=ready.sensitive)
     payload = cron.payload.encode("utf-8", "surrogatepass")
     return NewMessage(_NAME, payload, ready.life_us, content_type=cron.content_type, raw=True, origin=origin, headers=b"", event=claim)

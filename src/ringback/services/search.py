@@ -27,6 +27,7 @@ from ringback.policy.search_query import Field, SearchQuery, parse
 from ringback.policy.search_text import Excerpt as Excerpt
 from ringback.policy.search_text import excerpt, occurs, searchable
 from ringback.services.applications import find
+from ringback.services.masking import shown
 from ringback.services.tokens import Principal
 from ringback.store.base import SearchFound, SearchIndex, SearchWanted, Store, Transaction
 from ringback.store.operations import messages, standings
@@ -189,7 +190,7 @@ class _Looking(msgspec.Struct, frozen=True):
         hits: list[Hit] = []
         for seq, message in messages.by_seqs(tx, self.scope.org_id, self.scope.app_ids, self.seqs, self.now_us):
             if self._fits(tx, message):
-                hits.append(Hit(message, excerpt(searchable(message.payload), self.query.phrases)))
+                hits.append(Hit(message, excerpt(searchable(shown(message).payload), self.query.phrases)))
                 if len(hits) == self.limit:
                     return hits, seq
         return hits, None
@@ -208,7 +209,7 @@ class _Looking(msgspec.Struct, frozen=True):
         if not all(_has(message, field) for field in fields) or any(_has(message, field) for field in query.without_fields):
             return False
         if self.named:
-            text = searchable(message.payload)
+            text = searchable(shown(message).payload)
             if not all(occurs(text, phrase) for phrase in query.phrases) or any(occurs(text, phrase) for phrase in query.without_phrases):
                 return False
         standing = standings.of_message(tx, message) if query.statuses else set()

@@ -25,8 +25,8 @@ from ringback.model.sources import (
     SourceSecret,
     Verification,
 )
+from ringback.policy import masking, validation
 from ringback.policy import sources as rules_of
-from ringback.policy import validation
 from ringback.policy.cron import schedule as schedule_rule
 from ringback.policy.json_schemas import schema as schema_rule
 from ringback.policy.validation import Instant, Problem, Rule
@@ -50,6 +50,7 @@ _HUMP: Final = re.compile(r"[A-Z]")
 SourceName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 # Secrets, URLs and places: what common servers accept in a single header.
 _Short = Annotated[str, msgspec.Meta(max_length=4_096)]
+_FieldPath = Annotated[str, msgspec.Meta(min_length=1, max_length=masking.MAX_PATH_CHARS)]
 _ContentType = Annotated[str, msgspec.Meta(min_length=1, max_length=256, pattern=r"^[ -~]*$")]
 # The longest name of an encoding has 24 letters.
 _Encoding = Annotated[str, msgspec.Meta(max_length=40)]
@@ -145,6 +146,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     allowed_ips_unknown: Literal["refuse", "allow"] = "refuse"
     client_certificate: Annotated[dict[str, _Short], msgspec.Meta(max_length=10)] = {}
     retention_hours: Annotated[int, msgspec.Meta(ge=1, le=_MAX_RETENTION_H)] | None = None
+    sensitive_fields: Annotated[tuple[_FieldPath, ...], msgspec.Meta(max_length=masking.MAX_PATHS)] = ()
     schedule: str | None = None
     payload: str | None = None
     content_type: _ContentType | None = None
@@ -159,6 +161,7 @@ class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         "allowed_ips": rules_of.networks,
         "public_url": rules_of.public_url,
         "required_headers": rules_of.required_headers,
+        "sensitive_fields": rules_of.sensitive_fields,
         "client_certificate": rules_of.required_headers,
         "allowed_ips_from": rules_of.address_lists,
         "event_type_at": rules_of.named_places,
@@ -268,4 +271,5 @@ def rules_for(wanted: SourceIn) -> Rules:
         allowed_ips_unknown=wanted.allowed_ips_unknown,
         client_certificate=wanted.client_certificate,
         retention_s=None if wanted.retention_hours is None else wanted.retention_hours * 3_600,
+        sensitive_fields=wanted.sensitive_fields,
     )

@@ -6,7 +6,7 @@ position in one transaction: a crash at any point repeats nothing and leaves not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -16,7 +16,7 @@ from ringback import ids
 from ringback.clock import Clock, to_us
 from ringback.errors import CallerError, FieldProblem, Forbidden, InvalidField, NotFound, Refused
 from ringback.ids import IdMaker
-from ringback.model.tasks import AppStats, Definition, EventTypeStats, Letters, PurgeContent, Resend, Task, TaskKind, TaskStatus
+from ringback.model.tasks import AppStats, Definition, Erasure, EventTypeStats, Letters, PurgeContent, Resend, Task, TaskKind, TaskStatus
 from ringback.policy import validation
 from ringback.policy.paging import Page, Walk, cut
 from ringback.policy.validation import Channel, Flags, Instant, Name, Problem, Rule, Tag
@@ -46,6 +46,8 @@ _FORESEEN_PICKS: Final = 30
 
 # Hears of each task that has ended, in its transaction.
 Ended = Callable[[Transaction, Task], None]
+# Does one step of a task, of which it has heard how it stands.
+Step = Callable[[Task], Awaitable[None]]
 # What the caller adds to the transaction that stores a new task.
 Also = Callable[[Transaction, Task], None]
 
@@ -116,10 +118,15 @@ class Tasks:
         self._handoff = handoff
         self._ended = ended
         self._begun: Callable[[], None] = lambda: None
+        self._entrusted: dict[TaskKind, Step] = {}
 
     def watch(self, begun: Callable[[], None]) -> None:
         """Have somebody told of each new task."""
         self._begun = begun
+
+    def entrust(self, kind: TaskKind, step: Step) -> None:
+        """Have the steps of a kind of task done by somebody who knows more; he begins them by `begin` and keeps them by `keep`."""
+        self._entrusted[kind] = step
 
     # -- looking
 
@@ -232,6 +239,18 @@ class Tasks:
 
         return await self._start(operation)
 
+    async def begin(self, who: Principal, kind: TaskKind, define: Callable[[Transaction], Definition], also: Also | None) -> Task:
+        """Begin a task of a kind that is entrusted to the caller; `define` may raise whatever it refuses."""
+        return await self._start(lambda tx: self._insert(tx, who, None, kind, define(tx), also))
+
+    def keep(self, tx: Transaction, before: Task, after: Task) -> bool:
+        """Store how a task stands after a step of the caller's; False = it is over, or another step was made: do nothing."""
+        task = tasks.by_id(tx, before.id)
+        if task is None or task.status is not TaskStatus.RUNNING or task.position != before.position:
+            return False
+        self._save(tx, after)
+        return True
+
     async def cancel(self, who: Principal, task_id: str) -> Task:
         """Stop a task where it is: it has failed. One that is over stays as it is. Raises NotFound, Forbidden."""
 
@@ -239,7 +258,9 @@ class Tasks:
             task = _find(tx, who, task_id)
             if who.app_id is not None and not isinstance(task.definition, Resend):
                 raise Forbidden
-            return task if task.status is not TaskStatus.RUNNING else self._failed(tx, task, "cancelled")
+            # What was erased stays in the file until that is cleaned, which has an end.
+            cleaning = isinstance(task.definition, Erasure) and task.position and ":" not in task.position
+            return task if task.status is not TaskStatus.RUNNING or cleaning else self._failed(tx, task, "cancelled")
 
         return await self._store.write(operation)
 
@@ -263,6 +284,9 @@ class Tasks:
             return
         before, picked = looked
         note({"ringback.task.kind": before.kind.value})
+        if before.kind in self._entrusted:
+            await self._entrusted[before.kind](before)
+            return
         now_us = self._clock.now_us()
 
         def step(tx: Transaction) -> Acted | None:
@@ -397,6 +421,8 @@ def _pick(tx: Transaction, task: Task, now_us: int) -> Picked:
         return task_picks.subscriptions(tx, task.org_id, position)
     if isinstance(definition, PurgeContent):
         return task_picks.payloads(tx, definition, position)
+    if isinstance(definition, Erasure):
+        return Picked(position, False)
     return _pick_messages(tx, task.kind, definition, position, now_us)
 
 

@@ -22,6 +22,7 @@ from ringback.policy.validation import Name, Problem, Rule, is_sensitive
 from ringback.services.applications import Directory
 from ringback.services.connectors import Code
 from ringback.services.endpoints import Told, find
+from ringback.services.masking import shown
 from ringback.services.tokens import Principal
 from ringback.services.trials import Engine, Trials
 from ringback.store.base import Store, Transaction
@@ -157,7 +158,8 @@ class Transformations:
 
         def query(tx: Transaction) -> tuple[Endpoint, Transformation, Message | None]:
             found = find(tx, self._vault, who, app, endpoint)
-            message = None if wanted.payload is not None else _chosen(tx, found, wanted.msg_id, now_us)
+            # Whoever tries it sees what comes of it: of sensitive fields the masks.
+            message = None if wanted.payload is not None else shown(_chosen(tx, found, wanted.msg_id, now_us))
             return found, transformations.of_endpoint(tx, self._vault, found.id), message
 
         found, kept, message = await self._store.read(query)

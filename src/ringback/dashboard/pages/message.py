@@ -154,7 +154,7 @@ def name_of(attempt: Attempt) -> str:
 
 def attempt_view(detailed: Detailed, message: Message, href: str, now_us: int) -> AttemptView:
     """An attempt with its request and its answer."""
-    attempt, sent = detailed.attempt, detailed.sent
+    attempt, sent = detailed.attempt, detailed.shown
     body = message.payload if sent is None else sent
     sent_type = (header_value(attempt.request_head, b"content-type") or b"").decode("latin-1")
     payload_href = f"{BASE}/apps/{message.app_id}/messages/{message.id}/payload"
@@ -347,7 +347,7 @@ class _Pages:
         return Moved(back, Notice("One more attempt was asked for. It is made at once, beside the schedule."), change)
 
     async def payload(self, visit: Visit) -> Reply:
-        message = await self._services.messages.get(visit.who, visit.params["app_id"], visit.params["message_id"], content=True)
+        message = await self._services.messages.seen(visit.who, visit.params["app_id"], visit.params["message_id"])
         if message.payload is None:
             lost("the payload")
         return Sent(message.payload, "application/octet-stream", f"{message.id}{_ending(message.content_type)}")
@@ -363,10 +363,10 @@ class _Pages:
     async def body(self, visit: Visit) -> Reply:
         params = visit.params
         found = await self._services.attempts.detailed(visit.who, params["app_id"], params["message_id"], params["attempt_id"])
-        if found.sent is None:
+        if found.shown is None:
             lost("the body")
         content_type = (header_value(found.attempt.request_head, b"content-type") or b"").decode("latin-1")
-        return Sent(found.sent, "application/octet-stream", f"{found.attempt.id}{_ending(content_type)}")
+        return Sent(found.shown, "application/octet-stream", f"{found.attempt.id}{_ending(content_type)}")
 
 
 def _ending(content_type: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
@@ -21,6 +22,7 @@ from ringback.dashboard.words import Moment, count, counted, moment, relative, s
 from ringback.errors import RingbackError
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import Source
+from ringback.policy.masking import masked
 from ringback.policy.sources import shown_headers, shown_url
 from ringback.services.doctor import Findings, Question, request_of
 from ringback.services.quarantine import PREFIX, Header, Heap
@@ -223,6 +225,7 @@ class _Pages:
     async def show(self, visit: Visit) -> Reply:
         services, now_us = self._services, visit.now_us
         source, item = await found(services, visit)
+        seen = await shown_request(source, item.request)
         here = f"{href_of(source)}/quarantine/{item.id}"
         asked = visit.text("tab")
         tab: TabName = next((name for name, _ in _TABS if name == asked), "body")
@@ -232,11 +235,11 @@ class _Pages:
             here,
             source.name,
             trouble,
-            None if findings is None else examination_view(findings, now_us, public=False),
+            None if findings is None else _examination(source, findings, now_us),
             [Tab(label, f"{here}?tab={name}", name == tab) for name, label in _TABS],
             tab,
             visit.text("view") == "raw",
-            body_view(item.request, f"{here}/body", as_hex=tab == "hex"),
+            body_view(seen, f"{here}/body", as_hex=tab == "hex"),
             f"{item.request.method} {shown_url(source, item.request.url)}",
             shown_headers(source, item.request.headers),
             facts_of(source, item, now_us),
@@ -271,10 +274,25 @@ class _Pages:
             return None, f"It could not be examined: {error}."
 
     async def body(self, visit: Visit) -> Reply:
-        _, item = await found(self._services, visit)
-        if item.request.body is None:
+        source, item = await found(self._services, visit)
+        seen = await shown_request(source, item.request)
+        if seen.body is None:
             lost("the body")
-        return Sent(item.request.body, "application/octet-stream", f"{item.id}.bin")
+        return Sent(seen.body, "application/octet-stream", f"{item.id}.bin")
+
+
+def _examination(source: Source, findings: Findings, now_us: int) -> ExaminationView:
+    """What was found; how the signed text begins is a part of the body."""
+    view = examination_view(findings, now_us, public=False)
+    return msgspec.structs.replace(view, content_begins="") if source.rules.sensitive_fields else view
+
+
+async def shown_request(source: Source, captured: CapturedRequest) -> CapturedRequest:
+    """A request as people see it: without the values of fields that the source calls sensitive."""
+    fields = source.rules.sensitive_fields
+    if not fields or captured.body is None:
+        return captured
+    return msgspec.structs.replace(captured, body=await asyncio.to_thread(masked, captured.body, fields))
 
 
 async def found(services: Services, visit: Visit) -> tuple[Source, Quarantined]:

@@ -285,6 +285,8 @@ def limits_of(source: Source, shared_rate: int | None) -> list[Fact]:
         *([Fact("Answer", f"{rules.answer.status} {rules.answer.content_type}")] if rules.answer is not None else []),
         *([Fact("Answers for", f"{rules.processed_by}, within {rules.deadline_s:g} s")] if rules.processed_by else []),
         *([Fact("Silent after", duration(rules.silence_s))] if rules.silence_s is not None else []),
+        *([Fact("Payloads are kept for", duration(rules.retention_s))] if rules.retention_s is not None else []),
+        *([Fact("Shown to nobody", ", ".join(rules.sensitive_fields), mono=True)] if rules.sensitive_fields else []),
     ]
     return facts
 

@@ -14,7 +14,7 @@ from ringback.dashboard.desk import Services
 from ringback.dashboard.names import EndpointName, name_of
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, count, counted, duration, moment, utc
-from ringback.model.tasks import AppStats, Letters, PurgeContent, Resend, Task, TaskKind, TaskStatus
+from ringback.model.tasks import AppStats, Erasure, Letters, PurgeContent, Resend, Task, TaskKind, TaskStatus
 from ringback.services.naming import Named
 
 _SECTION: Final = "tasks"
@@ -35,6 +35,8 @@ KIND_WORDS: Final[Mapping[TaskKind, str]] = {
     TaskKind.EVENT_TYPE_STATS: "Use of event types",
     TaskKind.REPLAY_DEAD_LETTERS: "Replay dead letters",
     TaskKind.DISCARD_DEAD_LETTERS: "Discard dead letters",
+    TaskKind.FIND_SUBJECT: "Look for a person's data",
+    TaskKind.ERASE_SUBJECT: "Erase a person's data",
 }
 _STATUSES: Final = (("", "any state"), ("running", "running"), ("finished", "finished"), ("failed", "failed or cancelled"))
 # What a kind counts: its name in `Task.data`, what that is called, and what was done with it.
@@ -130,6 +132,9 @@ def share_of(task: Task) -> int | None:
 
 def progress_of(task: Task) -> str:
     """What a task has done so far, in words."""
+    if isinstance(task.definition, Erasure):
+        things = sum(value for value in task.data.values() if isinstance(value, int))
+        return f"{counted(things, 'thing')} {'found' if task.definition.dry_run else 'erased'}"
     named = _COUNTED.get(task.kind)
     if named is None:
         return ""

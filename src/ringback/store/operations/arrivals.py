@@ -77,6 +77,19 @@ def purge(tx: Transaction, before_us: int, limit: int) -> int:
     return len(old)
 
 
+def purge_of(tx: Transaction, source_id: str, before_us: int, limit: int) -> int:
+    """Forget what came from a source before a time; how many rows."""
+    removed = 0
+    for outcome in OUTCOMES:
+        old = tx.rows(
+            "SELECT id FROM arrival WHERE source_id = ? AND outcome = ? AND id < ? ORDER BY id LIMIT ?",
+            (source_id, outcome, ids.start_id(ids.ARRIVAL, before_us), limit - removed),
+        )
+        tx.run_many("DELETE FROM arrival WHERE id = ?", old)
+        removed += len(old)
+    return removed
+
+
 def purge_source(tx: Transaction, source_id: str, limit: int) -> int:
     """Forget some of a deleted source's; how many rows."""
     old = tx.rows("SELECT id FROM arrival WHERE source_id = ? LIMIT ?", (source_id, limit))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ from ringback.model.bins import Caught
 from ringback.model.quarantine import CapturedRequest
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.endpoints import Sealer
+from ringback.store.operations.walks import one_of
 
 # A row counts for a page at least, so that making room for the largest request takes some hundred rows and never thousands.
 _LEAST_CHARGE: Final = 4_096
@@ -85,6 +87,11 @@ def clear(tx: Transaction, bin_key: bytes) -> int:
     """Forget all requests of a bin; how many."""
     rows = tx.rows("SELECT id, charge FROM bin_request WHERE bin = ?", (bin_key,))
     return _forget(tx, rows)
+
+
+def forget(tx: Transaction, item_ids: Sequence[str]) -> int:
+    """Forget these requests (a few hundred at most), of whichever bins; how many were there."""
+    return _forget(tx, tx.rows(f"SELECT id, charge FROM bin_request WHERE id IN {one_of(item_ids)}", item_ids))
 
 
 def purge(tx: Transaction, before_us: int, limit: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from ringback import ids
-from ringback.model.messages import Message
+from ringback.model.messages import Message, Origin
 from ringback.policy.paging import Page, Walk, cut
 from ringback.store.base import Row, Transaction
 from ringback.store.operations import blocks
@@ -18,14 +18,17 @@ _HEAD: Final = (
     "m.id, m.app_id, m.event_type, m.created_at, m.expires_at, m.content_type, m.raw, m.matched, m.event_id, m.channels, m.tags, "
     "m.deliver_at"
 )
-WITH_PAYLOAD: Final = f"{_HEAD}, m.payload"
+# Where a message came from, if there is something in it that is not shown: few are, and the others are not read for that.
+_GUARDED: Final = f"{_HEAD}, CASE WHEN instr(m.origin, '\"sensitive\":') > 0 THEN m.origin END"
+WITH_PAYLOAD: Final = f"{_GUARDED}, m.payload"
 # A large payload lies on pages of its own, which a list without content need not touch; an empty one stands for it.
-WITHOUT_PAYLOAD: Final = f"{_HEAD}, CASE WHEN m.payload IS NULL THEN NULL ELSE x'' END"
+WITHOUT_PAYLOAD: Final = f"{_GUARDED}, CASE WHEN m.payload IS NULL THEN NULL ELSE x'' END"
 
 # Payloads in one page: eight of the largest messages; 250 of them would be more than the server's whole memory.
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
+_origins: Final = msgspec.json.Decoder(Origin)
 
 
 class MessageFilter(msgspec.Struct, frozen=True):
@@ -67,7 +70,8 @@ class MessageFilter(msgspec.Struct, frozen=True):
 
 def message_of(row: Row, now_us: int) -> Message:
     """The message in a row of WITH_PAYLOAD or WITHOUT_PAYLOAD. A payload past its time is gone, whether or not it was purged yet."""
-    message_id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, tags, deliver_at, payload = row
+    *head, guarded, payload = row
+    message_id, app_id, event_type, created_at, expires_at, content_type, raw, matched, event_id, channels, tags, deliver_at = head
     return Message(
         message_id,
         app_id,
@@ -82,6 +86,7 @@ def message_of(row: Row, now_us: int) -> Message:
         None if tags is None else _names.decode(tags),
         deliver_at,
         matched,
+        origin=None if guarded is None else _origins.decode(guarded),
     )
 
 

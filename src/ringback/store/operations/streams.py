@@ -21,7 +21,7 @@ from ringback.store.operations.walks import EXAMINED_MAX, one_of
 _COLUMNS: Final = "id, org_id, uid, name, description, metadata, created_at, updated_at, last_seq"
 
 # Events that a stream can have, as its key tells them apart: a million a second for twelve days, or ten a second for three thousand years.
-_EVENTS_MAX: Final = 1 << 40
+EVENTS_MAX: Final = 1 << 40
 
 _pairs: Final = msgspec.json.Decoder(dict[str, str])
 
@@ -147,7 +147,7 @@ def append(tx: Transaction, stream_id: str, events: Sequence[NewEvent], now_us: 
         "RETURNING number, last_seq, last_at",
         (len(events), now_us, now_us, stream_id),
     )
-    first = number * _EVENTS_MAX + last_seq - len(events) + 1
+    first = number * EVENTS_MAX + last_seq - len(events) + 1
     tx.run_many(
         "INSERT INTO stream_event (key, created_at, event_type, channels, size, payload) VALUES (?, ?, ?, ?, ?, ?)",
         [
@@ -231,7 +231,7 @@ def next_old(tx: Transaction, before_us: int, after: str) -> str | None:
         "SELECT id FROM stream WHERE id > ? AND deleted_at IS NULL AND "
         "(SELECT created_at FROM stream_event WHERE key > number * ? AND key < (number + 1) * ? ORDER BY key LIMIT 1) < ? "
         "ORDER BY id LIMIT 1",
-        (after, _EVENTS_MAX, _EVENTS_MAX, before_us),
+        (after, EVENTS_MAX, EVENTS_MAX, before_us),
     )
     return None if row is None else str(row[0])
 
@@ -244,7 +244,7 @@ def purge_events(tx: Transaction, stream_id: str, before_us: int, limit: int) ->
 def _purge_events(tx: Transaction, stream_id: str, before_us: int | None, limit: int) -> int:
     begin = _begin(tx, stream_id)
     rows = tx.rows(
-        "SELECT key, created_at, size FROM stream_event WHERE key > ? AND key < ? ORDER BY key LIMIT ?", (begin, begin + _EVENTS_MAX, limit)
+        "SELECT key, created_at, size FROM stream_event WHERE key > ? AND key < ? ORDER BY key LIMIT ?", (begin, begin + EVENTS_MAX, limit)
     )
     old = affordable([row for row in rows if before_us is None or row[1] < before_us])
     tx.run_many("DELETE FROM stream_event WHERE key = ?", [(key,) for key, *_ in old])
@@ -254,14 +254,14 @@ def _purge_events(tx: Transaction, stream_id: str, before_us: int | None, limit:
 def _begin(tx: Transaction, stream_id: str) -> int:
     """The key before that of the first event of a stream."""
     row = tx.row("SELECT number FROM stream WHERE id = ?", (stream_id,))
-    return 0 if row is None else int(row[0]) * _EVENTS_MAX
+    return 0 if row is None else int(row[0]) * EVENTS_MAX
 
 
 def _ends(tx: Transaction, stream_id: str) -> tuple[int, int, int]:
     """The key before that of the first event, the number of the newest, and of the first one that is kept, or will be."""
     row = tx.row("SELECT number, last_seq FROM stream WHERE id = ?", (stream_id,))
     number, last_seq = (0, 0) if row is None else row
-    begin = int(number) * _EVENTS_MAX
+    begin = int(number) * EVENTS_MAX
     first = tx.row("SELECT key FROM stream_event WHERE key > ? AND key <= ? ORDER BY key LIMIT 1", (begin, begin + last_seq))
     return begin, last_seq, last_seq + 1 if first is None else int(first[0]) - begin
 

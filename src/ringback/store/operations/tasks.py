@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ringback.model.tasks import Definition, Task, TaskKind, TaskStatus
+from ringback.model.tasks import Definition, Erasure, Task, TaskKind, TaskStatus
 from ringback.policy.paging import Walk
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.walks import one_of
@@ -37,11 +37,13 @@ def insert(tx: Transaction, task: Task) -> None:
 
 
 def save(tx: Transaction, task: Task) -> None:
-    """Store how a task stands now."""
+    """Store how a task stands now. One that has ended keeps nothing of a subject that it looked for."""
     tx.run(
         "UPDATE task SET status = ?, position = ?, data = ?, updated_at = ? WHERE id = ?",
         (task.status.value, task.position, _json(task.data), task.updated_at, task.id),
     )
+    if isinstance(task.definition, Erasure) and task.status is not TaskStatus.RUNNING:
+        tx.run("UPDATE task SET definition = ? WHERE id = ?", (_json(msgspec.structs.replace(task.definition, sealed=b"")), task.id))
 
 
 def add_items(tx: Transaction, task_id: str, items: Sequence[tuple[str, Any]]) -> None:

@@ -17,6 +17,9 @@ import apsw
 # Pages (4 KiB) of log that start a checkpoint: 16 MiB, about a second at full speed, and quick to recover after a crash.
 START_PAGES: Final = 4_096
 
+# Seconds between two looks for the end of a copy that is being made.
+_LOOK_S: Final = 0.01
+
 
 class Checkpoints:
     """Watches the log of one writer connection. `between` runs a job when no transaction is open."""
@@ -46,6 +49,34 @@ class Checkpoints:
         while self._thread is not None and self._thread.is_alive():
             await asyncio.sleep(0.001)
 
+    async def empty(self) -> bool:
+        """Copy all of the log into the database and cut it to nothing; False = somebody reads in it, or the disk fails: try again."""
+        while self._running:
+            await asyncio.sleep(_LOOK_S)
+        self._running = True
+        loop, copied = asyncio.get_running_loop(), asyncio.Event()
+        emptied = False
+
+        def cut() -> None:
+            nonlocal emptied
+            try:
+                self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                self.wal_pages = 0
+                emptied = True
+            finally:
+                self._running = False
+                loop.call_soon_threadsafe(copied.set)
+
+        try:
+            # Most of it beside the writer, so that the last part, during which no commit can be made, is short.
+            await asyncio.to_thread(self._copy_beside)
+        except apsw.Error:
+            self._running = False
+            return False
+        self._between(cut)
+        await copied.wait()
+        return emptied
+
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._copy, name="ringback-checkpoint", daemon=True)
         try:
@@ -57,15 +88,18 @@ class Checkpoints:
 
     def _copy(self) -> None:
         try:
-            connection = apsw.Connection(self._path)
-            connection.execute("PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = FULL")
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            connection.close()
+            self._copy_beside()
         except apsw.Error:
             # A full disk, for one: the log stays as it is, and the next commit asks again.
             self._running = False
             return
         self._call(self._between, self._finish)
+
+    def _copy_beside(self) -> None:
+        connection = apsw.Connection(self._path)
+        connection.execute("PRAGMA wal_autocheckpoint = 0; PRAGMA synchronous = FULL")
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        connection.close()
 
     def _finish(self) -> None:
         try:

@@ -66,6 +66,9 @@ def open_writer(path: str) -> apsw.Connection:
         f"PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -{WRITER_CACHE_KIB}; "
         "PRAGMA temp_store = MEMORY; PRAGMA foreign_keys = OFF"
     )
+    # What is deleted within a page that is written anyway is overwritten there; free pages keep what they held (`erasing` fills them).
+    # By itself: of several statements only those up to the first that answers are executed, unless all answers are read.
+    connection.execute("PRAGMA secure_delete = FAST").fetchall()
     wal_index.reserve(path, connection.execute)
     return connection
 

@@ -18,6 +18,7 @@ import msgspec
 
 from ringback import wal_index
 from ringback.model.messages import Origin
+from ringback.policy.masking import masked
 from ringback.policy.search_query import Phrase, indexed, tokens
 from ringback.policy.search_text import MAX_BYTES, searchable
 from ringback.store.base import SearchProgress, SearchWanted
@@ -67,11 +68,12 @@ class SearchFile:
         self._connection = apsw.Connection(path)
         os.chmod(path, 0o600)
         self._main = open_reader(database)
-        # Pages that are freed are overwritten: little of what was forgotten stays in the file.
+        # Pages that are freed are overwritten: little of what was forgotten stays in the file. All answers are read: what stands behind a
+        # statement that answers is executed by that alone.
         self._connection.execute(
             f"PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{_CACHE_KIB}; "
             "PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1000"
-        )
+        ).fetchall()
         wal_index.reserve(path, self._connection.execute)
         self._open(key)
         self._shards = {row[0] for row in self._connection.execute("SELECT shard FROM shard")}
@@ -248,6 +250,9 @@ def _entry(
     labels += [label("tag", name) for name in (_names.decode(tags) if tags else ())]
     known = None if origin is None else _origins.decode(origin)
     names = [message_id, event_id or "", *((known.event_id or "", known.event_type or "") if known is not None else ())]
+    if payload and known is not None and known.sensitive:
+        # Nobody finds by a word what he may not see.
+        payload = masked(payload, known.sensitive)
     return seq, indexed(f"{' '.join(names)} {searchable(payload)}"), indexed(event_type), " ".join(labels)
 
 

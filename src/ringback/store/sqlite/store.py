@@ -120,6 +120,10 @@ class SqliteStore:
             return self._committer.write(query)
         return self._readers.read(query)
 
+    async def empty_log(self) -> bool:
+        """Have nothing in the log any more; False = somebody reads in it: try again. Raises StoreFailure once the store is closed."""
+        return True if self._checkpoints is None else await self._checkpoints.empty()
+
     async def close(self) -> None:
         """Commit what waits, copy the log into the database, and let the file go."""
         if self._space_timer is not None:
