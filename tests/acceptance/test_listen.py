@@ -121,6 +121,17 @@ def test_what_was_published_while_it_was_off_arrives_signed_when_it_starts_again
     assert "\x1b" not in second.said
 
 
+def test_two_listeners_of_one_name_miss_nothing_between_them(shared: Shared, receiver: Receiver, listen: Listen) -> None:
+    running = shared()
+    app = shop(running)
+    words = ("--app", app, "--name", "me", receiver.url)
+    both = [listen(running, *words) for _ in range(2)]
+    published = publish(running, app, 40)
+    # They share a place, so that some may come to both: an order of their own is more than they can keep.
+    wait_until(lambda: set(arrived(receiver)) == set(published), what="all arrive")
+    assert [listener.end(signal.SIGINT) for listener in both] == [0, 0]
+
+
 def test_a_listener_that_is_killed_again_and_again_misses_nothing(shared: Shared, receiver: Receiver, listen: Listen) -> None:
     running = shared()
     app = shop(running)

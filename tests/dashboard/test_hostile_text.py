@@ -83,6 +83,9 @@ def hostile(shop: Shop) -> dict[str, str]:
     attempts: list[dict[str, typing.Any]] = wait_until(
         lambda: shop.server.call("GET", f"/app/{app}/attempt/msg/{sent['id']}")[1]["data"], what="an attempt"
     )
+    # A second one, for the page that compares them.
+    assert shop.server.call("POST", f"/app/{app}/msg/{sent['id']}/endpoint/{endpoint}/resend")[0] == 202
+    wait_until(lambda: len(shop.server.call("GET", f"/app/{app}/attempt/msg/{sent['id']}")[1]["data"]) > 1, what="two attempts")
     one, attempt = f"/apps/{app}/messages/{sent['id']}", attempts[0]["id"]
     return {
         "applications": "/apps",
@@ -98,6 +101,7 @@ def hostile(shop: Shop) -> dict[str, str]:
         "messages": f"/apps/{app}/messages",
         "response": f"{one}/attempts/{attempt}?tab=response",
         "request": f"{one}/attempts/{attempt}?tab=request",
+        "comparison": f"{one}/attempts/{attempt}?tab=compare",
         "payload": f"{one}?tab=payload",
         "raw payload": f"{one}?tab=payload&view=raw",
         "text payload": f"/apps/{app}/messages/{raw['id']}?tab=payload",

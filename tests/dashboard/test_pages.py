@@ -346,6 +346,35 @@ def test_a_failed_message_says_what_happened_and_why(shop: Shop, person: Person)
     assert "raw bytes of the body" in page.text and "signature does not match" in page.text
 
 
+def test_two_attempts_are_compared(shop: Shop, person: Person) -> None:
+    app = shop.server.make("/app", {"name": "Compared"})["id"]
+    shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/legacy"})
+    message = shop.server.make(f"/app/{app}/msg", {"eventType": "ticket.updated", "payload": {}})["id"]
+    made = wait_until(lambda: _several(shop, f"/app/{app}/attempt/msg/{message}"), what="two attempts")
+    first, second = sorted(attempt["id"] for attempt in made)[:2]
+    path = f"/apps/{app}/messages/{message}/attempts"
+    page = plain(person.get(f"{path}/{second}?tab=compare"))
+    assert "What differs from Attempt 1" in page and "Name Attempt 1 Attempt 2" in page
+    assert "Request bodies: both have the same body." in page and "Response bodies: both have the same body." in page
+    # One that is not of this message is as good as none.
+    assert "What differs from Attempt 1" in plain(person.get(f"{path}/{second}?tab=compare&with=atmpt_x"))
+    assert "What differs from Attempt 2" in plain(person.get(f"{path}/{first}?tab=compare"))
+
+
+def _several(shop: Shop, path: str) -> list[dict[str, typing.Any]]:
+    attempts = shop.server.call("GET", path)[1]["data"]
+    return attempts if len(attempts) > 1 else []
+
+
+def test_what_was_attempted_once_is_compared_with_nothing(shop: Shop, person: Person) -> None:
+    app = shop.server.make("/app", {"name": "Attempted once"})["id"]
+    shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/fine"})
+    message = shop.server.make(f"/app/{app}/msg", {"eventType": "ticket.updated", "payload": {}})["id"]
+    path = f"/apps/{app}/messages/{message}"
+    wait_until(lambda: "tab=response" in person.get(path).text, what="its attempt is shown")
+    assert "?tab=compare" not in person.get(f"{path}?tab=request").text
+
+
 def test_explain_tells_of_every_endpoint_why(shop: Shop, person: Person) -> None:
     page = plain(person.get(f"{shop.app()}/messages/{shop.message_to('billing')}?tab=explain"))
     assert "It wanted this message when it came." in page and "It is disabled." in page

@@ -81,6 +81,11 @@ def tour(shop: Shop) -> list[Stop]:
             ("webhook-signature", "POST /billing HTTP/1.1", "Authorization", "***"),
         ),
         (
+            "/apps/{app_id}/messages/{message_id}/attempts/{attempt_id}",
+            f"{one}/attempts/{attempt}?tab=compare",
+            ("What differs from", "What is known of them", "Request bodies: both have the same body."),
+        ),
+        (
             "/apps/{app_id}/endpoints/{endpoint_id}/test",
             f"{billing}/test",
             ("svix.ping", "Whatever the endpoint's filters say", "Send test event"),

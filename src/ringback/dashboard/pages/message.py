@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -10,6 +11,7 @@ import msgspec
 from ringback.dashboard.components import BASE, Badge, Fact, Head, Link, Tab, address, badge_of
 from ringback.dashboard.curl import curl
 from ringback.dashboard.desk import Services
+from ringback.dashboard.differences import Difference, Lines, different, different_lines
 from ringback.dashboard.journeys import Event, badge_of_journey, badge_of_leg, ordered, reason_of, sentence, sentence_of_leg, timeline
 from ringback.dashboard.pages.endpoints import answer_of, href_of, title_of
 from ringback.dashboard.payloads import PayloadView, payload_view
@@ -27,10 +29,11 @@ from ringback.services.journeys import Journey, Leg
 from ringback.services.received import AGAIN_MAX, Traced
 
 _SECTION: Final = "messages"
-TabName = Literal["response", "request", "payload", "explain"]
+TabName = Literal["response", "request", "compare", "payload", "explain"]
 _TABS: Final[tuple[tuple[TabName, str], ...]] = (
     ("response", "Response"),
     ("request", "Request"),
+    ("compare", "Compare"),
     ("payload", "Payload"),
     ("explain", "Explain"),
 )
@@ -93,6 +96,18 @@ class AttemptView(msgspec.Struct, frozen=True):
     changed: bool
 
 
+class ComparedView(msgspec.Struct, frozen=True):
+    """What differs between the attempt that is looked at and another one, which is named `before`. `others` are those it may be."""
+
+    before: str
+    others: Sequence[Link]
+    facts: Sequence[Difference]
+    request: Sequence[Difference]
+    response: Sequence[Difference]
+    sent: Lines
+    answered: Lines
+
+
 class MessageView(msgspec.Struct, frozen=True):
     """A message, and the attempt of it that is looked at."""
 
@@ -108,6 +123,7 @@ class MessageView(msgspec.Struct, frozen=True):
     payload: PayloadView
     raw: bool
     received: Sequence[Fact]
+    compared: ComparedView | None
 
 
 def leg_view(leg: Leg, message: Message, now_us: int, allowed: int) -> LegView:
@@ -131,6 +147,11 @@ def phases_of(phases: Phases) -> list[PhaseView]:
     return [PhaseView(name, milliseconds(us), max(us * 100 // whole, 1)) for name, us in took if us >= 0]
 
 
+def name_of(attempt: Attempt) -> str:
+    """What an attempt is called."""
+    return "Manual attempt" if attempt.trigger else f"Attempt {attempt.number}"
+
+
 def attempt_view(detailed: Detailed, message: Message, href: str, now_us: int) -> AttemptView:
     """An attempt with its request and its answer."""
     attempt, sent = detailed.attempt, detailed.shown
@@ -152,7 +173,7 @@ def attempt_view(detailed: Detailed, message: Message, href: str, now_us: int) -
     ]
     return AttemptView(
         id=attempt.id,
-        title="Manual attempt" if attempt.trigger else f"Attempt {attempt.number}",
+        title=name_of(attempt),
         badge=badge_of(attempt.status),
         facts=facts,
         phases=phases_of(attempt.phases),
@@ -211,10 +232,43 @@ def received_facts(traced: Traced | None) -> list[Fact]:
     ]
 
 
-def tab_of(text: str, attempt: Attempt | None) -> TabName:
-    """The tab to show: the one asked for, else the answer, else the payload."""
-    for name, _ in _TABS:
-        if name == text and (attempt is not None or name in ("payload", "explain")):
+def others_of(journey: Journey, attempt: Attempt | None) -> list[Attempt]:
+    """The attempts that one may be compared with: those to the same endpoint, the one right before it first, newer ones last."""
+    if attempt is None:
+        return []
+    leg = [found for leg in journey.legs for found in leg.attempts if found.endpoint_id == attempt.endpoint_id]
+    older = sorted((found for found in leg if found.id < attempt.id), key=lambda found: found.id, reverse=True)
+    return [*older, *sorted((found for found in leg if found.id > attempt.id), key=lambda found: found.id)]
+
+
+def compared_view(before: AttemptView, after: AttemptView, others: Sequence[Link]) -> ComparedView:
+    """What differs between two attempts. May take 0.4 s."""
+    return ComparedView(
+        before=before.title,
+        others=others,
+        facts=different(_comparable(before), _comparable(after)),
+        request=different(before.request_headers, after.request_headers),
+        response=different(before.response_headers, after.response_headers),
+        sent=different_lines(before.body, after.body),
+        answered=different_lines(before.response, after.response),
+    )
+
+
+def _comparable(view: AttemptView) -> list[tuple[str, str]]:
+    facts = [(fact.name, fact.value) for fact in view.facts if fact.name in ("Answer", "Took", "To", "Address")]
+    return [*facts, *((f"time to {phase.name}", phase.took) for phase in view.phases)]
+
+
+def tabs_of(attempt: Attempt | None, others: Sequence[Attempt]) -> list[tuple[TabName, str]]:
+    """The tabs that have something to show, with their labels."""
+    shown: dict[TabName, bool] = {"response": attempt is not None, "request": attempt is not None, "compare": bool(others)}
+    return [(name, label) for name, label in _TABS if shown.get(name, True)]
+
+
+def tab_of(text: str, attempt: Attempt | None, offered: Sequence[tuple[TabName, str]]) -> TabName:
+    """The tab to show: the one asked for, else the answer, else why there is none."""
+    for name, _ in offered:
+        if name == text:
             return name
     return "response" if attempt is not None else "explain"
 
@@ -234,11 +288,11 @@ class _Pages:
             lost(f"attempt {asked}")
         detailed = None if found is None else await services.attempts.detailed(visit.who, app_id, message.id, found.id)
         attempt = None if detailed is None else detailed.attempt
-        tab = tab_of(visit.text("tab"), attempt)
+        others = others_of(journey, attempt)
+        offered = tabs_of(attempt, others)
+        tab = tab_of(visit.text("tab"), attempt, offered)
         at = here if attempt is None else f"{here}/attempts/{attempt.id}"
-        tabs = [
-            Tab(label, f"{at}?tab={name}", name == tab) for name, label in _TABS if attempt is not None or name in ("payload", "explain")
-        ]
+        shown = None if detailed is None else attempt_view(detailed, message, at, now_us)
         view = MessageView(
             here=at,
             message=here,
@@ -246,12 +300,13 @@ class _Pages:
             legs=[leg_view(leg, message, now_us, services.allowed) for leg in ordered(journey.legs)],
             misses=[MissView(title_of(miss.endpoint), href_of(miss.endpoint), reason_of(miss, message)) for miss in journey.misses],
             more=journey.more,
-            tabs=tabs,
+            tabs=[Tab(label, f"{at}?tab={name}", name == tab) for name, label in offered],
             tab=tab,
-            attempt=None if detailed is None else attempt_view(detailed, message, at, now_us),
+            attempt=shown,
             payload=payload_view(message.payload, message.content_type, f"{here}/payload"),
             raw=visit.text("view") == "raw",
             received=received_facts(await services.received.trace(visit.who, message.app_id, message.id)),
+            compared=await self._compared(visit, message, shown, others) if shown is not None and tab == "compare" else None,
         )
         trail = (
             Link(entry.application.name, f"{BASE}/apps/{entry.application.id}"),
@@ -266,6 +321,17 @@ class _Pages:
             answers=True,
         )
         return Shown("messages/show.html", view, head, app=entry.application)
+
+    async def _compared(self, visit: Visit, message: Message, after: AttemptView, others: Sequence[Attempt]) -> ComparedView:
+        asked = visit.text("with")
+        chosen = next((other for other in others if other.id == asked), others[0])
+        detailed = await self._services.attempts.detailed(visit.who, message.app_id, message.id, chosen.id)
+        path = f"/apps/{message.app_id}/messages/{message.id}/attempts"
+        before = attempt_view(detailed, message, f"{BASE}{path}/{chosen.id}", visit.now_us)
+        here = f"{path}/{after.id}"
+        links = [Link(name_of(other), address(here, tab="compare", with_=other.id)) for other in others if other.id != chosen.id]
+        # Bodies are others' texts: comparing may take long, and must hold nobody up.
+        return await asyncio.to_thread(compared_view, before, after, links)
 
     async def resend(self, visit: Visit) -> Reply:
         app_id, message_id, endpoint_id = visit.params["app_id"], visit.params["message_id"], visit.field("endpoint")

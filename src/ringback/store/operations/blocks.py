@@ -1,6 +1,6 @@
-"""Where does something rare lie? Rows of a scope lie in blocks of 64 neighbours, by id, and each block says which labels occur in it.
+"""Where does something rare lie? Rows of a scope lie in blocks of 32 neighbours, by id, and each block says which labels occur in it.
 
-So a list with a filter looks only at blocks that hold what it looks for: at 64 rows at most for each row that it finds. Writing a row
+So a list with a filter looks only at blocks that hold what it looks for: at some 32 rows for each row that it finds. Writing a row
 costs nothing but a look at what its block is known to hold already, unless it is the first there with some label
 (`store.sqlite.noting`). What is older than the first block of a scope is in none, and is walked row by row.
 """
@@ -19,10 +19,11 @@ from ringback.policy.paging import HIGHEST, Walk
 from ringback.store.base import Row, Transaction
 from ringback.store.operations.walks import bounded, one_of
 
-# Rows in a block: a row that is found costs a look at 64 at the most, some 50 us; a label in every block costs a write for 64 rows.
-SIZE: Final = 64
-# Rows that one request may look at: 20 to 40 ms of a reader, and enough for the largest page of what occurs once a block.
-EXAMINED_MAX: Final = 20_000
+# Rows in a block, or a few more where ids come out of order: a row that is found costs a look at each, some 2 us; a label in every block
+# costs a write for 32 rows.
+SIZE: Final = 32
+# Rows that one request may look at: 10 to 25 ms of a reader, and enough for the largest page of what occurs once a block.
+EXAMINED_MAX: Final = 12_000
 # Blocks whose place is read at once.
 _AT_ONCE: Final = 64
 

@@ -157,9 +157,10 @@ def by_seqs(tx: Transaction, org_id: str, app_ids: Sequence[str], seqs: Sequence
     if not seqs:
         return []
     condition = f" AND a.id IN {one_of(app_ids)}" if app_ids else ""
+    # By their numbers alone: with an index SQLite would rather walk all messages of these applications.
     rows = tx.rows(
-        f"SELECT m.seq, {WITH_PAYLOAD} FROM message m JOIN application a ON a.id = m.app_id WHERE m.seq IN {one_of(seqs)} AND a.org_id = ? "
-        f"AND a.deleted_at IS NULL{condition} ORDER BY m.seq DESC",
+        f"SELECT m.seq, {WITH_PAYLOAD} FROM message m NOT INDEXED CROSS JOIN application a ON a.id = m.app_id "
+        f"WHERE m.seq IN {one_of(seqs)} AND a.org_id = ? AND a.deleted_at IS NULL{condition} ORDER BY m.seq DESC",
         (*seqs, org_id, *app_ids),
     )
     return [(row[0], message_of(row[1:], now_us)) for row in rows]

@@ -13,8 +13,8 @@ from ringback.store.base import Row
 
 # 32 MiB of pages (negative = KiB): holds the hot ends of every tree at full speed, and half of the idle memory budget.
 WRITER_CACHE_KIB: Final = 32_768
-# A reader walks one list at a time.
-READER_CACHE_KIB: Final = 4_096
+# A reader walks one list at a time: the pages of one with a rare filter, since its next one is near.
+READER_CACHE_KIB: Final = 16_384
 
 
 class SqliteTransaction:

@@ -20,6 +20,9 @@ from ringback.store.sqlite.connection import SqliteTransaction
 
 # Scopes whose current block is remembered, per kind of block: some 600 bytes each.
 _REMEMBERED: Final = 8_192
+# Rows of a batch among which alike ones are noted together, out of their order. A block ends only where an id lies behind all before it:
+# with whole batches blocks would become as long as those.
+_RUN: Final = 16
 
 _FAILED: Final = AttemptStatus.FAIL.value
 _DONE: Final = AttemptStatus.SUCCESS.value
@@ -141,6 +144,11 @@ class Noting:
 
     def accepting(self, tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> None:
         """These messages are about to be written."""
+        for at in range(0, len(acceptances), _RUN):
+            self._note_messages(tx, acceptances[at : at + _RUN])
+        self._messages.write(tx)
+
+    def _note_messages(self, tx: SqliteTransaction, acceptances: Sequence[Acceptance]) -> None:
         notes = self._messages
         alike: dict[tuple[str, str], list[str]] = {}
         for acceptance in acceptances:
@@ -155,10 +163,15 @@ class Noting:
                 notes.note(tx, m.app_id, m.id, message_labels(m.event_type, m.channels, m.tags))
         for (app_id, event_type), keys in alike.items():
             notes.note_alike(tx, app_id, keys, message_labels(event_type, None, None), event_type)
-        notes.write(tx)
 
     def recording(self, tx: SqliteTransaction, records: Sequence[Record]) -> None:
         """These records are about to be written."""
+        for at in range(0, len(records), _RUN):
+            self._note_attempts(tx, records[at : at + _RUN])
+        for notes in (self._attempts, self._pairs, *self._letters.values()):
+            notes.write(tx)
+
+    def _note_attempts(self, tx: SqliteTransaction, records: Sequence[Record]) -> None:
         alike: dict[tuple[str, str, int], list[Attempt]] = {}
         for record in records:
             a, message = record.attempt, record.message
@@ -170,15 +183,13 @@ class Noting:
                 else:
                     alike[of] = [a]
             else:
-                self._note(tx, record)
+                self._note_one(tx, record)
         for (endpoint_id, event_type, code), some in alike.items():
             labels = message_labels(event_type, None, None)
             self._attempts.note_alike(tx, endpoint_id, [a.id for a in some], (self._outcome(_DONE, code), *labels), (event_type, code))
             self._pairs.note_alike(tx, endpoint_id, [a.message_id for a in some], (_DONE_LABEL, *labels), event_type)
-        for notes in (self._attempts, self._pairs, *self._letters.values()):
-            notes.write(tx)
 
-    def _note(self, tx: SqliteTransaction, record: Record) -> None:
+    def _note_one(self, tx: SqliteTransaction, record: Record) -> None:
         """Note an attempt with all its labels."""
         a, message = record.attempt, record.message
         labels = self._labels(tx, record) if message is None else message_labels(message.event_type, message.channels, message.tags)
