@@ -20,6 +20,7 @@ from tests.acceptance.provider import SECRET, make_source
 from tests.acceptance.receiver import FAILED, Answer, Arrival, Receiver
 from tests.acceptance.serving import Serve, Shared
 from tests.api.fuzz_client import read_answers
+from tests.cli.running import ringback
 from tests.waiting import wait_until
 
 MAIL: typing.Final = "jo.subject@example.com"
@@ -162,10 +163,14 @@ def test_after_an_erasure_nothing_of_a_person_is_on_the_disk(serve: Serve, recei
     found = exported(running, subject=MAIL)
     assert found[-1] == {"kind": "end", "counts": {name: counted.get(name, 0) for name in found[-1]["counts"]}}
     assert {line["kind"] for line in found[:-1]} >= {"messages", "attempts", "quarantine", "streamEvents", "binRequests"}
-    for subject in (MAIL, CUSTOMER):
-        data = erased(running, subject=subject)
-        assert data["messages"] > 0
-        assert subject not in json.dumps(data)
+    data = erased(running, subject=MAIL)
+    assert data["messages"] > 0 and MAIL not in json.dumps(data)
+    command = ("erase", "--subject", CUSTOMER, "--token", running.token)
+    refused = ringback(serve.directory, *command)
+    assert refused.returncode == 2 and "nobody is there to confirm it; nothing was erased" in refused.stderr
+    done = ringback(serve.directory, *command, "--yes")
+    assert done.returncode == 0 and "found" in done.stdout and "erased" in done.stdout
+    assert ringback(serve.directory, *command, "--dry-run").stdout == "nothing found\n"
     assert standing(running, *WRITTEN, WORD) == set()
 
     assert exported(running, subject=MAIL)[:-1] == exported(running, subject=CUSTOMER)[:-1] == []

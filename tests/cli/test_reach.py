@@ -12,6 +12,7 @@ from ringback.cli.main import main
     [
         ["reconcile", "stripe"],
         ["renew", "calendar"],
+        ["erase", "--subject", "jo@example.com"],
         ["listen", "http://localhost:3000", "--app", "a"],
         ["trigger", "stripe", "--source", "s", "--secret", "whsec_x"],
     ],

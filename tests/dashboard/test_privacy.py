@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from tests.dashboard.conftest import Person, Shop
@@ -73,7 +74,21 @@ def test_sensitive_fields_are_set_in_the_form_and_masked_on_every_page(shop: Sho
     message = shop.server.call("GET", f"/app/{app}/msg?limit=1")[1]["data"][0]["id"]
     (refused,) = shop.server.call("GET", f"/app/{app}/source/{made['id']}/quarantine")[1]["data"]
     one, kept = f"/apps/{app}/messages/{message}", f"/sources/{made['id']}/quarantine/{refused['id']}"
-    for path in (one, f"{one}/payload", kept, f"{kept}?tab=hex", f"{kept}/body", "/search?q=evt_hush"):
+    asked = f"/doctor?source={made['id']}&item={refused['id']}"
+    for path in (one, f"{one}/payload", kept, f"{kept}?tab=hex", f"{kept}/body", "/search?q=evt_hush", asked):
         page = person.get(path)
         assert page.status_code == 200 and "wilhelmina" not in page.text, path
     assert "in public" in person.get(f"{one}/payload").text and "***" in person.get(f"{one}/payload").text
+
+    form = {
+        "source": made["id"],
+        "item": refused["id"],
+        "headers": "stripe-signature: t=1,v1=00",
+        "form": "text",
+        "method": "POST",
+        "when": "",
+    }
+    shown = json.dumps({"id": "evt_hush", "type": "a", "who": "***", "seen": "in public"})
+    found = person.act("/doctor", **form, body=shown)
+    assert "wilhelmina" not in found.text
+    assert hashlib.sha256(b"1." + event).hexdigest() in found.text, "what is examined is what came"

@@ -15,7 +15,20 @@ from collections.abc import Sequence
 import ringback
 from ringback.errors import OperatorError, RingbackError
 
-COMMANDS = ("serve", "token", "organisation", "migrate", "verify", "providers", "reconcile", "renew", "listen", "trigger", "version")
+COMMANDS = (
+    "serve",
+    "token",
+    "organisation",
+    "migrate",
+    "verify",
+    "providers",
+    "reconcile",
+    "renew",
+    "erase",
+    "listen",
+    "trigger",
+    "version",
+)
 
 # Options whose values are somebody else's text.
 _ANY_VALUE = ("--secret", "--header")

@@ -15,7 +15,7 @@ import msgspec
 
 from ringback import ids
 from ringback.clock import SECOND_US, Clock, to_us
-from ringback.errors import FieldProblem, InvalidField, NotFound, Unavailable
+from ringback.errors import FieldProblem, InvalidField, NotFound, StoreFailure, Unavailable
 from ringback.ids import IdMaker
 from ringback.model.dashboard import AuditEntry, Door
 from ringback.model.tasks import Erasure, Task, TaskKind, TaskStatus
@@ -265,13 +265,18 @@ class Privacy:
         """Have the index of searches forget, and be written anew where it has; False = it holds nothing more."""
         if self._index is None:
             return False
-        progress = await self._index.step()
-        if progress.cleared is not None:
-            until = progress.cleared
-            await self._store.write(lambda tx: search_log.clear(tx, until))
-        if progress.removed or not await self._store.read(erasing.index_has_forgotten):
+        try:
+            progress = await self._index.step()
+            if progress.cleared is not None:
+                until = progress.cleared
+                await self._store.write(lambda tx: search_log.clear(tx, until))
+            if progress.removed or not await self._store.read(erasing.index_has_forgotten):
+                return True
+            return await self._index.tidy(self._index_bytes)
+        except StoreFailure:
+            # It tells the log by itself, and is tried again until it works: other tasks go on meanwhile.
+            await asyncio.sleep(_AGAIN_S)
             return True
-        return await self._index.tidy(self._index_bytes)
 
     async def _end(self, task: Task) -> None:
         """The erasure is over, which the audit log hears with its counts; what this writes says nothing of the subject."""

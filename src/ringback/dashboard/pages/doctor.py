@@ -20,10 +20,11 @@ from ringback.dashboard.examinations import ExaminationView, examination_view
 from ringback.dashboard.forms import Wrong
 from ringback.dashboard.pages.dead_letters import instant_of
 from ringback.dashboard.pages.endpoints import title_of
+from ringback.dashboard.sensitive import shown_request
 from ringback.dashboard.source_forms import encoding_choices
 from ringback.dashboard.visits import Reply, Route, Shown, Visit
 from ringback.errors import CallerError, NotFound, Unavailable
-from ringback.model.quarantine import Quarantined
+from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import Source
 from ringback.policy.sources import shown_headers, shown_url
 from ringback.services.doctor import Question
@@ -171,14 +172,16 @@ def values_of_item(item: Quarantined, source: Source) -> dict[str, str]:
     }
 
 
-def unmasked(question: Question, item: Quarantined, source: Source) -> Question:
-    """The same with the credentials that were masked in the form, as they came."""
+def unmasked(question: Question, item: Quarantined, source: Source, seen: CapturedRequest) -> Question:
+    """The same with the credentials and sensitive fields that were masked in the form (`seen`), as they came."""
     captured = item.request
     came = {name.lower(): value for name, value in captured.headers}
     fields = [(name, came.get(name.lower(), value) if value == _MASK else value) for name, value in question.request.headers]
     request = msgspec.structs.replace(question.request, headers=Headers(fields))
     if request.url.decode("utf-8", "replace") == shown_url(source, captured.url):
         request = msgspec.structs.replace(request, url=captured.url)
+    if captured.body is not None and request.body == seen.body:
+        request = msgspec.structs.replace(request, body=captured.body)
     return msgspec.structs.replace(question, request=request)
 
 
@@ -192,7 +195,7 @@ class _Pages:
         values |= {"source": source_id, "app": visit.text("app"), "endpoint": visit.text("endpoint")}
         if source_id and item_id:
             source, item = await self._item(visit, source_id, item_id)
-            values |= values_of_item(item, source)
+            values |= values_of_item(msgspec.structs.replace(item, request=await shown_request(source, item.request)), source)
         return await self._show(visit, values, {}, None, "")
 
     async def _item(self, visit: Visit, source_id: str, item_id: str) -> tuple[Source, Quarantined]:
@@ -201,12 +204,13 @@ class _Pages:
         return source, await self._services.quarantine.get(visit.who, app, source.id, item_id)
 
     async def examine(self, visit: Visit) -> Reply:
-        values = {name: visit.field(name) for name in _FIELDS}
+        values, hides = {name: visit.field(name) for name in _FIELDS}, False
         try:
             question = question_of(values, visit.now_us)
             if values["source"] and values["item"]:
                 source, item = await self._item(visit, values["source"], values["item"])
-                question = unmasked(question, item, source)
+                seen = await shown_request(source, item.request)
+                question, hides = unmasked(question, item, source, seen), seen is not item.request
             findings = await self._services.doctor.ask(visit.who, question)
         except Wrong as error:
             return await self._show(visit, values, error.problems, None, "")
@@ -216,6 +220,8 @@ class _Pages:
             return await self._show(visit, values, {}, None, f"{error}.")
         # What a secret that is kept here makes is shown to nobody.
         found = examination_view(findings, visit.now_us, public=findings.kept == 0)
+        if hides:
+            found = msgspec.structs.replace(found, content_begins="")
         return await self._show(visit, values, {}, found, "")
 
     async def _show(

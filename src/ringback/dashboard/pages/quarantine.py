@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
@@ -12,17 +11,17 @@ import msgspec
 from ringback import ids
 from ringback.dashboard.components import BASE, Action, Badge, Choice, Empty, Fact, Head, Link, Pager, Tab, address, pager, walk_of
 from ringback.dashboard.desk import Services
-from ringback.dashboard.examinations import ExaminationView, examination_view
+from ringback.dashboard.examinations import ExaminationView
 from ringback.dashboard.pages.sources import href_of, trail_of
 from ringback.dashboard.payloads import PayloadView, hexadecimal, payload_view
 from ringback.dashboard.providers import name_of_type
+from ringback.dashboard.sensitive import shown_request, source_examination
 from ringback.dashboard.source_words import reason_sentence, reason_words
 from ringback.dashboard.visits import Reply, Route, Sent, Shown, Visit, lost
 from ringback.dashboard.words import Moment, count, counted, moment, relative, size
 from ringback.errors import RingbackError
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import Source
-from ringback.policy.masking import masked
 from ringback.policy.sources import shown_headers, shown_url
 from ringback.services.doctor import Findings, Question, request_of
 from ringback.services.quarantine import PREFIX, Header, Heap
@@ -235,7 +234,7 @@ class _Pages:
             here,
             source.name,
             trouble,
-            None if findings is None else _examination(source, findings, now_us),
+            None if findings is None else source_examination(source, findings, now_us),
             [Tab(label, f"{here}?tab={name}", name == tab) for name, label in _TABS],
             tab,
             visit.text("view") == "raw",
@@ -279,20 +278,6 @@ class _Pages:
         if seen.body is None:
             lost("the body")
         return Sent(seen.body, "application/octet-stream", f"{item.id}.bin")
-
-
-def _examination(source: Source, findings: Findings, now_us: int) -> ExaminationView:
-    """What was found; how the signed text begins is a part of the body."""
-    view = examination_view(findings, now_us, public=False)
-    return msgspec.structs.replace(view, content_begins="") if source.rules.sensitive_fields else view
-
-
-async def shown_request(source: Source, captured: CapturedRequest) -> CapturedRequest:
-    """A request as people see it: without the values of fields that the source calls sensitive."""
-    fields = source.rules.sensitive_fields
-    if not fields or captured.body is None:
-        return captured
-    return msgspec.structs.replace(captured, body=await asyncio.to_thread(masked, captured.body, fields))
 
 
 async def found(services: Services, visit: Visit) -> tuple[Source, Quarantined]:
