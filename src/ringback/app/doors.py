@@ -7,7 +7,7 @@ import random
 import secrets
 from collections.abc import Callable
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
@@ -131,6 +131,9 @@ from ringback.services.subscriptions import Subscriptions
 from ringback.services.transformations import Transformations
 from ringback.telemetry.prometheus import Exposition
 from ringback.telemetry.usage import usage
+
+if TYPE_CHECKING:
+    from ringback.dashboard.desk import Services as Desk
 
 # Seconds of the drain that are kept for telling senders and listeners of the relay that it is over, and for what comes after the doors.
 _LAST_WORDS_S: Final = 3.0
@@ -272,13 +275,18 @@ class Doors:
     def _make_dashboard(self, reader: BodyReader) -> ASGIApp:
         # Imported here: nobody pays for the pages before somebody looks at them.
         from ringback.dashboard.app import Dashboard
-        from ringback.dashboard.desk import Services as Desk
         from ringback.dashboard.forms import FormReader
         from ringback.dashboard.guard import Arrival
 
+        settings = self._parts.settings
+        return Dashboard(self._desk(), FormReader(reader), Arrival(settings.public_url, settings.trusted_proxies))
+
+    def _desk(self) -> Desk:
+        from ringback.dashboard.desk import Services
+
         parts, api = self._parts, self._services
         store, clock, vault = parts.store, parts.clock, parts.vault
-        services = Desk(
+        return Services(
             clock=clock,
             draw=secrets.token_bytes,
             url=lambda: self.urls.base,
@@ -329,7 +337,6 @@ class Doors:
             operational=self._operational,
             listeners=self._listeners,
         )
-        return Dashboard(services, FormReader(reader), Arrival(parts.settings.public_url, parts.settings.trusted_proxies))
 
     def _endpoints(self, told: Told, *, checks_types: bool = True) -> Endpoints:
         parts, settings = self._parts, self._parts.settings

@@ -9,7 +9,7 @@ import msgspec
 
 from ringback.dashboard.components import Choice
 from ringback.dashboard.forms import Wrong, lines, pairs
-from ringback.model.sources import DEFAULT_BODY_BYTES, DEFAULT_DEADLINE_S, Source
+from ringback.model.sources import DEFAULT_BODY_BYTES, DEFAULT_DEADLINE_S, CannedAnswer, Source
 from ringback.policy.sources import CRON, CUSTOM, GENERIC, provider_of
 from ringback.signing.encodings import SECRET_ENCODINGS
 from ringback.signing.providers.setup import signs_url, source_of
@@ -197,10 +197,21 @@ def _scheduled(source: Source) -> dict[str, str]:
     return {} if cron is None else {"schedule": cron.schedule, "payload": cron.payload, "contentType": cron.content_type}
 
 
+def _answering(answer: CannedAnswer) -> dict[str, Any]:
+    return {
+        "status": answer.status,
+        "body": answer.body,
+        "contentType": answer.content_type,
+        "headers": answer.headers,
+        "template": answer.template,
+        "signature": None if answer.signature is None else msgspec.structs.asdict(answer.signature),
+    }
+
+
 def wanted_of(source: Source) -> dict[str, Any]:
     """A source as the API takes it, but for its secrets: left out, they stay."""
     v, r = source.verification, source.rules
-    answer, deduplication = r.answer, r.deduplication
+    deduplication = r.deduplication
     return {
         "name": source.name,
         "type": source.type,
@@ -230,16 +241,7 @@ def wanted_of(source: Source) -> dict[str, Any]:
         "schema": r.schema,
         "schemaMode": r.schema_mode,
         "rateLimit": r.rate,
-        "answer": None
-        if answer is None
-        else {
-            "status": answer.status,
-            "body": answer.body,
-            "contentType": answer.content_type,
-            "headers": answer.headers,
-            "template": answer.template,
-            "signature": None if answer.signature is None else msgspec.structs.asdict(answer.signature),
-        },
+        "answer": None if r.answer is None else _answering(r.answer),
         "deduplication": {
             "by": deduplication.by,
             "windowS": deduplication.window_s,
