@@ -19,6 +19,7 @@ from ringback.errors import OperatorError, StoreFailure, Unavailable
 from ringback.store import opening
 from ringback.store.migrations.steps import migrations
 from ringback.store.opening import database_path, open_store
+from ringback.store.sqlite import connection
 from ringback.store.sqlite.checkpoints import START_PAGES
 from ringback.store.sqlite.readers import Readers
 from ringback.store.sqlite.store import SqliteStore
@@ -247,6 +248,19 @@ def test_the_log_stays_bounded_while_writes_never_pause(tmp_path):
 
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT MAX(i) FROM n"
+
+
+def test_what_is_asked_of_a_connection_is_in_force(tmp_path):
+    path = str(tmp_path / "ringback.db")
+    writer = connection.open_writer(path)
+    reader = connection.open_reader(path)
+    # Full syncs, temporary tables in memory, no checkpoint by itself, and what is deleted overwritten (2 = FAST).
+    wanted = {"journal_mode": "wal", "synchronous": 2, "wal_autocheckpoint": 0, "temp_store": 2, "foreign_keys": 0, "secure_delete": 2}
+    assert {name: writer.pragma(name) for name in wanted} == wanted
+    assert writer.pragma("cache_size") == -connection.WRITER_CACHE_KIB
+    assert (reader.pragma("query_only"), reader.pragma("cache_size"), reader.pragma("temp_store")) == (1, -connection.READER_CACHE_KIB, 2)
+    reader.close()
+    writer.close()
 
 
 def test_a_query_past_its_deadline_is_stopped_and_its_reader_goes_on(tmp_path):
