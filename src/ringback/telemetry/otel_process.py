@@ -152,7 +152,7 @@ def export(pipe: IO[bytes], out: IO[bytes]) -> None:
 
 def _main() -> None:
     # Signals for the server may go to all processes of its terminal or unit; this one ends after it, by the end of the socket.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICE)
     out = sys.stdout.buffer
