@@ -8,6 +8,8 @@ import logging
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import typing
 
 import pytest
@@ -112,6 +114,27 @@ def test_nothing_is_imported_that_lies_where_the_server_was_started(
     wait_until(lambda: collector.spans or logged.getvalue())
     assert logged.getvalue() == ""
     exporter.close(5)
+    collector.close()
+
+
+def test_the_process_ends_with_a_server_that_is_killed_though_the_collector_hangs() -> None:
+    collector = Collector(status=0)
+    program = """if True:
+        import sys
+        from ringback.clock import SystemClock
+        from ringback.telemetry.otel import Exporter
+        from ringback.telemetry.otel_process import Target
+        from ringback.telemetry.spans import Span, SpanKind
+        exporter = Exporter(Target(sys.argv[1], {}, None, "1", timeout_s=600.0), SystemClock())
+        exporter.start()
+        exporter.emit(Span("a", SpanKind.CLIENT, "1" * 32, "1" * 16, "", 1, 2, {}))
+        sys.stdin.read()
+    """
+    server = subprocess.Popen([sys.executable, "-c", program, collector.url], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: collector.bodies)
+    server.kill()
+    # The process has inherited it: it comes to its end when both are gone. And nothing is said of that.
+    assert server.communicate(timeout=30) == (None, b"")
     collector.close()
 
 
