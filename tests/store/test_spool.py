@@ -123,6 +123,22 @@ async def test_a_finished_file_that_is_spoilt_is_kept_for_a_person_and_counts(tm
 
 
 @runs
+async def test_a_spoilt_file_that_cannot_be_renamed_is_not_removed_either(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    await spool.append(b"one")
+    (path,) = files(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    # A directory stands where it would go: as on a full disk, it cannot be renamed, and could be removed.
+    path.with_name(f"{path.name}.damaged").mkdir()
+    assert await held(spool) == []
+    assert path.read_bytes() == content
+    assert (spool.events, spool.size_bytes) == (0, len(content))
+    await spool.close()
+
+
+@runs
 async def test_every_bit_that_is_turned_is_noticed(tmp_path: Path) -> None:
     spool = opened(tmp_path)
     await spool.append(b"one")

@@ -112,7 +112,9 @@ class Spool:
             return []
 
     async def remove(self, name: str) -> None:
-        """Let a file go, as all of it is where it belongs. Raises SpoolFailure."""
+        """Let a file go, as all of it is where it belongs. Raises SpoolFailure. One that was put aside stays, though it kept its name."""
+        if name not in self._files:
+            return
         try:
             await self._aside((self.directory / name).unlink)
         except FileNotFoundError:
