@@ -315,6 +315,16 @@ def sensitive_fields(values: Sequence[str]) -> Sequence[Problem]:
     return [((f"[{index}]",), text) for index, value in enumerate(values) for text in masking.path_problems(value)]
 
 
+def hidden_fields(source: Source) -> tuple[str, ...]:
+    """The paths of sensitive fields, in an event and in the whole body of a provider that sends several in one: each is shown somewhere."""
+    fields, row = source.rules.sensitive_fields, provider_of(source.type)
+    batch = "" if row is None or row.batch.startswith("form:") else row.batch.replace("[]", "")
+    if not fields or not batch:
+        return fields
+    inside = [bare.removeprefix(f"{batch}.") for bare in (path.replace("[]", "").removeprefix(".") for path in fields)]
+    return tuple(dict.fromkeys((*fields, *inside, *(f"{batch}.{path}" for path in inside))))
+
+
 def public_url(value: str) -> Sequence[Problem]:
     """The rule for the URL that a provider was given: the query comes with each request."""
     if "?" in value or "#" in value:
