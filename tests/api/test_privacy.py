@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from ringback.services.messages import Messages
 from ringback.services.privacy import EXPORTS_MAX, Privacy
 from ringback.services.tasks import Tasks
 from ringback.store.operations.lanes import PARKED
+from ringback.store.spool import Spool
 from tests.api.conftest import TOKEN
 from tests.api.history import DAY_US, HOUR_US, SECOND_US, History
 
@@ -215,6 +217,19 @@ def test_an_export_is_whole_when_its_last_line_is_there_and_gives_things_as_they
 def test_only_a_few_exports_go_on_at_once(kept: Kept) -> None:
     kept.privacy._exports = EXPORTS_MAX
     assert kept.exported(subject=MAIL).status_code == 503
+
+
+def test_nothing_is_begun_while_acknowledged_requests_wait_in_the_spool(kept: Kept, tmp_path: Path) -> None:
+    spool = Spool.open(tmp_path / "spool", 1 << 20, kept.api.vault)
+    kept.privacy.spooled = spool.waiting
+    kept.api.run(spool.append(MAIL.encode()))
+    for wanted in ({"dryRun": True}, {}):
+        refused = kept.api.post("/privacy/erase", {"subject": MAIL, **wanted})
+        assert refused.status_code == 503 and "wait in the spool (1)" in refused.text
+    assert kept.exported(subject=MAIL).status_code == 503
+    kept.api.run(spool.remove(spool.oldest or ""))
+    assert kept.counted(subject=MAIL) == {}
+    kept.api.run(spool.close())
 
 
 def test_names_of_a_message_go_with_its_payload_and_lists_by_them_find_it_no_more(kept: Kept) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import resource
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,22 @@ async def test_a_spoilt_file_that_cannot_be_renamed_is_not_removed_either(tmp_pa
     assert await held(spool) == []
     assert path.read_bytes() == content
     assert (spool.events, spool.size_bytes) == (0, len(content))
+    await spool.close()
+
+
+@runs
+async def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_read_later(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    await spool.append(b"one")
+    name = spool.oldest or ""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, allowed[1]))
+    try:
+        with pytest.raises(SpoolFailure, match="cannot be read now"):
+            await spool.read(name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+    assert await held(spool) == [b"one"]
     await spool.close()
 
 
