@@ -122,7 +122,7 @@ class Privacy:
         return self._vault.fingerprint(b"subject\0" + subject.encode("utf-8", "surrogatepass")).hex()[:_DIGEST_CHARS]
 
     async def erase(self, who: Principal, wanted: ErasureIn, also: Also | None = None, *, door: Door = Door.API, address: str = "") -> Task:
-        """Begin to erase what is kept of a subject, or to count it. Raises NotFound, InvalidField, and Unavailable while the spool is used."""
+        """Begin to erase what is kept of a subject, or to count it. Raises NotFound, InvalidField, and Unavailable."""
         await self._settle()
 
         def define(tx: Transaction) -> Erasure:
