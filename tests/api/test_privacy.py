@@ -16,6 +16,7 @@ from ringback.clock import rfc3339
 from ringback.services.messages import Messages
 from ringback.services.privacy import EXPORTS_MAX, Privacy
 from ringback.services.tasks import Tasks
+from ringback.store.base import Transaction
 from ringback.store.operations.lanes import PARKED
 from ringback.store.spool import Spool
 from tests.api.conftest import TOKEN
@@ -258,3 +259,24 @@ def test_a_delivery_in_a_lane_named_by_the_person_leaves_it_and_what_stood_behin
     ]
     kept.done(kept.begun(subject=MAIL))
     assert kept.rows("SELECT lane FROM delivery") == [(None,), (None,)]
+
+
+def test_what_sinks_say_of_their_last_failure_goes_of_this_organisation_alone(kept: Kept) -> None:
+    (org_id,) = kept.rows("SELECT org_id FROM application")[0]
+
+    def write(tx: Transaction) -> None:
+        stream = "INSERT INTO stream VALUES (?, ?, ?, NULL, 's', '', '{}', 0, 0, 0, 0, NULL)"
+        sink = (
+            "INSERT INTO stream_sink (id, stream_id, type, status, metadata, batch_size, max_wait_s, position, attempts, failure, "
+            "created_at, updated_at, missed) VALUES (?, ?, 'http', 'enabled', '{}', 1, 1, 0, 1, ?, 0, 0, 0)"
+        )
+        for number, org in enumerate((org_id, "org_other")):
+            tx.run(stream, (f"strm_{number}", number, org))
+            tx.run(sink, (f"sink_{number}", f"strm_{number}", f"the transformation threw Error: {MAIL}"))
+        tx.run(sink, ("sink_2", "strm_0", "the endpoint answered 500"))
+
+    kept.api.run(kept.api.store.write(write))
+    assert kept.counted(subject=MAIL, app="shop") == kept.counted(subject=MAIL, at="mail") == {}
+    assert kept.done(kept.begun(subject=MAIL))["sinkFailures"] == 1
+    said = [row[0] for row in kept.rows("SELECT failure FROM stream_sink ORDER BY id")]
+    assert said == ["erased", f"the transformation threw Error: {MAIL}", "the endpoint answered 500"]
