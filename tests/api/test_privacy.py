@@ -13,6 +13,7 @@ from ringback.api import privacy as privacy_api
 from ringback.api import tasks as tasks_api
 from ringback.api.app import Settings, build
 from ringback.clock import rfc3339
+from ringback.model.messages import Origin
 from ringback.services.messages import Messages
 from ringback.services.privacy import EXPORTS_MAX, Privacy
 from ringback.services.tasks import Tasks
@@ -280,3 +281,17 @@ def test_what_sinks_say_of_their_last_failure_goes_of_this_organisation_alone(ke
     assert kept.done(kept.begun(subject=MAIL))["sinkFailures"] == 1
     said = [row[0] for row in kept.rows("SELECT failure FROM stream_sink ORDER BY id")]
     assert said == ["erased", f"the transformation threw Error: {MAIL}", "the endpoint answered 500"]
+
+
+def test_a_page_that_takes_long_to_mask_is_a_short_one_and_the_next_goes_on(kept: Kept) -> None:
+    hidden = Origin("src_1", sensitive=("mail",))
+    made = [kept.said({"mail": MAIL, "large": "x" * 200_000}, origin=hidden) for _ in range(9)]
+    _, token = kept.api.run(kept.api.tokens.create(app_id=kept.app_id))
+    first = kept.api.get("/app/shop/msg", params={"limit": 50}, token=token).json()
+    assert 0 < len(first["data"]) < 9 and not first["done"]
+    assert {message["payload"]["mail"] for message in first["data"]} == {"***"}
+    seen = [message["id"] for message in first["data"]]
+    while not first["done"]:
+        first = kept.api.get("/app/shop/msg", params={"limit": 50, "iterator": first["iterator"]}, token=token).json()
+        seen += [message["id"] for message in first["data"]]
+    assert sorted(seen) == sorted(made)
