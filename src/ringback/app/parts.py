@@ -111,8 +111,6 @@ class Parts:
         self.tokens = Tokens(store, clock, make_id, secrets.randbits, jwts)
         self.tasks = Tasks(store, clock, make_id, self.dispatcher, self.operational.task_ended)
         self.privacy = Privacy(store, self.vault, clock, make_id, self.tasks, store.empty_log, index, settings.search_size_max)
-        if self.spool is not None:
-            self.privacy.spooled = self.spool.waiting
         self.trends = Trends(store, clock, self.dispatcher, metrics)
         self.index = index
         self.search = Search(store, index, clock, metrics)
