@@ -156,6 +156,15 @@ async def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_read_late
 
 
 @runs
+async def test_whoever_comes_when_nothing_can_be_written_any_more_is_told(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    await spool.close()
+    with pytest.raises(SpoolFailure, match="nothing was kept"):
+        await asyncio.wait_for(spool.append(b"late"), 5)
+    assert files(tmp_path) == []
+
+
+@runs
 async def test_every_bit_that_is_turned_is_noticed(tmp_path: Path) -> None:
     spool = opened(tmp_path)
     await spool.append(b"one")
