@@ -189,7 +189,7 @@ class Spool:
             return error
         except (RuntimeError, MemoryError) as error:
             # No thread or no memory was to be had: somebody waits for an answer all the same.
-            return SpoolFailure(f"the spool cannot be written: {error or 'no memory is left'}; nothing was kept")
+            return SpoolFailure(f"the spool cannot be written: {str(error) or 'no memory is left'}; nothing was kept")
         self._with(name, size, len(records))
         return None
 
