@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,9 @@ hypothesis.settings.load_profile("ringback")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As a shell has it for what it runs in the background: programs that are tested would not hear Ctrl-C either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if LOOP == "uvloop":
         import uvloop
 

@@ -70,6 +70,11 @@ def test_a_full_disk_refuses_messages_storms_nobody_and_recovers(disk: Disk, ser
     refused = [answer for answer in answers if answer[0] != 202]
     assert refused, "the disk is full, yet everything was accepted"
     assert all(_is_refusal(*answer) for answer in refused), refused
+    # What is left in the log of the database takes a few pages more; an empty commit would succeed for ever.
+    wait_until(lambda: running.call("GET", "/health")[1]["database"] == {"status": "error"}, what="it says that the database takes nothing")
+    assert running.call("GET", "/health")[0] == 500
+    assert running.call("GET", "/ready")[0] == 503
+    assert running.call("GET", "/health/ping")[0] == 204, "the process itself is well: nobody should end it"
     accepted = {answer[1]["id"] for answer in answers if answer[0] == 202}
     before = len(receiver.arrivals)
     stays_true(
@@ -81,6 +86,7 @@ def test_a_full_disk_refuses_messages_storms_nobody_and_recovers(disk: Disk, ser
 
     disk.free()
     wait_until(lambda: _publish(running, app_id, 2000)[0] == 202, what="messages are accepted again")
+    wait_until(lambda: [running.call("GET", path)[0] for path in ("/health", "/ready")] == [200, 200], what="it says that it is well")
     wait_until(lambda: not ((pending | accepted) - receiver.ids()), what="what was acknowledged is delivered")
     arrived = len(wait_until(lambda: _settled(running, app_id, receiver), what="every delivery is recorded"))
     stays_true(lambda: len(receiver.arrivals) == arrived, "something is repeated although it was delivered", 1.5)

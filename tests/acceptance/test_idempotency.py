@@ -40,6 +40,7 @@ WITHOUT: typing.Final = {
     "/api/v1/auth/logout": "its token is no token any more when it comes again",
     "/api/v1/auth/stream-logout": "its token is no token any more when it comes again",
     "/api/v1/operator/token": "takes the operator's token, for whom no key is kept",
+    "/api/v1/privacy/export": "changes nothing, and its answer is as long as what is found",
     "/api/v1/app/{app_id}/destination/{destination_id}/secret/rotate": "no type that is built has a secret, so it never succeeds",
 }
 # What happens to a thing that is gone afterwards: a second key finds nothing to do it to.
@@ -55,6 +56,7 @@ UNLOGGED: typing.Final = {
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/filter/try": "",
     "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation/try": "",
     "/api/v1/app/{app_id}/destination/{destination_id}/filter/try": "",
+    "/api/v1/stream/{stream_id}/sink/{sink_id}/transformation/try": "",
     "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/filter/try": "",
     "/ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/transformation/try": "",
 }

@@ -78,6 +78,8 @@ def test_on_a_full_disk_events_are_acknowledged_and_come_in_once_when_there_is_r
     assert _number(running, "ringback_spooled_events") >= len(held)
     assert re.search(r"\d+ requests? of (a )?providers? waits? in the spool", plain(person.get("/queue")))
     person.close()
+    status, refused = running.call("POST", "/privacy/erase", {"subject": "evt_5", "dryRun": True})
+    assert status == 503 and "wait in the spool" in refused["detail"]
     assert _number(running, "ringback_spooled_bytes") == sum(file.stat().st_size for file in _files(spool))
 
     disk.free()

@@ -66,7 +66,7 @@ class Api:
         self.services = Services(
             tokens=self.tokens,
             idempotency=self.idempotency,
-            health=Health(self.store),
+            health=Health(self.store, clock),
             applications=Applications(self.store, clock, make_id, self.directory, self.tokens),
             endpoints=Endpoints(self.store, self.vault, clock, make_id, self.directory, secrets.token_bytes),
             event_types=EventTypes(self.store, clock),

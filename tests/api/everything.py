@@ -248,6 +248,10 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/stream/{stream_id}/events": _events,
     "/api/v1/stream/{stream_id}/sink": _sink,
     "/api/v1/stream/{stream_id}/sink/{sink_id}/secret/rotate": _empty,
+    "/api/v1/stream/{stream_id}/sink/{sink_id}/transformation/try": lambda there: {
+        "code": CODE,
+        "events": [{"eventType": "a", "payload": "1"}],
+    },
     "/api/v1/auth/stream-portal-access/{stream_id}": _empty,
     "/api/v1/auth/stream/{stream_id}/expire-all": lambda there: {"sessionIds": [there.live.name("session")]},
     "/api/v1/auth/stream/{stream_id}/sink/{sink_id}/poller/token/rotate": _empty,
@@ -296,7 +300,6 @@ POSTS: typing.Final[dict[str, Making]] = {
     "/api/v1/app/{app_id}/source/{source_id}/quarantine/{quarantine_id}/release": _release(f"{APPLICATION}/source"),
     "/api/v1/background-task/{task_id}/cancel": _nothing,
     "/api/v1/privacy/erase": lambda there: {"subject": "nobody@example.com", "dryRun": True},
-    "/api/v1/privacy/export": lambda there: {"subject": "nobody@example.com"},
     "/ingest/api/v1/source": lambda there: {"name": "door", "type": "github", "config": {"secret": _SECRET}},
     "/ingest/api/v1/source/{source_id}/token/rotate": _fresh(INGEST),
     "/ingest/api/v1/source/{source_id}/dashboard": _empty,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ from ringback.api import privacy as privacy_api
 from ringback.api import tasks as tasks_api
 from ringback.api.app import Settings, build
 from ringback.clock import rfc3339
+from ringback.model.messages import Origin
 from ringback.services.messages import Messages
 from ringback.services.privacy import EXPORTS_MAX, Privacy
 from ringback.services.tasks import Tasks
+from ringback.store.base import Transaction
 from ringback.store.operations.lanes import PARKED
+from ringback.store.spool import Spool
 from tests.api.conftest import TOKEN
 from tests.api.history import DAY_US, HOUR_US, SECOND_US, History
 
@@ -217,6 +221,19 @@ def test_only_a_few_exports_go_on_at_once(kept: Kept) -> None:
     assert kept.exported(subject=MAIL).status_code == 503
 
 
+def test_nothing_is_begun_while_acknowledged_requests_wait_in_the_spool(kept: Kept, tmp_path: Path) -> None:
+    spool = Spool.open(tmp_path / "spool", 1 << 20, kept.api.vault)
+    kept.privacy.spooled = spool.waiting
+    kept.api.run(spool.append(MAIL.encode()))
+    for wanted in ({"dryRun": True}, {}):
+        refused = kept.api.post("/privacy/erase", {"subject": MAIL, **wanted})
+        assert refused.status_code == 503 and "wait in the spool (1)" in refused.text
+    assert kept.exported(subject=MAIL).status_code == 503
+    kept.api.run(spool.remove(spool.oldest or ""))
+    assert kept.counted(subject=MAIL) == {}
+    kept.api.run(spool.close())
+
+
 def test_names_of_a_message_go_with_its_payload_and_lists_by_them_find_it_no_more(kept: Kept) -> None:
     kept.message(payload=b'{"a": 1}', event_id="evt_cust-77", tags=("cust-77", "vip"), channels=("cust-77",), ordering_key="cust-77")
     kept.done(kept.begun(subject="cust-77"))
@@ -243,3 +260,38 @@ def test_a_delivery_in_a_lane_named_by_the_person_leaves_it_and_what_stood_behin
     ]
     kept.done(kept.begun(subject=MAIL))
     assert kept.rows("SELECT lane FROM delivery") == [(None,), (None,)]
+
+
+def test_what_sinks_say_of_their_last_failure_goes_of_this_organisation_alone(kept: Kept) -> None:
+    (org_id,) = kept.rows("SELECT org_id FROM application")[0]
+
+    def write(tx: Transaction) -> None:
+        stream = "INSERT INTO stream VALUES (?, ?, ?, NULL, 's', '', '{}', 0, 0, 0, 0, NULL)"
+        sink = (
+            "INSERT INTO stream_sink (id, stream_id, type, status, metadata, batch_size, max_wait_s, position, attempts, failure, "
+            "created_at, updated_at, missed) VALUES (?, ?, 'http', 'enabled', '{}', 1, 1, 0, 1, ?, 0, 0, 0)"
+        )
+        for number, org in enumerate((org_id, "org_other")):
+            tx.run(stream, (f"strm_{number}", number, org))
+            tx.run(sink, (f"sink_{number}", f"strm_{number}", f"the transformation threw Error: {MAIL}"))
+        tx.run(sink, ("sink_2", "strm_0", "the endpoint answered 500"))
+
+    kept.api.run(kept.api.store.write(write))
+    assert kept.counted(subject=MAIL, app="shop") == kept.counted(subject=MAIL, at="mail") == {}
+    assert kept.done(kept.begun(subject=MAIL))["sinkFailures"] == 1
+    said = [row[0] for row in kept.rows("SELECT failure FROM stream_sink ORDER BY id")]
+    assert said == ["erased", f"the transformation threw Error: {MAIL}", "the endpoint answered 500"]
+
+
+def test_a_page_that_takes_long_to_mask_is_a_short_one_and_the_next_goes_on(kept: Kept) -> None:
+    hidden = Origin("src_1", sensitive=("mail",))
+    made = [kept.said({"mail": MAIL, "large": "x" * 200_000}, origin=hidden) for _ in range(9)]
+    _, token = kept.api.run(kept.api.tokens.create(app_id=kept.app_id))
+    first = kept.api.get("/app/shop/msg", params={"limit": 50}, token=token).json()
+    assert 0 < len(first["data"]) < 9 and not first["done"]
+    assert {message["payload"]["mail"] for message in first["data"]} == {"***"}
+    seen = [message["id"] for message in first["data"]]
+    while not first["done"]:
+        first = kept.api.get("/app/shop/msg", params={"limit": 50, "iterator": first["iterator"]}, token=token).json()
+        seen += [message["id"] for message in first["data"]]
+    assert sorted(seen) == sorted(made)

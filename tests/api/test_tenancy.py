@@ -37,6 +37,7 @@ BODIES: typing.Final[dict[str, typing.Any]] = {
     "PUT /api/v1/app/{app_id}/destination/{destination_id}/filter": {"filter": {"taken": True}},
     "PUT /ingest/api/v1/source/{source_id}/endpoint/{endpoint_id}/filter": {"filter": {"taken": True}},
     "PATCH /api/v1/app/{app_id}/endpoint/{endpoint_id}/headers": {"headers": {"x-taken": "1"}},
+    "POST /api/v1/privacy/export": {"subject": "nobody@example.com"},
     "PUT /api/v1/stream/{stream_id}/sink/{sink_id}": {"type": "http", "config": {"url": "https://example.com/"}},
     "PATCH /api/v1/stream/{stream_id}/sink/{sink_id}": {"type": "http", "config": {"url": "https://example.com/"}},
     "PATCH /api/v1/stream/{stream_id}/sink/{sink_id}/headers": {"headers": {"x-taken": "1"}},
@@ -184,11 +185,11 @@ class World:
         """A body that the owner could send."""
         if operation.body is None or operation.method == "GET":
             return None
-        if operation.method == "POST":
-            return POSTS[operation.path](self.there) if operation.path in POSTS else {}
         known = BODIES.get(f"{operation.method} {operation.path}")
         if known is not None:
             return known
+        if operation.method == "POST":
+            return POSTS[operation.path](self.there) if operation.path in POSTS else {}
         if operation.method == "PATCH":
             return {}
         answer = self.live.get(self.there.path(operation.path))

@@ -1001,4 +1001,14 @@ BODIES: typing.Final = [
             broken("'a/b' is not allowed; use letters, digits, '-', '_', '.', ':' and '+'", "events", "[1]", "channels", "[0]"),
         ],
     ),
+    Wrong(
+        ["POST /api/v1/privacy/erase", "POST /api/v1/privacy/export"],
+        {"subject": " a ", "at": "a..b", "app": 1, "since": "yesterday"},
+        [
+            broken("1 characters stand in too much; give at least 3", "subject"),
+            broken("'a..b' must be names of fields with dots between, such as customer.id", "at"),
+            malformed("Expected `str | null`, got `int`", "app"),
+            broken("Invalid RFC3339 encoded datetime", "since"),
+        ],
+    ),
 ]

@@ -214,7 +214,7 @@ def test_markup_of_strangers_does_nothing_in_what_scripts_show(shop: Shop, desk:
     app = hostile["application"].removeprefix("/apps/")
     shop.server.make(f"/app/{app}/msg", {"eventType": "hostile.type", "payload": {"x": EVERYTHING}})
     page.wait_for_selector("[data-rows] .badge.dead")
-    page.locator("[data-rows] tr", has=page.locator(".badge.dead")).first.locator("a.open").click(force=True)
+    page.locator("[data-rows] tr", has=page.locator(".badge.dead")).first.locator("a.open").dispatch_event("click")
     page.wait_for_selector("#panel .viewer, #panel .first")
     assert page.evaluate("window.owned") is None
     page.keyboard.press("Escape")

@@ -348,14 +348,15 @@ def test_a_failed_message_says_what_happened_and_why(shop: Shop, person: Person)
 
 def test_two_attempts_are_compared(shop: Shop, person: Person) -> None:
     app = shop.server.make("/app", {"name": "Compared"})["id"]
-    shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/legacy"})
+    # Its first answer is 500, and 200 whatever comes then.
+    shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/recovering"})
     message = shop.server.make(f"/app/{app}/msg", {"eventType": "ticket.updated", "payload": {}})["id"]
     made = wait_until(lambda: _several(shop, f"/app/{app}/attempt/msg/{message}"), what="two attempts")
     first, second = sorted(attempt["id"] for attempt in made)[:2]
     path = f"/apps/{app}/messages/{message}/attempts"
     page = plain(person.get(f"{path}/{second}?tab=compare"))
-    assert "What differs from Attempt 1" in page and "Name Attempt 1 Attempt 2" in page
-    assert "Request bodies: both have the same body." in page and "Response bodies: both have the same body." in page
+    assert "What differs from Attempt 1" in page and "Name Attempt 1 Attempt 2 answer 500 200" in page
+    assert "Request bodies: both have the same body." in page and "− connection pool exhausted" in page and '+ "received": true' in page
     # One that is not of this message is as good as none.
     assert "What differs from Attempt 1" in plain(person.get(f"{path}/{second}?tab=compare&with=atmpt_x"))
     assert "What differs from Attempt 2" in plain(person.get(f"{path}/{first}?tab=compare"))

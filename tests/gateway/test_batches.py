@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from ringback.dashboard.sensitive import shown_request
+from ringback.services.masking import shown
 from tests.gateway.conftest import Running, path_of
 
 BATCHES: list[tuple[str, bytes, list[bytes], list[str]]] = [
@@ -53,6 +55,22 @@ def test_items_with_ids_of_their_own_are_deduplicated_one_by_one(running: Runnin
         assert running.ask(path_of(source), body).status == 200
     origins: list[Any] = [message.origin for message in running.messages()]
     assert [origin.event_id for origin in origins] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("path", ["email", "events[].email", "events.email"])
+def test_sensitive_fields_are_masked_in_the_item_and_in_the_batch_whichever_their_paths_begin_at(running: Running, path: str) -> None:
+    batch = b'{"events":[{"id":"E1","email":"jo@example.com"}],"n":1}'
+    many = b'{"events":[%b]}' % b",".join([b'{"email":"jo@example.com"}'] * 2_001)
+    source = running.made(type="gocardless", verify="none", secrets=[], sensitiveFields=[path])
+    for body in (batch, many):
+        assert running.ask(path_of(source), body).status in (200, 204)
+    child, whole = (shown(message).payload or b"" for message in running.messages())
+    assert (child, whole[:26]) == (b'{"id":"E1","email":"***"}', b'{"events":[{"email":"***"}'), "one with too many items is one event"
+    assert b"jo@" not in whole
+    strict = running.made(type="gocardless", secrets=["s"], sensitiveFields=[path])
+    assert running.ask(path_of(strict), batch).status >= 400
+    (item,) = running.quarantined(strict)
+    assert running.run(shown_request(strict, item.request)).body == b'{"events":[{"id":"E1","email":"***"}],"n":1}'
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"not json", b"", b"[1,2", b'["a", 7]', json.dumps([{}] * 2_001).encode()])

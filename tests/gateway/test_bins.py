@@ -274,7 +274,8 @@ def test_without_being_told_bins_are_open_where_no_stranger_comes() -> None:
 @settings(max_examples=300)
 def test_any_path_is_a_bins_or_is_not(token: bytes, more: bytes) -> None:
     found = token_in(b"/in/" + token + b"/" + more)
-    assert found is None or (is_token(found) and found.encode() == token)
+    # What was drawn may hold a slash too: the token is what stands before it.
+    assert found is None or (is_token(found) and found.encode() == token.partition(b"/")[0])
 
 
 def _request(number: int, size: int = 0) -> CapturedRequest:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ringback.errors import InvalidField
 from tests.gateway.conftest import Running, path_of
 from tests.gateway.signing import signed
 
@@ -127,3 +128,19 @@ def test_bodies_without_such_fields_are_told_apart_by_all_their_bytes(running: R
     for sent in (body, body, body + b" x"):
         assert running.ask(path_of(source), sent).status == 200
     assert [message.payload for message in running.messages()] == [body, body + b" x"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"orderingKeyAt": ["header:X-Key", "json:data.person.email"]},
+        {"deduplication": {"by": ["json:data.person"]}},
+        {"eventTypeAt": ["json:data[].person.kind"]},
+    ],
+)
+def test_what_names_or_orders_events_is_no_sensitive_field_since_it_is_shown(running: Running, settings: dict[str, Any]) -> None:
+    fields = ["data.other", "data[].person", "dat"]
+    with pytest.raises(InvalidField, match="is shown") as refused:
+        running.made(type="custom", verify="none", secrets=[], sensitiveFields=fields, **settings)
+    assert [problem.loc for problem in refused.value.problems] == [("body", "sensitiveFields", "[1]")]
+    running.made(type="custom", verify="none", secrets=[], sensitiveFields=["data.person.name.old", "personal"], **settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import resource
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,47 @@ async def test_a_finished_file_that_is_spoilt_is_kept_for_a_person_and_counts(tm
     await third.append(b"four")
     assert await held(third) == [b"four"]
     await third.close()
+
+
+@runs
+async def test_a_spoilt_file_that_cannot_be_renamed_is_not_removed_either(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    await spool.append(b"one")
+    (path,) = files(tmp_path)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    # A directory stands where it would go: as on a full disk, it cannot be renamed, and could be removed.
+    path.with_name(f"{path.name}.damaged").mkdir()
+    assert await held(spool) == []
+    assert path.read_bytes() == content
+    assert (spool.events, spool.size_bytes) == (0, len(content))
+    await spool.close()
+
+
+@runs
+async def test_a_file_that_cannot_be_opened_for_want_of_descriptors_is_read_later(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    await spool.append(b"one")
+    name = spool.oldest or ""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, allowed[1]))
+    try:
+        with pytest.raises(SpoolFailure, match="cannot be read now"):
+            await spool.read(name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+    assert await held(spool) == [b"one"]
+    await spool.close()
+
+
+@runs
+async def test_whoever_comes_when_nothing_can_be_written_any_more_is_told(tmp_path: Path) -> None:
+    spool = opened(tmp_path)
+    await spool.close()
+    with pytest.raises(SpoolFailure, match="nothing was kept"):
+        await asyncio.wait_for(spool.append(b"late"), 5)
+    assert files(tmp_path) == []
 
 
 @runs

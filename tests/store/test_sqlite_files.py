@@ -209,6 +209,24 @@ def test_a_full_database_refuses_what_comes_keeps_nothing_of_it_and_works_again_
     tell(tmp_path, story)
 
 
+def test_a_failing_store_tells_so_once_whatever_commits_that_change_nothing_do(tmp_path, caplog):
+    told = lambda: [record.message for record in caplog.records if record.message.startswith("store.")]  # noqa: E731 - asked again and again
+
+    async def story(shelf: Shelf) -> None:
+        store = shelf.store
+        await fill(store, shelf)
+        for _ in range(3):
+            assert await store.write(lambda tx: tx.row("SELECT 1")) == (1,)
+            assert (await shelf.accept("ep_fill", payload=b"x" * 20_000)).word == "refused"
+        assert told() == ["store.failed"]
+        await store.write(lambda tx: tx.rows("PRAGMA max_page_count = 1000000"))
+        assert (await shelf.accept("ep_fill", payload=b"x" * 20_000)).word == "accepted"
+        assert told() == ["store.failed", "store.recovered"]
+
+    with caplog.at_level("INFO"):
+        tell(tmp_path, story)
+
+
 def test_a_lock_of_another_program_fails_commits_and_does_not_hang_them(tmp_path):
     async def story(shelf: Shelf) -> None:
         other = apsw.Connection(str(tmp_path / "ringback.db"))

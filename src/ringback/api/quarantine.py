@@ -19,7 +19,7 @@ from ringback.clock import rfc3339, to_us
 from ringback.errors import FieldProblem, InvalidField
 from ringback.model.quarantine import Quarantined
 from ringback.policy.masking import masked
-from ringback.policy.sources import provider_of, shown_headers, shown_url
+from ringback.policy.sources import hidden_fields, provider_of, shown_headers, shown_url
 from ringback.policy.validation import Instant
 from ringback.services.quarantine import PREFIX, Quarantine
 from ringback.services.releasing import Chosen, Left, Releases
@@ -140,7 +140,7 @@ class _Handlers:
     async def get(self, call: Call) -> Answer:
         source = await self._sources.get(call.who, *refs_of(call))
         item = await self._quarantine.get(call.who, *refs_of(call), call.params["quarantine_id"])
-        body, fields = item.request.body, source.rules.sensitive_fields
+        body, fields = item.request.body, hidden_fields(source)
         seen = body if body is None or not fields else await asyncio.to_thread(masked, body, fields)
         row = provider_of(source.type)
         shown_item = QuarantinedWithContentOut(

@@ -266,7 +266,7 @@ class Doors:
         return Services(
             tokens=parts.tokens,
             idempotency=idempotency,
-            health=Health(store, dispatching=lambda: parts.dispatcher.running, ready=ready, spool=self.draining),
+            health=Health(store, clock, dispatching=lambda: parts.dispatcher.running, ready=ready, spool=self.draining),
             applications=Applications(store, clock, make_id, parts.directory, parts.tokens),
             endpoints=self._endpoints(parts.operational.endpoint_changed),
             event_types=EventTypes(store, clock, self.payloads),

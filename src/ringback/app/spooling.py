@@ -18,4 +18,5 @@ def draining_of(parts: Parts, aside: Aside | None, receiver: Receiver, known: So
     """What brings in what is in the spool; None: there is no spool."""
     if parts.spool is None or aside is None:
         return None
+    parts.privacy.spooled = parts.spool.waiting
     return Draining(parts.spool, aside, receiver, parts.store, parts.vault, parts.directory, known, journal, parts.metrics)

@@ -10,6 +10,7 @@ from ringback.dashboard.examinations import ExaminationView, examination_view
 from ringback.model.quarantine import CapturedRequest
 from ringback.model.sources import Source
 from ringback.policy.masking import masked
+from ringback.policy.sources import hidden_fields
 from ringback.services.doctor import Findings
 
 
@@ -21,7 +22,7 @@ def source_examination(source: Source, findings: Findings, now_us: int) -> Exami
 
 async def shown_request(source: Source, captured: CapturedRequest) -> CapturedRequest:
     """A request as people see it: without the values of fields that the source calls sensitive."""
-    fields = source.rules.sensitive_fields
+    fields = hidden_fields(source)
     if not fields or captured.body is None:
         return captured
     return msgspec.structs.replace(captured, body=await asyncio.to_thread(masked, captured.body, fields))

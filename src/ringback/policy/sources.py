@@ -315,6 +315,16 @@ def sensitive_fields(values: Sequence[str]) -> Sequence[Problem]:
     return [((f"[{index}]",), text) for index, value in enumerate(values) for text in masking.path_problems(value)]
 
 
+def hidden_fields(source: Source) -> tuple[str, ...]:
+    """The paths of sensitive fields, in an event and in the whole body of a provider that sends several in one: each is shown somewhere."""
+    fields, row = source.rules.sensitive_fields, provider_of(source.type)
+    batch = "" if row is None or row.batch.startswith("form:") else row.batch.replace("[]", "")
+    if not fields or not batch:
+        return fields
+    inside = [bare.removeprefix(f"{batch}.") for bare in (path.replace("[]", "").removeprefix(".") for path in fields)]
+    return tuple(dict.fromkeys((*fields, *inside, *(f"{batch}.{path}" for path in inside))))
+
+
 def public_url(value: str) -> Sequence[Problem]:
     """The rule for the URL that a provider was given: the query comes with each request."""
     if "?" in value or "#" in value:
@@ -384,6 +394,18 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
     return problems
 
 
+def _told_anyway(rules: Rules) -> list[Problem]:
+    """Sensitive fields by which events are named or put in order: names and keys are shown, whatever they hold."""
+    used = (*rules.event_type_at, *rules.redelivery_at, *rules.ordering_key_at, *(rules.deduplication.by or ()))
+    bare = [place.removeprefix("json:").replace("[]", "") + "." for place in used if place.startswith("json:")]
+    text = "is what events are named by or in order by, which is shown; take it from one of the two settings"
+    return [
+        (("sensitiveFields", f"[{index}]"), f"{path!r} {text}")
+        for index, path in enumerate(rules.sensitive_fields)
+        if any(place.startswith(path.replace("[]", "").removeprefix(".") + ".") for place in bare)
+    ]
+
+
 def _rule_problems(rules: Rules) -> list[Problem]:
     problems: list[Problem] = []
     if not 1 <= rules.max_body_bytes <= MAX_BODY_BYTES:
@@ -392,6 +414,7 @@ def _rule_problems(rules: Rules) -> list[Problem]:
     if rules.ordering_version_at and not rules.ordering_key_at:
         text = "versions are compared of what has the same key; set orderingKeyAt to the place of that as well"
         problems.append((("orderingVersionAt",), text))
+    problems += _told_anyway(rules)
     window_s = rules.deduplication.window_s
     if not MIN_WINDOW_S <= window_s <= MAX_WINDOW_S:
         problems.append((("deduplication", "windowS"), f"{window_s} must lie between {MIN_WINDOW_S} and {MAX_WINDOW_S}"))

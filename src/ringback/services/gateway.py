@@ -146,7 +146,7 @@ class Ready:
         # What it answers follows from the source alone, and is known once the event is durable.
         self.prompt = self.answerer is None and rules.processed_by is None
         self.life_us = _LIFE_US if rules.retention_s is None else rules.retention_s * SECOND_US
-        self.sensitive = rules.sensitive_fields
+        self.sensitive = rules_of.hidden_fields(source)
         # `services.receiving` makes it of the answer.
         self.reply: Any = None
         self.refused = Bucket(_REFUSALS_PER_S)

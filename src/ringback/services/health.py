@@ -8,11 +8,15 @@ from typing import Protocol
 
 import msgspec
 
+from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.store.base import Store
+from ringback.store.operations import probe
 
 # A store that takes longer than this to answer a trivial question is of no use to anybody; probes commonly give up after 5 s.
 _DEADLINE_S = 3.0
+# An answer holds for so long: anybody may ask, and each look is a write.
+_HOLDS_S = 0.5
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -57,26 +61,37 @@ class Health:
     def __init__(
         self,
         store: Store,
+        clock: Clock,
         *,
         dispatching: Callable[[], bool] = lambda: True,
         ready: Callable[[], bool] = lambda: True,
         spool: Keeping | None = None,
     ) -> None:
         self._store = store
+        self._clock = clock
+        self._looking = asyncio.Lock()
+        self._known = False
+        self._known_until_s = 0.0
         self._dispatching = dispatching
         self._ready = ready
         self._spool = spool
 
     async def report(self) -> Report:
-        """How it stands, found out by a read and a commit. Never raises for a store that fails."""
+        """How it stands, found out by a read and a write. Never raises for a store that fails."""
+        async with self._looking:
+            if self._known_until_s <= self._clock.monotonic_s():
+                self._known = await self._look()
+                self._known_until_s = self._clock.monotonic_s() + _HOLDS_S
+        return Report(self._known, self._dispatching())
+
+    async def _look(self) -> bool:
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await self._store.read(lambda tx: tx.row("SELECT 1 FROM organisation LIMIT 1"))
-                await self._store.write(lambda tx: tx.row("SELECT 1 FROM organisation LIMIT 1"))
-            database = True
+                await self._store.write(probe.touch)
         except (RingbackError, TimeoutError):
-            database = False
-        return Report(database, self._dispatching())
+            return False
+        return True
 
     async def ready(self) -> Readiness:
         """Which requests should this server be sent?"""
@@ -84,6 +99,6 @@ class Health:
         spool = self._spool
         if spool is None:
             return Readiness(found.well, None)
-        # A commit that writes nothing succeeds on a full disk: what waits in the spool has tried a real one.
+        # Where there is room for the one and not for the other: what waits in the spool has tried.
         well = found.well and not spool.stuck
         return Readiness(well, well or (found.queue and spool.has_room))

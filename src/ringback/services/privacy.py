@@ -112,6 +112,8 @@ class Privacy:
         self._exports = 0
         # What is only in memory and will be written down.
         self.settle: Callable[[], Awaitable[None]] | None = None
+        # Requests that wait in the spool, which nobody looks through.
+        self.spooled: Callable[[], int] = lambda: 0
         for kind in (TaskKind.FIND_SUBJECT, TaskKind.ERASE_SUBJECT):
             tasks.entrust(kind, self._advance)
 
@@ -120,7 +122,7 @@ class Privacy:
         return self._vault.fingerprint(b"subject\0" + subject.encode("utf-8", "surrogatepass")).hex()[:_DIGEST_CHARS]
 
     async def erase(self, who: Principal, wanted: ErasureIn, also: Also | None = None, *, door: Door = Door.API, address: str = "") -> Task:
-        """Begin to erase what is kept of a subject, or to count it. Raises NotFound, InvalidField."""
+        """Begin to erase what is kept of a subject, or to count it. Raises NotFound, InvalidField, and Unavailable."""
         await self._settle()
 
         def define(tx: Transaction) -> Erasure:
@@ -182,6 +184,9 @@ class Privacy:
             self._exports -= 1
 
     async def _settle(self) -> None:
+        """Have everything where it is looked for. Raises Unavailable where that is not so."""
+        if waiting := self.spooled():
+            raise Unavailable(f"requests of providers wait in the spool ({waiting}), where nobody looks; try again when they have come in")
         if self.settle is not None:
             await self.settle()
 

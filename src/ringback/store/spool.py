@@ -9,6 +9,7 @@ that the order of the names is that of the events.
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import re
@@ -32,6 +33,8 @@ _CHECK: Final = struct.Struct(">I")
 _HEAD_BYTES: Final = _HEAD.size + _CHECK.size
 _RECORD: Final = struct.Struct(">II")
 _NAME: Final = re.compile(r"(\d{16})\.spool(?:\.damaged)?")
+# What ails the process, and not the file: too many files are open, or memory is short.
+_LATER: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 # Records of one file are opened together: a few of the largest bodies.
 _FILE_BYTES: Final = 8 * 1024 * 1024
 
@@ -91,6 +94,10 @@ class Spool:
         """The name of the file that comes first; None: nothing waits."""
         return next(iter(self._files), None)
 
+    def waiting(self) -> int:
+        """Records that wait: acknowledged, and not where they belong."""
+        return self.events
+
     async def filled(self) -> None:
         """Wait until something waits."""
         await self._filled.wait()
@@ -104,15 +111,25 @@ class Spool:
         await future
 
     async def read(self, name: str) -> list[bytes]:
-        """The records of a file, in order; nothing of one that is spoilt, which is put aside. Raises OperatorError for another key."""
+        """The records of a file, in order; nothing of one that is spoilt, which is put aside.
+
+        Raises OperatorError for another key, and SpoolFailure where the system has no room to read it now.
+        """
         try:
             return await self._aside(lambda: [self._vault.open(sealed) for sealed in _records((self.directory / name).read_bytes())])
-        except (OSError, _Damaged, _Torn) as error:
+        except OSError as error:
+            if error.errno in _LATER:
+                raise SpoolFailure(f"spool file {name} cannot be read now: {error.strerror}") from error
+            self.put_aside(name, error)
+            return []
+        except (_Damaged, _Torn) as error:
             self.put_aside(name, error)
             return []
 
     async def remove(self, name: str) -> None:
-        """Let a file go, as all of it is where it belongs. Raises SpoolFailure."""
+        """Let a file go, as all of it is where it belongs. Raises SpoolFailure. One that was put aside stays, though it kept its name."""
+        if name not in self._files:
+            return
         try:
             await self._aside((self.directory / name).unlink)
         except FileNotFoundError:
@@ -170,6 +187,9 @@ class Spool:
             return SpoolFailure(f"the spool cannot be written: {error.strerror}; nothing was kept")
         except SpoolFailure as error:
             return error
+        except (RuntimeError, MemoryError) as error:
+            # No thread or no memory was to be had: somebody waits for an answer all the same.
+            return SpoolFailure(f"the spool cannot be written: {str(error) or 'no memory is left'}; nothing was kept")
         self._with(name, size, len(records))
         return None
 

@@ -38,6 +38,7 @@ WORDS: Final[Mapping[str, str]] = {
     "eventNames": "Events that are known by it",
     "expectations": "Events that are waited for",
     "streamEvents": "Events of streams",
+    "sinkFailures": "Sinks: their last failures",
     "binRequests": "Requests in bins",
 }
 _STAGES: Final[Mapping[str, str]] = {

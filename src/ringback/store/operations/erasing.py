@@ -96,6 +96,10 @@ def _dead_letters(tx: Transaction, subject: Subject, keys: Sequence[tuple[Any, .
     tx.run_many("UPDATE dead_letter SET detail = ? WHERE id = ?", [(_SAID, letter_id) for (letter_id,) in keys])
 
 
+def _sink_failures(tx: Transaction, subject: Subject, keys: Sequence[tuple[Any, ...]]) -> None:
+    tx.run_many("UPDATE stream_sink SET failure = ? WHERE id = ?", [(_SAID, sink_id) for (sink_id,) in keys])
+
+
 def _lanes(tx: Transaction, subject: Subject, keys: Sequence[tuple[Any, ...]]) -> None:
     """What has nothing to send is in order with nothing; what stands behind it in its lane goes on."""
     for endpoint_id, lane, due_at, message_id in keys:
@@ -142,6 +146,7 @@ _ERASERS: Final[dict[str, Erase]] = {
     "eventNames": _rows_of("deduplication", "source_id", "key"),
     "expectations": _rows_of("expectation", "id"),
     "streamEvents": _stream_events,
+    "sinkFailures": _sink_failures,
     "binRequests": _bin_requests,
 }
 

@@ -26,6 +26,8 @@ WITHOUT_PAYLOAD: Final = f"{_GUARDED}, CASE WHEN m.payload IS NULL THEN NULL ELS
 
 # Payloads in one page: eight of the largest messages; 250 of them would be more than the server's whole memory.
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+# What a byte of a payload counts whose sensitive fields may have to be masked: a second of a reader for a page of them.
+_MASKED_WEIGHT: Final = 16
 
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
 _origins: Final = msgspec.json.Decoder(Origin)
@@ -141,7 +143,9 @@ def cut_to_size(tx: Transaction, app_id: str, message_ids: list[str], walk: Walk
     sizes: dict[str, int] = {}
     if message_ids:
         rows = tx.rows(
-            f"SELECT id, COALESCE(LENGTH(payload), 0) FROM message WHERE app_id = ? AND id IN {one_of(message_ids)}", (app_id, *message_ids)
+            f"SELECT id, COALESCE(LENGTH(payload), 0) * CASE WHEN instr(origin, '\"sensitive\":') > 0 THEN {_MASKED_WEIGHT} ELSE 1 END "
+            f"FROM message WHERE app_id = ? AND id IN {one_of(message_ids)}",
+            (app_id, *message_ids),
         )
         sizes = {message_id: size for message_id, size in rows}
     total = 0

@@ -291,6 +291,20 @@ def stream_events(tx: Transaction, read: Reading, position: str) -> Looked:
     return _few(found, _on(rows, examined=rows))
 
 
+def sink_failures(tx: Transaction, read: Reading, position: str) -> Looked:
+    """What sinks say of their last failure: what code threw, or what was answered."""
+    reach = read.reach
+    if reach.app_id is not None or reach.source_id is not None:
+        return Looked([], None)
+    rows = tx.rows(
+        "SELECT k.id, k.failure FROM stream_sink k CROSS JOIN stream s ON s.id = k.stream_id AND s.org_id = ? "
+        "WHERE k.id > ? AND k.failure IS NOT NULL ORDER BY k.id LIMIT ?",
+        (reach.org_id, position, _EXAMINED),
+    )
+    found = [Found((row[0],), {"id": row[0], "failure": row[1]}) for row in rows if read.subject.beside(row[1])]
+    return _few(found, _on(rows))
+
+
 def bin_requests(tx: Transaction, read: Reading, position: str) -> Looked:
     """Requests in bins."""
     if not read.reach.bins:
@@ -318,6 +332,7 @@ WALKS: Final[dict[str, Look]] = {
     "eventNames": event_names,
     "expectations": expectations,
     "streamEvents": stream_events,
+    "sinkFailures": sink_failures,
     "binRequests": bin_requests,
 }
 

@@ -110,6 +110,8 @@ class Committer:
         self._records: list[tuple[Sequence[Record], Callable[[Exception | None], None]]] = []
         self._busy = False
         self._failing = False
+        # Rows that this connection had changed when the last batch was settled.
+        self._changed = connection.total_changes()
         self._closed = False
         self._scheduled = False
         # Did the last batch leave attempts to the next one?
@@ -370,11 +372,18 @@ class Committer:
             _complain(error)
 
     def _tell(self, error: Exception | None) -> None:
-        """Log the first failure and the first success after it; a full disk fails a thousand commits a second."""
+        """Log the first failure and the first success after it; a full disk fails a thousand commits a second.
+
+        A batch that changes nothing writes nothing, and succeeds on a full disk: it says nothing of the store.
+        """
+        changed = self._connection.total_changes()
+        wrote, self._changed = changed != self._changed, changed
         if error is not None and not self._failing:
             log(STORE_FAILED, error=str(error))
-        elif error is None and self._failing:
+        elif error is None and self._failing and wrote:
             log(STORE_RECOVERED)
+        else:
+            return
         self._failing = error is not None
 
     def _succeed(self, batch: _Batch) -> None:
