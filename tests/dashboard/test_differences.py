@@ -63,6 +63,15 @@ def test_whatever_differs_each_body_can_be_read_from_the_lines() -> None:
             assert [line.text for line in found if line.kind != "gone"] == after
 
 
+def test_lines_that_come_everywhere_are_no_place_to_begin_in_a_long_body() -> None:
+    """Looking for the best place among all of them takes the cube of the lines: seconds, for a body made for that."""
+    before, after = b"\n".join([b"x"] * LINES_MAX), b"\n".join([b"x", b"y"] * (LINES_MAX // 2))
+    assert [line.kind for line in lines(before, after, "text/plain").lines].count("same") == 1, "only the line that both begin with"
+    # Beside others they are the same in both.
+    found = lines(b"one\n" + before[2:], b"one\n" + before[4:], "text/plain").lines
+    assert [line.kind for line in found].count("same") == LINES_MAX - 1
+
+
 def test_long_bodies_are_not_compared() -> None:
     long = b"\n".join(b"%d" % n for n in range(LINES_MAX + 1))
     assert lines(long, b"x", "text/plain") == Lines("They are too long to be compared line by line: 1.5 kB and 1 B.")

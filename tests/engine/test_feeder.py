@@ -622,3 +622,28 @@ def test_a_batch_that_its_code_lets_go_is_done_with_and_counted_as_that(feed: Ca
         assert feeding.transport.sent == [] and feeding.metrics.sink_events == 0
 
     feed(story)
+
+
+def test_a_receiver_that_says_something_else_of_each_batch_does_not_fill_the_log(
+    feed: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(feeding: Feeding) -> None:
+        await feeding.sink(type=SinkType.OTEL_TRACING, batch_size=1)
+        await feeding.transform()
+        times = '"startTime":"2024-01-01","endTime":"2024-01-01"'
+        for number in range(1, 6):
+            said = msgspec.structs.replace(OK, body=b'{"partialSuccess":{"rejectedSpans":%d}}' % number)
+            feeding.transport.decide = lambda sent, said=said: said  # type: ignore[misc]  # each says something else
+            await feeding.append("1")
+            await until(lambda: len(feeding.scripts.waiting) == 1)
+            feeding.scripts.return_(Ran("returned", b"{}", f'[{{"name":"a",{times}}}]'.encode(), "json"))
+            while (progress := (await feeding.found()).progress).position < number:
+                await asyncio.sleep(0)
+            assert progress.failure is not None and f"rejected {number} span" in progress.failure
+            if number == 3:
+                feeding.clock.later_s += 61.0
+
+    with caplog.at_level(logging.WARNING, "ringback"):
+        feed(story)
+    told = [record.fields["why"] for record in caplog.records if record.message == "sink.partly_rejected"]  # type: ignore[attr-defined]  # every line of ours has them
+    assert told == ["the receiver rejected 1 span of the last batch", "the receiver rejected 4 spans of the last batch"]

@@ -6,7 +6,10 @@ import io
 import json
 import logging
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 import typing
 
 import pytest
@@ -37,11 +40,12 @@ def logged() -> typing.Iterator[io.StringIO]:
 class ImpatientClock(SystemClock):
     """A clock that is asked rarely and goes on by much each time: rests are over when somebody looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_s: float = 100.0) -> None:
+        self.step_s = step_s
         self.later_s = 0.0
 
     def monotonic_s(self) -> float:  # type: ignore[override]  # the machine's has no self
-        self.later_s += 100.0
+        self.later_s += self.step_s
         return super().monotonic_s() + self.later_s
 
 
@@ -79,6 +83,58 @@ def test_a_span_arrives_as_it_was_made_and_another_process_follows_one_that_died
     wait_until(lambda: "traces.resumed" in logged.getvalue())
     assert next(line["event"] for line in lines(logged)) == "traces.lost"
     exporter.close(5)
+    collector.close()
+
+
+def test_a_process_that_always_dies_is_started_less_and_less_often(
+    logged: io.StringIO, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "opentelemetry.py").write_text(f"open({str(started)!r}, 'a').write('.'), exit(1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    clock = ImpatientClock(4.0)
+    exporter = exporter_to("http://127.0.0.1:9", clock)
+    for number in range(30 * 256):
+        exporter.emit(span(number))
+    exporter.start()
+    exporter.close(60)
+    assert clock.later_s > 30 * 4, "each time its rest of two seconds would have been over"
+    assert 3 <= len(started.read_text()) <= 12
+
+
+def test_nothing_is_imported_that_lies_where_the_server_was_started(
+    logged: io.StringIO, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "opentelemetry.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    collector = Collector()
+    exporter = exporter_to(collector.url)
+    exporter.start()
+    exporter.emit(span(1))
+    wait_until(lambda: collector.spans or logged.getvalue())
+    assert logged.getvalue() == ""
+    exporter.close(5)
+    collector.close()
+
+
+def test_the_process_ends_with_a_server_that_is_killed_though_the_collector_hangs() -> None:
+    collector = Collector(status=0)
+    program = """if True:
+        import sys
+        from ringback.clock import SystemClock
+        from ringback.telemetry.otel import Exporter
+        from ringback.telemetry.otel_process import Target
+        from ringback.telemetry.spans import Span, SpanKind
+        exporter = Exporter(Target(sys.argv[1], {}, None, "1", timeout_s=600.0), SystemClock())
+        exporter.start()
+        exporter.emit(Span("a", SpanKind.CLIENT, "1" * 32, "1" * 16, "", 1, 2, {}))
+        sys.stdin.read()
+    """
+    server = subprocess.Popen([sys.executable, "-c", program, collector.url], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    wait_until(lambda: collector.bodies)
+    server.kill()
+    # The process has inherited it: it comes to its end when both are gone. And nothing is said of that.
+    assert server.communicate(timeout=30) == (None, b"")
     collector.close()
 
 

@@ -51,6 +51,8 @@ _REST_US: Final = 60 * SECOND_US
 _NO_ROOM_US: Final = SECOND_US
 # Entries of the heap that are no longer true and need not be cleared away yet: a few dozen kilobytes.
 _STALE_MAX: Final = 1_000
+# Seconds between two lines of the log about what the receiver of a sink rejects: it may say something else of each batch.
+_REMARK_EVERY_S: Final = 60.0
 # Seconds between two looks at the clock when nothing is due: it may be set.
 _LOOK_EVERY_S: Final = 30.0
 
@@ -116,6 +118,8 @@ class Feeder:
         self._failing: set[str] = set()
         # Up to where nothing in its stream is wanted by a sink.
         self._passed: dict[str, int] = {}
+        # When the log was told last what the receiver of a sink rejects.
+        self._remarked: dict[str, float] = {}
         # Streams with something new that their sinks were not told yet.
         self._grown: set[str] = set()
         self._requests = SinkRequests(scripts, clock, feed_policy.style)
@@ -240,6 +244,7 @@ class Feeder:
                 del self._of_stream[stream_id]
         self._failing.discard(sink_id)
         self._passed.pop(sink_id, None)
+        self._remarked.pop(sink_id, None)
 
     def _look_at(self, sink_id: str, at_us: int) -> None:
         if sink_id in self._busy:
@@ -301,12 +306,18 @@ class Feeder:
         await self._settled(sink, follows)
         self._count(found, outcome)
         if remark and remark != sink.progress.failure:
-            log(SINK_PARTLY_REJECTED, stream_id=sink.stream_id, sink_id=sink.id, why=remark)
+            self._remark(sink, remark)
         if follows.progress.attempts:
             self._failing.add(sink_id)
             return follows.progress.next_at
         self._failing.discard(sink_id)
         return 0
+
+    def _remark(self, sink: Sink, remark: str) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._remarked.get(sink.id, -_REMARK_EVERY_S) >= _REMARK_EVERY_S:
+            self._remarked[sink.id] = now_s
+            log(SINK_PARTLY_REJECTED, stream_id=sink.stream_id, sink_id=sink.id, why=remark)
 
     def _count(self, ready: Ready, outcome: Outcome) -> None:
         metrics, word = self._metrics, "accepted" if outcome.success else "cancelled" if outcome.cancelled else "failed"

@@ -6,7 +6,6 @@ Source: https://opentelemetry.io/docs/specs/otlp/ and https://github.com/open-te
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -26,6 +25,8 @@ _SPAN_ID_BYTES: Final = 8
 _MAX_SPANS: Final = 10_000
 # What a request may have: four times what the code may return, since each value is wrapped in its type.
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+# Values in the attributes of all spans: while it is written each takes some 300 bytes, and its share of the one that holds the interpreter.
+MAX_VALUES: Final = 100_000
 # Values within values: enough for anything that is read by people.
 _MAX_DEPTH: Final = 32
 # Whole numbers that OTLP can hold.
@@ -67,8 +68,8 @@ class _Span(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _PartialSuccess(msgspec.Struct, frozen=True, rename="camel"):
-    rejected_spans: int | str = 0
-    error_message: str = ""
+    rejected_spans: int | str | None = 0
+    error_message: str | None = ""
 
 
 class _Answer(msgspec.Struct, frozen=True, rename="camel"):
@@ -94,7 +95,8 @@ def spans_body(spans: bytes, tracing: Tracing, space: str, batch_id: str) -> byt
         raise ValueError("`spans` is empty; give one span at least, or set `cancel` to true, which lets the batch go")
     if len(listed) > _MAX_SPANS:
         raise ValueError(f"`spans` has {len(listed)} members; at most {_MAX_SPANS} are allowed")
-    written = [_written(_read(raw, number), space, f"{batch_id}:{number}", number) for number, raw in enumerate(listed)]
+    values = _Values()
+    written = [_written(_read(raw, number), space, f"{batch_id}:{number}", number, values) for number, raw in enumerate(listed)]
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": tracing.service_name}}]}
     scope = {"name": tracing.scope.name, "version": tracing.scope.version}
     body = _encoder.encode({"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": scope, "spans": written}]}]})
@@ -110,7 +112,7 @@ def _read(raw: msgspec.Raw, number: int) -> _Span:
         raise ValueError(f"`spans[{number}]` cannot be used: {error}") from None
 
 
-def _written(span: _Span, space: str, own: str, number: int) -> dict[str, Any]:
+def _written(span: _Span, space: str, own: str, number: int, values: _Values) -> dict[str, Any]:
     """A span in the encoding of OTLP/JSON: ids in hexadecimal, numbers of 64 bits as texts."""
     kind, status = KINDS.get(span.kind), STATUSES.get(span.status)
     if kind is None:
@@ -128,7 +130,7 @@ def _written(span: _Span, space: str, own: str, number: int) -> dict[str, Any]:
         "startTimeUnixNano": _nanoseconds(span.start_time, f"spans[{number}].startTime"),
         "endTimeUnixNano": _nanoseconds(span.end_time, f"spans[{number}].endTime"),
         "attributes": [
-            {"key": name, "value": _value(value, 0, number)} for name, value in (span.attributes or {}).items() if value is not None
+            {"key": name, "value": values.written(value, number)} for name, value in (span.attributes or {}).items() if value is not None
         ],
     }
     if span.parent_span_id_key is not None:
@@ -155,26 +157,41 @@ def _nanoseconds(text: str, where: str) -> str:
     return str(since_us * 1_000)
 
 
-def _value(value: Any, depth: int, number: int) -> dict[str, Any]:
-    """Any JSON value as OTLP has it."""
-    if depth > _MAX_DEPTH:
-        raise ValueError(f"the attributes of `spans[{number}]` have values in more than {_MAX_DEPTH} others; leave some out")
-    if isinstance(value, str):
-        return {"stringValue": value}
-    if isinstance(value, bool):
-        return {"boolValue": value}
-    if isinstance(value, int) and -_INT64 <= value < _INT64:
-        return {"intValue": str(value)}
-    if isinstance(value, int | float):
-        number_64 = float(value)
-        return {"doubleValue": number_64} if math.isfinite(number_64) else {"stringValue": str(value)}
-    if isinstance(value, list):
-        return {"arrayValue": {"values": [_value(item, depth + 1, number) for item in value]}}
-    if isinstance(value, dict):
-        pairs = [{"key": name, "value": _value(item, depth + 1, number)} for name, item in value.items()]
-        return {"kvlistValue": {"values": pairs}}
-    # null: a value that is none.
-    return {}
+class _Values:
+    """Writes the values of attributes of one request, so many of them at the most."""
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUES
+
+    def written(self, value: Any, number: int, depth: int = 0) -> dict[str, Any]:
+        """Any JSON value as OTLP has it."""
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"`spans` have more than {MAX_VALUES} values in their attributes; leave some out")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"the attributes of `spans[{number}]` have values in more than {_MAX_DEPTH} others; leave some out")
+        if isinstance(value, str):
+            return {"stringValue": value}
+        if isinstance(value, bool):
+            return {"boolValue": value}
+        if isinstance(value, int) and -_INT64 <= value < _INT64:
+            return {"intValue": str(value)}
+        if isinstance(value, int | float):
+            return {"doubleValue": _double(value, number)}
+        if isinstance(value, list):
+            return {"arrayValue": {"values": [self.written(item, number, depth + 1) for item in value]}}
+        if isinstance(value, dict):
+            pairs = [{"key": name, "value": self.written(item, number, depth + 1)} for name, item in value.items()]
+            return {"kvlistValue": {"values": pairs}}
+        # null: a value that is none.
+        return {}
+
+
+def _double(value: float, number: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"an attribute of `spans[{number}]` is a number beyond what 64 bits hold; give it as a text") from None
 
 
 def partial_success(answer: bytes) -> str:
@@ -184,7 +201,7 @@ def partial_success(answer: bytes) -> str:
     """
     try:
         said = _answer.decode(answer).partial_success
-        rejected = 0 if said is None else int(said.rejected_spans)
+        rejected = 0 if said is None else int(said.rejected_spans or 0)
     except (msgspec.DecodeError, RecursionError, ValueError):
         return ""
     if said is None or not (rejected or said.error_message):

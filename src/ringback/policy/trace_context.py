@@ -18,6 +18,8 @@ _PARENT: Final = re.compile(rb"(?P<version>[0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]
 _SAMPLED: Final = 0x01
 # What has to be passed on at least (3.3.1.5); longer ones are dropped whole, as a list that was cut says something else.
 _STATE_MAX_BYTES: Final = 512
+# Bytes beyond which nobody counts the members: blanks and empty ones are no part of the 512, and reading them costs time of each attempt.
+_STATE_READ_BYTES: Final = 2 * _STATE_MAX_BYTES
 # Members of a list (3.3.1.1).
 _STATE_MAX_MEMBERS: Final = 32
 _MEMBER: Final = re.compile(rb"[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]")
@@ -63,6 +65,8 @@ def context_of(fields: Collection[tuple[bytes, bytes]]) -> TraceContext | None:
 
 
 def _state(values: list[bytes]) -> str:
+    if sum(map(len, values)) > _STATE_READ_BYTES:
+        return ""
     members = [member for value in values for part in value.split(b",") if (member := part.strip(b" \t"))]
     whole = b",".join(members)
     if len(members) > _STATE_MAX_MEMBERS or len(whole) > _STATE_MAX_BYTES or not all(map(_MEMBER.fullmatch, members)):

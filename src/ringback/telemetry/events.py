@@ -220,7 +220,8 @@ SINK_PARTLY_REJECTED = LogEvent(
     "sink.partly_rejected",
     "warning",
     ("stream_id", "sink_id", "why"),
-    "The receiver of a sink accepted a batch and rejected some of its spans, which are not sent again. Told once while it says the same.",
+    "The receiver of a sink accepted a batch and rejected some of its spans, which are not sent again. Told once while it says the same, "
+    "and once a minute when it does not.",
 )
 RETENTION_SWEPT = LogEvent("retention.swept", "info", ("rows",), "What was past its retention was deleted.")
 REQUEST_FAILED = LogEvent(

@@ -34,8 +34,10 @@ _BATCH: Final = 256
 _EVERY_S: Final = 0.5
 # Seconds beyond those for a batch after which the process itself hangs, and is ended. Its start takes 0.5 s, and more under load.
 _PATIENCE_S: Final = 10.0
-# Seconds before another process is started after one has died.
+# Seconds before another process is started after one has died; twice as long each time, up to a minute, until one exports: a start costs
+# half a second of CPU.
 _REST_S: Final = 2.0
+_REST_MOST_S: Final = 60.0
 # Seconds between two lines of the log about what was lost.
 _TOLD_EVERY_S: Final = 60.0
 _NEEDED: Final = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
@@ -66,6 +68,7 @@ class Exporter:
         self._wake = threading.Event()
         self._stopping = False
         self._process: _Process | None = None
+        self._rest_s = _REST_S
         self._rest_until_s = 0.0
         self._told_at_s = -_TOLD_EVERY_S
         # Lost, and not told of yet; `failing` until a batch arrives again.
@@ -136,8 +139,12 @@ class Exporter:
             if self._process is not None:
                 self._process.end()
             self._process = None
-            self._rest_until_s = self._clock.monotonic_s() + _REST_S
+            self._rest_until_s = self._clock.monotonic_s() + self._rest_s
+            self._rest_s = min(2 * self._rest_s, _REST_MOST_S)
             error = f"the process that exports them failed: {str(failure) or type(failure).__name__}"
+        else:
+            # An empty batch says nothing of what becomes of one with spans.
+            self._rest_s = _REST_S if batch else self._rest_s
         if error:
             self._failed(batch, error)
         elif self._failing:
@@ -166,7 +173,8 @@ class _Process:
         self._socket = ours
         ours.settimeout(target.timeout_s + _PATIENCE_S)
         with theirs:
-            command = (sys.executable, "-m", "ringback.telemetry.otel_process")
+            # -P: nothing is imported that lies where the server was started.
+            command = (sys.executable, "-P", "-m", "ringback.telemetry.otel_process")
             self._child = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno())
         self.pid = self._child.pid
         self._say(msgspec.msgpack.encode(target))

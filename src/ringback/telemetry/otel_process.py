@@ -1,16 +1,18 @@
 """Who speaks OTLP? A process beside the server: it reads batches of spans from its parent and gives them to OpenTelemetry's own exporter.
 
-It ends when its parent does, by the end of the socket. What is set for the exporter by the standard variables (`OTEL_EXPORTER_OTLP_*`,
-`OTEL_RESOURCE_ATTRIBUTES`) counts here, where the settings say nothing.
+It ends when its parent does, by the end of the socket, in the middle of a batch too. What is set for the exporter by the standard variables
+(`OTEL_EXPORTER_OTLP_*`, `OTEL_RESOURCE_ATTRIBUTES`) counts here, where the settings say nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -150,14 +152,23 @@ def export(pipe: IO[bytes], out: IO[bytes]) -> None:
         out.flush()
 
 
+def _end_with_parent() -> None:
+    """Wait until the other end of the socket is closed, and end: a collector that hangs is not waited for by an orphan."""
+    parent = select.poll()
+    parent.register(sys.stdin.fileno(), 0)
+    parent.poll()
+    os._exit(0)
+
+
 def _main() -> None:
     # Signals for the server may go to all processes of its terminal or unit; this one ends after it, by the end of the socket.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICE)
     out = sys.stdout.buffer
     # Nothing but answers may go there, whatever a library prints.
     sys.stdout = sys.stderr
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     export(sys.stdin.buffer, out)
 
 

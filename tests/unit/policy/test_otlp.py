@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringback.policy.otlp import MAX_BODY_BYTES, Tracing, partial_success, spans_body
+from ringback.policy.otlp import MAX_BODY_BYTES, MAX_VALUES, Tracing, partial_success, spans_body
 
 TIMES = {"startTime": "2024-01-02T03:04:05.5Z", "endTime": "2024-01-02T03:04:06"}
 JSON_VALUES = st.recursive(
@@ -102,6 +102,7 @@ def test_times_are_nanoseconds(text: str, nanoseconds: str) -> None:
         ({"endTime": "1969-12-31"}, '`spans[0].endTime` is "1969-12-31"; it must be a time since 1970'),
         ({"endTime": 5}, "`spans[0]` cannot be used: Expected `str`, got `int` - at `$.endTime`"),
         ({"status": "BAD"}, '`spans[0].status` is "BAD"; it must be one of UNSET, OK, ERROR'),
+        ({"attributes": {"a": 10**400}}, "an attribute of `spans[0]` is a number beyond what 64 bits hold; give it as a text"),
         ({"attributes": {"a": json.loads("[" * 40 + "]" * 40)}}, "values in more than 32 others"),
     ],
 )
@@ -113,7 +114,12 @@ def test_what_is_wrong_is_said_with_its_place(member: dict[str, Any], said: str)
 
 def test_requests_are_bounded() -> None:
     with pytest.raises(ValueError, match=f"at most {MAX_BODY_BYTES} are allowed"):
-        spans({"attributes": {"a": [1] * (MAX_BODY_BYTES // 16)}})
+        spans({"attributes": {"a": "x" * MAX_BODY_BYTES}})
+    # Each takes a hundred times its place in the text while it is written: no thread may have hundreds of megabytes.
+    half = {"attributes": {"a": [1] * (MAX_VALUES // 2 - 1)}}
+    assert len(spans(half, half)) == 2
+    with pytest.raises(ValueError, match=f"more than {MAX_VALUES} values in their attributes"):
+        spans(half, half, {"attributes": {"a": 1}})
     with pytest.raises(ValueError, match="at most 10000 are allowed"):
         spans(*({} for _ in range(10_001)))
     with pytest.raises(ValueError, match="`spans` is empty"):
@@ -131,6 +137,7 @@ def test_requests_are_bounded() -> None:
         (b'{"partialSuccess": {"rejectedSpans": "many"}}', ""),
         (b'{"partialSuccess": {"rejectedSpans": "2", "errorMessage": "old"}}', "the receiver rejected 2 spans of the last batch: old"),
         (b'{"partialSuccess": {"rejectedSpans": 1}}', "the receiver rejected 1 span of the last batch"),
+        (b'{"partialSuccess": {"rejectedSpans": 1, "errorMessage": null}}', "the receiver rejected 1 span of the last batch"),
         (b'{"partialSuccess": {"errorMessage": "slow"}}', "the receiver took the last batch with a warning: slow"),
         (b"\x0a\x02\x08\x01", ""),
         (b"[" * 100_000, ""),

@@ -63,6 +63,10 @@ def test_two_parents_are_none() -> None:
         ([b"a=\xff"], ""),
         ([b"a=1=2"], ""),
         ([b"a=" + b"x" * 600], ""),
+        ([b"a=1" + b" ," * 400], "a=1"),
+        # Not read to its end: sixty kilobytes of it would take milliseconds of each attempt.
+        ([b"a=1" + b" ," * 600], ""),
+        ([b"a=1" + b" ," * 300, b" ," * 300], ""),
         ([b",".join(b"a%d=1" % number for number in range(33))], ""),
     ],
 )
