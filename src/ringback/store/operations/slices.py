@@ -11,11 +11,11 @@ from ringback.store.base import Row
 MAX_BYTES: Final = 4 * 1024 * 1024
 
 
-def affordable(rows: Sequence[Row]) -> list[Row]:
+def affordable(rows: Sequence[Row], most_bytes: int = MAX_BYTES) -> list[Row]:
     """The first of these rows, at least one if there are any; the last column of each is the size of what goes with it, bytes or None."""
     size = 0
     for number, row in enumerate(rows):
         size += row[-1] or 0
-        if number and size > MAX_BYTES:
+        if number and size > most_bytes:
             return list(rows[:number])
     return list(rows)

@@ -168,12 +168,7 @@ def ahead(tx: Transaction, stream_id: str, after: int, wanted: Wanted) -> Stretc
         f"SELECT key, created_at, size FROM stream_event WHERE key > ? AND key <= ?{conditions} ORDER BY key LIMIT ?",
         (begin + after, begin + edge, *parameters, wanted.limit),
     )
-    count = size = 0
-    for row in rows:
-        if count and size + row[2] > wanted.max_bytes:
-            break
-        count += 1
-        size += row[2]
+    count = len(affordable(rows, wanted.max_bytes))
     full = count < len(rows) or count == wanted.limit
     position = rows[count - 1][0] - begin if full else edge
     first_key, first_at = rows[0][:2] if rows else (begin, 0)
@@ -200,15 +195,10 @@ def newest(tx: Transaction, stream_id: str, wanted: Wanted) -> list[StreamEvent]
         f"SELECT key, size FROM stream_event WHERE key > ? AND key <= ?{conditions} ORDER BY key DESC LIMIT ?",
         (begin + edge, begin + last_seq, *parameters, wanted.limit),
     )
-    count = size = 0
-    for row in rows:
-        if count and size + row[1] > wanted.max_bytes:
-            break
-        count += 1
-        size += row[1]
-    if not count:
+    found = affordable(rows, wanted.max_bytes)
+    if not found:
         return []
-    return between(tx, stream_id, rows[count - 1][0] - begin - 1, last_seq, msgspec.structs.replace(wanted, limit=count))
+    return between(tx, stream_id, found[-1][0] - begin - 1, last_seq, msgspec.structs.replace(wanted, limit=len(found)))
 
 
 def position_at(tx: Transaction, stream_id: str, at_us: int) -> int:
