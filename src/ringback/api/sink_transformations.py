@@ -13,7 +13,7 @@ import msgspec
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
 from ringback.api.routing import OFF_LOOP_BYTES, Answer, Call, Operation, answer
-from ringback.api.transformations import TransformationErrorOut, TransformedRequestOut, request_out
+from ringback.api.transformations import TransformationErrorOut, TransformedRequestOut, error_out, request_out
 from ringback.services.sink_transformations import SinkTransformations, SinkTransformationTrial, SinkTransformationTryIn, SinkTransformIn
 from ringback.services.streams import EventIn
 
@@ -47,14 +47,9 @@ class SinkTransformationTryOut(msgspec.Struct, frozen=True, rename="camel"):
 
 def shown(trial: SinkTransformationTrial) -> SinkTransformationTryOut:
     """A trial as clients see it."""
-    return SinkTransformationTryOut(
-        trial.outcome,
-        trial.events,
-        None if trial.request is None else request_out(trial.request),
-        TransformationErrorOut(trial.error, trial.line or None, trial.column or None) if trial.outcome == "failed" else None,
-        trial.said,
-        trial.cpu_us / 1000,
-    )
+    j = trial.judged
+    request = None if j.request is None else request_out(j.request)
+    return SinkTransformationTryOut(j.outcome, trial.events, request, error_out(j), j.said, j.cpu_us / 1000)
 
 
 def _answer(trial: SinkTransformationTrial) -> Answer:
@@ -77,7 +72,8 @@ def routes(transformations: SinkTransformations) -> list[Operation]:
 
     async def attempt(call: Call) -> Answer:
         trial = await transformations.tried(call.who, *refs(call), call.parsed(TRY_IN))
-        large = trial.request is not None and len(trial.request.body) > OFF_LOOP_BYTES
+        request = trial.judged.request
+        large = request is not None and len(request.body) > OFF_LOOP_BYTES
         return await asyncio.to_thread(_answer, trial) if large else _answer(trial)
 
     return [

@@ -16,6 +16,7 @@ from ringback.model.applications import Capability
 from ringback.policy.transforming import Transformed
 from ringback.services.sources import Sources
 from ringback.services.transformations import TransformationPatch, Transformations, TransformationTrial, TransformationTryIn
+from ringback.services.trials import Judged
 
 PATCH: Final = Body(TransformationPatch)
 TRY_IN: Final = Body(TransformationTryIn)
@@ -72,18 +73,16 @@ def request_out(wanted: Transformed) -> TransformedRequestOut:
     return TransformedRequestOut(wanted.method, wanted.url, dict(wanted.headers), wanted.content_type, readable(wanted.body))  # type: ignore[arg-type]  # the policy has checked that it is one of these
 
 
+def error_out(judged: Judged) -> TransformationErrorOut | None:
+    """Why code failed, as clients see it; None where it has not."""
+    return TransformationErrorOut(judged.error, judged.line or None, judged.column or None) if judged.outcome == "failed" else None
+
+
 def shown(trial: TransformationTrial) -> TransformationTryOut:
     """A trial as clients see it."""
-    r = trial.request
-    return TransformationTryOut(
-        trial.outcome,
-        trial.message_id,
-        trial.event_type,
-        None if r is None else request_out(r),
-        TransformationErrorOut(trial.error, trial.line or None, trial.column or None) if trial.outcome == "failed" else None,
-        trial.said,
-        trial.cpu_us / 1000,
-    )
+    j = trial.judged
+    request = None if j.request is None else request_out(j.request)
+    return TransformationTryOut(j.outcome, trial.message_id, trial.event_type, request, error_out(j), j.said, j.cpu_us / 1000)
 
 
 def routes(transformations: Transformations, sources: Sources) -> list[Operation]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
@@ -11,7 +11,8 @@ from ringback.dashboard.components import Badge, Link
 from ringback.dashboard.payloads import PayloadView, payload_view
 from ringback.dashboard.visits import Visit
 from ringback.dashboard.words import milliseconds
-from ringback.policy.transforming import Transformed, place_of
+from ringback.policy.transforming import place_of
+from ringback.services.trials import Judged
 
 _BADGES: Final[Mapping[str, Badge]] = {
     "sent": Badge("ok", "would be sent"),
@@ -20,45 +21,6 @@ _BADGES: Final[Mapping[str, Badge]] = {
 }
 # Lines of the code that are shown around the one that an error is about.
 _AROUND: Final = 2
-
-
-class Trial(Protocol):
-    """What came of code that was tried, on whatever."""
-
-    @property
-    def outcome(self) -> str:
-        """`sent`, `cancelled` or `failed`."""
-        ...
-
-    @property
-    def request(self) -> Transformed | None:
-        """What would be sent."""
-        ...
-
-    @property
-    def error(self) -> str:
-        """Why it failed."""
-        ...
-
-    @property
-    def line(self) -> int:
-        """The line of the code that the error is about, 0 = not known."""
-        ...
-
-    @property
-    def column(self) -> int:
-        """And its column."""
-        ...
-
-    @property
-    def said(self) -> tuple[str, ...]:
-        """What was written to the console."""
-        ...
-
-    @property
-    def cpu_us(self) -> int:
-        """Microseconds of CPU time."""
-        ...
 
 
 class CodeLine(msgspec.Struct, frozen=True):
@@ -96,7 +58,7 @@ def lines_of(code: str, line: int) -> list[CodeLine]:
     return [CodeLine(number, written[number - 1], number == line) for number in range(first, min(line + _AROUND, len(written)) + 1)]
 
 
-def result_view(trial: Trial, code: str, tried: str, message: Link | None = None) -> ResultView:
+def result_view(trial: Judged, code: str, tried: str, message: Link | None = None) -> ResultView:
     """What came of a trial, for its page."""
     request = trial.request
     return ResultView(

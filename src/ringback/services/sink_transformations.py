@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final
 
 import msgspec
 
@@ -17,14 +17,14 @@ from ringback.model.streams import Sink
 from ringback.model.transformations import Transformation
 from ringback.policy.batching import Batched, Returned, apart_of, seen, transformed
 from ringback.policy.streams import body_of, with_code
-from ringback.policy.transforming import Transformed, place_of
+from ringback.policy.transforming import place_of
 from ringback.policy.validation import Rule
 from ringback.services.connectors import Code
 from ringback.services.sinks import find, target_of
 from ringback.services.streams import MAX_EVENTS, EventIn, events_rule
 from ringback.services.tokens import Principal
 from ringback.services.transformations import without_secrets
-from ringback.services.trials import Engine, Trials
+from ringback.services.trials import Engine, Judged, Trials, judged
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import sinks, streams, transformations
 from ringback.store.operations.endpoints import Sealer
@@ -53,20 +53,10 @@ class SinkTransformationTryIn(msgspec.Struct, frozen=True, kw_only=True, rename=
 
 
 class SinkTransformationTrial(msgspec.Struct, frozen=True):
-    """What a transformation would have made of a batch of so many events; nothing was sent.
+    """What a transformation would have made of a batch of so many events."""
 
-    `request` is what would be sent, None unless `outcome` says so. `error` is a sentence, with the `line` and `column` of the code that it
-    is about (0 = unknown). `said` is what was written to the console.
-    """
-
-    outcome: Literal["sent", "cancelled", "failed"]
+    judged: Judged
     events: int
-    request: Transformed | None = None
-    error: str = ""
-    line: int = 0
-    column: int = 0
-    said: tuple[str, ...] = ()
-    cpu_us: int = 0
 
 
 class SinkTransformations:
@@ -110,13 +100,12 @@ class SinkTransformations:
 
         Raises NotFound, InvalidField for code that has no handler, and NotBuilt for code where nothing runs it.
         """
-        if wanted.code is not None and self._engine.missing is not None:
-            raise NotBuilt(
-                f"a transformation cannot be run: {self._engine.missing}; nothing was kept, since code of a sink is on at once; set `code` "
-                "to null, or install the engine"
-            )
-
         if wanted.code is not None:
+            if self._engine.missing is not None:
+                raise NotBuilt(
+                    f"a transformation cannot be run: {self._engine.missing}; nothing was kept, since code of a sink is on at once; set "
+                    "`code` to null, or install the engine"
+                )
             await self._check(await self._store.read(lambda tx: find(tx, self._vault, who, stream, ref)), wanted.code)
 
         def operation(tx: Transaction) -> Sink:
@@ -171,24 +160,8 @@ class SinkTransformations:
         script = Script(f"try:{sink.id}", sink.stream_id, code, batch.apart)
         ran = await self._trials.ran(script, seen(batch), moment_of(batch_id))
         # On a thread: spans of 2 MiB take 50 ms.
-        return await asyncio.to_thread(self._trial, sink, batch, count, ran)
+        return SinkTransformationTrial(await asyncio.to_thread(self._judged, sink, batch, ran), count)
 
-    def _trial(self, sink: Sink, batch: Batched, count: int, ran: Ran) -> SinkTransformationTrial:
-        request, error, outcome = None, ran.words, "failed"
-        if ran.outcome == "returned":
-            try:
-                returned = Returned(ran.document, ran.payload, ran.payload_kind)
-                request = transformed(batch, returned, sink.stream_id, https_only=self._https_only)
-                outcome = "cancelled" if request.cancelled else "sent"
-            except ValueError as problem:
-                error = str(problem)
-        return SinkTransformationTrial(
-            outcome,  # type: ignore[arg-type]  # one of the three
-            count,
-            None if request is None or request.cancelled else request,
-            error,
-            ran.line,
-            ran.column,
-            ran.said,
-            ran.cpu_us,
-        )
+    def _judged(self, sink: Sink, batch: Batched, ran: Ran) -> Judged:
+        returned = Returned(ran.document, ran.payload, ran.payload_kind)
+        return judged(ran, lambda: transformed(batch, returned, sink.stream_id, https_only=self._https_only))

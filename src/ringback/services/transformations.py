@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ringback.clock import Clock
-from ringback.delivery.scripting_turns import Ran, Script
+from ringback.delivery.scripting_turns import Script
 from ringback.delivery.seal import MASK
 from ringback.errors import FieldProblem, InvalidField, NotBuilt, Refused
 from ringback.model.endpoints import Endpoint
 from ringback.model.messages import Message
 from ringback.model.transformations import Transformation
 from ringback.policy import validation
-from ringback.policy.transforming import Transformed, Webhook, seen, transformed
+from ringback.policy.transforming import Webhook, seen, transformed
 from ringback.policy.urls import split_url
 from ringback.policy.validation import Name, Problem, Rule, is_sensitive
 from ringback.services.applications import Directory
@@ -24,7 +24,7 @@ from ringback.services.connectors import Code
 from ringback.services.endpoints import Told, find
 from ringback.services.masking import shown
 from ringback.services.tokens import Principal
-from ringback.services.trials import Engine, Trials
+from ringback.services.trials import Engine, Judged, Trials, judged
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import messages, recent, transformations
 from ringback.store.operations.endpoints import Sealer
@@ -73,21 +73,11 @@ class TransformationTryIn(msgspec.Struct, frozen=True, kw_only=True, rename="cam
 
 
 class TransformationTrial(msgspec.Struct, frozen=True):
-    """What a transformation would have made of a message; nothing was sent.
+    """What a transformation would have made of a message of this type; `message_id` is None when a payload was given."""
 
-    `message_id` is None when a payload was given. `request` is what would be sent, None unless `outcome` says so. `error` is a sentence,
-    with the `line` and `column` of the code that it is about (0 = unknown). `said` is what was written to the console.
-    """
-
-    outcome: Literal["sent", "cancelled", "failed"]
+    judged: Judged
     message_id: str | None
     event_type: str
-    request: Transformed | None = None
-    error: str = ""
-    line: int = 0
-    column: int = 0
-    said: tuple[str, ...] = ()
-    cpu_us: int = 0
 
 
 class Transformations:
@@ -169,27 +159,9 @@ class Transformations:
         webhook = _webhook(found, message, wanted, kept)
         # Named apart from the endpoint: what is tried says nothing of what is on.
         script = Script(f"try:{found.id}", found.app_id, code)
-        return self._trial(webhook, None if message is None else message.id, await self._trials.ran(script, seen(webhook)))
-
-    def _trial(self, webhook: Webhook, message_id: str | None, ran: Ran) -> TransformationTrial:
-        request, error, outcome = None, ran.words, "failed"
-        if ran.outcome == "returned":
-            try:
-                request = transformed(webhook, ran.document, ran.payload, ran.payload_kind, https_only=self._https_only)
-                outcome = "cancelled" if request.cancelled else "sent"
-            except ValueError as problem:
-                error = str(problem)
-        return TransformationTrial(
-            outcome,  # type: ignore[arg-type]  # one of the three
-            message_id,
-            webhook.event_type,
-            None if request is None or request.cancelled else request,
-            error,
-            ran.line,
-            ran.column,
-            ran.said,
-            ran.cpu_us,
-        )
+        ran = await self._trials.ran(script, seen(webhook))
+        made = judged(ran, lambda: transformed(webhook, ran.document, ran.payload, ran.payload_kind, https_only=self._https_only))
+        return TransformationTrial(made, None if message is None else message.id, webhook.event_type)
 
     def _check(self, wanted: Transformation) -> None:
         """May it be switched on?"""

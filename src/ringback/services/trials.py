@@ -4,16 +4,49 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
 
 from ringback.delivery.scripting_turns import Moment, Ran, Script
 from ringback.errors import Refused
+from ringback.policy.transforming import Transformed
 
 # Trials of an owner that wait or run at once: each holds a payload, and they may be asked for faster than they run.
 _TRIALS: Final = 8
 # Seconds that a trial waits at most.
 _TRIAL_S: Final = 20.0
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """What code would have made of what it was tried on; nothing was sent.
+
+    `request` is what would be sent, None unless `outcome` says so. `error` is a sentence, with the `line` and `column` of the code that it
+    is about (0 = unknown). `said` is what was written to the console.
+    """
+
+    outcome: Literal["sent", "cancelled", "failed"]
+    request: Transformed | None
+    error: str
+    line: int
+    column: int
+    said: tuple[str, ...]
+    cpu_us: int
+
+
+def judged(ran: Ran, made: Callable[[], Transformed]) -> Judged:
+    """What came of code that was tried. `made` is the request that it returned, and raises ValueError where that cannot be sent."""
+    request, error = None, ran.words
+    outcome: Literal["sent", "cancelled", "failed"] = "failed"
+    if ran.outcome == "returned":
+        try:
+            wanted = made()
+        except ValueError as problem:
+            error = str(problem)
+        else:
+            request, outcome = (None, "cancelled") if wanted.cancelled else (wanted, "sent")
+    return Judged(outcome, request, error, ran.line, ran.column, ran.said, ran.cpu_us)
 
 
 class Engine(Protocol):

@@ -51,7 +51,7 @@ def result_of(trial: TransformationTrial, app_id: str, code: str) -> ResultView:
     message = None
     if trial.message_id is not None:
         message = Link(trial.event_type, f"{BASE}/apps/{app_id}/messages/{trial.message_id}")
-    return result_view(trial, code, "", message)
+    return result_view(trial.judged, code, "", message)
 
 
 def variables_text(variables: Mapping[str, str] | None) -> str:

@@ -106,7 +106,7 @@ class _Pages:
         wanted = checked(SinkTransformationTryIn, given)
         trial = await self._services.sink_transformations.tried(visit.who, sink.stream_id, sink.id, wanted)
         words = "the event that was given" if payload else counted(trial.events, "event")
-        return self._form(sink, kept, code, payload, {}, result_view(trial, code, words))
+        return self._form(sink, kept, code, payload, {}, result_view(trial.judged, code, words))
 
     async def _set(self, visit: Visit, wanted: SinkTransformIn, words: str) -> Moved:
         stream_id, sink_id = visit.params["stream_id"], visit.params["sink_id"]
