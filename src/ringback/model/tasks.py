@@ -86,22 +86,32 @@ class Letters(msgspec.Struct, frozen=True, tag="letters"):
     ids: tuple[str, ...] | None = None
 
 
-class Erasure(msgspec.Struct, frozen=True, tag="erasure"):
-    """Find what is kept of a subject (a person's address, a customer's number), and erase it unless it is a `dry_run`.
+class Reach(msgspec.Struct, frozen=True):
+    """Where is looked for a subject: in one organisation, one application or source of it if they are given, and in a time (microseconds).
 
-    `sealed` holds the subject itself, encrypted, and nothing once the task has ended; `digest` stands for it in the audit log. `at` is the
-    path at which it must stand. `top` is the number of the newest message that counts. `token_id` asked for it, through `door`.
+    `top` is the number of the newest message that counts. `bins`: in request bins too, which belong to nobody.
     """
 
-    sealed: bytes
-    digest: str
-    at: str | None
+    org_id: str
     app_id: str | None
     source_id: str | None
     since_us: int
     until_us: int
     top: int
     bins: bool
+
+
+class Erasure(msgspec.Struct, frozen=True, tag="erasure"):
+    """Find what is kept of a subject (a person's address, a customer's number), and erase it unless it is a `dry_run`.
+
+    `sealed` holds the subject itself, encrypted, and nothing once the task has ended; `digest` stands for it in the audit log. `at` is the
+    path at which it must stand. `token_id` asked for it, through `door`.
+    """
+
+    sealed: bytes
+    digest: str
+    at: str | None
+    reach: Reach
     dry_run: bool
     token_id: str | None
     door: str

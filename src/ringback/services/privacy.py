@@ -18,7 +18,7 @@ from ringback.clock import SECOND_US, Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound, StoreFailure, Unavailable
 from ringback.ids import IdMaker
 from ringback.model.dashboard import AuditEntry, Door
-from ringback.model.tasks import Erasure, Task, TaskKind, TaskStatus
+from ringback.model.tasks import Erasure, Reach, Task, TaskKind, TaskStatus
 from ringback.policy import ordering
 from ringback.policy.subjects import MAX_CHARS, MIN_CHARS, Subject
 from ringback.policy.validation import Instant, Problem, Rule
@@ -29,7 +29,7 @@ from ringback.services.tasks import Also, Tasks
 from ringback.services.tokens import LINK, Principal
 from ringback.store.base import SearchIndex, Store, Transaction
 from ringback.store.operations import audit, erasing, search_log, sources, subject_rows
-from ringback.store.operations.subject_rows import WALKS, Reach, Reading
+from ringback.store.operations.subject_rows import WALKS, Reading
 from ringback.store.vault import Vault
 
 # Exports under way at once, of everybody: each keeps a reader busy.
@@ -128,20 +128,7 @@ class Privacy:
         def define(tx: Transaction) -> Erasure:
             reach = self._reach(tx, who, wanted)
             sealed = self._vault.seal(wanted.subject.encode())
-            return Erasure(
-                sealed,
-                self.digest(wanted.subject),
-                wanted.at,
-                reach.app_id,
-                reach.source_id,
-                reach.since_us,
-                reach.until_us,
-                reach.top,
-                reach.bins,
-                wanted.dry_run,
-                _token(who),
-                door.value,
-            )
+            return Erasure(sealed, self.digest(wanted.subject), wanted.at, reach, wanted.dry_run, _token(who), door.value)
 
         def noted(tx: Transaction, task: Task) -> None:
             action = "privacy.searched" if wanted.dry_run else "privacy.erasure_begun"
@@ -226,20 +213,18 @@ class Privacy:
         definition = task.definition
         assert isinstance(definition, Erasure)
         subject = Subject(self._vault.open(definition.sealed).decode(), definition.at)
-        d = definition
-        reach = Reach(task.org_id, d.app_id, d.source_id, d.since_us, d.until_us, d.top, d.bins)
-        reading = Reading(reach, subject, self._vault)
+        reading = Reading(definition.reach, subject, self._vault)
         looked = await self._store.read(lambda tx: WALKS[walk](tx, reading, position))
         count = task.data.get(walk, 0) + len(looked.found)
         data = {**task.data, "stage": walk, walk: count}
         after = _behind(walk) if looked.position is None else f"{walk}:{looked.position}"
-        done = d.dry_run and after in _CLEANING
+        done = definition.dry_run and after in _CLEANING
         if done:
             data = {name: value for name, value in data.items() if name != "stage"}
         now = msgspec.structs.replace(task, position=after, data=data, status=TaskStatus.FINISHED if done else TaskStatus.RUNNING)
 
         def step(tx: Transaction) -> None:
-            if self._tasks.keep(tx, task, now) and not d.dry_run:
+            if self._tasks.keep(tx, task, now) and not definition.dry_run:
                 erasing.erase(tx, walk, subject, [found.key for found in looked.found])
 
         await self._store.write(step)

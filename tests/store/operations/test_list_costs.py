@@ -9,11 +9,14 @@ import pytest
 from ringback import ids
 from ringback.ids import IdMaker
 from ringback.model.messages import Message
+from ringback.model.tasks import Reach
+from ringback.policy.subjects import Subject
 from ringback.store.base import Acceptance
 from ringback.store.migrations.steps import migrations
-from ringback.store.operations import blocks, messages
+from ringback.store.operations import blocks, messages, subject_rows
 from ringback.store.sqlite.connection import SqliteTransaction, open_writer
 from ringback.store.sqlite.writing import Writing
+from ringback.store.vault import Vault
 from tests.store.counting import instructions
 
 START_US = 1_750_000_000_000_000
@@ -51,6 +54,16 @@ class World:
         assert len(found) == (50 if app_ids else 100)
         return cost
 
+    def cost_of_search(self, app_id: str | None) -> int:
+        """Instructions that one step takes of looking for a person, in one application or in all, along the newest hundred messages."""
+        newest = subject_rows.top(self.tx)
+        reach = Reach("org_1", app_id, None, 0, START_US * 2, newest, False)
+        read = subject_rows.Reading(reach, Subject("nobody@example.com", None), Vault(bytes(32)))
+        looked: list[subject_rows.Looked] = []
+        cost = instructions(lambda: looked.append(subject_rows.messages(self.tx, read, str(newest - 100))), self.connection)
+        assert looked == [subject_rows.Looked([], None)]
+        return cost
+
 
 def _nothing(*_: object) -> None:
     return None
@@ -59,6 +72,12 @@ def _nothing(*_: object) -> None:
 @pytest.mark.parametrize("app_ids", [(), ("app_1",)], ids=["all", "one application"])
 def test_a_look_at_some_messages_costs_the_same_whatever_there_is(app_ids: tuple[str, ...]) -> None:
     few, many = World(500, 100).cost(app_ids), World(5_000, 100).cost(app_ids)
+    assert many <= few * 1.2
+
+
+@pytest.mark.parametrize("app_id", [None, "app_1"], ids=["all", "one application"])
+def test_a_step_of_looking_for_a_person_costs_the_same_whatever_there_is(app_id: str | None) -> None:
+    few, many = World(500, 100).cost_of_search(app_id), World(5_000, 100).cost_of_search(app_id)
     assert many <= few * 1.2
 
 

@@ -156,8 +156,12 @@ class _Pages:
         facts = [
             Fact("The text", f"is not kept; {asked.digest} stands for it in the audit log", mono=False),
             *([Fact("At", asked.at, mono=True)] if asked.at else []),
-            *([Fact("Application", asked.app_id, mono=True, href=f"{BASE}/apps/{asked.app_id}")] if asked.app_id else []),
-            *([Fact("Source", asked.source_id, mono=True, href=f"{BASE}/sources/{asked.source_id}")] if asked.source_id else []),
+            *([Fact("Application", asked.reach.app_id, mono=True, href=f"{BASE}/apps/{asked.reach.app_id}")] if asked.reach.app_id else []),
+            *(
+                [Fact("Source", asked.reach.source_id, mono=True, href=f"{BASE}/sources/{asked.reach.source_id}")]
+                if asked.reach.source_id
+                else []
+            ),
             Fact("Begun", "", moment=moment(ids.created_us(task.id), visit.now_us)),
             Fact("Id", task.id, copy=True, mono=True),
         ]
@@ -182,11 +186,11 @@ class _Pages:
         text = visit.field("subject").strip()
         if not text or self._services.privacy.digest(text) != asked.digest:
             return None
-        given: dict[str, Any] = {"subject": text, "at": asked.at, "app": asked.app_id, "source": asked.source_id}
-        if asked.since_us:
-            given["since"] = to_datetime(asked.since_us)
-        if asked.until_us < ids.created_us(task.id) - SECOND_US:
-            given["until"] = to_datetime(asked.until_us)
+        given: dict[str, Any] = {"subject": text, "at": asked.at, "app": asked.reach.app_id, "source": asked.reach.source_id}
+        if asked.reach.since_us:
+            given["since"] = to_datetime(asked.reach.since_us)
+        if asked.reach.until_us < ids.created_us(task.id) - SECOND_US:
+            given["until"] = to_datetime(asked.reach.until_us)
         return given
 
     async def erase(self, visit: Visit) -> Reply:
