@@ -190,8 +190,10 @@ class Server:
         count_at_s = parts.clock.monotonic_s()
         while True:
             if parts.clock.monotonic_s() >= count_at_s:
-                count_at_s = parts.clock.monotonic_s() + backlog.COUNT_EVERY_S
+                began_s = parts.clock.monotonic_s()
                 await backlog.count(parts.store, metrics)
+                took_s = parts.clock.monotonic_s() - began_s
+                count_at_s = began_s + max(backlog.COUNT_EVERY_S, backlog.REST * took_s)
             metrics.in_flight = parts.dispatcher.flying
             metrics.oldest_due_us = parts.dispatcher.oldest_due()
             metrics.wal_bytes = parts.store.wal_bytes

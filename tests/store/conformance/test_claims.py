@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from ringback.store.base import Bounds
+from ringback.store.operations import directory
 from tests.store.conformance.shelf import LEASE_US, SECOND_US, Shelf
 
 
@@ -159,3 +161,18 @@ def test_leases_end_with_the_store(tell_again):
 
     wanted = tell_again(first)
     assert tell_again(second) == [wanted]
+
+
+def test_unfinished_deliveries_are_counted_in_steps(tell):
+    async def story(shelf: Shelf) -> None:
+        await stored(shelf, 15)
+        await stored(shelf, 10, "ep_2")
+        steps = []
+        place: directory.Key | None = directory.START
+        while place is not None:
+            found, place = await shelf.store.read(partial(directory.count_unfinished, after=place, step=10))
+            steps.append(found)
+        assert steps == [10, 10, 5]
+        assert await shelf.store.read(directory.count_unfinished) == (25, None)
+
+    tell(story)
