@@ -191,6 +191,9 @@ class Resolver:
 
     def _paced(self, lane: _Lane) -> None:
         lane.pacing = False
+        # It is time, though the clock of the loop, which stands still for a millisecond, may say that there is a hair to go: asking it
+        # again would turn the loop round and round until it moves.
+        lane.next_start_s = 0.0
         self._start_next(lane)
 
     def _run(self, lane: _Lane, flight: _Flight) -> None:
