@@ -36,6 +36,8 @@ CHANCE: typing.Final = """function handler(input) {
 }"""
 # Who appends at the same time.
 CLIENTS: typing.Final = 6
+# Batches that a client appends in one life of the server: the sinks must be done with all of them in time, however fast the machine.
+MOST: typing.Final = 8
 
 
 @pytest.fixture
@@ -251,7 +253,7 @@ def test_the_programs_of_the_guide_run(serve: Serve, receiver: Receiver, tmp_pat
 
 
 class Doubtful:
-    """Answers 500 to the first attempt of one batch in three, 200 to all else."""
+    """Answers 500 to the first attempt of one batch in twelve or fifteen (of five, of four events), 200 to all else."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
@@ -259,11 +261,11 @@ class Doubtful:
     def __call__(self, arrival: Arrival) -> Answer:
         first = arrival.id not in self.seen
         self.seen.add(arrival.id)
-        return FAILED if first and int(arrival.headers["ringback-sequence"]) % 3 == 0 else OK
+        return FAILED if first and int(arrival.headers["ringback-sequence"]) % 60 == 0 else OK
 
 
 class Appending:
-    """Clients that append batches of numbered events, each its own, one after the other, until the server dies."""
+    """Clients that append batches of numbered events, each its own, one after the other, until the server dies or they have sent `MOST`."""
 
     def __init__(self) -> None:
         self.acknowledged: dict[int, int] = collections.defaultdict(int)
@@ -283,7 +285,7 @@ class Appending:
 
     def _append(self, desk: Desk, client: int, answered: threading.Event) -> None:
         """Append until there is no answer; what had none is repeated first, with the key that it had."""
-        while True:
+        for _ in range(MOST):
             number = self.acknowledged[client]
             given = [{"eventType": "counted", "payload": f"{client}:{number}:{part}"} for part in range(3)]
             headers = {"authorization": f"Bearer {desk.running.token}", "idempotency-key": f"{client}-{number}"}
