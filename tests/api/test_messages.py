@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from ringback import ids
 from ringback.clock import rfc3339
+from ringback.model.messages import Origin
 from tests.api.history import DAY_US, SECOND_US, History, ids_of, walked
 
 
@@ -58,6 +60,26 @@ def test_without_content_the_payload_is_empty(history):
 def test_a_raw_payload_is_shown_as_an_object(history, raw, shown):
     message = history.message(payload=raw, raw=True, content_type="text/plain")
     assert history.get(f"/msg/{message.id}")["payload"] == shown
+
+
+def test_who_asks_gets_a_message_byte_for_byte_with_its_headers_and_its_source(history):
+    plain = history.message(payload=b'{"a" : 1}')
+    came = Origin("src_1", sensitive=("mail",))
+    received = history.message(
+        payload=b'{"mail":"j@example.com"}', raw=True, content_type="text/json", headers=b"x-github-event: push\r\n", origin=came
+    )
+    gone = history.message(expires_at=history.now_us - 1)
+    assert "body" not in history.get(f"/msg/{plain.id}")
+    exact = history.get(f"/msg/{plain.id}", exact="true")
+    assert exact == history.get(f"/msg/{plain.id}") | {"headers": None, "body": "eyJhIiA6IDF9", "sourceId": None}
+    exact = history.get(f"/msg/{received.id}", exact="true", with_content="false")
+    assert exact["payload"] == {}
+    assert exact["headers"] == {"x-github-event": "push", "content-type": "text/json"}
+    assert (base64.b64decode(exact["body"]), exact["sourceId"]) == (b'{"mail":"j@example.com"}', "src_1")
+    assert history.get(f"/msg/{gone.id}", exact="true")["body"] is None
+    _, token = history.api.run(history.api.tokens.create(app_id=history.app_id))
+    masked = history.api.get(f"/app/shop/msg/{received.id}", params={"exact": "true"}, token=token).json()
+    assert base64.b64decode(masked["body"]) == b'{"mail":"***"}'
 
 
 def test_an_expunged_payload_is_gone_and_the_message_stays(history):

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ringback import ids
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
+from ringback.api.exact import EXACT, exactly, handed
 from ringback.api.pagination import ITERATOR, LIMIT, ListOut, cursor_of, limit_of
 from ringback.api.queries import Query
 from ringback.api.render import render_message, render_page
@@ -50,6 +52,18 @@ class MessageOut(msgspec.Struct, frozen=True, rename="camel"):
     channels: list[str] | None
     tags: list[str] | None
     deliver_at: Timestamp | None
+
+
+class ExactMessageOut(MessageOut, frozen=True, kw_only=True, rename="camel"):
+    """A message, and for who asks for `exact` what a delivery of it begins with.
+
+    `headers` are those that it was received with (null: plain JSON), `body` is the payload as base64 (null once it is gone), `source_id`
+    who took it in (null: no source).
+    """
+
+    headers: dict[str, str] | UnsetType | None = UNSET
+    body: str | UnsetType | None = UNSET
+    source_id: str | UnsetType | None = UNSET
 
 
 class ListResponseMessageOut(ListOut[MessageOut], frozen=True, rename="camel"):
@@ -113,8 +127,12 @@ class _Handlers:
 
     async def get(self, call: Call) -> Answer:
         content = call.query.flag("with_content", True)
-        message = await self._messages.get(call.who, call.params["app_id"], call.params["msg_id"], content=content)
-        return Answer(200, render_message(message, content))
+        if not call.query.flag("exact", False):
+            message = await self._messages.get(call.who, call.params["app_id"], call.params["msg_id"], content=content)
+            return Answer(200, render_message(message, content))
+        message = await self._messages.whole(call.who, call.params["app_id"], call.params["msg_id"])
+        (more,) = await exactly((message,))
+        return Answer(200, handed(message, more, content=content))
 
     async def expunge(self, call: Call) -> Answer:
         await self._messages.expunge(call.who, call.params["app_id"], call.params["msg_id"])
@@ -145,8 +163,8 @@ def routes(messages: Messages) -> list[Operation]:
             summary="Get a message",
             handler=handlers.get,
             access=Access.APPLICATION,
-            query=(WITH_CONTENT,),
-            answers={200: MessageOut},
+            query=(WITH_CONTENT, EXACT),
+            answers={200: ExactMessageOut},
         ),
         Operation(
             method="DELETE",

@@ -6,7 +6,6 @@ Source: HTTP contract, sections 3.9, 10 and 15.
 from __future__ import annotations
 
 import asyncio
-from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -15,10 +14,10 @@ from msgspec import UNSET, UnsetType
 
 from ringback.api.auth import Access
 from ringback.api.bodies import Body
+from ringback.api.exact import EXACT, exactly, handed
 from ringback.api.messages import MessageOut
 from ringback.api.pagination import LIMIT, limit_of
 from ringback.api.queries import Query
-from ringback.api.render import render_message
 from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, Parameter, Timestamp, answer
 from ringback.clock import rfc3339, to_us
 from ringback.model.applications import Capability
@@ -37,11 +36,8 @@ _TOKEN: Final = "/api/v1/auth/app/{app_id}/poller/{sink_id}/token"
 
 # An offset fits the 63 bits that every client has for it.
 _MAX_OFFSET: Final = (1 << 63) - 1
-# Bytes of a payload that become base64 in one call, some 0.2 ms: a multiple of 3, so that pieces can be put together.
-_PIECE_BYTES: Final = 3 * 65_536
 # Messages rendered without a pause.
 _AT_ONCE: Final = 50
-_PLAIN_TYPE: Final = "application/json"
 # What a key may do: read one polling endpoint, or one sink.
 _SCOPES: Final = ("poller",)
 
@@ -55,9 +51,6 @@ LEASE: Final = Parameter(
     "lease_duration_ms",
     {"type": "integer", "minimum": 1, "maximum": MAX_LEASE_MS, "default": DEFAULT_LEASE_MS},
     "For how long nobody else of this consumer gets these messages",
-)
-EXACT: Final = Parameter(
-    "exact", {"type": "boolean", "default": False}, "Also give each payload byte for byte, and the source that it came from"
 )
 POSITIONS: Final = ("earliest", "latest")
 STARTING: Final = Parameter(
@@ -161,44 +154,13 @@ def _lease_asked(query: Query) -> LeaseAsked:
     return LeaseAsked(limit_of(query), lease_ms, query.choice("starting_position", POSITIONS) == "latest")
 
 
-def _headers(message: Message) -> dict[str, str] | None:
-    lines = (message.headers or b"").decode("latin-1").split("\r\n")
-    headers = {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
-    if headers or message.content_type != _PLAIN_TYPE:
-        headers.setdefault("content-type", message.content_type)
-    return headers or None
-
-
-def _item(message: Message, more: bytes = b"") -> bytes:
-    return b"".join((render_message(message, True)[:-1], b',"headers":', msgspec.json.encode(_headers(message)), more, b"}"))
-
-
-def _exactly(message: Message) -> bytes:
-    payload = message.payload
-    body = b"null"
-    if payload is not None:
-        pieces = (b2a_base64(payload[start : start + _PIECE_BYTES], newline=False) for start in range(0, len(payload), _PIECE_BYTES))
-        body = b'"%b"' % b"".join(pieces)
-    source_id = None if message.origin is None else message.origin.source_id
-    return b',"body":%b,"sourceId":%b' % (body, msgspec.json.encode(source_id))
-
-
-async def _exact(messages: Sequence[Message]) -> list[bytes]:
-    def made() -> list[bytes]:
-        return [_exactly(message) for message in messages]
-
-    # A thread gives the interpreter away between two pieces.
-    small = sum(len(message.payload or b"") for message in messages) <= _PIECE_BYTES
-    return made() if small else await asyncio.to_thread(made)
-
-
 async def _items(items: Sequence[tuple[Message, bytes]]) -> bytes:
     shown: list[bytes] = []
     for start in range(0, len(items), _AT_ONCE):
         if start:
             # Others on this event loop have their turn.
             await asyncio.sleep(0)
-        shown += [_item(message, more) for message, more in items[start : start + _AT_ONCE]]
+        shown += [handed(message, more) for message, more in items[start : start + _AT_ONCE]]
     return b",".join(shown)
 
 
@@ -236,7 +198,7 @@ class _Handlers:
         return await self._polled(polled, call.query.flag("exact", False))
 
     async def _polled(self, polled: Polled, exact: bool) -> Answer:
-        more = await _exact(polled.messages) if exact else [b""] * len(polled.messages)
+        more = await exactly(polled.messages) if exact else [b""] * len(polled.messages)
         items = await _items(list(zip(polled.messages, more, strict=True)))
         iterator = msgspec.json.encode(polled.iterator)
         return Answer(200, b"".join((b'{"data":[', items, b'],"iterator":', iterator, b',"done":', _bool(polled.done), b"}")))

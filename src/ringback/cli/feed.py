@@ -75,7 +75,7 @@ class Feed:
             if status not in (201, 409):
                 raise refused(status, answer)
             return status == 201
-        state = _understood(status, answer).get("status")
+        state = understood(status, answer).get("status")
         if state != "enabled":
             raise RingbackError(
                 f"the polling endpoint {self._uid} of {self.place.app_name} is {state}, so nothing is handed out; "
@@ -85,7 +85,7 @@ class Feed:
 
     def rewind(self, since: str) -> None:
         """Go back, or on, to what came at that time; never to before the listener was made."""
-        self._iterator = _understood(*self._api.call("POST", f"{self._consumer}/seek", {"after": since}))["iterator"]
+        self._iterator = understood(*self._api.call("POST", f"{self._consumer}/seek", {"after": since}))["iterator"]
 
     def handle(self, each: Callable[[Item], None]) -> bool:
         """Get what comes next, have `each` called with it and, when that returned, confirm it; False when there is nothing now."""
@@ -95,10 +95,10 @@ class Feed:
             # Another listener of the same name went on: from the place that the server has.
             self._iterator = ""
             return True
-        page = _understood(status, answer)
+        page = understood(status, answer)
         wanted = [item for item in page["data"] if self._wants(item)]
         for item in wanted:
-            each(_item(item))
+            each(item_of(item))
         if page["data"]:
             self._at_once = 1 if wanted else min(_MANY, self._at_once * 2)
         # Sent with the next request, it confirms these.
@@ -111,14 +111,20 @@ class Feed:
             self._api.call("GET", f"{self._consumer}?limit=1&iterator={quote(self._iterator, safe='')}")
 
     def _wants(self, item: dict[str, Any]) -> bool:
-        if "body" not in item:
-            raise RingbackError("the server is older than this command, and does not give payloads byte for byte; bring it up to date")
+        _need_exact(item)
         if self.place.sources and item["sourceId"] not in self.place.sources:
             return False
         return not self._types or any(fnmatchcase(item["eventType"], pattern) for pattern in self._types)
 
 
-def _item(item: dict[str, Any]) -> Item:
+def _need_exact(item: dict[str, Any]) -> None:
+    if "body" not in item:
+        raise RingbackError("the server is older than this command, and does not give payloads byte for byte; bring it up to date")
+
+
+def item_of(item: dict[str, Any]) -> Item:
+    """What to hand on of a message that was asked for exactly."""
+    _need_exact(item)
     body = None if item["body"] is None else base64.b64decode(item["body"])
     return Item(item["id"], item["eventType"], body, {"content-type": "application/json", **(item["headers"] or {})})
 
@@ -133,7 +139,7 @@ def refused(status: int, answer: object) -> Exception:
     return RingbackError(f"the server answered {status}: {detail}")
 
 
-def _understood(status: int, answer: Any) -> dict[str, Any]:
+def understood(status: int, answer: Any) -> dict[str, Any]:
     """What a success says. Raises as `refused` says for anything else."""
     if status >= 300 or not isinstance(answer, dict):
         raise refused(status, answer)
@@ -146,7 +152,7 @@ def places(api: Api, app: str | None, sources: Sequence[str]) -> list[Place]:
         status, answer = api.call("GET", f"/api/v1/app/{quote(app, safe='')}")
         if status == 404:
             raise OperatorError(f"there is no application {app!r}; name one by its id or uid")
-        application = _understood(status, answer)
+        application = understood(status, answer)
         found = [source_in(api, application["id"], ref) for ref in sources]
         for ref, one in zip(sources, found, strict=True):
             if one is None:
@@ -171,7 +177,7 @@ def find_source(api: Api, ref: str) -> tuple[str, dict[str, Any]]:
         return one["appId"], one
     after = ""
     while True:
-        page = _understood(*api.call("GET", f"/api/v1/app?limit={_PAGE}{after}"))
+        page = understood(*api.call("GET", f"/api/v1/app?limit={_PAGE}{after}"))
         for app in page["data"]:
             one = source_in(api, app["id"], ref)
             if one is not None:
@@ -182,4 +188,4 @@ def find_source(api: Api, ref: str) -> tuple[str, dict[str, Any]]:
 
 
 def _found(status: int, answer: Any) -> dict[str, Any] | None:
-    return None if status == 404 else _understood(status, answer)
+    return None if status == 404 else understood(status, answer)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from base64 import b64encode
 from typing import TYPE_CHECKING
 
 from ringback import __version__
@@ -36,3 +39,8 @@ class Handing:
         passed = {name: value for name, value in item.headers.items() if name.lower() not in PROTECTED}
         ours = {"webhook-id": item.id, "webhook-timestamp": at, "webhook-signature": signature}
         return send("POST", self.target, {"user-agent": f"ringback/{__version__}", **passed, **ours}, body, self._timeout_s)
+
+
+def derived_secret(token: str, what: str) -> str:
+    """A secret to sign `what` with that nobody keeps and that is the same the next time: it follows from the token."""
+    return f"whsec_{b64encode(hmac.digest(token.encode(), what.encode(), hashlib.sha256)).decode()}"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import hmac
 import re
 import socket
 import time
-from base64 import b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from ringback.cli.options import add_options
 from ringback.cli.reach import add_server, answering, owners_api, token_of
+from ringback.cli.times import moment
 
 if TYPE_CHECKING:
     from ringback.cli.feed import Feed, Item
@@ -69,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Listen until Ctrl-C: 0. Raises OperatorError for a wrong command line, RingbackError when the server refuses."""
     from ringback.cli.feed import Feed, places
-    from ringback.cli.handing import Handing
+    from ringback.cli.handing import Handing, derived_secret
     from ringback.cli.outgoing import checked
     from ringback.cli.shown import Shown
     from ringback.errors import OperatorError
@@ -77,12 +74,12 @@ def run(args: argparse.Namespace) -> int:
     target = checked(args.target)
     if args.app is None and not args.source:
         raise OperatorError("say whose messages: --app APP, --source SOURCE, or both")
-    name, since = _name(args.name), _since(args.since)
+    name, since = _name(args.name), None if args.since is None else moment("--since", args.since)
     api = owners_api(args, _ANSWER_S)
     shown = Shown()
     with answering():
         whose = places(api, args.app, args.source)
-        secret = args.secret or _derived(token_of(args), name, whose[0].app_id)
+        secret = args.secret or derived_secret(token_of(args), f"ringback listen\n{whose[0].app_id}\n{name}")
         handing = Handing(target, secret, _PROGRAM_S)
         feeds = [Feed(api, place, name, args.types) for place in whose]
         for feed in feeds:
@@ -175,30 +172,3 @@ def _name(given: str | None) -> str:
     if _NAME.fullmatch(given) is None:
         raise OperatorError(f"{given[:110]!r} is no name of a listener; use 1 to 100 letters, digits, '-', '_' and '.'")
     return given
-
-
-def _since(given: str | None) -> str | None:
-    """The time in the words of the API. Raises OperatorError."""
-    from ringback.clock import SystemClock, rfc3339
-    from ringback.config.values import parse_duration
-    from ringback.errors import OperatorError
-
-    if given is None:
-        return None
-    try:
-        ago_us = int(parse_duration(given).total_seconds() * 1_000_000)
-    except ValueError:
-        try:
-            at = datetime.fromisoformat(given)
-        except ValueError as error:
-            raise OperatorError(
-                f"--since: {given!r} is no time; write 2026-01-02T03:04:05Z, or how long ago it was, such as 10m or 2h"
-            ) from error
-        return (at if at.tzinfo else at.astimezone()).astimezone(UTC).isoformat()
-    return rfc3339(SystemClock().now_us() - ago_us)
-
-
-def _derived(token: str, name: str, app_id: str) -> str:
-    """A secret that nobody keeps and that is the same the next time: it follows from the token."""
-    digest = hmac.digest(token.encode(), f"ringback listen\n{app_id}\n{name}".encode(), hashlib.sha256)
-    return f"whsec_{b64encode(digest).decode()}"

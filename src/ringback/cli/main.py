@@ -26,6 +26,7 @@ COMMANDS = (
     "renew",
     "erase",
     "listen",
+    "replay",
     "trigger",
     "version",
 )

@@ -53,6 +53,17 @@ class Messages:
         now_us = self._clock.now_us()
         return await self._store.read(lambda tx: shown_to(who, find_message(tx, find(tx, who, app).id, reference, now_us, content=content)))
 
+    async def whole(self, who: Principal, app: str, reference: str) -> Message:
+        """One message as a delivery has it, with the headers that it was received with and where it came from. Raises NotFound."""
+        now_us = self._clock.now_us()
+
+        def query(tx: Transaction) -> Message:
+            found = find_message(tx, find(tx, who, app).id, reference, now_us, content=False)
+            (message,) = messages.whole(tx, found.app_id, (found.id,), now_us)
+            return shown_to(who, message)
+
+        return await self._store.read(query)
+
     async def seen(self, who: Principal, app: str, reference: str) -> Message:
         """One message as people see it: with its sensitive fields masked, whoever asks. Raises NotFound."""
         now_us = self._clock.now_us()

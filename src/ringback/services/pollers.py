@@ -22,6 +22,7 @@ from ringback.services.polling import find
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import poll_consumers, polling, polls
+from ringback.store.operations.messages import whole
 from ringback.store.operations.polls import Batch, Wanted
 
 T = TypeVar("T")
@@ -286,7 +287,7 @@ class Pollers:
         again = [item for item in wanted[: fitting.looked_at] if item.message_id in carried]
         rest = {item.offset for item, _ in ended[fitting.looked_at :]}
         left = [Lease(items, lease.leased_until) for lease in over if (items := tuple(item for item in lease.items if item.offset in rest))]
-        messages = polls.with_payloads(tx, endpoint.app_id, fitting.message_ids, now_us)
+        messages = whole(tx, endpoint.app_id, fitting.message_ids, now_us)
         room = asked.limit - len(again)
         if left or room <= 0 or poll_consumers.held(tx, endpoint.id, name) - len(over) >= MAX_LEASES:
             # Nothing new until what ended is in somebody's hands again.

@@ -120,6 +120,21 @@ def by_ids(
     return {row[0]: message_of(row, now_us) for row in rows}
 
 
+def whole(tx: Transaction, app_id: str, message_ids: Sequence[str], now_us: int) -> list[Message]:
+    """These messages, whole, in that order, with the headers that they were received with and where they came from."""
+    found = by_ids(tx, app_id, message_ids, MessageFilter(), now_us, content=True)
+    if not found:
+        return []
+    received = tx.rows(
+        f"SELECT id, headers, origin FROM message WHERE app_id = ? AND id IN {one_of(message_ids)} AND headers IS NOT NULL",
+        (app_id, *message_ids),
+    )
+    for message_id, headers, origin in received:
+        came = None if origin is None else _origins.decode(origin)
+        found[message_id] = msgspec.structs.replace(found[message_id], headers=headers, origin=came)
+    return [found[message_id] for message_id in message_ids]
+
+
 def listed(tx: Transaction, app_id: str, walk: Walk, chosen: MessageFilter, now_us: int, *, content: bool) -> Page[Message]:
     """One page of an application's messages: a walk along the index of their ids."""
     condition, parameters = chosen.sql()

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ringback.model.messages import Message, Origin
+from ringback.model.messages import Message
 from ringback.policy import polling
 from ringback.policy.filters import Filter
 from ringback.policy.paging import HIGHEST, Walk
@@ -36,7 +36,6 @@ _SETTLED_US: Final = 60_000_000
 # Those that are handed out at their own ids: not deferred, and not sent to chosen endpoints alone.
 _PLAIN: Final = "m.deliver_at IS NULL AND m.matched >= 0"
 _names: Final = msgspec.json.Decoder(tuple[str, ...])
-_origins: Final = msgspec.json.Decoder(Origin)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -199,7 +198,7 @@ def read(tx: Transaction, app_id: str, after: str, wanted: Wanted, limit: int, n
         return _read_fitting(tx, app_id, after, wanted, limit, now_us, asked)
     stretch = places(tx, app_id, after, wanted, limit)
     fitting = within_size(tx, app_id, [place.message_id for place in stretch.places])
-    handed = with_payloads(tx, app_id, fitting.message_ids, now_us)
+    handed = messages.whole(tx, app_id, fitting.message_ids, now_us)
     if fitting.looked_at < len(stretch.places):
         return Batch(handed, stretch.places[fitting.looked_at - 1].position, False)
     return Batch(handed, stretch.position, stretch.done)
@@ -213,17 +212,17 @@ def _read_fitting(tx: Transaction, app_id: str, after: str, wanted: Wanted, limi
         stretch = places(tx, app_id, position, wanted, limit)
         for place in stretch.places:
             if len(found) == limit or size >= _LOOKED_BYTES:
-                return Batch(with_payloads(tx, app_id, found, now_us), position, False)
+                return Batch(messages.whole(tx, app_id, found, now_us), position, False)
             seen = filtering.look(tx, app_id, place.message_id, now_us)
             looked, size = looked + 1, size + seen.size
             if seen.subject is not None and asked.fits(seen.subject):
                 carried += seen.size
                 if found and carried > messages.PAGE_BYTES_MAX:
-                    return Batch(with_payloads(tx, app_id, found, now_us), position, False)
+                    return Batch(messages.whole(tx, app_id, found, now_us), position, False)
                 found.append(place.message_id)
             position = place.position
         position, done = stretch.position, stretch.done
-    return Batch(with_payloads(tx, app_id, found, now_us), position, done)
+    return Batch(messages.whole(tx, app_id, found, now_us), position, done)
 
 
 def within_size(tx: Transaction, app_id: str, message_ids: Sequence[str]) -> Fitting:
@@ -243,21 +242,6 @@ def within_size(tx: Transaction, app_id: str, message_ids: Sequence[str]) -> Fit
             return Fitting(taken, looked_at)
         taken.append(message_id)
     return Fitting(taken, len(message_ids))
-
-
-def with_payloads(tx: Transaction, app_id: str, message_ids: Sequence[str], now_us: int) -> list[Message]:
-    """These messages, whole, in that order, with the headers that they were received with and where they came from."""
-    found = messages.by_ids(tx, app_id, message_ids, messages.MessageFilter(), now_us, content=True)
-    if not found:
-        return []
-    received = tx.rows(
-        f"SELECT id, headers, origin FROM message WHERE app_id = ? AND id IN {one_of(message_ids)} AND headers IS NOT NULL",
-        (app_id, *message_ids),
-    )
-    for message_id, headers, origin in received:
-        came = None if origin is None else _origins.decode(origin)
-        found[message_id] = msgspec.structs.replace(found[message_id], headers=headers, origin=came)
-    return [found[message_id] for message_id in message_ids]
 
 
 def _last_release(tx: Transaction, app_id: str) -> str | None:

@@ -1,0 +1,78 @@
+"""Which messages of an application came in some time? Asked of a server page by page, the oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from ringback.cli.feed import Item, Place, item_of, understood
+
+if TYPE_CHECKING:
+    from ringback.cli.api import Api
+
+# Messages of one page, without their payloads: the most that the server gives.
+_PAGE: Final = 250
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """What is looked for: times as the API writes them; event types may hold `*`. Empty = whatever it is."""
+
+    since: str
+    until: str
+    types: Sequence[str] = ()
+    tag: str = ""
+    channel: str = ""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A message that was found; what it says is asked for when it is wanted."""
+
+    place: Place
+    id: str
+    event_type: str
+    at: datetime
+
+
+def found(api: Api, place: Place, window: Window) -> Iterator[Found]:
+    """The messages of a window. Of sources nothing is known yet: `fetched` leaves out what others took in. Raises as `understood` does."""
+    until = datetime.fromisoformat(window.until)
+    asked = {"limit": str(_PAGE), "with_content": "false", "after": window.since, "tag": window.tag, "channel": window.channel}
+    while True:
+        query = urlencode({name: value for name, value in asked.items() if value})
+        page = understood(*api.call("GET", f"{_messages(place)}?{query}"))
+        # Read from the old end, a page holds the oldest ones, shown the newest first.
+        for message in reversed(page["data"]):
+            one = _found(place, message)
+            if one.at > until:
+                return
+            if not window.types or any(fnmatchcase(one.event_type, pattern) for pattern in window.types):
+                yield one
+        if page["done"]:
+            return
+        asked["iterator"] = page["prevIterator"]
+
+
+def named(api: Api, place: Place, message_id: str) -> Found:
+    """One message by its id or eventId. Raises as `understood` does."""
+    path = f"{_messages(place)}/{quote(message_id, safe='')}?with_content=false"
+    return _found(place, understood(*api.call("GET", path)))
+
+
+def fetched(api: Api, one: Found) -> Item | None:
+    """What to hand on of it, byte for byte; None where another source took it in than was asked for. Raises as `understood` does."""
+    message = understood(*api.call("GET", f"{_messages(one.place)}/{one.id}?exact=true&with_content=false"))
+    item = item_of(message)
+    return item if not one.place.sources or message["sourceId"] in one.place.sources else None
+
+
+def _messages(place: Place) -> str:
+    return f"/api/v1/app/{quote(place.app_id, safe='')}/msg"
+
+
+def _found(place: Place, message: dict[str, Any]) -> Found:
+    return Found(place, message["id"], message["eventType"], datetime.fromisoformat(message["timestamp"]))
