@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Messages of one page, without their payloads: the most that the server gives.
 _PAGE: Final = 250
+# What is asked for at once: a list looks no further than 90 days.
+_STEP: Final = timedelta(days=60)
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,18 +42,26 @@ class Found(msgspec.Struct, frozen=True):
 
 def found(api: Api, place: Place, window: Window) -> Iterator[Found]:
     """The messages of a window. Of sources nothing is known yet: `fetched` leaves out what others took in. Raises as `understood` does."""
-    until = datetime.fromisoformat(window.until)
-    asked = {"limit": str(_PAGE), "with_content": "false", "after": window.since, "tag": window.tag, "channel": window.channel}
+    since, until = datetime.fromisoformat(window.since), datetime.fromisoformat(window.until)
+    while since <= until:
+        end = min(since + _STEP, until)
+        for one in _from_old_end(api, place, window, since):
+            if one.at > end:
+                break
+            # Ids tell times less finely than messages: the first of a step may belong to the one before it.
+            if one.at >= since and (not window.types or any(fnmatchcase(one.event_type, pattern) for pattern in window.types)):
+                yield one
+        since = end + timedelta.resolution
+
+
+def _from_old_end(api: Api, place: Place, window: Window, since: datetime) -> Iterator[Found]:
+    asked = {"limit": str(_PAGE), "with_content": "false", "after": since.isoformat(), "tag": window.tag, "channel": window.channel}
     while True:
         query = urlencode({name: value for name, value in asked.items() if value})
         page = understood(*api.call("GET", f"{_messages(place)}?{query}"))
         # Read from the old end, a page holds the oldest ones, shown the newest first.
         for message in reversed(page["data"]):
-            one = _found(place, message)
-            if one.at > until:
-                return
-            if not window.types or any(fnmatchcase(one.event_type, pattern) for pattern in window.types):
-                yield one
+            yield _found(place, message)
         if page["done"]:
             return
         asked["iterator"] = page["prevIterator"]
