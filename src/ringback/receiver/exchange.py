@@ -13,24 +13,32 @@ from collections.abc import Callable
 from functools import partial
 from http.client import HTTPResponse, HTTPSConnection
 from typing import Any
-from urllib.request import HTTPSHandler, Request
+from urllib.request import AbstractHTTPHandler, Request
 
 # How many seconds are left. Raises TimeoutError when none are.
 Left = Callable[[], float]
 
 
-class InTime(HTTPSHandler):
-    """Opens `https://` alone. `begin` is called for each exchange, and tells how many seconds of that one are left."""
+class InTime(AbstractHTTPHandler):
+    """Opens `https://` alone. `begin` is called for each exchange, and tells how many seconds of that one are left.
+
+    Without a `context` the system's certificates are trusted. They are read at the first exchange, which takes a tenth of a second: most
+    receivers never have one.
+    """
+
+    # Completes the headers, as for every handler of HTTP.
+    https_request = AbstractHTTPHandler.do_request_
 
     def __init__(self, context: ssl.SSLContext | None, begin: Callable[[], Left]) -> None:
-        self._trust = context or ssl.create_default_context()
-        if context is None:
-            self._trust.set_alpn_protocols(["http/1.1"])
-        super().__init__(context=self._trust)
+        super().__init__()
+        self._trust = context
         self._begin = begin
 
     def https_open(self, req: Request) -> HTTPResponse:
         """One exchange. Raises OSError, and what `http.client` raises for an answer that is none."""
+        if self._trust is None:
+            self._trust = ssl.create_default_context()
+            self._trust.set_alpn_protocols(["http/1.1"])
         opened: HTTPResponse = self.do_open(partial(_Connection, trust=self._trust, left=self._begin()), req)
         return opened
 
