@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import subprocess
 import typing
@@ -9,9 +10,15 @@ import typing
 import pytest
 
 from benchmarks.server import Server, command, environment, free_port
+from ringback.cli.main import main
 from tests.acceptance.provider import SECRET
 from tests.acceptance.receiver import FAILED, OK, Receiver, verify
 from tests.acceptance.serving import Shared
+
+
+def replayed(running: Server, *words: str) -> int:
+    """The exit code of the command in this process, which saves half a second for each."""
+    return main(["replay", "--url", running.url, "--token", running.token, *words])
 
 
 def replay(running: Server, *words: str) -> subprocess.CompletedProcess[str]:
@@ -73,8 +80,7 @@ def test_what_is_replayed_is_chosen_by_time_type_tag_channel_and_number(shop: tu
         (("--since", "2000-01-01", "--until", "2000-01-02"), []),
     ):
         del receiver.arrivals[:]
-        done = replay(running, receiver.url, "--app", app, *words)
-        assert done.returncode == 0, done.stderr
+        assert replayed(running, receiver.url, "--app", app, *words) == 0
         assert ids(receiver) == [message["id"] for message in wanted], words
 
 
@@ -87,23 +93,17 @@ def test_a_look_without_consequences_only_lists(shop: tuple[Server, str], receiv
 
 
 def test_what_sources_received_arrives_byte_for_byte_with_its_headers_and_nothing_of_others(
-    shop: tuple[Server, str], receiver: Receiver
+    shop: tuple[Server, str], receiver: Receiver, tmp_path: pathlib.Path
 ) -> None:
     running, app = shop
+    file = tmp_path / "body"
     made, other = (running.make(f"/app/{app}/source", {"name": name, "type": "github", "secrets": [SECRET]}) for name in ("a", "b"))
     publish(running, app, "order.paid")
     sent = [b'\n {"a": 1.0 , "b":"\\u00e9"}\n', b"\xff\x00\xfe"]
     for body in sent:
         for source in (other, made):
-            triggered = subprocess.run(
-                [*command(), "trigger", "github", "--secret", SECRET, "--to", source["ingestUrl"], "--data", "-"],
-                input=body,
-                capture_output=True,
-                timeout=60,
-                env=environment({}),
-                check=False,
-            )
-            assert triggered.returncode == 0, triggered.stderr
+            file.write_bytes(body)
+            assert main(["trigger", "github", "--secret", SECRET, "--to", source["ingestUrl"], "--data", str(file)]) == 0
     done = replay(running, receiver.url, "--source", made["id"], "--app", app, "--since", "1h")
     assert done.returncode == 0, done.stderr
     assert bodies(receiver) == sent
