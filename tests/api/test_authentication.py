@@ -311,6 +311,9 @@ def test_the_public_half_of_a_key_checks_and_never_serves_as_a_secret() -> None:
             jwts.read(jwt({"sub": OTHER_ORG}, secret=public).encode(), 0)
     with pytest.raises(OperatorError, match="jwt_secret"):
         Jwts("no key at all", "RS256", bytes)
+    # Whoever has the public half could sign with it.
+    with pytest.raises(OperatorError, match="jwt_secret cannot be used with jwt_algorithm HS256: a key in PEM is no shared secret"):
+        Jwts(public, "HS256", bytes)
 
 
 def test_the_page_runs_its_own_script_alone(doors: Any) -> None:

@@ -221,6 +221,20 @@ def test_a_portal_token_needs_the_capability_to_write(live: Live, path: str) -> 
     assert live.post(f"{path}/try", {"payload": {}}, token=writer).status_code == 200
 
 
+def test_the_portal_token_of_a_source_reaches_the_transformations_of_its_endpoints(live: Live, ingest: str) -> None:
+    source = ingest.rpartition("/endpoint/")[0]
+    token = live.made(f"{source}/dashboard", {})["token"]
+    reader = live.made(f"{source}/dashboard", {"readOnly": True})["token"]
+    assert live.patch(ingest, {"code": CODE}, token=token).status_code == 204
+    assert live.get(ingest, token=reader).json()["code"] == live.get(ingest, token=token).json()["code"] == CODE
+    assert live.post(f"{ingest}/try", {"payload": {}}, token=token).status_code == 200
+    detail = "This token may not do that: it lacks the capability ManageTransformations"
+    assert error(live.patch(ingest, {"code": None}, token=reader)) == (403, "insufficient access", detail)
+    other = live.made("/ingest/api/v1/source", {"name": "another", "type": "generic-webhook"})["id"]
+    stranger = live.made(f"/ingest/api/v1/source/{other}/dashboard", {})["token"]
+    assert [live.call(method, ingest, {}, token=stranger).status_code for method in ("GET", "PATCH")] == [404, 404]
+
+
 def test_code_and_variables_are_sealed_at_rest(live: Live, path: str) -> None:
     live.patch(path, {"code": CODE + "// s3cret-code", "variables": {"key": "s3cret-value"}})
     with sqlite3.connect(f"file:{live.server.database}?mode=ro", uri=True) as connection:

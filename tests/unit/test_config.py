@@ -122,6 +122,17 @@ def test_a_secret_is_never_shown() -> None:
     assert settings.token is not None and settings.token.reveal() == "sk_hush_hush_hush"
 
 
+def test_a_key_for_signed_tokens_may_be_pem_with_its_lines_and_blanks(file: Path) -> None:
+    pem = f"-----BEGIN PUBLIC KEY-----\n{'MCowBQYDK2VwAyEA' * 4}\n-----END PUBLIC KEY-----\n"
+    file.write_text(f'jwt_algorithm = "EdDSA"\njwt_secret = """{pem}"""\n')
+    from_variable = load_settings({}, {"RINGBACK_JWT_SECRET": pem, "RINGBACK_JWT_ALGORITHM": "EdDSA"}, None).jwt_secret
+    from_file = load_settings({}, {}, str(file)).jwt_secret
+    assert from_variable == from_file == values.Secret(pem.strip())
+    for wrong in ("two words", "-----BEGIN PUBLIC KEY-----\n\x00\n-----END PUBLIC KEY-----", "two\nlines of it"):
+        (told,) = problems_of(environ={"RINGBACK_JWT_SECRET": wrong})
+        assert told.startswith("RINGBACK_JWT_SECRET = **** has characters") and "or a key or certificate in PEM" in told
+
+
 @pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"a = 1\na = 2\n"])
 def test_a_file_that_is_no_toml_is_one_clear_problem(file: Path, content: bytes) -> None:
     file.write_bytes(content)

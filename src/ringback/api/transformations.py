@@ -95,14 +95,13 @@ def routes(transformations: Transformations, sources: Sources) -> list[Operation
         return (await sources.get(call.who, None, call.params["source_id"])).app_id
 
     return [
-        *_three(transformations, _ENDPOINT, "an endpoint", of_application, Access.APPLICATION),
-        *_three(transformations, _INGEST, "an endpoint of a source", of_source, Access.ORGANISATION),
+        *_three(transformations, _ENDPOINT, "an endpoint", of_application),
+        # A portal token of a source is one of the application that the source has to itself.
+        *_three(transformations, _INGEST, "an endpoint of a source", of_source),
     ]
 
 
-def _three(
-    transformations: Transformations, path: str, whose: str, app_of: Callable[[Call], Awaitable[str]], access: Access
-) -> list[Operation]:
+def _three(transformations: Transformations, path: str, whose: str, app_of: Callable[[Call], Awaitable[str]]) -> list[Operation]:
     async def get(call: Call) -> Answer:
         found = await transformations.get(call.who, await app_of(call), call.params["endpoint_id"])
         changed_at = None if found.updated_at is None else rfc3339(found.updated_at)
@@ -116,14 +115,13 @@ def _three(
         trial = await transformations.tried(call.who, await app_of(call), call.params["endpoint_id"], call.parsed(TRY_IN))
         return answer(200, shown(trial))
 
-    needs = Capability.MANAGE_TRANSFORMATIONS if access is Access.APPLICATION else None
     return [
         Operation(
             method="GET",
             path=path,
             summary=f"Get the transformation of {whose}",
             handler=get,
-            access=access,
+            access=Access.APPLICATION,
             answers={200: TransformationOut},
         ),
         Operation(
@@ -131,10 +129,10 @@ def _three(
             path=path,
             summary=f"Change the transformation of {whose}",
             handler=patch,
-            access=access,
+            access=Access.APPLICATION,
             body=PATCH,
             answers={204: None},
-            needs=needs,
+            needs=Capability.MANAGE_TRANSFORMATIONS,
             refusals=(501,),
         ),
         Operation(
@@ -142,10 +140,10 @@ def _three(
             path=f"{path}/try",
             summary=f"Try a transformation for {whose} on a message",
             handler=attempt,
-            access=access,
+            access=Access.APPLICATION,
             body=TRY_IN,
             answers={200: TransformationTryOut},
-            needs=needs,
+            needs=Capability.MANAGE_TRANSFORMATIONS,
             refusals=(400, 501),
         ),
     ]

@@ -119,7 +119,7 @@ class Settings:
         values.secret(8), "An org token to accept from the first start on. Left out, one is made at first start and printed once."
     )
     jwt_secret: Secret | None = optional(
-        values.secret(8),
+        values.signing_key(8),
         "The key of the reference server's JWTs: the secret text, or for RS and EdDSA a key in PEM. Left out, JWTs are refused.",
     )
     jwt_algorithm: str = setting(

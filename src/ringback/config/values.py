@@ -286,6 +286,18 @@ def secret(least: int) -> Kind[Secret]:
     return Kind("secret", f"at least {least} printable ASCII characters without blanks", parse, secret=True)
 
 
+def signing_key(least: int) -> Kind[Secret]:
+    """As `secret`; or a key or certificate in PEM, which has lines and blanks."""
+    plain = secret(least)
+
+    def parse(text: str) -> Secret:
+        if text.startswith("-----BEGIN ") and text.isascii() and all(line.isprintable() for line in text.splitlines()):
+            return Secret(text)
+        return plain.parse(text)
+
+    return Kind("secret", f"{plain.allowed}; or a key or certificate in PEM, with its lines", parse, secret=True)
+
+
 def web_url(*schemes: str) -> Kind[str]:
     """An absolute URL without user, query or fragment; a slash at its end is dropped."""
 

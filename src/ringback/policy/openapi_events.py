@@ -110,8 +110,10 @@ def _body_schema(reader: _Reader, operation: Mapping[str, Any], place: str) -> A
     media = reader.resolved(content[chosen], place)
     schema = reader.schema(media.get("schema", {}), place)
     examples = _examples(reader, media, place)
-    if examples and isinstance(schema, dict) and "examples" not in schema and "example" not in schema:
-        schema["examples"] = examples
+    if examples and isinstance(schema, dict):
+        own = schema.get("examples")
+        # Those of the body stand in place of those of its schema (OpenAPI 3.1, Media Type Object), which are kept behind them.
+        schema["examples"] = [*examples, *(own if isinstance(own, list) else ())]
     return schema
 
 

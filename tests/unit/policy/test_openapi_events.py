@@ -219,7 +219,9 @@ def test_examples_are_kept_those_beside_the_schema_too() -> None:
     assert schema_of({}, example={"id": 1}) == {"examples": [{"id": 1}]}
     named = {"one": {"value": {"id": 1}}, "two": {"$ref": "#/components/examples/Two"}, "far": {"externalValue": "https://x"}}
     assert schema_of({}, examples=named) == {"examples": [{"id": 1}, {"id": 2}]}
-    assert schema_of({"examples": [{"id": 3}]}, example={"id": 1}) == {"examples": [{"id": 3}]}
+    # What stands beside the schema comes first: https://spec.openapis.org/oas/v3.1.0#media-type-object ("SHALL override").
+    assert schema_of({"examples": [{"id": 3}]}, example={"id": 1}) == {"examples": [{"id": 1}, {"id": 3}]}
+    assert schema_of({"example": {"id": 3}}, examples=named) == {"example": {"id": 3}, "examples": [{"id": 1}, {"id": 2}]}
 
 
 @pytest.mark.parametrize(
