@@ -29,6 +29,13 @@ def test_unknown_routes_answer_json(api):
         assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
+def test_an_encoded_slash_is_part_of_a_name_and_no_name_but_a_consumers_has_one(api):
+    for method, path in (("GET", "/app/a%2Fb"), ("DELETE", "/app/a%2fb/endpoint/c"), ("GET", "/event-type/a%2Fb/")):
+        assert error(api.call(method, path)) == (404, {"code": "not_found", "detail": "Entity not found"})
+    (problem,) = api.put("/app/a%2Fb", {"name": "A"}).json()["detail"]
+    assert (problem["loc"], problem["msg"]) == (["path", "app_id"], "'a/b' is not allowed; use letters, digits, '-', '_' and '.'")
+
+
 def test_other_methods_name_those_that_are_allowed(api):
     response = api.call("PATCH", "/app")
     assert response.headers["allow"] == "GET, HEAD, OPTIONS, POST"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import datetime
 import typing
+import urllib.parse
 
 import httpx
 import pytest
@@ -298,6 +299,20 @@ def test_a_consumer_can_be_set_to_a_time(reader: Reader) -> None:
         422,
         {"detail": [{"loc": ["body", "after"], "msg": "Invalid RFC3339 encoded datetime", "type": "value_error"}]},
     )
+
+
+@pytest.mark.parametrize("name", ["team/worker", "/", "a/b%2Fc%", "ü?#/ ;"])
+def test_the_id_of_a_consumer_is_any_text(reader: Reader, name: str) -> None:
+    sent = [reader.send() for _ in range(2)]
+    written = urllib.parse.quote(name, safe="")
+    first = reader.consume(written, "limit=1").json()
+    assert ids(first) == sent[:1]
+    assert ids(reader.consume(written, f"iterator={first['iterator']}").json()) == sent[1:]
+    leased = reader.live.get(f"/app/{reader.app}/polling-endpoint/{reader.sink}/consumer/{written}?starting_position=earliest")
+    assert leased.status_code == 200
+    seek = f"/app/{reader.app}/poller/{reader.sink}/consumer/{written}/seek"
+    assert reader.live.post(seek, {"after": "2000-01-01T00:00:00Z"}).status_code == 200
+    assert ids(reader.consume(written).json()) == sent
 
 
 def test_there_are_so_many_consumers_with_names_so_long(reader: Reader) -> None:

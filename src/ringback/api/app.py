@@ -19,7 +19,7 @@ from ringback.api.contract import contract_operations
 from ringback.api.idempotency import Repeats
 from ringback.api.intake import BodyReader, ClientGone
 from ringback.api.problems import JSON_TYPE, Header, Problem, internal, render
-from ringback.api.routing import Operation, Pipeline, Resource
+from ringback.api.routing import ENCODED_PATH, Operation, Pipeline, Resource
 from ringback.api.trail import Trail
 from ringback.errors import NotFound, RingbackError
 from ringback.services.applications import Applications
@@ -132,9 +132,6 @@ class Frame:
 
         problem: Problem
         try:
-            if b"%2f" in scope.get("raw_path", b"").lower():
-                # Decoded it would look like the end of a segment; and no id, uid or name holds a slash.
-                raise NotFound(f"no such route: {scope['path']}")
             await self._inner(_one_spelling(scope), receive, framed)
             return
         except ClientGone:
@@ -160,12 +157,14 @@ def _request_id(headers: dict[bytes, bytes]) -> str:
 
 
 def _one_spelling(scope: Scope) -> Scope:
-    path = scope["path"]
-    if len(path) > 1 and path.endswith("/"):
-        scope = dict(scope)
-        scope["path"] = path[:-1]
-        scope["raw_path"] = scope.get("raw_path", path.encode()).removesuffix(b"/")
-    return scope
+    path, raw = scope["path"], scope.get("raw_path", scope["path"].encode())
+    encoded = b"%2f" in raw.lower()
+    if encoded:
+        # Decoded it would look like the end of a segment: the path is routed as it was sent, and its parameters are decoded after that.
+        path = raw.decode("latin-1")
+    elif not (len(path) > 1 and path.endswith("/")):
+        return scope
+    return {**scope, "path": path.removesuffix("/"), "raw_path": raw.removesuffix(b"/"), ENCODED_PATH: encoded}
 
 
 def _preflight(headers: dict[bytes, bytes]) -> tuple[Header, ...]:

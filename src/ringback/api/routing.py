@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from starlette.types import Receive, Scope, Send
@@ -53,6 +54,9 @@ Timestamp = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"
 # Bodies above this are read on a thread: it shares the interpreter, but lets others have it every few milliseconds. Below, a body takes the
 # loop for 1 to 3 ms at the worst, and a thread costs a tenth of one.
 OFF_LOOP_BYTES: Final = 65_536
+
+# The key of a scope whose path was routed as it was sent, with its percent signs.
+ENCODED_PATH: Final = "ringback.encoded_path"
 
 # Success without anything to say.
 NO_CONTENT = Answer(204)
@@ -197,6 +201,8 @@ class Pipeline:
     async def _answered(self, operation: Operation, who: Principal, raw: bytes, headers: Mapping[bytes, bytes], scope: Scope) -> Answer:
         query = Query(scope["query_string"])
         params = scope.get("path_params", {})
+        if scope.get(ENCODED_PATH, False):
+            params = {name: unquote(value) for name, value in params.items()}
         read = None
         if operation.body is not None and len(raw) > OFF_LOOP_BYTES:
             read = await _read_aside(operation.body, raw)
