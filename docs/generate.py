@@ -22,6 +22,7 @@ from ringback.api.auth import Access  # noqa: E402 - as above
 from ringback.api.routing import Operation  # noqa: E402 - as above
 from ringback.cli.main import build_parser  # noqa: E402 - as above
 from ringback.config.settings import declared_settings  # noqa: E402 - as above
+from ringback.model.applications import Capability  # noqa: E402 - as above
 from ringback.model.operational import CATALOGUE as OPERATIONAL  # noqa: E402 - as above
 from ringback.model.quarantine import TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE  # noqa: E402 - as above
 from ringback.policy.reconciliation_rows import LISTINGS  # noqa: E402 - as above
@@ -192,15 +193,34 @@ def http_api() -> str:
         f"# HTTP API\n\n{NOTE}\n"
         "`GET /api/v1/openapi.json` on a running server has every field of every request and answer, made from the same types that\n"
         "parse the requests. A token goes into `Authorization: Bearer …`. Errors: [errors](errors.md). Every path also takes one\n"
-        "slash at its end, and HEAD where GET is.\n",
+        "slash at its end, and HEAD where GET is.\n\n"
+        "A token of an application may do everything with it, unless it was made with `capabilities`: then the GETs, but for those of\n"
+        "secrets, and what it has the capability for. `ManageEndpoint` includes `ManageEndpointSecret`, and that `ViewEndpointSecret`.\n",
         BY_CURL,
     ]
+    seen: set[str] = set()
     for noun, operations in _operations().items():
-        parts.append(f"\n## {noun.replace('_', ' ').capitalize()}\n\n| Method | Path | What it does | Token |\n|---|---|---|---|\n")
-        for operation in operations:
-            access = next((own for prefix, own in OWN_ACCESS.items() if operation.path.startswith(prefix)), ACCESS[operation.access])
-            parts.append(f"| {operation.method} | `{operation.path}` | {operation.summary} | {access} |\n")
+        # What a module takes over from another one stands where it was met first.
+        rows = [row for row in map(_row, operations) if row not in seen]
+        seen.update(rows)
+        if rows:
+            parts.append(f"\n## {noun.replace('_', ' ').capitalize()}\n\n| Method | Path | What it does | Token |\n|---|---|---|---|\n")
+            parts += rows
     return "".join(parts)
+
+
+def _row(operation: Operation) -> str:
+    access = next((own for prefix, own in OWN_ACCESS.items() if operation.path.startswith(prefix)), ACCESS[operation.access])
+    whose = "the application's"
+    if operation.access is Access.ANY and operation.needs is not None:
+        access += f"; {whose}"
+    # Every token may look.
+    if operation.needs is not None and operation.needs is not Capability.VIEW_BASE:
+        access = access.replace(whose, f"{whose} with `{operation.needs}`")
+    if operation.path.startswith("/ingest/"):
+        # The portal token of a source is one of the application that it has to itself.
+        access = access.replace(whose, "the source's")
+    return f"| {operation.method} | `{operation.path}` | {operation.summary} | {access} |\n"
 
 
 def provider_lists() -> str:

@@ -37,6 +37,13 @@ def test_the_generated_page_is_what_the_code_says(name: str) -> None:
     assert (REFERENCE / name).read_text("utf-8") == made, "run .venv/bin/python docs/generate.py"
 
 
+def test_an_operation_stands_once_in_the_reference_with_the_capability_that_it_needs() -> None:
+    rows = [line for line in (REFERENCE / "http-api.md").read_text("utf-8").splitlines() if re.match(r"\| [A-Z]+ \| `/", line)]
+    assert len(rows) > 200 and len(set(rows)) == len(rows)
+    resend = next(row for row in rows if row.startswith("| POST ") and "/resend`" in row)
+    assert resend.endswith("| org token, or the application's with `CreateAttempts` |")
+
+
 def _error_codes() -> set[str]:
     """Codes that an answer may carry: `code = "…"` of error classes, and the literal codes that are raised."""
     codes = set()
