@@ -162,6 +162,7 @@ ACCESS = {
 # Operations that check their caller themselves.
 OWN_ACCESS = {
     "/metrics": "[metrics_access](settings.md#metrics_access)",
+    "/api/v1/auth/logout": "the application's",
     "/api/v1/operator/": "the operator's, from the file beside the database",
 }
 
