@@ -96,6 +96,10 @@ LINES: typing.Final[dict[str, list[Line]]] = {
             for rest in ("Z", "+00:00", ".123456789Z", ".1-11:30", "%2B02:00", "%2002:00")
         ],
         *[("GET", f"{MESSAGES}?after={text}", None, (400, "generic_error")) for text in ("2024-01-02", "soon", "1700000000")],
+        *[
+            ("POST", f"{ENDPOINT}/recover", {"since": text}, (422, "write it as 2024-01-02T03:04:05Z"))
+            for text in ("2024-01-02", "soon", "2024-01-02T03:04:05")
+        ],
     ],
     "1.6 pagination": [
         ("GET", "/app?limit=abc", None, (400, "generic_error")),
@@ -104,6 +108,8 @@ LINES: typing.Final[dict[str, list[Line]]] = {
         ("GET", "/app?limit=-1", None, 422),
         ("GET", "/app?limit=250", None, 200),
         ("GET", "/app?limit=251", None, (422, "must not exceed 250")),
+        ("GET", f"/app?limit={'9' * 30}", None, (422, "must not exceed 250")),
+        ("GET", f"/app?limit=-{'9' * 30}", None, (422, "at least 1")),
         ("GET", "/app?order=sideways", None, (400, "generic_error")),
         ("GET", "/app?iterator=zz", None, 422),
         ("GET", f"/app?iterator=msg_{'0' * 27}", None, 422),

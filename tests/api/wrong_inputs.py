@@ -538,8 +538,8 @@ BODIES: typing.Final = [
         {"ids": [], "since": "soon", "until": "2024-01-01", "dryRun": "no"},
         [
             broken("Expected `array` of length >= 1", "ids"),
-            broken("Invalid RFC3339 encoded datetime", "since"),
-            broken("Invalid RFC3339 encoded datetime", "until"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "since"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "until"),
             malformed("Expected `bool`, got `str`", "dryRun"),
         ],
     ),
@@ -594,7 +594,7 @@ BODIES: typing.Final = [
     Wrong(
         ["POST /api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek"],
         {"after": "yesterday"},
-        [broken("Invalid RFC3339 encoded datetime", "after")],
+        [broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "after")],
     ),
     Wrong(
         ["POST /api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit"],
@@ -841,7 +841,7 @@ BODIES: typing.Final = [
             broken("'msg_no' begins with 'msg_', as the ids made by the server do; choose another uid", "eventId"),
             broken("Expected `array` of length >= 1", "channels"),
             broken("'a b' is not allowed; use letters, digits and any of - _ . / \\ #", "tags", "[0]"),
-            broken("Invalid RFC3339 encoded datetime", "deliverAt"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "deliverAt"),
             broken("Expected `int` <= 90", "payloadRetentionPeriod"),
             broken("Expected `int` >= 1", "payloadRetentionHours"),
         ],
@@ -869,7 +869,7 @@ BODIES: typing.Final = [
         {"verify": "no", "since": "soon", "until": 1},
         [
             malformed("Expected `bool`, got `str`", "verify"),
-            broken("Invalid RFC3339 encoded datetime", "since"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "since"),
             malformed("Expected `datetime | null`, got `int`", "until"),
         ],
     ),
@@ -901,7 +901,7 @@ BODIES: typing.Final = [
             broken("it holds a line break or another character that no header can carry; paste it alone", "credential"),
             broken("Expected `str` of length >= 1", "clientSecret"),
             broken("Expected `int` >= 300", "periodS"),
-            broken("Invalid RFC3339 encoded datetime", "expiresAt"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "expiresAt"),
             malformed("Expected `bool`, got `int`", "paused"),
         ],
     ),
@@ -911,9 +911,9 @@ BODIES: typing.Final = [
         [
             broken("'body' is no place; use json:PATH, header:NAME or form:NAME", "match", "at"),
             broken("at and equals go together: a place, and the text that must stand there", "match", "equals"),
-            broken("Invalid RFC3339 encoded datetime", "deadline"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "deadline"),
             broken("'exp_no' begins with 'exp_', as the ids made by the server do; choose another uid", "uid"),
-            broken("Expected `datetime` with a timezone component", "since"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "since"),
         ],
     ),
     Wrong(
@@ -941,15 +941,15 @@ BODIES: typing.Final = [
         ["POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/recover", "POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing"],
         {"since": "soon", "until": "2024-01-01T00:00:00"},
         [
-            broken("Invalid RFC3339 encoded datetime", "since"),
-            broken("Expected `datetime` with a timezone component", "until"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "since"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "until"),
         ],
     ),
     Wrong(
         ["POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay"],
         {"since": "soon", "eventTypes": ["a b"], "channel": "a b", "tag": "a b", "status": 5, "statusCodeClass": 250},
         [
-            broken("Invalid RFC3339 encoded datetime", "since"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "since"),
             broken("'a b' is not allowed; use letters, digits, '-', '_' and '.'", "eventTypes", "[0]"),
             broken("'a b' is not allowed; use letters, digits, '-', '_', '.', ':' and '+'", "channel"),
             broken("'a b' is not allowed; use letters, digits and any of - _ . / \\ #", "tag"),
@@ -961,7 +961,7 @@ BODIES: typing.Final = [
         ["POST /api/v1/stats/usage/app"],
         {"since": "soon", "until": 1, "appIds": "a"},
         [
-            broken("Invalid RFC3339 encoded datetime", "since"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "since"),
             malformed("Expected `datetime`, got `int`", "until"),
             malformed("Expected `array | null`, got `str`", "appIds"),
         ],
@@ -1008,7 +1008,7 @@ BODIES: typing.Final = [
             broken("1 characters stand in too much; give at least 3", "subject"),
             broken("'a..b' must be names of fields with dots between, such as customer.id", "at"),
             malformed("Expected `str | null`, got `int`", "app"),
-            broken("Invalid RFC3339 encoded datetime", "since"),
+            broken("this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z", "since"),
         ],
     ),
 ]

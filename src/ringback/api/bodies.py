@@ -31,6 +31,9 @@ BROKEN_RULE: Final = "value_error"
 _MISSING: Final = re.compile("Object missing required field `(.*)`")
 _IS_MISSING: Final = "the field is missing; it is required"
 _NO_CHOICE: Final = "Invalid enum value "
+# How it says that a text is no time, or one without its zone, and how we do.
+_NO_TIME: Final = ("Invalid RFC3339 encoded datetime", "Expected `datetime` with a timezone component")
+_IS_NO_TIME: Final = "this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z"
 
 # The byte that every object begins with.
 _OPENING: Final = ord("{")
@@ -289,6 +292,8 @@ def _explained(wire: str, content: bytes, text: str, at: Location, kind_of_field
         choices = _choices(msgspec.inspect.type_info(kind_of_field))
         if choices:
             text = f"{text.removeprefix(_NO_CHOICE)} is not one of {', '.join(map(str, choices))}"
+    if text in _NO_TIME:
+        text = _IS_NO_TIME
     kind = MALFORMED if ", got " in text or "malformed" in text else BROKEN_RULE
     return FieldProblem((*at, wire, *where), text, kind)
 
