@@ -146,7 +146,7 @@ def test_an_archived_type_in_the_document_comes_back_and_keeps_what_it_does_not_
         ({"specRaw": '{"openapi": '}, "the document cannot be imported: "),
         ({"specRaw": "just text"}, "the document cannot be imported: an OpenAPI document is an object"),
         ({"specRaw": ""}, "the document cannot be imported: an OpenAPI document is an object"),
-        ({"spec": {}}, "the document cannot be imported: `openapi` must say 3.0 or 3.1; other documents are not read"),
+        ({"spec": {}}, "the document cannot be imported: `openapi` must be a text like 3.0.3 or 3.1.0, and is missing"),
         (
             {"spec": {"openapi": "3.1.0", "webhooks": {"a": {"post": {"x-svix-group-name": "b c"}}}}},
             "the document cannot be imported: webhook 'a': groupName: 'b c' is not allowed; use letters, digits, '-', '_' and '.'",

@@ -49,7 +49,7 @@ def webhooks_of(document: Mapping[str, Any]) -> list[Described]:
     """The webhooks of a document, in its order. Raises ValueError with what is wrong."""
     version = document.get("openapi")
     if not isinstance(version, str) or not version.startswith("3."):
-        raise ValueError("`openapi` must say 3.0 or 3.1; other documents are not read")
+        raise ValueError(f"`openapi` must be a text like 3.0.3 or 3.1.0, and is {_told(version)}")
     found: dict[str, Any] = {}
     for key in ("webhooks", "x-webhooks"):
         hooks = document.get(key)
@@ -90,6 +90,13 @@ def _name(key: str, operation_id: Any, place: str) -> str:
     if isinstance(operation_id, str) and not validation.name(operation_id):
         return operation_id
     raise ValueError(f"{place}: neither its key nor its operationId is a name of letters, digits, '-', '_' and '.'")
+
+
+def _told(version: Any) -> str:
+    if version is None:
+        return "missing"
+    # `openapi: 3.1` in YAML.
+    return f"the number {version}: put it in quotes" if isinstance(version, float) else repr(version)[:80]
 
 
 def _text(value: Any, place: str) -> str:

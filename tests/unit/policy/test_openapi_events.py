@@ -245,9 +245,11 @@ def test_json_is_preferred_among_the_bodies(content: Any, kept: Any) -> None:
 @pytest.mark.parametrize(
     ("whole", "problem"),
     [
-        ({}, "`openapi` must say 3.0 or 3.1; other documents are not read"),
-        ({"swagger": "2.0"}, "`openapi` must say 3.0 or 3.1; other documents are not read"),
-        ({"openapi": 3.1, "webhooks": {}}, "`openapi` must say 3.0 or 3.1; other documents are not read"),
+        ({}, "`openapi` must be a text like 3.0.3 or 3.1.0, and is missing"),
+        ({"swagger": "2.0"}, "`openapi` must be a text like 3.0.3 or 3.1.0, and is missing"),
+        ({"openapi": "2.0"}, "`openapi` must be a text like 3.0.3 or 3.1.0, and is '2.0'"),
+        ({"openapi": 3.1, "webhooks": {}}, "`openapi` must be a text like 3.0.3 or 3.1.0, and is the number 3.1: put it in quotes"),
+        ({"openapi": ["3.1.0"]}, "`openapi` must be a text like 3.0.3 or 3.1.0, and is ['3.1.0']"),
         ({"openapi": "3.1.0", "paths": {}}, "there is neither `webhooks` nor `x-webhooks` at the top; nothing else is read"),
         ({"openapi": "3.1.0", "webhooks": []}, "`webhooks` must be an object"),
         ({"openapi": "3.1.0", "webhooks": {"a": 1}}, "webhook 'a': an object is wanted, not int"),
