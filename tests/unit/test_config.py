@@ -133,6 +133,15 @@ def test_a_key_for_signed_tokens_may_be_pem_with_its_lines_and_blanks(file: Path
         assert told.startswith("RINGBACK_JWT_SECRET = **** has characters") and "or a key or certificate in PEM" in told
 
 
+def test_who_may_frame_the_portal_is_a_list_of_origins() -> None:
+    written = "https://App.example.com, http://localhost:8080, https://*.example.org"
+    settings = load_settings({}, {"RINGBACK_PORTAL_FRAME_ANCESTORS": written}, None)
+    assert settings.portal_frame_ancestors == ("https://app.example.com", "http://localhost:8080", "https://*.example.org")
+    for wrong in ("app.example.com; script-src *", "'self'", "https://a.example/path", "*", "ftp://a.example", "https://"):
+        (told,) = problems_of(environ={"RINGBACK_PORTAL_FRAME_ANCESTORS": wrong})
+        assert "is no origin" in told and told.endswith("Allowed: origins such as https://app.example.com with commas between.")
+
+
 @pytest.mark.parametrize("content", [b"a = ", b"\xff\xfe", b"a = 1\na = 2\n"])
 def test_a_file_that_is_no_toml_is_one_clear_problem(file: Path, content: bytes) -> None:
     file.write_bytes(content)

@@ -75,8 +75,8 @@ class Settings:
     listen_address: HostPort = setting("127.0.0.1:8071", values.host_port(), "Where the server listens for HTTP.")
     public_url: str | None = optional(
         values.web_url("http", "https"),
-        "The URL under which the outside reaches this server. It stands in what is handed out: links to the portal, URLs of sources, "
-        "texts of auto-config. Left out, the address that the server listens on does.",
+        "The URL under which the outside reaches this server; behind a proxy it must be set. It stands in what is handed out: links to the "
+        "portal, URLs of sources, texts of auto-config. Left out, the address that the server listens on does.",
     )
     trusted_proxies: tuple[Network, ...] = setting(
         "",
@@ -126,7 +126,7 @@ class Settings:
         "HS256", values.choice("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "EdDSA"), "How those JWTs are signed."
     )
     portal_frame_ancestors: tuple[str, ...] = setting(
-        "", values.names(), "Origins whose pages may show the portal in a frame (`https://app.example.com`). Empty: none."
+        "", values.origins(), "Origins whose pages may show the portal in a frame (`https://app.example.com`). Empty: none."
     )
     bins: str = setting(
         "auto",

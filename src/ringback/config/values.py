@@ -26,6 +26,8 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _SIZE = re.compile(r"(\d+)\s*(B|kB|KB|MB|GB|KiB|MiB|GiB)?")
 # Bytes in each unit a size may carry: decimal for kB, binary for KiB, as the words are defined (IEC 80000-13).
 _BYTES = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+# Of a page, in lower case: scheme, host (a name or an address, or all names below one), port.
+_ORIGIN = re.compile(r"https?://((\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\])(:\d{1,5})?")
 # A schedule longer than this is a mistake: 50 attempts at the longest allowed distance already span four years.
 _SCHEDULE_MAX = 50
 # A name of a service that is longer helps nobody.
@@ -221,9 +223,17 @@ def exceptions() -> Kind[Exceptions]:
     return Kind("list of exceptions", allowed, lambda text: parse_exceptions(split_list(text)))
 
 
-def names() -> Kind[tuple[str, ...]]:
-    """A list of host names."""
-    return Kind("list of names", "host names with commas between", lambda text: tuple(item.lower() for item in split_list(text)))
+def origins() -> Kind[tuple[str, ...]]:
+    """A list of origins of pages; a host may begin with `*.`."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        items = tuple(item.lower().removesuffix("/") for item in split_list(text))
+        for item in items:
+            if _ORIGIN.fullmatch(item) is None:
+                raise ValueError(f"holds {item!r}, which is no origin")
+        return items
+
+    return Kind("list of origins", "origins such as https://app.example.com with commas between", parse)
 
 
 def schedule(most: str) -> Kind[tuple[timedelta, ...]]:
