@@ -127,6 +127,9 @@ def test_the_key_may_not_manage_integrations(shop: Any) -> None:
     detail = "The key of an integration may not manage integrations; use an org token, or one of the application"
     for response in (
         shop.post("/app/shop/integration", {"name": "more"}, token=key),
+        # Who may not is told so, whatever the body says.
+        shop.post("/app/shop/integration", {"name": 5}, token=key),
+        shop.put(path, {}, token=key),
         shop.put(path, {"name": "other", "featureFlags": ["all"]}, token=key),
         shop.delete(path, token=key),
         shop.post(path + "/key/rotate", token=key),

@@ -16,7 +16,7 @@ from ringback.api.routing import NO_CONTENT, Answer, Call, Handler, Operation, T
 from ringback.clock import rfc3339
 from ringback.model.applications import Capability
 from ringback.model.integrations import Integration
-from ringback.services.integrations import IntegrationIn, Integrations
+from ringback.services.integrations import IntegrationIn, Integrations, manager
 
 INTEGRATION_IN: Final = Body(IntegrationIn)
 
@@ -77,6 +77,8 @@ class _Handlers:
         return answer(200, listing(page, lambda integration: integration.id, shown))
 
     async def create(self, call: Call) -> Answer:
+        # Before the body is looked at: what one may comes first.
+        manager(call.who)
         wanted = call.parsed(INTEGRATION_IN)
         return _made(await self._integrations.create(call.who, call.params["app_id"], wanted, also=call.keeping(_made)))
 
@@ -84,6 +86,7 @@ class _Handlers:
         return answer(200, shown(await self._integrations.get(call.who, *_refs(call))))
 
     async def update(self, call: Call) -> Answer:
+        manager(call.who)
         return answer(200, shown(await self._integrations.update(call.who, *_refs(call), call.parsed(INTEGRATION_IN))))
 
     async def delete(self, call: Call) -> Answer:
