@@ -13,6 +13,7 @@ from ringback.gateway.app import Place
 from ringback.policy.address_lists import Networks, read_networks
 from ringback.policy.addresses import Address, Network, parse_networks
 from ringback.policy.forwarded import Hop, hops, rewritten
+from ringback.policy.sources_arrival import base_url
 from ringback.services.address_lists import AddressLists, Read
 from ringback.services.gateway import Ready
 from ringback.signing.headers import Headers
@@ -281,3 +282,29 @@ def test_a_content_type_that_is_not_wanted_is_answered_415(running: Running) -> 
     path = path_of(running.made(requiredHeaders={"Content-Type": "application/json*"}))
     assert running.ask(path, event(), {**signed(event()), "content-type": "text/plain"}).status == 415
     assert running.ask(path, event(), signed(event())).status == 200
+
+
+# -- the URL of this server
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "base"),
+    [
+        ("127.0.0.1", {b"host": b"localhost:8071"}, "http://localhost:8071"),
+        ("::1", {b"host": b"[::1]:8071"}, "http://[::1]:8071"),
+        ("127.0.0.1", {b"host": b"Hooks.example"}, "http://hooks.example"),
+        ("10.0.0.1", {b"host": b"internal:8071", b"x-forwarded-proto": b"https", b"x-forwarded-host": b"h.example"}, "https://h.example"),
+        ("10.0.0.1", {b"host": b"h.example"}, "http://h.example"),
+        ("127.0.0.1", {b"host": b"localhost", b"x-forwarded-proto": b"https", b"x-forwarded-host": b"evil.example"}, "http://localhost"),
+        ("203.0.113.9", {b"host": b"evil.example", b"x-forwarded-host": b"evil.example"}, None),
+        ("127.0.0.1", {}, None),
+        ("127.0.0.1", {b"host": b"evil.example/a?b#"}, None),
+        ("127.0.0.1", {b"host": b"a@evil.example"}, None),
+        ("10.0.0.1", {b"host": b"h.example", b"x-forwarded-proto": b"javascript"}, None),
+        ("", {b"host": b"h.example"}, None),
+    ],
+)
+def test_a_program_on_this_machine_and_trusted_proxies_say_under_which_url_we_are_reached(
+    peer: str, headers: dict[bytes, bytes], base: str | None
+) -> None:
+    assert base_url(b"http", headers, peer, TRUSTED) == base

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextvars import copy_context
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import unquote
 
@@ -123,9 +124,11 @@ class Call:
         keep = self._keep
         if keep is None:
             return None
+        # The transaction is shared: it runs in the context of whoever began it.
+        context = copy_context()
 
         def also(tx: Effect, result: R) -> None:
-            rendered = render(result)
+            rendered = context.run(render, result)
             keep(tx, rendered.status, rendered.body)
             self.kept = True
 

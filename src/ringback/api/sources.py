@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 
 import msgspec
@@ -126,32 +127,42 @@ def is_cursor(text: str) -> bool:
     return text.startswith(PREFIX) and text[len(PREFIX) :].isalnum() and text.isascii()
 
 
+# The URL of this server as who asks now has it, where that is to be believed.
+_asked: ContextVar[str] = ContextVar("asked", default="")
+
+
 class Urls:
-    """The public URLs of sources. `base` is this server's own; where that is not set, `listening` says where it can be reached."""
+    """The public URLs of this server. `base` is the one that is set; without it, the one it was asked under, or where it listens."""
 
     def __init__(self, base: str | None) -> None:
         self._base = (base or "").rstrip("/")
+        self._listening = ""
 
     def listening(self, url: str) -> None:
         """The server answers at this URL."""
-        self._base = self._base or url
+        self._listening = url
+
+    @staticmethod
+    def asked(url: str | None) -> None:
+        """The request that is answered now came to this URL; None: nobody says so who is believed."""
+        _asked.set(url or "")
 
     @property
     def base(self) -> str:
         """The URL of this server, without a slash at its end."""
-        return self._base
+        return self._base or _asked.get() or self._listening
 
     def portal(self, token: str) -> str:
         """The page of the holder of a token; in the fragment it is sent to nobody."""
-        return f"{self._base}/portal/#key={token}"
+        return f"{self.base}/portal/#key={token}"
 
     def ingest(self, source: Source) -> str | None:
         """The unguessable URL; None where nobody calls."""
-        return None if source.cron is not None else f"{self._base}/ingest/api/v1/source/{source.id}/in/{source.tokens[0].text}"
+        return None if source.cron is not None else f"{self.base}/ingest/api/v1/source/{source.id}/in/{source.tokens[0].text}"
 
     def route(self, source: Source) -> str | None:
         """The readable URL, if there is one."""
-        return None if source.route is None else f"{self._base}/{source.route}"
+        return None if source.route is None else f"{self.base}/{source.route}"
 
 
 def _camel(value: object) -> Any:

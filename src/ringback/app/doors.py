@@ -52,6 +52,7 @@ from ringback.api.publish import Publisher
 from ringback.api.routing import Operation
 from ringback.api.trail import Trail
 from ringback.app import transports
+from ringback.app.asked import Asked
 from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds
 from ringback.app.spooling import aside_of, draining_of
@@ -207,13 +208,15 @@ class Doors:
         self.bins = Bins(store, vault, clock, make_id)
         # How long requests may still be answered at the end: less than the doors have, so that those that wait hear why.
         self.relay = Relay(Timing(drain_s=max(settings.drain_timeout.total_seconds() - _LAST_WORDS_S, 0.0)))
-        self.app = BinDoor(self.bins, self.relay, reader, clock, gateway, settings.trusted_proxies) if bins_open(settings) else gateway
+        self.app: ASGIApp = BinDoor(self.bins, self.relay, reader, clock, gateway, place.trusted) if bins_open(settings) else gateway
         self.inbound = Inbound(self._receiver, self.source_directory, reader, place, parts.metrics, parts.traces.hot_inbound())
         self.doorway = Doorway(publisher, parts.tokens, idempotency, reader, wait_s, random.getrandbits, parts.traces.hot())
 
     def listening(self, url: str) -> None:
         """The server answers at this URL."""
         self.urls.listening(url)
+        if not self._parts.settings.public_url:
+            self.app = Asked(self.app, self._parts.settings.trusted_proxies, self.urls.asked)
         if bins_open(self._parts.settings):
             self._services.applications.own_bins = own_hosts(self._parts.settings.public_url, url)
 

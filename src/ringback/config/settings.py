@@ -75,8 +75,9 @@ class Settings:
     listen_address: HostPort = setting("127.0.0.1:8071", values.host_port(), "Where the server listens for HTTP.")
     public_url: str | None = optional(
         values.web_url("http", "https"),
-        "The URL under which the outside reaches this server; behind a proxy it must be set. It stands in what is handed out: links to the "
-        "portal, URLs of sources, texts of auto-config. Left out, the address that the server listens on does.",
+        "The URL under which the outside reaches this server. It stands in what is handed out: links to the portal, URLs of sources, texts "
+        "of auto-config. Left out, it is what the request was sent to, if that comes from this machine or a trusted proxy says so, and "
+        "else the address that the server listens on.",
     )
     trusted_proxies: tuple[Network, ...] = setting(
         "",

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from ringback.dashboard.components import BASE
 from ringback.policy.addresses import Network
-from ringback.policy.sources_arrival import is_trusted, remote_address
+from ringback.policy.sources_arrival import called, remote_address
 
 # What the browser of somebody who is logged in holds, and before that what binds a login form to the browser that asked for it.
 SESSION_COOKIE: Final = "ringback_session"
@@ -111,10 +111,7 @@ class Arrival:
 
     def reached(self, scheme: str, headers: Mapping[bytes, bytes], peer: str) -> tuple[str, list[str]]:
         """By which scheme we are reached, and under which names (`host:port`)."""
-        host = headers.get(b"host", b"").decode("latin-1")
-        if self._trusted and is_trusted(peer, self._trusted):
-            scheme = headers.get(b"x-forwarded-proto", scheme.encode()).decode("latin-1").split(",")[-1].strip()
-            host = headers.get(b"x-forwarded-host", host.encode("latin-1")).decode("latin-1").split(",")[-1].strip()
+        scheme, host = (text.decode("latin-1") for text in called(scheme.encode(), headers, peer, self._trusted))
         found = [host_of(f"http://{host}"), host_of(f"https://{host}")]
         names = [name for name in found if name is not None]
         if self._public_url is not None and (public := host_of(self._public_url)) is not None:

@@ -25,7 +25,7 @@ from ringback.model.quarantine import (
     TOO_SLOW_BODY,
 )
 from ringback.policy.addresses import Address, Network
-from ringback.policy.sources_arrival import is_allowed, is_trusted, missing_header, remote_address, unproven
+from ringback.policy.sources_arrival import called, is_allowed, is_trusted, missing_header, remote_address, unproven
 from ringback.services.address_lists import AddressLists
 from ringback.services.arrivals import Came
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
@@ -235,10 +235,7 @@ class Place:
             return ready.source.verification.url.encode() + rest
         if self._public_url is not None:
             return self._public_url + path + rest
-        host = named.get(b"host", b"")
-        if self.trusted and is_trusted(peer, self.trusted):
-            scheme = named.get(b"x-forwarded-proto", scheme).split(b",")[-1].strip()
-            host = named.get(b"x-forwarded-host", host).split(b",")[-1].strip()
+        scheme, host = called(scheme, named, peer, self.trusted)
         return scheme + b"://" + host + path + rest
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Container, Mapping, Sequence
 from typing import Final
 
-from ringback.policy.addresses import Address, Network
+from ringback.policy.addresses import Address, Network, is_this_machine
 
 # Bits before the IPv4 address in a mapped one (RFC 4291, 2.5.5.2).
 _MAPPED_BITS: Final = 96
 # Proxies in a row that are walked through; a longer list is somebody's invention.
 _MAX_HOPS: Final = 32
+# A name or address with its port, as a Host header has it (RFC 9112, 3.2): nothing that would end the host within a URL.
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
 def remote_address(peer: str, forwarded: Sequence[bytes], trusted: Sequence[Network]) -> Address | None:
@@ -38,6 +41,28 @@ def is_trusted(peer: str, trusted: Sequence[Network]) -> bool:
     """Is this peer one of the proxies whose word on the request counts?"""
     address = _read(peer)
     return address is not None and _inside(address, trusted)
+
+
+def called(scheme: bytes, headers: Mapping[bytes, bytes], peer: str, trusted: Sequence[Network]) -> tuple[bytes, bytes]:
+    """By which scheme and under which name (`host:port`) the caller reached us: as the connection has it, or as a trusted proxy says."""
+    host = headers.get(b"host", b"")
+    if not trusted or not is_trusted(peer, trusted):
+        return scheme, host
+    scheme = headers.get(b"x-forwarded-proto", scheme).split(b",")[-1].strip()
+    return scheme, headers.get(b"x-forwarded-host", host).split(b",")[-1].strip()
+
+
+def base_url(scheme: bytes, headers: Mapping[bytes, bytes], peer: str, trusted: Sequence[Network]) -> str | None:
+    """The URL of this server as its caller has it; None where only strangers say so.
+
+    A program on this machine and a trusted proxy are believed, anybody else could have links made that lead to a server of his.
+    """
+    if not (is_trusted(peer, trusted) or is_this_machine(peer)):
+        return None
+    scheme, host = called(scheme, headers, peer, trusted)
+    if scheme not in (b"http", b"https") or _HOST.fullmatch(host) is None:
+        return None
+    return f"{scheme.decode()}://{host.decode().lower()}"
 
 
 def unmapped(network: Network) -> Network:
