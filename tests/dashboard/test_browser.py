@@ -243,6 +243,30 @@ def test_a_message_is_looked_at_copied_and_resent(shop: Shop, open_desk: OpenDes
     wait_until(lambda: len(shop.attempts("orders")) > before)
 
 
+def test_a_page_that_came_without_tls_copies_too(shop: Shop, open_desk: OpenDesk) -> None:
+    desk = open_desk(permissions=["clipboard-read"])
+    # As browsers have it on pages from other machines without TLS: no clipboard. What reads it here is kept aside.
+    desk.context.add_init_script("window.held = navigator.clipboard; Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    page = desk.go(shop.endpoint("billing"))
+    page.get_by_role("button", name="Copy Id").click()
+    expect(page.locator("#said")).to_have_text("Copied")
+    assert page.evaluate("window.held.readText()") == shop.scene.endpoints["billing"]
+    page.locator("a.open").first.click(force=True)
+    button = page.locator("#panel").get_by_role("button", name="Copy as curl")
+    button.click()
+    wait_until(lambda: "curl -X POST" in page.evaluate("window.held.readText()"), what="copied from the panel")
+    expect(button).to_be_focused()
+
+
+def test_on_a_phone_what_was_asked_for_stands_before_the_way_of_the_message(shop: Shop, open_desk: OpenDesk) -> None:
+    attempt = shop.attempts("billing")[-1]
+    one = f"{shop.app()}/messages/{attempt['msgId']}"
+    desk = open_desk(viewport={"width": 390, "height": 844})
+    higher = "document.querySelector('#detail').getBoundingClientRect().top < document.querySelector('.leg').getBoundingClientRect().top"
+    for path, first in ((one, False), (f"{one}?tab=payload", True), (f"{one}/attempts/{attempt['id']}", True)):
+        assert desk.go(path).evaluate(higher) is first, path
+
+
 def test_the_menus_open_and_close_by_keyboard_and_lead_to_the_same_page_elsewhere(shop: Shop, desk: Desk) -> None:
     page = desk.go(f"{shop.app()}/endpoints")
     summary = page.locator(".switcher > summary")

@@ -94,7 +94,10 @@ def test_the_list_is_filtered_by_what_stands_in_the_address(shop: Shop, person: 
         assert (page.count(other["id"]) > 0, page.count(">order.created</a>")) == (inside > 0, outside), query
     assert "No such dead letter" in person.get(f"/dead-letters/list?app={yard.app}&cause=http_500").text
     wrong = person.get("/dead-letters/list?since=yesterday")
-    assert wrong.status_code == 400 and "write it like 2026-11-25T16:44" in wrong.text
+    assert wrong.status_code == 422 and "write it like 2026-11-25T16:44" in wrong.text
+    mistyped = person.get("/dead-letters/list?endpoint=ep_mistyped&type=order.created")
+    assert mistyped.status_code == 422 and "No endpoint here has this id" in mistyped.text
+    assert 'value="ep_mistyped"' in mistyped.text and 'value="order.created"' in mistyped.text, "what was typed is kept"
     assert person.get("/dead-letters?app=app_nobody").status_code == 404
 
 

@@ -144,6 +144,26 @@ def test_logging_out_ends_the_session_also_for_who_kept_the_cookie(shop: Shop, p
     assert httpx.get(f"{shop.url}/audit", cookies=held, trust_env=False).status_code == 303
 
 
+def test_a_form_that_is_sent_after_the_end_of_the_session_leads_back_to_its_page(shop: Shop, person: Person) -> None:
+    csrf = person.token("/apps/new")
+    kept = dict(person.client.cookies)
+    assert person.post("/logout", at="/audit").status_code == 303
+    person.client.cookies.update(kept)
+
+    sent = {"referer": f"{shop.url}/apps/new?name=x"}
+    answer = person.post("/apps", sending=sent, name="Typed for an hour", csrf=csrf)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == f"{BASE}/login?next=/dashboard/apps/new%3Fname%3Dx&ended=1"
+    login = person.client.get(shop.server.url + answer.headers["location"])
+    assert "Your session has ended, so nothing was changed." in login.text
+    assert 'name="next" value="/dashboard/apps/new?name=x"' in login.text
+    assert "Typed for an hour" not in Person(shop.url).log_in().get("/apps").text
+
+    for elsewhere in ("https://evil.example/dashboard/apps/new", f"{shop.url}/nothing/here", "", "http://[::"):
+        assert person.post("/apps", sending={"referer": elsewhere}, csrf=csrf).headers["location"] == f"{BASE}/login?ended=1", elsewhere
+    assert person.post("/logout", csrf=csrf).headers["location"] == f"{BASE}/login", "who wanted to leave is told nothing"
+
+
 def test_logging_out_everywhere_ends_the_sessions_of_others(tmp_path: Path) -> None:
     server = servers.start(tmp_path / "ringback.db", {})
     try:

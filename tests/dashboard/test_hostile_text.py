@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.acceptance.receiver import Answer, Arrival
 from tests.dashboard.conftest import Desk, Person, Shop
-from tests.dashboard.equipment import noted
+from tests.dashboard.equipment import call_source, noted, quarantined
 from tests.waiting import wait_until
 
 # Each would set `window.owned`, load something from elsewhere, or break out of the place where it stands.
@@ -163,6 +163,25 @@ def _set_up(shop: Shop) -> dict[str, str]:
         "some settings": f"/settings?q={CORPUS[1]}&which={CORPUS[0]}",
         "queue": "/queue",
     }
+
+
+def test_halves_of_characters_and_marks_that_turn_text_around_break_no_page(shop: Shop, person: Person) -> None:
+    body = json.dumps({"\udfff": "\ud800"}).replace("800", "800\u202efdp")
+    raw = {"rawPayload": body, "headers": {"content-type": "application/json"}}
+    app = shop.server.make("/app", {"name": "Halves"})["id"]
+    shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/orders"})
+    sent = shop.server.make(f"/app/{app}/msg", {"eventType": "order.created", "payload": {}, "transformationsParams": raw})["id"]
+    wait_until(lambda: shop.server.call("GET", f"/app/{app}/attempt/msg/{sent}?limit=1")[1]["data"], what="an attempt")
+    source = shop.server.make(f"/app/{app}/source", {"name": "Halves", "type": "stripe", "secrets": ["whsec_halves"]})
+    assert call_source(source["ingestUrl"], body.encode(), "t=1,v1=00") == 401
+    refused = quarantined(shop.server, app, source["id"])[0]["id"]
+    message = f"/apps/{app}/messages/{sent}"
+    for path in (f"{message}?tab=payload", f"{message}?tab=request", f"/sources/{source['id']}/quarantine/{refused}"):
+        page = person.get(path)
+        assert page.status_code == 200, path
+        assert "\\udfff" in page.text and "\\ud800\\u202efdp" in page.text, path
+    # What others count in this shop stays as it was.
+    assert shop.server.call("DELETE", f"/app/{app}")[0] == 204
 
 
 @pytest.mark.parametrize("where", ["document", "query", "token", "event type"])

@@ -48,6 +48,18 @@ def test_a_name_that_stands_twice_is_shown_twice() -> None:
     assert tree is not None and [(node.name, node.text) for node in tree.nodes] == [("a", "1"), ("a", "2")]
 
 
+def test_what_nobody_could_see_is_shown_as_json_can_write_it() -> None:
+    tree = tree_of('{"a": "pay \u202ednuf\u202c\u200b", "b": "\\ud800", "c": "\x7f\u0085", "d": "👩\u200d👧 Zoë"}')
+    assert tree is not None
+    assert [node.text for node in tree.nodes] == [
+        '"pay \\u202ednuf\\u202c\\u200b"',
+        '"\\ud800"',
+        '"\\u007f\\u0085"',
+        '"👩\u200d👧 Zoë"',
+    ]
+    assert json.loads(text_of(tree)) == {"a": "pay \u202ednuf\u202c\u200b", "b": "\ud800", "c": "\x7f\u0085", "d": "👩\u200d👧 Zoë"}
+
+
 def test_what_is_no_json_is_text() -> None:
     for text in ("", "plain", '"a string"', "[1, NaN]", "{broken", "[" * 2000):
         assert tree_of(text) is None

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Literal, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from starlette.routing import Match
 from starlette.routing import Route as Pattern
@@ -21,7 +21,17 @@ from ringback.dashboard.components import BASE, Link
 from ringback.dashboard.contents import routes_of
 from ringback.dashboard.desk import Services
 from ringback.dashboard.forms import FormReader
-from ringback.dashboard.guard import SESSION_COOKIE, VISITOR_COOKIE, Arrival, comes_from_here, cookie, cookies_of, form_token, is_form_token
+from ringback.dashboard.guard import (
+    SESSION_COOKIE,
+    VISITOR_COOKIE,
+    Arrival,
+    came_from,
+    comes_from_here,
+    cookie,
+    cookies_of,
+    form_token,
+    is_form_token,
+)
 from ringback.dashboard.presses import Presses
 from ringback.dashboard.problems import NotYours, shown_problem
 from ringback.dashboard.rail import SECTIONS
@@ -137,7 +147,7 @@ class Dashboard:
             active = visit.method == "POST" or not (route.quiet or _TIMER in headers)
             visit.visitor = await self._services.sessions.believe(held, active=active) if held else None
             if route.access is Access.SESSION and visit.visitor is None:
-                return route, _to_login(visit)
+                return route, self._to_login(visit, came_from(headers, hosts))
             if visit.method == "POST":
                 form = await self._reader.read(headers, receive, known=visit.visitor is not None)
                 visit.form = fields(form)
@@ -179,6 +189,21 @@ class Dashboard:
             # Strangers learn nothing about which pages there are.
             return Route("GET", "", lambda visit: lost("the page"))
         lost(f"{BASE}{visit.path}")
+
+    def _to_login(self, visit: Visit, form: str) -> Reply:
+        """The way back to where somebody is, or to the page of the `form` that they sent after their session's end."""
+        if visit.fragment:
+            # A part of a page cannot become a login form: htmx loads the whole page anew.
+            return Moved("", refresh=True)
+        back, sent = visit.here, visit.method == "POST"
+        if visit.path.startswith("/logout"):
+            return Moved(f"{BASE}/login")
+        if sent:
+            looked = {"type": "http", "method": "GET", "path": form.partition("?")[0].removeprefix(BASE), "root_path": ""}
+            back = form if any(pattern.matches(looked)[0] is Match.FULL for pattern, _ in self._routes) else BASE
+        ended = {"ended": "1"} if sent else {}
+        query = urlencode(({"next": back} if back.rstrip("/") != BASE else {}) | ended, safe="/")
+        return Moved(f"{BASE}/login{'?' + query if query else ''}")
 
     async def _note(self, visit: Visit, change: Change) -> None:
         await self._services.audit.record(
@@ -279,11 +304,3 @@ def _person(visit: Visit) -> str:
     if session.token_id is None:
         return "the server's link"
     return session.token_name or session.token_id
-
-
-def _to_login(visit: Visit) -> Reply:
-    if visit.fragment:
-        # A part of a page cannot become a login form: htmx loads the whole page anew.
-        return Moved("", refresh=True)
-    here = visit.here if visit.method == "GET" and visit.path != "/" else BASE
-    return Moved(f"{BASE}/login?next={quote(here, safe='/')}" if here != BASE else f"{BASE}/login")

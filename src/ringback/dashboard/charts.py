@@ -146,12 +146,12 @@ def strip(begins_us: int, outcomes: Sequence[tuple[int, int]], said: StripWords 
     sentence = (
         f"{counted(ok + failed, said.one)} in the last 24 hours, {percent(ok, ok + failed)} {said.good}" if ok + failed else said.quiet
     )
-    ends_us = begins_us + len(outcomes) * CELL_S * SECOND_US
     return Strip(
         cells,
         len(outcomes) * _CELL_WIDTH - _GAP,
         _STRIP_HEIGHT,
         sentence,
-        f"{to_datetime(begins_us):%H:%M} UTC",
-        f"{to_datetime(ends_us):%H:%M} UTC",
+        # A time of the day would be the same at both ends.
+        "24 h ago",
+        "now",
     )

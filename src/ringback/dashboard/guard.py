@@ -87,6 +87,15 @@ def comes_from_here(headers: Mapping[bytes, bytes], hosts: Sequence[str]) -> boo
     return origin is not None and host_of(origin.decode("latin-1")) in hosts
 
 
+def came_from(headers: Mapping[bytes, bytes], hosts: Sequence[str]) -> str:
+    """The page of ours that a request was made on, with its query; "" when the browser does not say."""
+    page = headers.get(b"referer", b"").decode("latin-1")
+    if host_of(page) not in hosts:
+        return ""
+    parts = urlsplit(page)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
 def host_of(url: str) -> str | None:
     """`host:port` of a URL, None when it has none."""
     try:

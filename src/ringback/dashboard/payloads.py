@@ -6,6 +6,7 @@ Numbers keep the digits they were written with: a tree never shows another numbe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -25,11 +26,15 @@ _HEX_WIDTH: Final = 16
 # Nodes of a tree that are unfolded from the start: some screens of lines.
 _OPEN_NODES: Final = 400
 
+# What nobody sees on a page, or what changes what is seen around it: controls, marks of direction, characters without width. Halves of a
+# surrogate pair, which JSON can write and no page can hold. Not the joiners (200c, 200d): words and emoji of many scripts need them.
+_UNSEEN: Final = re.compile(r"[\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
 Shape = Literal["object", "array", "str", "num", "lit"]
 
 
 class Node(msgspec.Struct, frozen=True):
-    """One value of a JSON tree. `name` is its key as it is written, `text` the value as it is written; `nodes` are its members."""
+    """One value of a JSON tree. `name` is its key, `text` the value as it is written; `nodes` are its members."""
 
     shape: Shape
     text: str
@@ -93,6 +98,11 @@ def tree_of(text: str) -> Node | None:
         return None
 
 
+def written(text: str) -> str:
+    """A text as JSON writes it; what cannot be seen stands there by its number, as JSON can write it too."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+
+
 def count_nodes(node: Node) -> int:
     """How many values a tree holds, itself included."""
     return 1 + sum(map(count_nodes, node.nodes))
@@ -115,7 +125,7 @@ def _node(name: str | None, value: Any, last: bool, left: list[int], depth: int)
     if isinstance(value, _Number):
         return Node("num", value, name, last=last)
     if isinstance(value, str):
-        return Node("str", json.dumps(value, ensure_ascii=False), name, last=last)
+        return Node("str", written(value), name, last=last)
     return Node("lit", {True: "true", False: "false", None: "null"}[value], name, last=last)
 
 

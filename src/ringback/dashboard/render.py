@@ -14,6 +14,7 @@ from ringback import __version__
 from ringback.dashboard import words
 from ringback.dashboard.assets import Assets
 from ringback.dashboard.components import BASE, Head, Link
+from ringback.dashboard.payloads import written
 from ringback.dashboard.visits import Notice, Section
 from ringback.services.attention import QUARANTINED_MAX, Waiting
 
@@ -84,7 +85,13 @@ class Renderer:
         )
         self._templates.globals.update(asset=assets.url, base=BASE, version=__version__)
         self._templates.filters.update(
-            count=words.count, counted=words.counted, short_id=words.short_id, size=words.size, json=_json, ms=words.milliseconds
+            count=words.count,
+            counted=words.counted,
+            short_id=words.short_id,
+            size=words.size,
+            json=_json,
+            ms=words.milliseconds,
+            written=written,
         )
 
     def page(self, template: str, view: Any, head: Head | None, shell: Shell, *, fragment: bool) -> bytes:

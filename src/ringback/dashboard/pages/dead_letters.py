@@ -31,7 +31,7 @@ from ringback.dashboard.words import Moment, count, counted, moment
 from ringback.errors import NotFound, Refused
 from ringback.model.applications import Application
 from ringback.model.deliveries import DeadLetter
-from ringback.policy.paging import Walk
+from ringback.policy.paging import Page, Walk
 from ringback.services.applications import Without
 from ringback.services.dead_letters import Group, Picked
 from ringback.services.naming import Named
@@ -41,6 +41,7 @@ PATH: Final = "/dead-letters"
 # Applications that the filter offers, and groups that a page shows: beyond, nobody looks through a list.
 _APPS: Final = 200
 _GROUPS: Final = 100
+_NO_ENDPOINT: Final = "No endpoint here has this id; the page of an endpoint has its id, with a button that copies it."
 
 
 class Chosen(msgspec.Struct, frozen=True):
@@ -123,7 +124,7 @@ class LetterRow(msgspec.Struct, frozen=True):
 
 
 class ListView(msgspec.Struct, frozen=True):
-    """A page of the list, with its filters."""
+    """A page of the list, with its filters. `problem`: what is wrong in them."""
 
     here: str
     replay: str
@@ -137,6 +138,7 @@ class ListView(msgspec.Struct, frozen=True):
     chosen: Chosen
     types: str
     filtered: bool
+    problem: str
 
 
 def chosen_of(values: Mapping[str, Sequence[str]]) -> Chosen:
@@ -236,7 +238,12 @@ class _Pages:
         services, chosen, at = self._services, chosen_of(visit.query), visit.text("at")
         application = await application_of(services, visit, chosen.app)
         walk, _ = walk_of(at, lambda key: ids.is_id(ids.DEAD_LETTER, key))
-        page = await services.dead_letters.page(visit.who, chosen.app or None, walk, chosen.picked())
+        page, problem = Page[DeadLetter]([], done=True), ""
+        try:
+            page = await services.dead_letters.page(visit.who, chosen.app or None, walk, chosen.picked())
+        except (NotFound, Refused) as error:
+            # A filter is typed by hand: it stays there to be mended, beside what is wrong with it.
+            problem = _NO_ENDPOINT if isinstance(error, NotFound) else f"{str(error)[:1].upper()}{str(error)[1:]}."
         names = await services.naming.endpoints(visit.who, (letter.endpoint_id for letter in page.items))
         rows = [letter_row(letter, names.get(letter.endpoint_id), visit.now_us) for letter in page.items]
         first, last = (rows[0].id, rows[-1].id) if rows else (None, None)
@@ -257,9 +264,10 @@ class _Pages:
             chosen,
             ", ".join(chosen.types),
             any(chosen.fields.values()),
+            problem,
         )
         head = Head("Dead letters", self._about(chosen, names), actions=actions_of(chosen) if rows else (), answers=True)
-        return Shown("dead_letters/list.html", view, head, app=application)
+        return Shown("dead_letters/list.html", view, head, 422 if problem else 200, app=application)
 
     @staticmethod
     def _about(chosen: Chosen, names: Mapping[str, Named]) -> str:

@@ -21,6 +21,7 @@ from ringback.telemetry.events import LOGIN_LIMITED
 from ringback.telemetry.log import log
 
 _REFUSED: Final = "That was not accepted. Paste an org token that is in use; the command “ringback token create” makes a new one."
+_ENDED: Final = "Your session has ended, so nothing was changed. Log in, and send it once more."
 _LINK_REFUSED: Final = (
     "This link was used already, or its time is over. Log in with an org token; the command “ringback token create” makes one."
 )
@@ -43,7 +44,7 @@ class _Pages:
 
     async def form(self, visit: Visit) -> Reply:
         to = local_path(visit.text("next"))
-        return Moved(to) if visit.visitor is not None else _form(LoginView(to))
+        return Moved(to) if visit.visitor is not None else _form(LoginView(to, _ENDED if visit.text("ended") else ""))
 
     async def link_form(self, visit: Visit) -> Reply:
         # Only shown: mail scanners and chat previews follow links, and must not use it up. The button posts it.

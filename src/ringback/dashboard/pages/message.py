@@ -109,10 +109,11 @@ class ComparedView(msgspec.Struct, frozen=True):
 
 
 class MessageView(msgspec.Struct, frozen=True):
-    """A message, and the attempt of it that is looked at."""
+    """A message, and the attempt of it that is looked at. `asked`: somebody came for a part of it, not for what became of it."""
 
     here: str
     message: str
+    asked: bool
     facts: Sequence[Fact]
     legs: Sequence[LegView]
     misses: Sequence[MissView]
@@ -299,6 +300,7 @@ class _Pages:
         view = MessageView(
             here=at,
             message=here,
+            asked=asked is not None or bool(visit.text("tab")),
             facts=facts_of(message, now_us),
             legs=[leg_view(leg, message, now_us, services.allowed) for leg in ordered(journey.legs)],
             misses=[MissView(title_of(miss.endpoint), href_of(miss.endpoint), reason_of(miss, message)) for miss in journey.misses],

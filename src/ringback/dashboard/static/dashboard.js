@@ -42,13 +42,25 @@
   const here = $(".rail nav [aria-current]");
   if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
 
-  // Copying.
+  // Copying. Browsers have a clipboard for pages behind TLS and on loopback alone; others copy what is selected.
+  function copySelected(text, beside) {
+    const area = Object.assign(document.createElement("textarea"), { value: text, className: "visually-hidden" });
+    // Beside the button: what a dialog does not hold cannot be selected while it is open.
+    beside.after(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    beside.focus();
+    if (!done) throw new Error("refused");
+  }
   async function copy(button) {
     const source = button.dataset.copyFrom ? $(button.dataset.copyFrom) : null;
+    const text = source ? source.textContent : button.dataset.copy;
     try {
-      await navigator.clipboard.writeText(source ? source.textContent : button.dataset.copy);
+      if (navigator.clipboard) await navigator.clipboard.writeText(text); else copySelected(text, button);
     } catch {
       say("Copying was not possible here");
+      button.title = "Copying was not possible here: select the text instead";
       return;
     }
     button.classList.add("copied");
