@@ -260,6 +260,12 @@ def sentence_of(endpoint: Endpoint, recent: Sequence[Attempt]) -> str:
     return f"{'The last attempt' if failed == 1 else f'The last {failed} attempts'} failed: {last}."
 
 
+def said_of(endpoint: Endpoint, recent: Sequence[Attempt]) -> str:
+    """How an endpoint stands, and then what its owner says of it: that may be long."""
+    described = endpoint.description.strip().rstrip(".")
+    return f"{sentence_of(endpoint, recent)}{f' {described}.' if described else ''}"
+
+
 def why_off(endpoint: Endpoint, now_us: int) -> str:
     """Why an endpoint is disabled and what that means, in sentences; "" when it is not."""
     if not endpoint.disabled:
@@ -456,10 +462,11 @@ async def shown(services: Services, visit: Visit, *, secret: str = "") -> Shown:
         actions += (Action("Send test event", f"{here}/test", "primary"),)
     head = Head(
         title_of(endpoint),
-        f"{endpoint.description + '. ' if endpoint.description else ''}{sentence_of(endpoint, recent)}",
+        said_of(endpoint, recent),
         trail_of(entry.application),
         actions,
         standing_of(endpoint, (await services.trends.failing(visit.who, endpoint.app_id)).get(endpoint.id)),
+        answers=True,
     )
     return Shown(
         "endpoints/show.html",

@@ -15,8 +15,8 @@ from ringback.dashboard.pages.endpoint_changes import AskView
 from ringback.dashboard.pages.endpoints import (
     AttemptRow,
     attempt_row,
+    said_of,
     secrets_of,
-    sentence_of,
     shown_url,
     title_of,
     url_parts,
@@ -246,7 +246,7 @@ class _Pages:
             secret,
         )
         turn = Action("Enable", f"{here}/enable", post=True) if endpoint.disabled else Action("Disable", f"{here}/disable")
-        sentence = f"{endpoint.description + '. ' if endpoint.description else ''}{sentence_of(endpoint, recent)}"
+        sentence = said_of(endpoint, recent)
         actions = (Action("Delete", f"{here}/delete", "danger"), turn, Action("Edit", f"{here}/edit", panel=False))
         return Shown("operational/show.html", view, Head(title_of(endpoint), sentence, _TRAIL, actions, _OFF if endpoint.disabled else _ON))
 
