@@ -60,6 +60,72 @@ def test_a_customer_looks_after_their_endpoints(shop: Shop, open_desk: OpenDesk)
     assert found == []
 
 
+def test_back_and_reload_stay_in_the_portal_and_a_second_click_is_no_second_act(shop: Shop, open_desk: OpenDesk) -> None:
+    app = shop.server.make("/app", {"name": "Portal customer, in a hurry"})["id"]
+    kept = ["hurry.archived", "order.created"]
+    shop.server.make("/event-type", {"name": "hurry.archived", "description": "Was once"})
+    wanted = {"url": f"{shop.receiver.url}/orders", "eventTypes": kept, "uid": "hurry"}
+    endpoint = shop.server.make(f"/app/{app}/endpoint", wanted)["id"]
+    assert shop.server.call("DELETE", "/event-type/hurry.archived")[0] == 204
+    sent = {"eventType": "order.created", "payload": {}, "transformationsParams": {"rawPayload": '{"n": 9007199254740993}'}}
+    shop.server.make(f"/app/{app}/msg", sent)
+    tries = f"/app/{app}/attempt/endpoint/{endpoint}"
+    wait_until(lambda: shop.server.call("GET", tries)[1]["data"], what="the attempt is recorded")
+    desk = open_desk()
+    page = desk.page
+    page.goto(shop.server.make(f"/auth/app-portal-access/{app}", {})["url"])
+
+    page.get_by_role("button", name="/orders").click()
+    expect(page.locator("#view")).to_be_focused()
+    page.get_by_role("button", name="order.created").click()
+    send_again = page.get_by_role("button", name="Send again")
+    expect(page.locator("pre").first).to_contain_text("9007199254740993")
+    page.reload()
+    send_again.dblclick()
+    expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
+    wait_until(lambda: len(shop.server.call("GET", tries)[1]["data"]) > 1, what="it was sent again")
+    page.get_by_role("button", name="Change").click()
+    page.get_by_label("Description").fill("Mine")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
+    changed = shop.server.call("GET", f"/app/{app}/endpoint/{endpoint}")[1]
+    assert (changed["description"], sorted(changed["eventTypes"])) == ("Mine", kept), "no type is lost that no catalogue has"
+    page.go_back()
+    expect(page.get_by_role("heading", name="Change the endpoint")).to_be_visible()
+    page.go_back()
+    page.go_back()
+    expect(send_again).to_be_visible()
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_role("heading", name="Endpoints")).to_be_visible()
+    assert len(shop.server.call("GET", tries)[1]["data"]) == 2
+
+    page.get_by_role("button", name="/orders").click()
+    expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    before = shop.server.call("GET", f"/app/{app}/endpoint/{endpoint}/secret")[1]
+    page.get_by_role("button", name="Rotate the secret").click()
+    assert shop.server.call("GET", f"/app/{app}/endpoint/{endpoint}/secret")[1] == before, "it was asked first"
+    desk.trouble.found.clear()
+
+
+def test_a_portal_without_its_server_says_so_and_a_new_link_in_the_same_window_counts(shop: Shop, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(f"{shop.server.url}/portal/#key=appsk_gone")
+    expect(page.get_by_role("alert")).to_contain_text("This link has expired")
+    app = shop.server.make("/app", {"name": "Portal customer, again"})["id"]
+    page.goto(shop.server.make(f"/auth/app-portal-access/{app}", {})["url"])
+    expect(page.get_by_role("heading", name="Endpoints")).to_be_visible()
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Add an endpoint").click()
+    expect(page.get_by_role("alert")).to_have_text("The server cannot be reached. Look whether you are online, and try again.")
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Add an endpoint").click()
+    expect(page.get_by_label("URL")).to_be_visible()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.close()
+
+
 def test_a_customer_looks_after_the_sinks_of_their_stream(shop: Shop, open_desk: OpenDesk) -> None:
     stream = shop.server.make("/stream", {"name": "Customer's parcels"})["id"]
     page = open_desk(color_scheme="light").page
