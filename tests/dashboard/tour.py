@@ -27,6 +27,11 @@ def tour(shop: Shop) -> list[Stop]:
     one = f"{app}/messages/{message}"
     return [
         ("/", "/?span=1h", ("Overview", "Endpoints that fail most", "Billing, in maintenance", "As a table")),
+        (
+            "/alerts",
+            "/alerts",
+            ("things need somebody", "Wants no second attempt", "given up as asked", "wrong signature", "broken-scale", "Old ERP"),
+        ),
         ("/login", "/audit", ()),
         ("/find", "/find?q=bill", ("Billing, in maintenance", "Endpoint")),
         ("/palette", "/palette?q=audit", ("Audit log",)),

@@ -75,6 +75,7 @@ from ringback.model.sources import Source
 from ringback.policy.addresses import is_this_machine
 from ringback.policy.bins import own_hosts
 from ringback.services.address_lists import AddressLists
+from ringback.services.alerts import Alerts
 from ringback.services.applications import Applications
 from ringback.services.arrivals import Arrivals, Journal
 from ringback.services.attempts import Attempts
@@ -298,6 +299,7 @@ class Doors:
             sessions=self.sessions,
             audit=self._audit,
             attention=Attention(store, clock, parts.metrics),
+            alerts=Alerts(store, vault, clock),
             directory=parts.directory,
             applications=api.applications,
             endpoints=api.endpoints,
@@ -358,7 +360,7 @@ class Doors:
 
     def _server_facts(self) -> ServerFacts:
         parts = self._parts
-        about = About(__version__, parts.search.on, settings_in_force(parts.settings))
+        about = About(__version__, parts.search.on, settings_in_force(parts.settings), parts.settings.min_free_disk)
         return ServerFacts(parts.store, parts.vault, parts.clock, parts.metrics, parts.dispatcher, usage, about)
 
     @cached_property

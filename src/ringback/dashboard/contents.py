@@ -7,6 +7,7 @@ from typing import Final
 
 from ringback.dashboard.desk import Services
 from ringback.dashboard.pages import (
+    alerts,
     applications,
     audit,
     dead_letter_acts,
@@ -48,6 +49,7 @@ from ringback.dashboard.visits import Route
 _PAGES: Final[tuple[ModuleType, ...]] = (
     entrance,
     overview,
+    alerts,
     messages,
     message,
     search,

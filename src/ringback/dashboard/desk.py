@@ -11,6 +11,7 @@ from ringback.clock import Clock
 from ringback.model.endpoints import Endpoint
 from ringback.model.sources import Source
 from ringback.services.address_lists import AddressLists
+from ringback.services.alerts import Alerts
 from ringback.services.applications import Applications
 from ringback.services.arrivals import Arrivals
 from ringback.services.attempts import Attempts
@@ -86,6 +87,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sessions
     audit: Audit
     attention: Attention
+    alerts: Alerts
     directory: Directory
     applications: Applications
     endpoints: Endpoints

@@ -13,6 +13,7 @@ _SERVER: Final = "Server"
 
 SECTIONS: Final[tuple[Section, ...]] = (
     Section("overview", "Overview", "/", "overview"),
+    Section("alerts", "Alerts", "/alerts", "alerts"),
     Section("messages", "Messages", "/apps/{app_id}/messages", "messages", without="/apps"),
     Section("endpoints", "Endpoints", "/apps/{app_id}/endpoints", "endpoints", without="/apps"),
     Section("dead_letters", "Dead letters", "/dead-letters", "dead_letters", waiting="dead"),

@@ -53,6 +53,7 @@ class Process(msgspec.Struct, frozen=True):
     store_bytes: int
     wal_bytes: int
     disk_free_bytes: int
+    disk_low: bool
     search_on: bool
     search_bytes: int
     search_lag: int
@@ -62,11 +63,12 @@ class Process(msgspec.Struct, frozen=True):
 
 
 class About(msgspec.Struct, frozen=True):
-    """What is fixed for a run: the version, whether searches have an index, and the settings in force."""
+    """What is fixed for a run: the version, whether searches have an index, the settings in force, and the bytes that must stay free."""
 
     version: str
     search_on: bool
     settings: Sequence[SettingInForce]
+    min_free_disk: int = 0
 
 
 class ServerFacts:
@@ -120,6 +122,7 @@ class ServerFacts:
             store_bytes=m.store_bytes,
             wal_bytes=m.wal_bytes,
             disk_free_bytes=m.disk_free_bytes,
+            disk_low=0 < m.disk_free_bytes < self._about.min_free_disk,
             search_on=self._about.search_on,
             search_bytes=m.search_bytes,
             search_lag=m.search_lag,
