@@ -33,10 +33,11 @@ _MISSED_US: Final = 24 * 60 * MINUTE_US
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What is in trouble, each kind with the most urgent first, ALERTS_MAX at the most; `more`: there is more of some kind.
+    """What is in trouble, each kind with the most urgent first, ALERTS_MAX at the most.
 
     `disabled`: endpoints that were, and by nobody; `spent`: those whose messages run out of attempts; `failing`: others that refused most
     attempts in the last hour, also the newest. `named` has the names of all those endpoints, `failures` since when they take nothing.
+    `more`: there is more of some kind; `overlooked`: so many endpoints of everybody are in trouble that some were not looked at.
     """
 
     disabled: list[Trouble]
@@ -52,6 +53,7 @@ class Found(msgspec.Struct, frozen=True):
     named: dict[str, Named]
     failures: dict[str, Failures]
     more: bool
+    overlooked: bool
 
 
 class Alerts:
@@ -95,6 +97,7 @@ class Alerts:
                 naming.endpoints(tx, self._vault, org_id, sorted(wanted)),
                 {endpoint_id: known for endpoint_id, known in failures.items() if known is not None},
                 any(len(kind) > ALERTS_MAX for kind in kinds),
+                alerts.overlooked(tx),
             )
 
         return await self._store.read(query)

@@ -63,9 +63,12 @@ class _Pages:
             *await self._tasks(visit),
         ]
         rows = urgent_first(rows)
-        more = f"There is more: of each kind the {ALERTS_MAX} most urgent are shown." if found.more else ""
-        more += f"{' ' if more else ''}Only the newest {_SOURCES} sources were looked at for silence." if not seen.done else ""
-        view = AlertsView(address("/alerts"), _REFRESH_S, rows, more, _EMPTY)
+        more = [
+            *([f"There is more: of each kind the {ALERTS_MAX} most urgent are shown."] if found.more else []),
+            *(["So many endpoints are in trouble that not all of them were looked at."] if found.overlooked else []),
+            *([f"Only the newest {_SOURCES} sources were looked at for silence."] if not seen.done else []),
+        ]
+        view = AlertsView(address("/alerts"), _REFRESH_S, rows, " ".join(more), _EMPTY)
         return Shown("alerts/list.html", view, Head("Alerts", sentence_of(rows), answers=True))
 
     async def _tasks(self, visit: Visit) -> list[AlertRow]:

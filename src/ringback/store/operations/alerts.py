@@ -12,12 +12,12 @@ from ringback.model.reconciliation import Progress as Comparing
 from ringback.model.subscriptions import Progress as Renewing
 from ringback.store.base import Row, Transaction
 
-# Rows of trouble of all organisations that one look walks through: 10,000 with their endpoints take some 30 ms of a reader.
-_LOOKED: Final = 10_000
+# Rows of trouble of all organisations that one look walks through: 10,000 with their endpoints take some 50 ms of a reader.
+LOOKED: Final = 10_000
 # Attempts to an endpoint that are looked at: for fifty endpoints some 10 ms.
 _ATTEMPTS: Final = 100
-# The newest sources of an organisation that are looked at: a look at two rows for each.
-_SOURCES: Final = 1_000
+# The newest sources, and streams, of an organisation that are looked at: a look at two rows for each.
+_NEWEST: Final = 1_000
 
 _renewing: Final = msgspec.json.Decoder(Renewing)
 _comparing: Final = msgspec.json.Decoder(Comparing)
@@ -84,36 +84,42 @@ class Missed(msgspec.Struct, frozen=True):
     last_at: int
 
 
-def disabled(tx: Transaction, org_id: str, most: int) -> list[Trouble]:
+def disabled(tx: Transaction, org_id: str, most: int, looked: int = LOOKED) -> list[Trouble]:
     """The endpoints that were disabled by themselves, the last one first; `cause` is that of `model.endpoints.DisableCause`."""
     return _endpoints(
         tx,
-        "SELECT t.endpoint_id, t.disabled_at, a.operational, t.disable_cause, 0 FROM (SELECT endpoint_id, disabled_at, disable_cause "
-        f"FROM endpoint_disabling WHERE disabled_by = 'automatic' LIMIT ?) t {_OF_ORG} "
-        "WHERE e.disabled = 1 ORDER BY t.disabled_at DESC LIMIT ?",
-        (_LOOKED, org_id, most),
+        "SELECT t.endpoint_id, t.disabled_at, a.operational, t.disable_cause, 0 FROM (SELECT endpoint_id, disabled_at, disabled_by, "
+        f"disable_cause FROM endpoint_disabling LIMIT ?) t {_OF_ORG} "
+        "WHERE t.disabled_by = 'automatic' AND e.disabled = 1 ORDER BY t.disabled_at DESC LIMIT ?",
+        (looked, org_id, most),
     )
 
 
-def spent(tx: Transaction, org_id: str, most: int) -> list[Trouble]:
+def spent(tx: Transaction, org_id: str, most: int, looked: int = LOOKED) -> list[Trouble]:
     """The endpoints whose messages run out of attempts, with no success since the first one, the longest first."""
     return _endpoints(
         tx,
         "SELECT t.endpoint_id, t.first_failure_at, a.operational, '', 0 FROM (SELECT endpoint_id, first_failure_at FROM endpoint_failure "
         f"LIMIT ?) t {_OF_ORG} WHERE e.disabled = 0 ORDER BY t.first_failure_at LIMIT ?",
-        (_LOOKED, org_id, most),
+        (looked, org_id, most),
     )
 
 
-def blocked(tx: Transaction, org_id: str, most: int) -> list[Trouble]:
+def blocked(tx: Transaction, org_id: str, most: int, looked: int = LOOKED) -> list[Trouble]:
     """The endpoints with lanes behind a dead letter, with the number of those, the most first."""
     return _endpoints(
         tx,
         "SELECT t.endpoint_id, (SELECT MIN(b.blocked_at) FROM lane_block b WHERE b.endpoint_id = t.endpoint_id), "
         "a.operational, '', t.lanes "
         f"FROM (SELECT endpoint_id, lanes FROM lane_block_count LIMIT ?) t {_OF_ORG} ORDER BY t.lanes DESC LIMIT ?",
-        (_LOOKED, org_id, most),
+        (looked, org_id, most),
     )
+
+
+def overlooked(tx: Transaction, looked: int = LOOKED) -> bool:
+    """Are more endpoints in one kind of trouble than are looked at?"""
+    tables = ("endpoint_disabling", "endpoint_failure", "lane_block_count")
+    return any(tx.row(f"SELECT 1 FROM {table} LIMIT 1 OFFSET ?", (looked,)) is not None for table in tables)
 
 
 def failures(tx: Transaction, endpoint_id: str) -> Failures | None:
@@ -136,12 +142,13 @@ def _endpoints(tx: Transaction, query: str, values: tuple[object, ...]) -> list[
 
 
 def sinks(tx: Transaction, org_id: str, most: int) -> list[SinkTrouble]:
-    """The sinks of an organisation that fail, or were disabled while they did, the longest first."""
+    """The sinks of an organisation's newest streams that fail, or were disabled while they did, the longest first."""
     rows = tx.rows(
-        "SELECT s.name, COALESCE(k.uid, k.id), k.status, k.failing_since, k.failure FROM stream s "
-        "CROSS JOIN stream_sink k ON k.stream_id = s.id WHERE s.org_id = ? AND s.deleted_at IS NULL AND k.deleted_at IS NULL "
-        "AND k.failing_since IS NOT NULL ORDER BY k.failing_since LIMIT ?",
-        (org_id, most),
+        "SELECT s.name, COALESCE(k.uid, k.id), k.status, k.failing_since, k.failure FROM "
+        "(SELECT id, name FROM stream WHERE org_id = ? AND deleted_at IS NULL ORDER BY id DESC LIMIT ?) s "
+        "CROSS JOIN stream_sink k ON k.stream_id = s.id WHERE k.deleted_at IS NULL AND k.failing_since IS NOT NULL "
+        "ORDER BY k.failing_since LIMIT ?",
+        (org_id, _NEWEST, most),
     )
     return [SinkTrouble(stream, name, status, since_us, failure or "") for stream, name, status, since_us, failure in rows]
 
@@ -163,7 +170,7 @@ def _of_sources(tx: Transaction, table: str, columns: str, org_id: str, most: in
         f"SELECT s.id, s.name, {columns} FROM "
         "(SELECT id, name FROM source WHERE org_id = ? AND deleted_at IS NULL ORDER BY id DESC LIMIT ?) s "
         f"CROSS JOIN {table} t ON t.source_id = s.id WHERE t.failures > 0 AND t.next_at IS NOT NULL LIMIT ?",
-        (org_id, _SOURCES, most),
+        (org_id, _NEWEST, most),
     )
 
 
@@ -173,6 +180,6 @@ def missed(tx: Transaction, org_id: str, since_us: int, most: int) -> list[Misse
         "SELECT x.source_id, s.name, COUNT(*), MAX(x.ended_at) FROM (SELECT source_id, org_id, state, ended_at FROM expectation "
         "WHERE ended_at > ? ORDER BY ended_at DESC LIMIT ?) x CROSS JOIN source s ON s.id = x.source_id AND s.deleted_at IS NULL "
         "WHERE x.org_id = ? AND x.state = 'missed' GROUP BY 1, 2 ORDER BY 4 DESC LIMIT ?",
-        (since_us, _LOOKED, org_id, most),
+        (since_us, LOOKED, org_id, most),
     )
     return [Missed(*row) for row in rows]
