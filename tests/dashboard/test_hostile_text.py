@@ -169,7 +169,7 @@ def test_halves_of_characters_and_marks_that_turn_text_around_break_no_page(shop
     body = json.dumps({"\udfff": "\ud800"}).replace("800", "800\u202efdp")
     raw = {"rawPayload": body, "headers": {"content-type": "application/json"}}
     app = shop.server.make("/app", {"name": "Halves"})["id"]
-    shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/orders"})
+    shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/halves"})
     sent = shop.server.make(f"/app/{app}/msg", {"eventType": "order.created", "payload": {}, "transformationsParams": raw})["id"]
     wait_until(lambda: shop.server.call("GET", f"/app/{app}/attempt/msg/{sent}?limit=1")[1]["data"], what="an attempt")
     source = shop.server.make(f"/app/{app}/source", {"name": "Halves", "type": "stripe", "secrets": ["whsec_halves"]})

@@ -64,7 +64,7 @@ def test_back_and_reload_stay_in_the_portal_and_a_second_click_is_no_second_act(
     app = shop.server.make("/app", {"name": "Portal customer, in a hurry"})["id"]
     kept = ["hurry.archived", "order.created"]
     shop.server.make("/event-type", {"name": "hurry.archived", "description": "Was once"})
-    wanted = {"url": f"{shop.receiver.url}/orders", "eventTypes": kept, "uid": "hurry"}
+    wanted = {"url": f"{shop.receiver.url}/hurry", "eventTypes": kept, "uid": "hurry"}
     endpoint = shop.server.make(f"/app/{app}/endpoint", wanted)["id"]
     assert shop.server.call("DELETE", "/event-type/hurry.archived")[0] == 204
     sent = {"eventType": "order.created", "payload": {}, "transformationsParams": {"rawPayload": '{"n": 9007199254740993}'}}
@@ -75,7 +75,7 @@ def test_back_and_reload_stay_in_the_portal_and_a_second_click_is_no_second_act(
     page = desk.page
     page.goto(shop.server.make(f"/auth/app-portal-access/{app}", {})["url"])
 
-    page.get_by_role("button", name="/orders").click()
+    page.get_by_role("button", name="/hurry").click()
     expect(page.locator("#view")).to_be_focused()
     page.get_by_role("button", name="order.created").click()
     send_again = page.get_by_role("button", name="Send again")
@@ -100,7 +100,7 @@ def test_back_and_reload_stay_in_the_portal_and_a_second_click_is_no_second_act(
     expect(page.get_by_role("heading", name="Endpoints")).to_be_visible()
     assert len(shop.server.call("GET", tries)[1]["data"]) == 2
 
-    page.get_by_role("button", name="/orders").click()
+    page.get_by_role("button", name="/hurry").click()
     expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
     page.once("dialog", lambda dialog: dialog.dismiss())
     before = shop.server.call("GET", f"/app/{app}/endpoint/{endpoint}/secret")[1]
