@@ -109,6 +109,27 @@ def test_back_and_reload_stay_in_the_portal_and_a_second_click_is_no_second_act(
     desk.trouble.found.clear()
 
 
+def test_older_attempts_can_be_looked_at(shop: Shop, open_desk: OpenDesk) -> None:
+    app = shop.server.make("/app", {"name": "Portal customer with a past"})["id"]
+    endpoint = shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/past"})["id"]
+    for number in range(51):
+        shop.server.make(f"/app/{app}/msg", {"eventType": "ticket.updated" if number else "order.created", "payload": {}})
+    tries = f"/app/{app}/attempt/endpoint/{endpoint}?limit=250"
+    wait_until(lambda: len(shop.server.call("GET", tries)[1]["data"]) == 51, what="all attempts are recorded")
+    page = open_desk().page
+    page.goto(shop.server.make(f"/auth/app-portal-access/{app}", {})["url"])
+    page.get_by_role("button", name="/past").click()
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(50)
+    page.get_by_role("button", name="Older").click()
+    expect(rows).to_have_count(1)
+    expect(page.get_by_role("button", name="Older")).to_have_count(0)
+    page.get_by_role("button", name="Newest").click()
+    expect(rows).to_have_count(50)
+    page.go_back()
+    expect(rows).to_have_count(1)
+
+
 def test_a_portal_without_its_server_says_so_and_a_new_link_in_the_same_window_counts(shop: Shop, browser: Browser) -> None:
     page = browser.new_page()
     page.goto(f"{shop.server.url}/portal/#key=appsk_gone")
