@@ -310,6 +310,7 @@ def test_an_endless_query_is_refused_or_ignored(target: Target) -> None:
 SMUGGLED = b"GET /api/v1/health HTTP/1.1\r\nhost: a\r\n\r\n"
 
 SMUGGLING = {
+    "two hosts": ("host: b",),
     "both lengths": ("content-length: {length}", "transfer-encoding: chunked"),
     "both lengths the other way": ("transfer-encoding: chunked", "content-length: {length}"),
     "two lengths": ("content-length: {length}", "content-length: 4"),
@@ -452,8 +453,15 @@ def test_a_request_in_single_bytes_is_answered(target: Target) -> None:
 def test_a_client_that_half_closes_after_its_request_is_answered(target: Target) -> None:
     for path, status in (("", 202), ("/api/v1/app/target/endpoint", 422)):
         body = GOOD if not path else b"{}"
-        talk = target.talk(target.request(body, path=path), half_close=True)
-        assert [answer.status for answer in talk.answers] in ([status], []), talk
+        talk = target.talk(target.request(body, path=path), half_close=True, answers=2)
+        assert ([answer.status for answer in talk.answers], talk.closed) == ([status], True), talk
+
+
+def test_a_client_that_half_closes_after_several_requests_is_answered_each(target: Target) -> None:
+    hot, ordinary = target.request(GOOD), target.request(b"{}", path="/api/v1/app/target/endpoint")
+    for requests, statuses in (((hot, hot, ordinary), [202, 202, 422]), ((ordinary, hot), [422, 202]), ((hot, ordinary[:40]), [202])):
+        talk = target.talk(b"".join(requests), half_close=True, answers=4)
+        assert ([answer.status for answer in talk.answers], talk.closed) == (statuses, True), talk
 
 
 def test_half_a_request_and_a_half_close_ends_the_connection(target: Target) -> None:

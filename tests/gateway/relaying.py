@@ -15,7 +15,7 @@ import uvicorn
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from ringback.api.door import Sweeper
+from ringback.api.deadlines import Sweeper
 from ringback.app.doors import Doors
 from ringback.app.parts import Parts
 from ringback.config import Settings

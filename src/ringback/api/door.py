@@ -42,8 +42,6 @@ HEAD_TIMEOUT_S: Final = 15.0
 BODY_TIMEOUT_S: Final = 30.0
 # Between requests, seconds; longer than the idle limit of common clients, so that it is they who close.
 IDLE_TIMEOUT_S: Final = 75.0
-# How often deadlines are looked at, seconds: they are counted in tens of seconds.
-SWEEP_S: Final = 1.0
 
 # Digits of a length that the hot way looks at: bodies of ten megabytes and more are none of its own.
 _MAX_DIGITS: Final = 7
@@ -237,6 +235,8 @@ class HotDoor(HttpToolsProtocol):
         self._in_body = False
         # A `HotCycle`, or another door's that looks like one.
         self._hot: Any = None
+        # Whose answer is next; `cycle` is the request that came last.
+        self._answering: Any = None
         self._refusal: tuple[int, str, str] | None = None
         self._dated: tuple[Any, bytes] = (None, b"")
         # The token that came last, if it never ends, how many had been revoked by then, and whose it is: clients mostly send the same.
@@ -302,10 +302,13 @@ class HotDoor(HttpToolsProtocol):
             hot = self._hot_cycle(url) if url.startswith(_API) else self._provider_cycle()
             if hot is not None:
                 self.deadline = self.loop.time() + BODY_TIMEOUT_S
-                self._hot = self.cycle = hot
+                self._hot = self._answering = self.cycle = hot
                 return
         if len(self.headers) > MAX_HEADERS:
             self._stop(431, "headers_too_large", f"a request may have {MAX_HEADERS} headers")
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            # A proxy before us may have looked at the other one (RFC 9112, 3.2). What is hot has no header twice.
+            self._stop(400, "bad_request", "the request has more than one Host header; send one")
         # Bodies of ordinary requests have their own deadline, in `api.intake`.
         self.deadline = float("inf")
         url, headers = self.url, self.headers
@@ -385,6 +388,18 @@ class HotDoor(HttpToolsProtocol):
         if not hot.answered:
             hot.run()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn always closes
+        """The client says no more. Whole requests that wait for their answers get them, and the connection ends after the last one."""
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete or self._in_body or getattr(cycle, "response_started", False):
+            return None
+        cycle.keep_alive = False
+        return True
+
     # -- bytes out
 
     def answer(self, cycle: HotCycle, status: int, body: bytes, problem: Problem | None) -> None:
@@ -427,6 +442,10 @@ class HotDoor(HttpToolsProtocol):
         if hot is not None and not hot.answered and not hot.running:
             # Its body will never be whole.
             self.way.reader.give_back(hot.size)
+        if (answering := self._answering) is not None and not answering.response_complete:
+            # uvicorn tells the request that came last alone, and this one would write to a connection that is no more.
+            answering.disconnected = True
+            answering.message_event.set()
         super().connection_lost(exc)
 
     # -- refusals
@@ -475,23 +494,3 @@ class HotDoor(HttpToolsProtocol):
 def protocol_class(way: Doorway) -> type[HotDoor]:
     """The protocol of one server."""
     return type("Door", (HotDoor,), {"doorway": way})
-
-
-class Sweeper:
-    """Looks after the deadlines of all connections, once a second: cheaper than a timer for each."""
-
-    def __init__(self, connections: set[Any]) -> None:
-        self._connections = connections
-        self._loop = asyncio.get_running_loop()
-        self._timer = self._loop.call_later(SWEEP_S, self._sweep)
-
-    def _sweep(self) -> None:
-        now_s = self._loop.time()
-        for connection in list(self._connections):
-            if isinstance(connection, HotDoor):
-                connection.expire(now_s)
-        self._timer = self._loop.call_later(SWEEP_S, self._sweep)
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._timer.cancel()

@@ -13,7 +13,7 @@ from typing import Final
 
 import uvicorn
 
-from ringback.api.door import Sweeper
+from ringback.api.deadlines import Sweeper
 from ringback.app.beside import kept_going
 from ringback.app.doors import Doors
 from ringback.app.parts import Parts, microseconds
