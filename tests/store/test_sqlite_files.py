@@ -75,6 +75,24 @@ def test_a_second_server_on_one_file_is_refused_and_told_who_has_it(tmp_path):
     tell(tmp_path, nothing)
 
 
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_file_has_one_server_by_whatever_name_it_is_opened(tmp_path, link):
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+
+    async def story(shelf: Shelf) -> None:
+        link(tmp_path / "ringback.db", other / "ringback.db")
+        with pytest.raises(OperatorError, match="in use by another ringback server"):
+            await open_store(url(other), shelf.clock)
+
+    tell(tmp_path, story)
+
+
+def test_what_lies_beside_a_database_lies_beside_the_file_that_a_link_leads_to(tmp_path):
+    (tmp_path / "link.db").symlink_to("real/ringback.db")
+    assert database_path(f"sqlite:////{tmp_path}/link.db") == str(tmp_path / "real/ringback.db")
+
+
 def _hold(path: str, ready: Any) -> None:
     async def hold() -> None:
         store = await open_store(path, SystemClock())

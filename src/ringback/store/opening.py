@@ -7,7 +7,7 @@ import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from urllib.parse import unquote
 
 import apsw
@@ -30,7 +30,7 @@ _COPY_PAGES: Final = 1_000
 
 
 def database_path(url: str) -> str:
-    """The file that a `sqlite:///…` URL names (three slashes: relative, four: absolute), or `:memory:`.
+    """The file that a `sqlite:///…` URL names (three slashes: relative, four: absolute), or `:memory:`. Blocks for a look at the file.
 
     Raises OperatorError for any other URL.
     """
@@ -41,7 +41,8 @@ def database_path(url: str) -> str:
     path = unquote(url[len(_SQLITE) :])
     if not path:
         raise OperatorError(f"database_url {url!r}: a file name must follow sqlite:///")
-    return path
+    # SQLite puts its log beside the file that a link leads to, and so must we with lock and key: each link would have its own.
+    return os.path.realpath(path) if os.path.islink(path) else path
 
 
 async def open_store(
@@ -92,27 +93,30 @@ async def open_search(url: str, store: Store, *, wanted: bool, key: str) -> Sear
     return SqliteSearch(path, known)
 
 
-def _lock(path: str) -> IO[str]:
+def _lock(path: str) -> contextlib.ExitStack:
     """Hold the file for this process; two servers on one file would deliver everything twice."""
-    try:
-        # Made here with its final mode, so that no moment exists in which others can read it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        # Open for as long as the store is: closing it gives the file to others.
-        lock = os.fdopen(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+")
-    except OSError as error:
-        raise OperatorError(f"database {path}: {error.strerror}; its directory must exist and be writable") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise OperatorError(
-            f"database {path} is in use by another ringback server (process {holder}); stop it first, or give this one its own file"
-        ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
-    return lock
+    with contextlib.ExitStack() as opened:
+        try:
+            # Made here with its final mode, so that no moment exists in which others can read it. Held itself too, because it may have
+            # other names (a hard link, a mount in a container), with another lock beside each. Closing it gives the file to others, and
+            # ends SQLite's own locks on it: not before the store is closed.
+            database = opened.enter_context(os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "rb"))
+            # Says who has the file.
+            lock = opened.enter_context(os.fdopen(os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600), "r+"))
+        except OSError as error:
+            raise OperatorError(f"database {path}: {error.strerror}; its directory must exist and be writable") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(database, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = lock.read().strip() or "unknown"
+            raise OperatorError(
+                f"database {path} is in use by another ringback server (process {holder}); stop it first, or give this one its own file"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return opened.pop_all()
 
 
 def migrate(connection: apsw.Connection, path: str) -> list[str]:
