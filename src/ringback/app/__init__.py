@@ -4,5 +4,4 @@ Order of life: open the store, make the services, start the engine, open the doo
 close the doors, let attempts land, close the store.
 """
 
-from ringback.app.parts import vault_of as vault_of
 from ringback.app.process import run as run

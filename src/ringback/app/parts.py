@@ -7,6 +7,7 @@ import secrets
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from ringback.app.sealing import open_vault
 from ringback.app.tracing import Traces, check
 from ringback.app.transports import delivering
 from ringback.clock import SECOND_US, SystemClock
@@ -34,36 +35,28 @@ from ringback.services.tasks import Tasks
 from ringback.services.tokens import Tokens
 from ringback.services.trends import Trends
 from ringback.store.base import Record, SearchIndex
-from ringback.store.opening import database_path, open_search, open_store
+from ringback.store.opening import open_search, open_store
 from ringback.store.operations import search_log
 from ringback.store.spool import Spool
 from ringback.store.sqlite.store import SqliteStore
-from ringback.store.vault import Vault, key_from_file, key_from_text
+from ringback.store.vault import Vault
 from ringback.telemetry.events import SEARCH_FAILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
-
-
-def vault_of(settings: Settings) -> Vault:
-    """The vault that the settings name: by `main_secret`, else by the key file beside the database."""
-    if settings.main_secret is not None:
-        return Vault(key_from_text(settings.main_secret.reveal()))
-    path = database_path(settings.database_url)
-    return Vault(secrets.token_bytes(32) if path == ":memory:" else key_from_file(Path(f"{path}.key")))
 
 
 class Parts:
     """The parts that doors and engine share; made once, in this order."""
 
     def __init__(
-        self, settings: Settings, store: SqliteStore, clock: SystemClock, metrics: Metrics, index: SearchIndex | None = None
+        self, settings: Settings, store: SqliteStore, vault: Vault, clock: SystemClock, metrics: Metrics, index: SearchIndex | None = None
     ) -> None:
         self.settings = settings
         self.store = store
         self.clock = clock
         self.metrics = metrics
         self.ids = make_id = IdMaker()
-        self.vault = vault_of(settings)
+        self.vault = vault
         # Where events of providers wait that the database cannot take; None: they are refused.
         self.spool = Spool.open(Path(settings.spool_path), settings.spool_max_bytes, self.vault) if settings.spool_path else None
         self.directory = Directory(store, self.vault)
@@ -137,11 +130,12 @@ class Parts:
             observe=lambda seconds, rows: metrics.commit_seconds.observe(seconds),
         )
         stack.push_async_callback(store.close)
+        vault = await open_vault(settings, store)
         index = await _open_index(settings, store, stack)
         if index is not None:
             # Until its first step nothing is known to be indexed.
             metrics.search_lag = await store.read(search_log.newest)
-        parts = cls(settings, store, clock, metrics, index)
+        parts = cls(settings, store, vault, clock, metrics, index)
         if parts.spool is not None:
             stack.push_async_callback(parts.spool.close)
         return parts

@@ -1,0 +1,61 @@
+"""`ringback serve` with another key than the one that its database was sealed with. Real processes."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import apsw
+import httpx
+
+from tests.cli.test_serve import TOKEN, Command
+from tests.waiting import wait_until
+
+SERVE = ("serve", "--listen", "127.0.0.1:0", "--database", "ringback.db")
+SECRET = "a-main-secret-of-many-characters"
+
+
+def serve(where: Path, **environ: str) -> tuple[Command, str]:
+    """A server that is ready, and its URL."""
+    command = Command(where, *SERVE, RINGBACK_TOKEN=TOKEN, **environ)
+    wait_until(lambda: "serves http" in command.text(), what="a server", within_s=20)
+    return command, next(line for line in command.out if "serves http" in line).rpartition(" ")[2]
+
+
+def refused(where: Path, **environ: str) -> str:
+    """What a server says that refuses to start."""
+    command = Command(where, *SERVE, RINGBACK_TOKEN=TOKEN, **environ)
+    assert command.process.wait(20) == 2, command.text()
+    wait_until(lambda: bool(command.out), what="a word")
+    assert "Traceback" not in command.text()
+    return command.text()
+
+
+def test_a_server_whose_key_file_is_not_the_first_one_refuses_to_start_and_makes_none(tmp_path: Path) -> None:
+    key_file = tmp_path / "ringback.db.key"
+    command, url = serve(tmp_path)
+    with httpx.Client(base_url=f"{url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}) as api:
+        assert api.post("/app", json={"name": "Shop", "uid": "shop"}).status_code == 201
+        assert api.post("/app/shop/endpoint", json={"url": "https://example.com/", "uid": "first"}).status_code == 201
+    assert command.end() == 0
+    key = key_file.read_text()
+    for older in (False, True):
+        if older:
+            # As a version leaves it that did not keep which key it was.
+            with apsw.Connection(str(tmp_path / "ringback.db")) as connection:
+                connection.execute("DELETE FROM sealing")
+        key_file.unlink()
+        assert "there is no key file" in refused(tmp_path) and not key_file.exists()
+        assert "sealed with another key than that of main_secret" in refused(tmp_path, RINGBACK_MAIN_SECRET=SECRET)
+        key_file.write_text(secrets.token_hex(32))
+        assert "sealed with another key than that of key file" in refused(tmp_path)
+    key_file.write_text(key)
+    command, _ = serve(tmp_path)
+    assert command.end() == 0
+
+
+def test_a_server_whose_main_secret_was_forgotten_refuses_to_start(tmp_path: Path) -> None:
+    command, _ = serve(tmp_path, RINGBACK_MAIN_SECRET=SECRET)
+    assert command.end() == 0
+    assert "no main_secret is set" in refused(tmp_path)
+    assert not (tmp_path / "ringback.db.key").exists()
