@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,14 @@ def test_wrong_settings_exit_2_with_every_problem_and_no_traceback(tmp_path: Pat
     assert done.stderr.startswith("ringback: These 3 settings are wrong:")
     assert "Did you mean RINGBACK_TOKEN?" in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("--help",), ("serve", "--help"), ("version",), ("providers",)])
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_that_left_is_told_nothing_and_no_traceback(words: tuple[str, ...], buffered: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, *([] if buffered else ["-u"]), "-m", "ringback.cli.main", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, env={"PYTHONPATH": str(ROOT / "src")})
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

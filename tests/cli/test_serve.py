@@ -99,6 +99,18 @@ def test_sigterm_ends_it_with_success_and_ctrl_c_too(tmp_path: Path) -> None:
         assert command.end(how) == 0, command.text()
 
 
+def test_it_serves_though_nobody_can_read_what_it_prints(tmp_path: Path) -> None:
+    url = f"127.0.0.1:{free_port()}"
+    for place in (">/dev/full", ">&-"):
+        shell = ["sh", "-c", f'exec "$@" {place}', "sh", sys.executable, "-m", "ringback.cli.main", "serve", "--listen", url]
+        process = subprocess.Popen(shell, cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]})
+        try:
+            wait_until(lambda: answers(f"http://{url}"), what=f"health with {place}")
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0, place
+
+
 def test_tokens_are_made_listed_and_revoked_while_the_server_runs(server: tuple[Command, str], tmp_path: Path) -> None:
     _, url = server
     text = ringback(tmp_path, "token", "create").stdout.strip()

@@ -40,9 +40,20 @@ def run(settings: Settings) -> int:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     gc.enable()
+    _hold_standard_streams()
     _allow_files()
     with asyncio.Runner(loop_factory=_loop_factory(settings.uvloop)) as runner:
         return runner.run(_serve(settings))
+
+
+def _hold_standard_streams() -> None:
+    """Open what was closed (`>&-`): the next socket would be standard output, which libuv cannot stand."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # It takes the lowest free number, which is this one, and is kept.
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _allow_files() -> None:
@@ -86,8 +97,12 @@ def _greet(url: str, token: str | None, link: str | None) -> None:
         lines.append(f"org token (shown this once): {token}")
     if link is not None:
         lines.append(f"dashboard (logs in once, within {LINK_LIFE_S // 60} minutes): {link}")
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError:
+        # Nobody is there to read it, or its disk is full: no reason not to serve. `ringback token create` makes another token. What is in
+        # the buffer goes nowhere, or it would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_loopback(sock: socket.socket) -> bool:

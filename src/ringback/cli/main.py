@@ -49,23 +49,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Somebody looks what there is: all of it, and no complaint. The exit code is that of a command line that says nothing.
         parser.print_help(sys.stderr)
         return MISUSED
-    args, unknown = parser.parse_known_args(words)
-    if unknown:
-        # argparse would blame the whole program, whose usage does not name what this command takes.
-        parser.error(f"{words[0]} does not know {' '.join(unknown)}; `ringback {words[0]} --help` lists what it takes")
     try:
-        code: int = args.run(args)
-        sys.stdout.flush()
-        return code
+        try:
+            return _run(parser, words)
+        finally:
+            # Here, where its failure is told, and not at interpreter exit; also what argparse printed, which ends by an exception.
+            _flush()
     except RingbackError as error:
         print(f"ringback: {error}", file=sys.stderr)
         return MISUSED if isinstance(error, OperatorError) else FAILED
     except BrokenPipeError:
-        # The reader of a pipe left (`ringback token list | head`). Nothing can be told to it, also not at interpreter exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of a pipe left (`ringback token list | head`). Nothing can be told to it.
+        _mute()
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _flush() -> None:
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _mute()
+        raise RingbackError(f"what this printed could not be written: {error.strerror}") from error
+
+
+def _mute() -> None:
+    """Or what could not be written is tried again, and complained about, at interpreter exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        # argparse would blame the whole program, whose usage does not name what this command takes.
+        parser.error(f"{words[0]} does not know {' '.join(unknown)}; `ringback {words[0]} --help` lists what it takes")
+    code: int = args.run(args)
+    return code
 
 
 def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
