@@ -68,6 +68,18 @@ def test_lists_are_of_one_application_or_of_the_organisation(history):
     assert history.api.get("/app/other/dead-letter", params={"endpoint_id": history.endpoint_id}).status_code == 404
 
 
+def test_an_endpoint_of_an_application_may_be_named_by_its_uid(history):
+    named = history.api.made("/app/shop/endpoint", {"url": "https://example.com/", "uid": "orders"})["id"]
+    died(history, age_s=60)
+    letter_id, _ = died(history, endpoint=named, age_s=30)
+    assert listed(history, endpoint_id="orders") == listed(history, endpoint_id=named) == [letter_id]
+    assert done(history, "replay", {"endpointId": "orders", "dryRun": True}, status=200)["count"] == 1
+    assert done(history, "discard", {"endpointId": "orders"})["count"] == 1
+    assert history.api.get("/app/shop/dead-letter", params={"endpoint_id": "unknown"}).status_code == 404
+    # Of the whole organisation, a uid names one in each application.
+    assert history.api.get("/dead-letter", params={"endpoint_id": "orders"}).status_code == 404
+
+
 def test_another_organisation_sees_nothing(history):
     letter_id, _ = died(history)
     _, token = history.api.run(history.api.tokens.create("Elsewhere"))

@@ -24,7 +24,7 @@ from ringback.services.dead_letters import DeadLetters, Done, Picked
 _PATHS: Final = ("/api/v1/app/{app_id}/dead-letter", "/api/v1/dead-letter")
 _INSTANT: Final = {"type": "string", "format": "date-time"}
 _FILTERS: Final = (
-    Parameter("endpoint_id", {"type": "string"}, "Only letters of this endpoint, deleted or not"),
+    Parameter("endpoint_id", {"type": "string"}, "Only letters of this endpoint, deleted or not (of one application: also by its uid)"),
     Parameter("event_types", {"type": "array", "items": {"type": "string"}}, "Only letters of these event types"),
     Parameter("since", _INSTANT, "Only deliveries that died then or later"),
     Parameter("until", _INSTANT, "Only deliveries that died earlier"),

@@ -21,7 +21,7 @@ from ringback.services.applications import find
 from ringback.services.ports import Handoff
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
-from ringback.store.operations import dead_letter_groups, dead_letters
+from ringback.store.operations import dead_letter_groups, dead_letters, endpoints
 from ringback.store.operations.dead_letter_groups import Group as Group
 from ringback.store.operations.dead_letters import Chosen, Scope, Step
 from ringback.store.operations.dead_letters import Share as Share
@@ -35,7 +35,10 @@ MAX_LETTERS: Final = 100_000
 
 
 class Picked(msgspec.Struct, frozen=True):
-    """Which dead letters are meant: those that fit all that is given. `after` is the id of a letter behind which to go on."""
+    """Which dead letters are meant: those that fit all that is given. `after` is the id of a letter behind which to go on.
+
+    `endpoint_id` is that of an endpoint, deleted or not; of one application it may be the uid of a live one.
+    """
 
     endpoint_id: str | None = None
     event_types: tuple[str, ...] = ()
@@ -175,10 +178,13 @@ def scope_of(tx: Transaction, who: Principal, app: str | None, picked: Picked) -
     """The narrowest scope of what is asked for, within what the caller may reach. Raises NotFound."""
     app_id = None if app is None else find(tx, who, app).id
     if picked.endpoint_id is not None:
-        owner = dead_letters.owner(tx, picked.endpoint_id)
+        endpoint_id = picked.endpoint_id
+        if app_id is not None:
+            endpoint_id = endpoints.id_of_uid(tx, app_id, endpoint_id) or endpoint_id
+        owner = dead_letters.owner(tx, endpoint_id)
         if owner is None or owner[0] != who.org_id or app_id not in (None, owner[1]):
             raise NotFound
-        return Scope("endpoint_id", picked.endpoint_id)
+        return Scope("endpoint_id", endpoint_id)
     return Scope("org_id", who.org_id) if app_id is None else Scope("app_id", app_id)
 
 
