@@ -65,6 +65,12 @@ def test_tokens_belong_to_the_organisation_that_is_named(tmp_path: Path) -> None
     assert len(ringback(tmp_path, "token", "list", "--org", "acme").stdout.splitlines()) == 2
 
 
+def test_no_token_is_made_for_an_organisation_without_a_name(tmp_path: Path) -> None:
+    done = ringback(tmp_path, "token", "create", "--org", "")
+    assert (done.returncode, done.stdout) == (2, "") and "leave --org out" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("words", [("revoke", "key_unknown"), ("list", "--org", "unknown")])
 def test_what_does_not_exist_is_named_on_stderr_alone(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert ringback(tmp_path, "migrate").returncode == 0

@@ -215,7 +215,7 @@ def test_sizes(text: str, size: int) -> None:
 
 def test_a_network_with_bits_after_its_prefix_is_told_what_it_probably_means() -> None:
     (told,) = problems_of(environ={"RINGBACK_WHITELIST_SUBNETS": "10.0.0.0/8,192.168.1.1/24"})
-    assert "did you mean 192.168.1.0/24?" in told
+    assert "did you mean 192.168.1.0/24? Allowed: " in told
 
 
 @given(st.text(), st.sampled_from(declared_settings()))

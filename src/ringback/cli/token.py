@@ -30,7 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("token", help="make, list and revoke tokens", description="Make, list and revoke tokens.")
     verbs = parser.add_subparsers(title="what to do", metavar="VERB", required=True)
     create = verbs.add_parser("create", help="make an org token and print it", description="Make an org token and print it: this once.")
-    create.add_argument("--org", metavar="NAME", default="default", help="the organisation; made when there is none of this name")
+    create.add_argument(
+        "--org", metavar="NAME", type=_name, default="default", help="the organisation; made when there is none of this name"
+    )
     create.set_defaults(run=run, act=_create)
     listing = verbs.add_parser(
         "list", help="list the tokens, without their text", description="List the tokens. Their text cannot be shown."
@@ -53,6 +55,13 @@ def run(args: argparse.Namespace) -> int:
     configure_logging("warning", settings.log_format)
     args.act(_desk_of(settings), args)
     return 0
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        # An empty variable of a script, most likely; the token would open an organisation that nobody meant.
+        raise argparse.ArgumentTypeError("an organisation has a name; leave --org out for the default one")
+    return text
 
 
 class _Desk:

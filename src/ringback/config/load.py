@@ -98,7 +98,8 @@ def _parse(known: tuple[Declared, ...], given: list[_Given], problems: list[str]
             chosen[declared.name] = declared.kind.parse(_meant(declared, entry))
         except ValueError as problem:
             shown = "****" if declared.kind.secret else repr(entry.text)
-            problems.append(f"{entry.source} = {shown} {problem}. Allowed: {declared.kind.allowed}.")
+            stop = "" if str(problem).endswith("?") else "."
+            problems.append(f"{entry.source} = {shown} {problem}{stop} Allowed: {declared.kind.allowed}.")
     return chosen
 
 
