@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 
 import pytest
 
@@ -132,6 +133,17 @@ def test_it_listens_on_ipv6(serve: Serve, receiver: Receiver) -> None:
     app_id = _with_endpoint(running, f"{receiver.url}/in")
     sent = _send(running, app_id)
     wait_until(lambda: receiver.ids() == {sent}, what="the message is delivered")
+
+
+def test_ipv4_clients_of_a_server_on_both_families_are_on_this_machine_too(serve: Serve) -> None:
+    try:
+        server.free_port("::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    running = serve(host="::")
+    for host in ("127.0.0.1", "[::1]"):
+        with urllib.request.urlopen(f"http://{host}:{running.port}/metrics", timeout=10) as answer:
+            assert b"ringback_messages_accepted_total" in answer.read()
 
 
 def test_a_second_server_on_the_same_file_refuses_clearly_and_leaves_the_first_alone(serve: Serve, receiver: Receiver) -> None:

@@ -106,9 +106,11 @@ def _is_local(call: Call) -> bool:
     if client is None or any(name in _PROXY_HEADERS for name, _ in call.scope["headers"]):
         return False
     try:
-        return ipaddress.ip_address(client[0]).is_loopback
+        address = ipaddress.ip_address(client[0])
     except ValueError:
         return False
+    # A server on [::] sees IPv4 clients mapped.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _status(well: bool) -> HealthStatus:
