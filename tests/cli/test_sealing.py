@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import stat
 from pathlib import Path
 
 import apsw
@@ -59,3 +60,15 @@ def test_a_server_whose_main_secret_was_forgotten_refuses_to_start(tmp_path: Pat
     assert command.end() == 0
     assert "no main_secret is set" in refused(tmp_path)
     assert not (tmp_path / "ringback.db.key").exists()
+
+
+def test_a_key_file_that_a_kill_left_unfinished_is_made_anew_and_one_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    key_file = tmp_path / "ringback.db.key"
+    (tmp_path / "ringback.db.key.new").write_text("0123")
+    command, _ = serve(tmp_path)
+    assert command.end() == 0
+    assert (len(key_file.read_text().strip()), stat.S_IMODE(key_file.stat().st_mode)) == (64, 0o600)
+    assert not (tmp_path / "ringback.db.key.new").exists()
+    key_file.unlink()
+    key_file.mkdir()
+    assert "cannot be read" in refused(tmp_path)

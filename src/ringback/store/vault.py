@@ -61,21 +61,36 @@ def key_from_text(main_secret: str) -> bytes:
 def key_from_file(path: Path) -> bytes:
     """The key in a key file, which is made with mode 0600 when it does not exist. Raises OperatorError for an unusable one."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        text = path.read_text().strip()
+        text = path.read_text()
+    except FileNotFoundError:
+        return _make_key_file(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperatorError(f"key file {path} cannot be read: {error}; make it readable or set main_secret") from error
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise OperatorError(f"key file {path}: it must hold {2 * KEY_BYTES} hexadecimal digits; restore it from a backup")
+    return key
+
+
+def _make_key_file(path: Path) -> bytes:
+    key = secrets.token_bytes(KEY_BYTES)
+    unfinished = path.with_name(f"{path.name}.new")
+    try:
+        unfinished.unlink(missing_ok=True)
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(key.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # Whole from the start, also after a kill; and its name durable before anything is sealed with it.
+        unfinished.rename(path)
+        directory = os.open(path.parent, os.O_RDONLY)
         try:
-            key = bytes.fromhex(text)
-        except ValueError:
-            key = b""
-        if len(key) != KEY_BYTES:
-            raise OperatorError(f"key file {path}: it must hold {2 * KEY_BYTES} hexadecimal digits; restore it from a backup") from None
-        return key
+            os.fsync(directory)
+        finally:
+            os.close(directory)
     except OSError as error:
         raise OperatorError(f"key file {path} cannot be made: {error.strerror}; make the directory writable or set main_secret") from error
-    key = secrets.token_bytes(KEY_BYTES)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
     return key
