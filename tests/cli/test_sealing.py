@@ -55,9 +55,16 @@ def test_a_server_whose_key_file_is_not_the_first_one_refuses_to_start_and_makes
     assert command.end() == 0
 
 
-def test_a_server_whose_main_secret_was_forgotten_refuses_to_start(tmp_path: Path) -> None:
-    command, _ = serve(tmp_path, RINGBACK_MAIN_SECRET=SECRET)
+def test_the_key_may_change_while_nothing_is_sealed_and_not_from_then_on(tmp_path: Path) -> None:
+    command, _ = serve(tmp_path)
     assert command.end() == 0
+    command, url = serve(tmp_path, RINGBACK_MAIN_SECRET=SECRET)
+    with httpx.Client(base_url=f"{url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}) as api:
+        # The answer to a request that may be repeated is kept, and sealed.
+        assert api.post("/app", json={"name": "Shop"}, headers={"idempotency-key": "once"}).status_code == 201
+    assert command.end() == 0
+    assert "sealed with another key than that of key file" in refused(tmp_path)
+    (tmp_path / "ringback.db.key").unlink()
     assert "no main_secret is set" in refused(tmp_path)
     assert not (tmp_path / "ringback.db.key").exists()
 

@@ -19,7 +19,7 @@ from ringback.store.vault import KEY_BYTES, Vault, key_from_file, key_from_text
 
 # What the fingerprint of a key is made of.
 _MARK: Final = b"database"
-_REMEDY: Final = "set main_secret as it was, or restore the key file from a backup"
+_REMEDY: Final = "set main_secret as it was, or restore the key file from a backup; a database keeps the key that it began with"
 
 
 async def open_vault(settings: Settings, store: Store) -> Vault:
@@ -33,15 +33,16 @@ async def open_vault(settings: Settings, store: Store) -> Vault:
         return Vault(secrets.token_bytes(KEY_BYTES))
     else:
         file = Path(f"{path}.key")
-        if not file.exists() and (known or sample) is not None:
+        if not file.exists() and (known or sample) is not None and await store.read(sealing.in_use):
             raise OperatorError(
                 f"the key of the secrets in database {path} is not here: no main_secret is set, and there is no key file {file}; {_REMEDY}"
             )
         vault, source = Vault(key_from_file(file)), f"key file {file}"
-    if not _fits(vault, known, sample):
-        raise OperatorError(f"the secrets of database {path} are sealed with another key than that of {source}; {_REMEDY}")
-    if known is None:
-        await store.write(lambda tx: sealing.remember(tx, vault.fingerprint(_MARK)))
+    if not _fits(vault, known, sample) and await store.read(sealing.in_use):
+        raise OperatorError(f"the secrets in database {path} are sealed with another key than that of {source}; {_REMEDY}")
+    mark = vault.fingerprint(_MARK)
+    if known != mark:
+        await store.write(lambda tx: sealing.remember(tx, mark))
     return vault
 
 

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from ringback.model.tasks import TaskKind, TaskStatus
 from ringback.store.base import Transaction
+
+# Where sealed values are; others belong to a row of these.
+_SEALED: Final = (
+    "endpoint",
+    "source",
+    "stream_sink",
+    "poller_key",
+    "auto_config",
+    "published",
+    "bin_request",
+    "idempotency WHERE body IS NOT NULL",
+    f"task WHERE kind IN ('{TaskKind.FIND_SUBJECT}', '{TaskKind.ERASE_SUBJECT}') AND status = '{TaskStatus.RUNNING}'",
+)
 
 
 def fingerprint(tx: Transaction) -> bytes | None:
@@ -17,6 +33,12 @@ def sample(tx: Transaction) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
+def in_use(tx: Transaction) -> bool:
+    """Is anything sealed? Slow: it may walk all kept answers."""
+    return any(tx.row(f"SELECT 1 FROM {rows} LIMIT 1") is not None for rows in _SEALED)
+
+
 def remember(tx: Transaction, known_by: bytes) -> None:
     """From now on the key is known by this."""
+    tx.run("DELETE FROM sealing")
     tx.run("INSERT INTO sealing (one, fingerprint) VALUES (1, ?)", (known_by,))
