@@ -129,12 +129,6 @@ def blocked_by(tx: Transaction, dead_letter_ids: Sequence[str]) -> frozenset[tup
     return frozenset((row[0], row[1]) for row in rows)
 
 
-def waiting_behind(tx: Transaction, endpoint_id: str, lane: str, most: int) -> int:
-    """How many deliveries of a lane are unfinished, counted up to `most`."""
-    row = tx.row("SELECT COUNT(*) FROM (SELECT 1 FROM delivery WHERE endpoint_id = ? AND lane = ? LIMIT ?) w", (endpoint_id, lane, most))
-    return 0 if row is None else int(row[0])
-
-
 # -- another ordering
 
 

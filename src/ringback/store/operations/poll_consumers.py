@@ -107,14 +107,6 @@ def held(tx: Transaction, endpoint_id: str, name: str) -> int:
     return 0 if row is None else int(row[0])
 
 
-def first_held(tx: Transaction, endpoint_id: str, name: str) -> Lease | None:
-    """The lease of the lowest number that is not committed."""
-    row = tx.row(
-        "SELECT leased_until, items FROM poll_lease WHERE endpoint_id = ? AND name = ? ORDER BY first_offset LIMIT 1", (endpoint_id, name)
-    )
-    return None if row is None else Lease(_items.decode(row[1]), row[0])
-
-
 def _consumer(row: Row) -> Consumer:
     endpoint_id, leased, name, position, handed, next_offset, version, seen_at = row
     return Consumer(endpoint_id, bool(leased), name, position, handed, next_offset, version, seen_at)
