@@ -60,6 +60,18 @@ def test_a_signed_event_is_taken_and_its_latency_counted() -> None:
     assert tally.percentile_ms(0.5) > 0
 
 
+def test_what_was_sent_is_delivered_or_waits() -> None:
+    tally = Tally()
+    for sequence in (1, 2):
+        tally.sending(sequence, 0.0)
+    assert (tally.sent, tally.delivered, tally.waiting) == (0, 0, 0)
+    tally.taken(1)
+    assert tally.waiting == 0
+    tally.accepted()
+    tally.accepted()
+    assert (tally.sent, tally.delivered, tally.waiting) == (2, 1, 1)
+
+
 def test_a_forged_a_tampered_and_an_unsigned_event_count_as_bad_signatures() -> None:
     tally = Tally()
     headers, body = signed(1)

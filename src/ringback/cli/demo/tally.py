@@ -24,8 +24,8 @@ class Tally:
 
     @property
     def waiting(self) -> int:
-        """Events that were sent and have not been taken by the receiver yet."""
-        return len(self._sent_at_s)
+        """Events that were sent and have not been taken by the receiver yet. One may arrive before its acknowledgement is read."""
+        return max(self.sent - self.delivered, 0)
 
     def sending(self, sequence: int, at_s: float) -> None:
         """About to be sent: it may arrive before the server has answered."""
