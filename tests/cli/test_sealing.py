@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import httpx
 
-from tests.cli.test_serve import TOKEN, Command
+from tests.cli.test_serve import TOKEN, Command, answers
 from tests.waiting import wait_until
 
 SERVE = ("serve", "--listen", "127.0.0.1:0", "--database", "ringback.db")
@@ -20,7 +20,10 @@ def serve(where: Path, **environ: str) -> tuple[Command, str]:
     """A server that is ready, and its URL."""
     command = Command(where, *SERVE, RINGBACK_TOKEN=TOKEN, **environ)
     wait_until(lambda: "serves http" in command.text(), what="a server", within_s=20)
-    return command, next(line for line in command.out if "serves http" in line).rpartition(" ")[2]
+    url = next(line for line in command.out if "serves http" in line).rpartition(" ")[2]
+    # Signals are heard from then on.
+    wait_until(lambda: answers(url), what="health")
+    return command, url
 
 
 def refused(where: Path, **environ: str) -> str:
