@@ -81,7 +81,7 @@ def night(tmp_path: Path) -> Iterator[Night]:
 
 
 def test_all_that_is_in_trouble_stands_on_one_page_until_it_is_mended(night: Night) -> None:
-    assert "Nothing needs anybody" in night.person.get("/alerts").text
+    assert "Nothing needs attention" in night.person.get("/alerts").text
     app = night.server.make("/app", {"name": "Customer at night"})["id"]
     well, gone, down = (night.endpoint(app, path) for path in ("/well", "/gone", "/down"))
     assert night.server.call("PUT", f"/app/{app}/endpoint/{down}/ordering", {"mode": "endpoint"})[0] == 200
@@ -92,7 +92,7 @@ def test_all_that_is_in_trouble_stands_on_one_page_until_it_is_mended(night: Nig
     assert night.told("dead letters", "answered 503", "1", "newest", f"endpoint={down}&amp;cause=http_503")
     assert not any("/well" in line for line in night.lines())
     words = plain(night.person.get("/alerts"))
-    assert "things need somebody: " in words and "Customer at night · To /gone" in words
+    assert "things need attention: " in words and "Customer at night · To /gone" in words
 
     source = night.server.make(f"/app/{app}/source", {"name": "Payments", "type": "stripe", "secrets": ["whsec_night"]})
     assert call_source(source["ingestUrl"], b"{}", "t=1,v1=00") == 401
@@ -104,7 +104,7 @@ def test_all_that_is_in_trouble_stands_on_one_page_until_it_is_mended(night: Nig
 
     # Another organisation sees nothing of all that.
     other = Person(night.person.url).log_in(token_of(night.server, "elsewhere"))
-    assert "Nothing needs anybody" in other.get("/alerts").text
+    assert "Nothing needs attention" in other.get("/alerts").text
     other.close()
 
     night.receiver.decide = lambda arrival: Answer(200)
@@ -127,7 +127,7 @@ def test_an_endpoint_that_fails_is_told_before_its_messages_are_given_up(tmp_pat
         night.send(app)
         wait_until(lambda: night.told("failing", "2 of 2 attempts", "answered 503", "since", down), what="it is told")
         overview = person.get("/").text
-        assert f'href="{BASE}/alerts"' in overview and "What needs somebody" in overview
+        assert f'href="{BASE}/alerts"' in overview and "What needs attention" in overview
     finally:
         person.close()
         server.stop()
@@ -172,8 +172,8 @@ def test_a_renewal_that_fails_is_worse_once_its_subscription_has_ended() -> None
     assert after.badge == Badge("dead", "ended") and after.why.endswith("It ended 1 h ago.")
     missing = missed_row(Missed("src_1", "Mail", 2, NOW_US - MINUTE_US), NOW_US)
     assert urgent_first([before, missing, after]) == [missing, after, before]
-    assert sentence_of([before, missing, missing]) == "3 things need somebody: not renewed and missing (2)."
-    assert sentence_of([before]) == "1 thing needs somebody: not renewed."
+    assert sentence_of([before, missing, missing]) == "3 things need attention: not renewed and missing (2)."
+    assert sentence_of([before]) == "1 thing needs attention: not renewed."
 
 
 def test_a_full_disk_and_a_spool_that_fills_are_told_to_whoever_runs_the_server() -> None:

@@ -197,9 +197,9 @@ def urgent_first(rows: Iterable[AlertRow]) -> list[AlertRow]:
 def sentence_of(rows: Sequence[AlertRow]) -> str:
     """How much needs somebody, in one sentence."""
     if not rows:
-        return "Nothing needs anybody."
+        return "Nothing needs attention."
     kinds: dict[str, int] = {}
     for row in rows:
         kinds[row.badge.word] = kinds.get(row.badge.word, 0) + 1
     parts = listed([f"{word} ({number})" if number > 1 else word for word, number in kinds.items()], len(kinds))
-    return f"{counted(len(rows), 'thing needs', 'things need')} somebody: {parts}."
+    return f"{counted(len(rows), 'thing needs', 'things need')} attention: {parts}."

@@ -34,7 +34,7 @@ _REFRESH_S: Final = 10
 # The newest sources that are looked at for silence and old secrets: each has to be unsealed.
 _SOURCES: Final = 250
 _EMPTY: Final = Empty(
-    "Nothing needs anybody",
+    "Nothing needs attention",
     "Endpoints that fail or were disabled, lanes that wait, dead letters, requests in quarantine, sources that are silent, subscriptions "
     "that cannot be renewed, sinks and tasks that failed, and a full disk stand here as soon as there are some.",
 )

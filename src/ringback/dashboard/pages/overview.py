@@ -36,7 +36,7 @@ class _Pages:
             )
             return Shown("overview/start.html", StartView(empty), Head("Overview"))
         seen = await services.trends.overview(visit.who, since_us=visit.now_us - SPANS[span] * SECOND_US)
-        alerts = Action("What needs somebody", f"{BASE}/alerts", panel=False)
+        alerts = Action("What needs attention", f"{BASE}/alerts", panel=False)
         head = Head("Overview", sentence(seen, span, visit.now_us), actions=(alerts,), answers=True)
         return Shown("overview/show.html", view_of(seen, span, "/", visit.now_us), head)
 
