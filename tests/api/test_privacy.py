@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from ringback.api import privacy as privacy_api
 from ringback.api import tasks as tasks_api
 from ringback.api.app import Settings, build
 from ringback.clock import rfc3339
+from ringback.model.applications import TokenKind
 from ringback.model.messages import Origin
 from ringback.services.messages import Messages
-from ringback.services.privacy import EXPORTS_MAX, Privacy
+from ringback.services.privacy import EXPORTS_MAX, Privacy, SubjectIn
 from ringback.services.tasks import Tasks
+from ringback.services.tokens import DEFAULT_ORG_ID, Principal
 from ringback.store.base import Transaction
 from ringback.store.operations.lanes import PARKED
 from ringback.store.spool import Spool
@@ -216,9 +219,27 @@ def test_an_export_is_whole_when_its_last_line_is_there_and_gives_things_as_they
     assert lines[2]["counts"]["messages"] == 2
 
 
-def test_only_a_few_exports_go_on_at_once(kept: Kept) -> None:
-    kept.privacy._exports = EXPORTS_MAX
+def test_of_exports_that_begin_at_once_only_a_few_go_on_and_their_places_are_free_again(kept: Kept) -> None:
+    async def several() -> list[int]:
+        headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+        content = json.dumps({"subject": MAIL}).encode()
+        calls = [kept.api._call("POST", "/api/v1/privacy/export", content=content, headers=headers) for _ in range(EXPORTS_MAX + 3)]
+        return [answer.status_code for answer in await asyncio.gather(*calls)]
+
+    assert sorted(kept.api.run(several())) == [200] * EXPORTS_MAX + [503] * 3
+    assert kept.exported(subject=MAIL, app="nobody").status_code == 404
+    assert kept.exported(subject=MAIL).status_code == 200
+
+
+def test_an_export_counts_before_its_first_line_is_read_and_no_more_once_nobody_reads_it(kept: Kept) -> None:
+    async def begun() -> Any:
+        return await kept.privacy.export(Principal(TokenKind.ORG, DEFAULT_ORG_ID, None, "key_test"), SubjectIn(subject=MAIL))
+
+    open_ones = [kept.api.run(begun()) for _ in range(EXPORTS_MAX)]
     assert kept.exported(subject=MAIL).status_code == 503
+    kept.api.run(open_ones.pop().aclose())
+    assert kept.exported(subject=MAIL).status_code == 200
+    assert kept.exported(subject=MAIL).status_code == 200
 
 
 def test_nothing_is_begun_while_acknowledged_requests_wait_in_the_spool(kept: Kept, tmp_path: Path) -> None:

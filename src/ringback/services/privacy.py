@@ -8,7 +8,7 @@ has been written anew, and the log is empty.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -146,15 +146,21 @@ class Privacy:
         """
         if self._exports >= EXPORTS_MAX:
             raise Unavailable(f"{EXPORTS_MAX} exports are under way already; try again when one has ended")
-        await self._settle()
-        reach = await self._store.read(lambda tx: self._reach(tx, who, wanted))
-        detail = f"subject {self.digest(wanted.subject)}"
-        await self._store.write(lambda tx: self._note(tx, who.org_id, _token(who), door, "privacy.exported", "", detail, address))
-        return self._lines(Reading(reach, Subject(wanted.subject, wanted.at), self._vault, content=True))
+        lines = self._exported(who, wanted, door, address)
+        # Nothing is waited for between the look above and the count, so that no two are let in by the same look.
+        await anext(lines)
+        return lines
 
-    async def _lines(self, reading: Reading) -> AsyncIterator[bytes]:
+    async def _exported(self, who: Principal, wanted: SubjectIn, door: Door, address: str) -> AsyncGenerator[bytes]:
+        """Nothing, once it is counted, looked up and noted; then the lines. It counts until it is closed, though nobody reads a line."""
         self._exports += 1
         try:
+            await self._settle()
+            reach = await self._store.read(lambda tx: self._reach(tx, who, wanted))
+            detail = f"subject {self.digest(wanted.subject)}"
+            await self._store.write(lambda tx: self._note(tx, who.org_id, _token(who), door, "privacy.exported", "", detail, address))
+            yield b""
+            reading = Reading(reach, Subject(wanted.subject, wanted.at), self._vault, content=True)
             counts = dict.fromkeys(WALKS, 0)
             for name, look in WALKS.items():
                 position: str | None = ""
