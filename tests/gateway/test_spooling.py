@@ -19,6 +19,7 @@ from ringback.model.arrivals import DUPLICATE, SPOOLED, SUPERSEDED
 from ringback.services.arrivals import Came
 from ringback.services.endpoints import EndpointIn
 from ringback.services.gateway import Ready
+from ringback.services.health import Health
 from ringback.services.intake import NewMessage
 from ringback.services.pending import Pending
 from ringback.services.spooling import Aside, Draining, Record, in_turn
@@ -177,6 +178,50 @@ def test_many_of_one_key_come_in_in_their_order(running: Spooling) -> None:
     assert payloads(running) == sent
 
 
+def test_what_can_never_be_brought_in_is_kept_by_itself_and_the_rest_of_its_file_comes_in(running: Spooling, tmp_path: Path) -> None:
+    source = running.made(**ORDERED)
+
+    def record(number: int, life_s: int = 90 * HOUR_S) -> bytes:
+        event = NewMessage("invoice.paid", b'{"n":%d}' % number, life_s * 1_000_000, ordering_key="c")
+        came = Came(b"POST", b"/", 7, None)
+        return msgspec.msgpack.encode(Record(b"id%d" % number, source.id, source.app_id, NOW_S * 1_000_000, came, None, [event]))
+
+    # The second one cannot be read, and the third is kept for longer than the database can say.
+    contents = [record(1), b"\xc1", record(3, 1 << 44), record(4)]
+
+    async def kept() -> None:
+        await asyncio.gather(*(running.spool.append(content) for content in contents))
+
+    running.run(kept())
+    (file,) = running.files()
+    shutil.copy(file, tmp_path / "before")
+    running.drain()
+    assert payloads(running) == [b'{"n":1}', b'{"n":4}']
+    apart = sorted(path.name for path in running.place.glob("*.refused"))
+    assert apart == [f"{file.stem}.{number}.spool.refused" for number in (1, 2)]
+    assert not running.files() and not list(running.place.glob("*.damaged"))
+    assert running.metrics.spool_events == {"spooled": 0, "drained": 2, "apart": 2, "refused": 0}
+    assert running.spool.size_bytes == sum((running.place / name).stat().st_size for name in apart)
+
+    # Killed before the file was gone, with the last of the two torn: nothing is lost, and nothing there twice.
+    shutil.copy(tmp_path / "before", file)
+    (running.place / apart[1]).write_bytes(b"RB")
+    running.restart()
+    running.drain()
+    assert payloads(running) == [b'{"n":1}', b'{"n":4}']
+    assert sorted(path.name for path in running.place.glob("*.refused")) == apart and not running.files()
+    running.restart()
+    assert running.spool.events == 0
+    assert running.spool.size_bytes == sum((running.place / name).stat().st_size for name in apart)
+
+    # A person gives one its name back, to have it tried again: it is told of again, and nothing else is touched.
+    (running.place / apart[1]).rename(running.place / apart[1].removesuffix(".refused"))
+    running.restart()
+    assert running.spool.events == 1
+    running.drain()
+    assert [path.name for path in sorted(running.place.glob("*.refused"))] == [apart[0], f"{file.stem}.2.0.spool.refused"]
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_a_request_that_can_never_be_kept_whole_is_not_acknowledged_into_the_spool(running: Spooling, order: tuple[int, int]) -> None:
     failures = (RingbackError("a row that no database takes"), StoreFailure("the disk is full"))
@@ -245,11 +290,40 @@ def test_a_full_spool_tells_providers_to_come_again(running: Spooling) -> None:
     kept = answers.count(200)
     assert answers == [200] * kept + [503] * (30 - kept)
     assert 0 < kept < 20
-    assert running.metrics.spool_events == {"spooled": kept, "refused": 30 - kept, "drained": 0}
+    assert running.metrics.spool_events == {"spooled": kept, "refused": 30 - kept, "drained": 0, "apart": 0}
     assert sum(file.stat().st_size for file in running.files()) <= SPOOL_BYTES
     running.mend()
     running.drain()
     assert len(payloads(running)) == kept
+
+
+def test_a_spool_that_cannot_be_written_or_is_full_wants_no_requests_and_says_why(running: Spooling) -> None:
+    source = running.made(**OPEN)
+    assert running.ask(path_of(source), b"first").status == 200
+    health = Health(running.store, running.clock, spool=running.draining)
+
+    def stands() -> tuple[bool, bool | None, str | None]:
+        running.clock.at_us += 1_000_000
+        found = running.run(health.ready())
+        return found.all, found.receiving, found.spool
+
+    missing = "the spool cannot be written: No such file or directory"
+    assert stands() == (True, True, None)
+    shutil.move(running.place, running.place.with_name("away"))
+    assert stands() == (True, True, missing)
+    running.fail()
+    assert stands() == (False, False, missing)
+    # Nobody sends anything to a server that says so: it finds out by itself that it can again.
+    shutil.move(running.place.with_name("away"), running.place)
+    assert stands() == (False, True, None)
+    while running.ask(path_of(source), b"x" * 3_000).status == 200:
+        continue
+    wanted, receiving, why = stands()
+    assert (wanted, receiving) == (False, False) and why is not None and "spool_max_bytes is 65536" in why
+    running.mend()
+    running.drain()
+    assert stands() == (True, True, None)
+    assert sorted(path.name for path in running.place.iterdir()) == ["lock"]
 
 
 def test_what_waited_comes_in_though_its_source_was_deleted_or_cannot_verify_any_more(running: Spooling) -> None:

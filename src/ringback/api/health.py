@@ -45,10 +45,14 @@ class HealthOut(msgspec.Struct, frozen=True):
 
 
 class ReadyOut(msgspec.Struct, frozen=True):
-    """Whether requests are wanted now. `receiving`, with a spool: whether those of providers are, though the database may fail."""
+    """Whether requests are wanted now. `receiving`, with a spool: whether those of providers are, though the database may fail.
+
+    `spool` says why the spool could take nothing now (full, cannot be written), and is not there while it could.
+    """
 
     ready: bool
     receiving: bool | UnsetType = UNSET
+    spool: str | UnsetType = UNSET
 
 
 def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics_access: str) -> list[Operation]:
@@ -66,7 +70,8 @@ def routes(health: Health, tokens: Tokens, metrics: Callable[[], bytes], metrics
         found = await health.ready()
         receiving = found.all if found.receiving is None else found.receiving
         wanted = receiving if call.query.choice("for", _PURPOSES) else found.all
-        return answer(200 if wanted else 503, ReadyOut(found.all, UNSET if found.receiving is None else receiving))
+        shown = ReadyOut(found.all, UNSET if found.receiving is None else receiving, UNSET if found.spool is None else found.spool)
+        return answer(200 if wanted else 503, shown)
 
     async def scrape(call: Call) -> Answer:
         await _check_metrics_access(call, tokens, metrics_access)

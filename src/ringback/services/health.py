@@ -39,17 +39,20 @@ class Keeping(Protocol):
         """Does something wait in it that the database did not take the last time, some seconds ago at most?"""
         ...
 
-    @property
-    def has_room(self) -> bool:
-        """Could more be kept?"""
+    async def problem(self) -> str | None:
+        """Why nothing more could be kept, as a sentence; None: it could. Tries it."""
         ...
 
 
 class Readiness(msgspec.Struct, frozen=True):
-    """Which requests are wanted: `all` of them, and those of providers alone, which a spool may take in (None: there is none)."""
+    """Which requests are wanted: `all` of them, and those of providers alone, which a spool may take in (None: there is none).
+
+    `spool` says why that could take nothing now (None: it could).
+    """
 
     all: bool
     receiving: bool | None
+    spool: str | None = None
 
 
 class Health:
@@ -72,6 +75,8 @@ class Health:
         self._looking = asyncio.Lock()
         self._known = False
         self._known_until_s = 0.0
+        self._problem: str | None = None
+        self._problem_until_s = 0.0
         self._dispatching = dispatching
         self._ready = ready
         self._spool = spool
@@ -101,4 +106,17 @@ class Health:
             return Readiness(found.well, None)
         # Where there is room for the one and not for the other: what waits in the spool has tried.
         well = found.well and not spool.stuck
-        return Readiness(well, well or (found.queue and spool.has_room))
+        problem = await self._spool_problem(spool)
+        return Readiness(well, well or (found.queue and problem is None), problem)
+
+    async def _spool_problem(self, spool: Keeping) -> str | None:
+        """What is wrong with the spool: known before it is needed, and over again when it is mended, though nobody sends anything."""
+        async with self._looking:
+            if self._problem_until_s <= self._clock.monotonic_s():
+                try:
+                    async with asyncio.timeout(_DEADLINE_S):
+                        self._problem = await spool.problem()
+                except TimeoutError:
+                    self._problem = f"the spool gives no answer within {_DEADLINE_S:g} s"
+                self._problem_until_s = self._clock.monotonic_s() + _HOLDS_S
+            return self._problem

@@ -28,7 +28,7 @@ from ringback.store.operations import sources
 from ringback.store.operations.deduplication import digest
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.spool import Spool, SpoolFailure
-from ringback.telemetry.events import SPOOL_BEGAN, SPOOL_DRAINED, SPOOL_DROPPED, SPOOL_FAILED
+from ringback.telemetry.events import SPOOL_BEGAN, SPOOL_DRAINED, SPOOL_DROPPED, SPOOL_FAILED, SPOOL_REFUSED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
@@ -176,17 +176,16 @@ class Draining:
         self._known = known
         self._journal = journal
         self._metrics = metrics
-        # The file that is being brought in, which of its records are there, and whether one of them never will be.
+        # The file that is being brought in, which of its records are done with, and which of these can never be brought in: why, and whose.
         self._name = ""
         self._there: set[int] = set()
-        self._refused: RingbackError | None = None
+        self._refused: dict[int, tuple[Exception, Record | None]] = {}
         # Something waits that the database did not take the last time.
         self.stuck = False
 
-    @property
-    def has_room(self) -> bool:
-        """Could more be kept?"""
-        return self._spool.has_room
+    async def problem(self) -> str | None:
+        """Why nothing more could be kept; None: it could."""
+        return await self._spool.problem()
 
     async def run(self) -> None:
         """Until cancelled. A store that fails is tried again."""
@@ -212,22 +211,32 @@ class Draining:
     async def _bring(self, name: str) -> None:
         """Bring in one file, then let it go. Raises Unavailable: what is there by then is not brought again by this process."""
         if name != self._name:
-            self._name, self._there, self._refused = name, set(), None
-        try:
-            records = [_records.decode(content) for content in await self._spool.read(name)]
-        except msgspec.MsgspecError as error:
-            self._spool.put_aside(name, error)
-            return
-        left = [(number, record) for number, record in enumerate(records) if number not in self._there]
+            self._name, self._there, self._refused = name, set(), {}
+        contents = await self._spool.read(name)
+        left = []
+        for number, content in enumerate(contents):
+            try:
+                if number not in self._there:
+                    left.append((number, _records.decode(content)))
+            except msgspec.MsgspecError as error:
+                self._refuse(number, error, None)
         while left:
             some = in_turn(left)
             left = left[len(some) :]
             await self._bring_some(some)
-        if self._refused is None:
-            await self._spool.remove(name)
-        else:
-            self._spool.put_aside(name, self._refused)
+        # They are by themselves before their file goes: a crash in between brings the rest once more, which is known by then.
+        for number, (why, record) in list(self._refused.items()):
+            path = await self._spool.set_apart(name, number, contents[number])
+            source_id, app_id = ("", "") if record is None else (record.source_id, record.app_id)
+            log(SPOOL_REFUSED, path=str(path), source_id=source_id, app_id=app_id, error=str(why) or type(why).__name__)
+            self._aside.count("apart")
+            del self._refused[number]
+        await self._spool.remove(name)
         self._aside.tell()
+
+    def _refuse(self, number: int, error: Exception, record: Record | None) -> None:
+        self._there.add(number)
+        self._refused[number] = (error, record)
 
     async def _bring_some(self, some: list[tuple[int, Record]]) -> None:
         loop = asyncio.get_running_loop()
@@ -255,10 +264,10 @@ class Draining:
         failure = one.pending.failure
         if isinstance(failure, Unavailable):
             return
-        self._there.add(one.number)
-        self._refused = failure or self._refused
         if failure is not None:
+            self._refuse(one.number, failure, one.record)
             return
+        self._there.add(one.number)
         self._aside.count("drained")
         if one.source is None:
             return

@@ -32,11 +32,14 @@ _HEAD: Final = struct.Struct(">8sQ")
 _CHECK: Final = struct.Struct(">I")
 _HEAD_BYTES: Final = _HEAD.size + _CHECK.size
 _RECORD: Final = struct.Struct(">II")
-_NAME: Final = re.compile(r"(\d{16})\.spool(?:\.damaged)?")
+# A file, or one record of it that was set apart; those that wait for a person end in a word more.
+_NAME: Final = re.compile(r"(\d{16})(?:\.\d+)*\.spool(\.damaged|\.refused)?")
 # What ails the process, and not the file: too many files are open, or memory is short.
 _LATER: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 # Records of one file are opened together: a few of the largest bodies.
 _FILE_BYTES: Final = 8 * 1024 * 1024
+# What a look writes: a block of most file systems.
+_PROBE_BYTES: Final = 4096
 
 
 class SpoolFailure(Unavailable):
@@ -84,10 +87,26 @@ class Spool:
             raise OperatorError(f"spool_path {directory}: {error.strerror}; it must be a directory that can be written") from error
         return spool
 
-    @property
-    def has_room(self) -> bool:
-        """Would a small record fit?"""
-        return self.size_bytes < self._most_bytes
+    async def problem(self) -> str | None:
+        """Why not even a small record could be kept now; None: one could. Writes a file to find out."""
+        if self.size_bytes + _PROBE_BYTES > self._most_bytes:
+            return f"the spool is full: it holds {self.size_bytes} bytes, and spool_max_bytes is {self._most_bytes}"
+        try:
+            await self._aside(self._try)
+        except OSError as error:
+            return f"the spool cannot be written: {error.strerror}"
+        except (RuntimeError, MemoryError) as error:
+            return f"the spool cannot be written: {str(error) or 'no memory is left'}"
+        return None
+
+    def _try(self) -> None:
+        path = self.directory / "probe"
+        path.unlink(missing_ok=True)
+        try:
+            # As large as a small record: a full disk may take an empty file.
+            _put(path, bytes(_PROBE_BYTES))
+        finally:
+            path.unlink(missing_ok=True)
 
     @property
     def oldest(self) -> str | None:
@@ -207,14 +226,18 @@ class Spool:
             self._filled.clear()
         return size
 
-    def _written(self, name: str, records: Sequence[bytes], used: int) -> int:
+    def _content(self, records: Sequence[bytes]) -> bytes:
+        """A whole file of these."""
         pieces = []
         for record in records:
             sealed = self._vault.seal(record)
             pieces += [_RECORD.pack(len(sealed), zlib.crc32(sealed)), sealed]
         body = b"".join(pieces)
         head = _HEAD.pack(_MAGIC, len(body))
-        content = head + _CHECK.pack(zlib.crc32(head)) + body
+        return head + _CHECK.pack(zlib.crc32(head)) + body
+
+    def _written(self, name: str, records: Sequence[bytes], used: int) -> int:
+        content = self._content(records)
         if used + len(content) > self._most_bytes:
             raise SpoolFailure(f"the spool holds {used} bytes, and spool_max_bytes is {self._most_bytes}; nothing was kept")
         path = self.directory / name
@@ -241,7 +264,7 @@ class Spool:
             return
         self._next = max(self._next, int(named[1]) + 1)
         content = entry.read_bytes()
-        if entry.name.endswith(".damaged"):
+        if named[2]:
             self.size_bytes += len(content)
             return
         try:
@@ -252,6 +275,28 @@ class Spool:
         except _Damaged as error:
             self.size_bytes += len(content)
             self.put_aside(entry.name, error)
+
+    async def set_apart(self, name: str, number: int, record: bytes) -> Path:
+        """Keep one record of a file for a person to look at, in a file of its own; durable when this returns. Raises SpoolFailure.
+
+        Its name follows from the file and the number, so that a crash in between makes no second one.
+        """
+        path = self.directory / f"{name.removesuffix('.spool')}.{number}.spool.refused"
+        try:
+            self.size_bytes += await self._aside(lambda: self._apart(path, record))
+        except OSError as error:
+            raise SpoolFailure(f"spool file {path.name} cannot be written: {error.strerror}") from error
+        return path
+
+    def _apart(self, path: Path, record: bytes) -> int:
+        """Write a file of one record; how many bytes more the directory has."""
+        content = self._content([record])
+        before = path.stat().st_size if path.exists() else 0
+        # One that an earlier run began may be torn.
+        path.unlink(missing_ok=True)
+        _put(path, content)
+        _sync(self.directory)
+        return len(content) - before
 
     def put_aside(self, name: str, error: Exception) -> None:
         """Leave a file for a person to look at: what is in it was acknowledged, and cannot be read."""

@@ -85,6 +85,13 @@ SPOOL_DAMAGED = LogEvent(
     ("path", "error"),
     "A file of the spool was finished and cannot be brought in: its events were acknowledged. It stays, renamed to end in `.damaged`.",
 )
+SPOOL_REFUSED = LogEvent(
+    "spool.refused",
+    "error",
+    ("path", "source_id", "app_id", "error"),
+    "One request of a file of the spool can never be brought in: it was acknowledged, and is kept in a file of its own that ends in "
+    "`.refused`; all others of its file came in.",
+)
 SPOOL_DROPPED = LogEvent(
     "spool.dropped",
     "warning",

@@ -43,7 +43,7 @@ RECONCILIATION_RUNS = ("completed", "cut", "failed")
 EXPECTATION_OUTCOMES = ("met", "missed")
 RENEWAL_OUTCOMES = ("renewed", "failed")
 SINK_OUTCOMES = ("accepted", "failed", "cancelled")
-SPOOL_OUTCOMES = ("spooled", "drained", "refused")
+SPOOL_OUTCOMES = ("spooled", "drained", "apart", "refused")
 # What becomes of a call of a transformation's JavaScript: it returned, threw, returned what cannot be used, was stopped for its time or its
 # memory, brought its process down, or could not be run at all.
 SCRIPT_OUTCOMES = ("returned", "threw", "unusable", "time", "memory", "lost", "unavailable")
@@ -182,7 +182,8 @@ CATALOGUE = (
         "ringback_spool_events_total",
         "counter",
         "Requests of providers that the database could not take, since the start. `outcome` is `spooled` (kept and acknowledged), "
-        "`drained` (brought in later) or `refused` (the spool was full or failed: answered 503).",
+        "`drained` (brought in later), `apart` (can never be brought in, and is kept by itself) or `refused` (the spool was full or failed: "
+        "answered 503).",
         ("outcome",),
     ),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
