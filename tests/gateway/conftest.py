@@ -171,7 +171,7 @@ class Running:
         self.intake = Intake(self.store, clock, make_id, Hands(), self.metrics)
         self.published = Publishing()
         self.comparing = Comparing(clock)
-        self.journal = Journal(self.store, clock, make_id)
+        self.journal = Journal(self.store, clock, make_id, self.metrics)
         self.arrivals = Arrivals(self.store, self.sources)
         aside = None
         if self._place is not None:

@@ -217,13 +217,16 @@ def test_a_flood_is_sampled_and_says_how_many_are_not_kept(running: Running) -> 
     kept = running.arrived(source, HANDSHAKE)
     assert len(kept) == JournalBounds().noted
     assert sum(1 + entry.unkept for entry in kept) == 130
+    assert running.metrics.journal_dropped == {"sampled": 130 - len(kept), "unwritten": 0, "displaced": 0}
     # After it is written down, the next ones are noted again.
     running.ask(path_of(source), method="GET", query=b"challenge=c")
     assert len(running.arrived(source, HANDSHAKE)) == JournalBounds().noted + 1
 
 
 def test_a_flood_of_one_kind_pushes_out_no_other_and_the_newest_are_kept(running: Running) -> None:
-    journal = Journal(running.store, running.clock, running.make_id, JournalBounds(noted=100, held=1_000, kept=5, in_all=1_000))
+    journal = Journal(
+        running.store, running.clock, running.make_id, running.metrics, JournalBounds(noted=100, held=1_000, kept=5, in_all=1_000)
+    )
     source, came = running.made(), Came(b"POST", b"/x", 1, REMOTE)
     journal.note(source, DUPLICATE, came, 200, message_id="msg_1")
     for number in range(40):
@@ -231,11 +234,12 @@ def test_a_flood_of_one_kind_pushes_out_no_other_and_the_newest_are_kept(running
     running.run(journal.write())
     assert [entry.what for entry in running.arrived(source, HANDSHAKE)] == ["39", "38", "37", "36", "35"]
     assert [entry.message_id for entry in running.arrived(source, DUPLICATE)] == ["msg_1"]
+    assert running.metrics.journal_dropped == {"sampled": 0, "unwritten": 0, "displaced": 35}
 
 
 def test_memory_and_the_whole_table_are_bounded(running: Running) -> None:
     bounds = JournalBounds(noted=100, held=150, kept=100, in_all=120)
-    journal = Journal(running.store, running.clock, running.make_id, bounds)
+    journal = Journal(running.store, running.clock, running.make_id, running.metrics, bounds)
     sources, came = [running.made() for _ in range(4)], Came(b"POST", b"/x", 1, REMOTE)
     for source in sources:
         for _ in range(100):
@@ -249,6 +253,8 @@ def test_memory_and_the_whole_table_are_bounded(running: Running) -> None:
     running.run(journal.write())
     assert rows(running) == bounds.in_all
     assert all(running.arrived(source) for source in sources)
+    # Of 404 that came each is there, or counted.
+    assert sum(running.metrics.journal_dropped.values()) == 404 - bounds.in_all
 
 
 def test_long_texts_of_strangers_are_cut(running: Running) -> None:

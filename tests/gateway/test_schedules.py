@@ -21,6 +21,7 @@ from ringback.services.schedules import Schedules
 from ringback.services.source_wishes import SourceIn
 from ringback.services.sources import SecretRotateIn, Sources
 from tests.gateway.conftest import WHO, Running, path_of
+from tests.gateway.test_ordering_keys import keys
 
 NOON = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 
@@ -253,6 +254,16 @@ def test_what_was_sent_is_counted_and_a_source_that_is_seldom_due_is_not_called_
     assert timed.running.run(timed.running.known.silent()) == []
 
 
+def test_what_a_payload_names_as_its_key_its_events_are_in_order_with(timed: Timed) -> None:
+    source = timed.made(payload='{"job": {"name": "backup"}}', orderingKeyAt=["json:job.id", "json:job.name"])
+    timed.step(after(minutes=1))
+    source = timed.change(source, payload='{"job": {"id": 7}}', ordering_key_at=("json:job.id",))
+    timed.step(after(minutes=2))
+    timed.change(source)
+    timed.step(after(minutes=3))
+    assert keys(timed.running) == ["backup", "7", None]
+
+
 def test_nobody_can_call_a_source_that_sends_by_itself(timed: Timed) -> None:
     source = timed.made()
     assert timed.running.ask(path_of(source), b"{}").status == 404
@@ -271,6 +282,11 @@ def test_nobody_can_call_a_source_that_sends_by_itself(timed: Timed) -> None:
         ({"route": "webhooks/nightly"}, "body.route: a source of type cron has no URL"),
         ({"secrets": ["s"]}, "body.secrets: a source of type cron verifies nothing"),
         ({"payload": "x" * (2 * 1024 * 1024 + 1)}, "body.payload: the payload has 2097153 bytes; at most 2097152"),
+        ({"orderingKeyAt": ["header:x", "json:job"]}, "body.orderingKeyAt: none of these places holds a text in the payload"),
+        (
+            {"orderingKeyAt": ["json:run"], "orderingVersionAt": ["json:run"]},
+            "body.orderingVersionAt: a source of type cron sends",
+        ),
         ({"type": "generic-webhook"}, "body.schedule: a source of type generic-webhook sends nothing by itself"),
         ({"type": "stripe", "secrets": ["s"], "schedule": None}, "body.payload: a source of type stripe sends nothing"),
     ],

@@ -15,14 +15,15 @@ import pytest
 
 from ringback.clock import rfc3339
 from ringback.errors import RingbackError, StoreFailure
-from ringback.model.arrivals import DUPLICATE, SPOOLED, SUPERSEDED
-from ringback.services.arrivals import Came
+from ringback.model.arrivals import DUPLICATE, REJECTED, SPOOLED, SUPERSEDED
+from ringback.services.arrivals import Came, Journal, JournalBounds
 from ringback.services.endpoints import EndpointIn
 from ringback.services.gateway import Ready
 from ringback.services.health import Health
 from ringback.services.intake import NewMessage
 from ringback.services.pending import Pending
 from ringback.services.spooling import Aside, Draining, Record, in_turn
+from ringback.store.operations import arrivals
 from ringback.store.spool import Spool
 from tests.gateway.conftest import SPOOL_BYTES, WHO, Running, path_of
 from tests.gateway.signing import NOW_S, event, signed
@@ -354,3 +355,21 @@ def test_what_waited_goes_with_its_application(running: Spooling) -> None:
     running.drain()
     assert payloads(running) == []
     assert running.files() == []
+
+
+def test_what_the_journal_forgets_while_nothing_can_be_written_is_counted(running: Spooling) -> None:
+    bounds = JournalBounds(noted=50, held=60, kept=100, in_all=120)
+    journal = Journal(running.store, running.clock, running.make_id, running.metrics, bounds)
+    sources, came = [running.made() for _ in range(2)], Came(b"POST", b"/x", 1, None)
+    running.fail()
+    for source in sources:
+        for _ in range(40):
+            journal.note(source, REJECTED, came, 405)
+        with pytest.raises(StoreFailure):
+            running.run(journal.write())
+    running.mend()
+    running.run(journal.write())
+    assert (running.run(running.store.read(arrivals.count)), running.metrics.journal_dropped) == (
+        60,
+        {"sampled": 0, "unwritten": 20, "displaced": 0},
+    )

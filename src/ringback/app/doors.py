@@ -168,7 +168,7 @@ class Doors:
         self._awaited: dict[str, Callable[[], None]] = {}
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
-        self._journal = Journal(store, clock, make_id)
+        self._journal = Journal(store, clock, make_id, parts.metrics)
         self._receiver, self.draining = self._make_receiver()
         self.asking = transports.asking(settings, parts.tls, clock)
         reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)

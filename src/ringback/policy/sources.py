@@ -17,12 +17,14 @@ from ringback.policy.sources_answers import needs_answerer
 from ringback.policy.sources_answers import problems as made_answer_problems
 from ringback.policy.validation import Problem, is_sensitive, url
 from ringback.signing.handshake import GRANTED_RATE, HANDSHAKES, Knowledge
+from ringback.signing.headers import Headers
 from ringback.signing.http_signatures import ContentDigest
 from ringback.signing.jwt import Jwt
+from ringback.signing.places import first_text
 from ringback.signing.provider import Provider
 from ringback.signing.providers import catalogue
 from ringback.signing.providers.ingest import INGEST_TYPES
-from ringback.signing.request import Scheme, Secret, Verifier
+from ringback.signing.request import InboundRequest, Scheme, Secret, Verifier
 from ringback.signing.scheme import Signed
 from ringback.signing.senders import BySender
 from ringback.signing.standard_scheme import StandardScheme
@@ -349,7 +351,13 @@ def answer_headers(value: Mapping[str, str]) -> Sequence[Problem]:
     return problems
 
 
-def cron_problems(route_name: str | None, verification: Verification, cron: Cron) -> list[Problem]:
+def cron_key(cron: Cron, rules: Rules) -> str | None:
+    """What the events of a source that sends by itself are in order with: always the same, as their payload is; None = nothing."""
+    request = InboundRequest(Headers(()), cron.payload.encode("utf-8", "surrogatepass"), b"POST", b"")
+    return first_text(rules.ordering_key_at, request)
+
+
+def cron_problems(route_name: str | None, verification: Verification, rules: Rules, cron: Cron) -> list[Problem]:
     """What is wrong with a source that sends by itself."""
     problems: list[Problem] = []
     size = len(cron.payload.encode("utf-8", "surrogatepass"))
@@ -359,6 +367,12 @@ def cron_problems(route_name: str | None, verification: Verification, cron: Cron
         problems.append((("route",), f"a source of type {CRON} has no URL, as nobody calls it; leave the route out"))
     if verification.secrets:
         problems.append((("secrets",), f"a source of type {CRON} verifies nothing, as nobody calls it; leave secrets out"))
+    if rules.ordering_key_at and cron_key(cron, rules) is None:
+        text = f"none of these places holds a text in the payload; a source of type {CRON} has no headers, and sends this payload alone"
+        problems.append((("orderingKeyAt",), text))
+    if rules.ordering_version_at:
+        text = f"a source of type {CRON} sends the same payload each time, so that none is older; leave orderingVersionAt out"
+        problems.append((("orderingVersionAt",), text))
     return problems
 
 

@@ -19,6 +19,7 @@ from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import arrivals
+from ringback.telemetry.prometheus import Metrics
 
 # Rows written or dropped in one transaction: some milliseconds of the writer.
 _SLICE: Final = 100
@@ -61,10 +62,11 @@ class _Heap:
 class Journal:
     """Notes what came. Belongs to one event loop; what was not written down yet is lost with the process, unlike any event."""
 
-    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, bounds: JournalBounds | None = None) -> None:
+    def __init__(self, store: Store, clock: Clock, make_id: IdMaker, metrics: Metrics, bounds: JournalBounds | None = None) -> None:
         self._store = store
         self._clock = clock
         self._ids = make_id
+        self._metrics = metrics
         self._bounds = JournalBounds() if bounds is None else bounds
         self._heaps: dict[tuple[str, str], _Heap] = {}
         self._held = 0
@@ -92,6 +94,7 @@ class Journal:
             heap = self._heaps[source.id, outcome] = _Heap()
         elif len(heap.noted) >= self._bounds.noted or self._held >= self._bounds.held:
             heap.unkept += 1
+            self._dropped("sampled", 1)
             return
         self._held += 1
         heap.noted.append(
@@ -122,7 +125,9 @@ class Journal:
         kept = self._bounds.kept
         while self._waiting:
             some = self._waiting[:_SLICE]
-            self._rows += await self._store.write(lambda tx, some=some: arrivals.add(tx, some, kept))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            added, displaced = await self._store.write(lambda tx, some=some: arrivals.add(tx, some, kept))  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+            self._rows += added - displaced
+            self._dropped("displaced", displaced)
             del self._waiting[: len(some)]
         if self._rows > self._bounds.in_all:
             # Some may have gone with their sources, or with time.
@@ -130,6 +135,7 @@ class Journal:
         while (over := self._rows - self._bounds.in_all) > 0:
             dropped = await self._store.write(lambda tx, over=over: arrivals.drop_oldest(tx, min(over, _SLICE)))  # type: ignore[misc]  # as above
             self._rows -= dropped or over
+            self._dropped("displaced", dropped)
 
     def _gather(self) -> None:
         heaps, self._heaps, self._held = self._heaps, {}, 0
@@ -138,7 +144,15 @@ class Journal:
                 heap.noted[-1] = replace(heap.noted[-1], unkept=heap.unkept)
             self._waiting += heap.noted
         self._waiting.sort(key=lambda arrival: arrival.id)
-        del self._waiting[: max(len(self._waiting) - self._bounds.held, 0)]
+        over = max(len(self._waiting) - self._bounds.held, 0)
+        del self._waiting[:over]
+        self._dropped("unwritten", over)
+
+    def _dropped(self, reason: str, count: int) -> None:
+        """So many have no entry, or none any more, for one of `JOURNAL_DROPS`."""
+        if count:
+            dropped = self._metrics.journal_dropped
+            self._metrics.journal_dropped = {**dropped, reason: dropped[reason] + count}
 
 
 class Arrivals:

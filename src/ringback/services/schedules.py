@@ -18,7 +18,7 @@ from ringback.errors import RingbackError
 from ringback.model.messages import Message, Origin
 from ringback.model.sources import NO_ACTIVITY, Activity, Cron, Source
 from ringback.policy.cron import Schedule, parse
-from ringback.policy.sources import CRON
+from ringback.policy.sources import CRON, cron_key
 from ringback.services.directory import Directory
 from ringback.services.gateway import Ready, SourceDirectory
 from ringback.services.intake import Answers, Intake, NewMessage
@@ -201,4 +201,7 @@ def _event(ready: Ready, cron: Cron, due: int, following: int | None) -> NewMess
     claim = EventClaim(ready.source.id, _key(due), deduplication.digest(name.encode()), window_us)
     origin = Origin(ready.source.id, name, None, None, (), sensitive=ready.sensitive)
     payload = cron.payload.encode("utf-8", "surrogatepass")
-    return NewMessage(_NAME, payload, ready.life_us, content_type=cron.content_type, raw=True, origin=origin, headers=b"", event=claim)
+    key = cron_key(cron, ready.source.rules)
+    return NewMessage(
+        _NAME, payload, ready.life_us, content_type=cron.content_type, raw=True, origin=origin, headers=b"", event=claim, ordering_key=key
+    )

@@ -322,7 +322,7 @@ class Sources:
     def _check(self, source: Source) -> None:
         found = rules_of.contradictions(source.type, source.route, source.verification, source.rules, self._clock.now_us())
         if source.cron is not None:
-            found += rules_of.cron_problems(source.route, source.verification, source.cron)
+            found += rules_of.cron_problems(source.route, source.verification, source.rules, source.cron)
         if found:
             raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in found))
 

@@ -43,6 +43,8 @@ RECONCILIATION_RUNS = ("completed", "cut", "failed")
 EXPECTATION_OUTCOMES = ("met", "missed")
 RENEWAL_OUTCOMES = ("renewed", "failed")
 SINK_OUTCOMES = ("accepted", "failed", "cancelled")
+# Why something that made no message has no entry in its source's journal, or none any more.
+JOURNAL_DROPS = ("sampled", "unwritten", "displaced")
 SPOOL_OUTCOMES = ("spooled", "drained", "apart", "refused")
 # What becomes of a call of a transformation's JavaScript: it returned, threw, returned what cannot be used, was stopped for its time or its
 # memory, brought its process down, or could not be run at all.
@@ -182,9 +184,17 @@ CATALOGUE = (
         "ringback_spool_events_total",
         "counter",
         "Requests of providers that the database could not take, since the start. `outcome` is `spooled` (kept and acknowledged), "
-        "`drained` (brought in later), `apart` (can never be brought in, and is kept by itself) or `refused` (the spool was full or failed: "
-        "answered 503).",
+        "`drained` (brought in later), `apart` (can never be brought in, and is kept by itself) or `refused` (the spool was full or "
+        "failed: answered 503).",
         ("outcome",),
+    ),
+    Described(
+        "ringback_journal_dropped_total",
+        "counter",
+        "What made no message and has no entry in its source's journal, or none any more, since the start. `reason` is `sampled` (of a "
+        "flood; the entry beside it counts it as `unkept`), `unwritten` (noted while the database could not be written, until there was no "
+        "room) or `displaced` (written, and pushed out by newer entries).",
+        ("reason",),
     ),
     Described("ringback_start_time_seconds", "gauge", "When the server started, seconds since 1970."),
 )
@@ -239,6 +249,7 @@ class Metrics:
         "disk_free_bytes",
         "expectations",
         "in_flight",
+        "journal_dropped",
         "loop_lag_s",
         "messages_accepted",
         "oldest_due_us",
@@ -293,6 +304,7 @@ class Metrics:
         self.subscriptions_failing = 0
         self.sink_batches = dict.fromkeys(SINK_OUTCOMES, 0)
         self.sink_events = 0
+        self.journal_dropped = dict.fromkeys(JOURNAL_DROPS, 0)
         self.spool_events = dict.fromkeys(SPOOL_OUTCOMES, 0)
         self.spooled = 0
         self.spooled_bytes = 0
@@ -390,6 +402,7 @@ class Exposition(Collector):
             "ringback_spooled_events": metrics.spooled,
             "ringback_spooled_bytes": metrics.spooled_bytes,
             "ringback_spool_events_total": metrics.spool_events,
+            "ringback_journal_dropped_total": metrics.journal_dropped,
             "ringback_in_flight": metrics.in_flight,
             "ringback_loop_lag_seconds": metrics.loop_lag_s,
             "ringback_commit_seconds": metrics.commit_seconds,

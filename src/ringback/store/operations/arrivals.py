@@ -16,8 +16,8 @@ from ringback.store.operations.walks import one_of
 _arrivals: Final = msgspec.json.Decoder(Arrival)
 
 
-def add(tx: Transaction, arrivals: Sequence[Arrival], kept: int) -> int:
-    """Write these down, and let go of the oldest of their sources and outcomes beyond `kept` of each; how many rows more there are.
+def add(tx: Transaction, arrivals: Sequence[Arrival], kept: int) -> tuple[int, int]:
+    """Write these down, and let go of the oldest of their sources and outcomes beyond `kept` of each; how many of both.
 
     Those of sources that are gone are left out, and so are those that are written already.
     """
@@ -35,7 +35,7 @@ def add(tx: Transaction, arrivals: Sequence[Arrival], kept: int) -> int:
         )
         tx.run_many("DELETE FROM arrival WHERE id = ?", old)
         removed += len(old)
-    return len(arrivals) - removed
+    return len(arrivals), removed
 
 
 def count(tx: Transaction) -> int:
