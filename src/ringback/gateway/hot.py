@@ -18,10 +18,11 @@ from ringback.model.arrivals import DUPLICATE, SUPERSEDED
 from ringback.model.messages import Message, Remote
 from ringback.model.quarantine import TOO_SLOW_BODY
 from ringback.services.arrivals import Came
+from ringback.services.beside import LARGE_BYTES
 from ringback.services.directory import Entry
 from ringback.services.gateway import Ready, SourceDirectory, is_ours
 from ringback.services.intake import NewMessage
-from ringback.services.receiving import LARGE_BYTES, Receiver
+from ringback.services.receiving import Receiver
 from ringback.services.replies import OK, TOO_SLOW, UNKNOWN, Reply, canned, unavailable
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ringback.errors import VerificationError
 from ringback.model.ordering import Ordered, Ordering, WhenHeadDies
-from ringback.signing.documents import find, parse_json, text_of
+from ringback.signing.documents import find, read_json, text_of
 
 # The one lane of an endpoint that has all in order; names of lanes by key begin with a sign, so that they never are this.
 WHOLE: Final = ""
@@ -53,7 +53,7 @@ class Document:
         if not self._read:
             self._read = True
             try:
-                self._value = parse_json(self._payload)
+                self._value = read_json(self._payload)
             except (VerificationError, RecursionError):
                 self._value = None
         if self._value is None:

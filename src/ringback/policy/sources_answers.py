@@ -17,7 +17,7 @@ from ringback.errors import VerificationError
 from ringback.model.sources import AnswerSignature, CannedAnswer
 from ringback.policy.validation import Problem
 from ringback.signing.answer_signature import signer
-from ringback.signing.documents import parse_json, query_value
+from ringback.signing.documents import query_value, read_json
 from ringback.signing.places import first_text
 from ringback.signing.request import InboundRequest
 
@@ -128,7 +128,7 @@ def _found(field: str, request: InboundRequest, document: object) -> str:
 
 def _document(body: bytes) -> object:
     try:
-        return parse_json(body)
+        return read_json(body)
     except VerificationError:
         return _NO_DOCUMENT
 

@@ -13,14 +13,15 @@ import msgspec
 from ringback.errors import VerificationError
 from ringback.model.sources import Rules
 from ringback.policy.versions import Version, version_of
-from ringback.signing.documents import form_fields, parse_json, without_mark
+from ringback.signing.documents import form_fields, read_json, without_mark
 from ringback.signing.headers import Headers
+from ringback.signing.large_documents import MAX_ITEMS, items, member
 from ringback.signing.places import first_text
 from ringback.signing.provider import Provider
 from ringback.signing.request import InboundRequest
 
 # SendGrid's and Graph's largest batches have some thousand items; more stays together.
-MAX_CHILDREN: Final = 2_000
+MAX_CHILDREN: Final = MAX_ITEMS
 # What a compressed body may become, as a multiple of itself (text shrinks to a twentieth at best), and in bytes.
 MAX_RATIO: Final = 100
 MAX_INFLATED_BYTES: Final = 32 * 1024 * 1024
@@ -41,6 +42,7 @@ _TOP: Final = re.compile(r"[A-Za-z0-9_-]+")
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9\-_.]+")
 # Stands for a body that is no JSON: nothing is found in it.
 _NO_DOCUMENT: Final = object()
+_every_item: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 # Numbers with decimals as they are written: as floats, versions that differ would be the same.
 _exact: Final = msgspec.json.Decoder(float_hook=str)
 
@@ -186,10 +188,7 @@ class EventReader:
     def _version(self, request: InboundRequest, payload: bytes) -> Version | None:
         document: object = _NO_DOCUMENT
         if any(place.startswith("json:") for place in self._versions):
-            try:
-                document = _exact.decode(without_mark(payload))
-            except (ValueError, RecursionError):
-                document = _NO_DOCUMENT
+            document = _document(payload, _exact.decode)
         text = first_text(self._versions, request, document)
         return None if text is None else version_of(text)
 
@@ -222,9 +221,9 @@ def _short_reader(ids: Sequence[str], types: Sequence[str]) -> Callable[[bytes],
     return msgspec.json.Decoder(shape).decode
 
 
-def _document(body: bytes) -> object:
+def _document(body: bytes, decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.decode) -> object:
     try:
-        return parse_json(body)
+        return read_json(body, decode)
     except VerificationError:
         return _NO_DOCUMENT
 
@@ -273,22 +272,26 @@ def _children(row: Provider | None, body: bytes) -> list[bytes]:
             name = path.removeprefix("form:").encode()
             body = next((value for field, value in form_fields(body) if field == name), b"")
             path = "[]"
-        found = slices(msgspec.Raw(without_mark(body)), path)
+        found = slices(msgspec.Raw(without_mark(body)), path, few=True)
     except (ValueError, RecursionError, VerificationError):
         return []
     return found if len(found) <= MAX_CHILDREN else []
 
 
-def slices(raw: msgspec.Raw, path: str) -> list[bytes]:
-    """The pieces of a JSON text at a path like `events[].data`, byte for byte. Raises ValueError and RecursionError."""
+def slices(raw: msgspec.Raw, path: str, *, few: bool = False) -> list[bytes]:
+    """The pieces of a JSON text at a path like `events[].data`, byte for byte. Raises ValueError and RecursionError.
+
+    With `few`, of a list of more than `MAX_CHILDREN` one more than that, which costs no more than to pass over the rest.
+    """
     name, _, rest = path.partition(".")
     bare = name.removesuffix("[]")
     if bare:
-        raw = msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).get(bare, msgspec.Raw(b"[]" if name != bare else b"null"))
-    items = msgspec.json.decode(raw, type=list[msgspec.Raw]) if name != bare else [raw]
+        raw = member(raw, bare) or msgspec.Raw(b"[]" if name != bare else b"null")
+    read = items if few else _every_item
+    found = read(raw) if name != bare else [raw]
     if not rest:
-        return [bytes(item) for item in items]
-    return [child for item in items for child in slices(item, rest)]
+        return [bytes(item) for item in found]
+    return [child for item in found for child in slices(item, rest, few=few)]
 
 
 def passed_on(headers: Headers, dropped: frozenset[bytes]) -> bytes:

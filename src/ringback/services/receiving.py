@@ -15,7 +15,9 @@ from ringback.model.arrivals import ACCEPTED, DUPLICATE, HANDSHAKE, IGNORED, REJ
 from ringback.model.messages import Message, Remote
 from ringback.model.quarantine import CapturedRequest, Quarantined
 from ringback.model.sources import CONFLICT
+from ringback.policy.sources_answers import Made
 from ringback.services.arrivals import Came, Journal
+from ringback.services.beside import beside
 from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
@@ -42,8 +44,6 @@ from ringback.telemetry.tracing import Tracing
 # Sources of which an event is awaited, by id: what to call when one is durable.
 Awaited: TypeAlias = Mapping[str, Callable[[], None]]
 
-# A larger body takes more than some milliseconds to hash and to read.
-LARGE_BYTES: Final = 1024 * 1024
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
 
@@ -133,7 +133,7 @@ class Receiver:
             return await self.refuse(ready, decision, request, remote)
         if isinstance(decision, Ignored):
             ready.counts[3] += 1
-            reply = self._acknowledged(ready, request)
+            reply = await self._acknowledged(ready, request)
             self._noted(ready, IGNORED, request, remote, reply.status)
             return reply
         return await self._answered(ready, decision, request, remote)
@@ -153,11 +153,7 @@ class Receiver:
         return await self._judged(ready, request, remote)
 
     async def _judged(self, ready: Ready, request: InboundRequest, remote: Remote) -> Decision | Told:
-        now_us = self._clock.now_us()
-        if len(request.body) > LARGE_BYTES or b"content-encoding" in request.headers:
-            # Hashing, unpacking and reading it may take a tenth of a second; others go on meanwhile.
-            return await asyncio.to_thread(self._judge, ready, request, now_us, self._keys, remote)
-        return self._judge(ready, request, now_us, self._keys, remote)
+        return await beside(request, self._judge, ready, request, self._clock.now_us(), self._keys, remote)
 
     async def _compared(self, ready: Ready, decision: Decision) -> Decision:
         if not isinstance(decision, Taken) or not decision.doubtful or ready.schema is None:
@@ -198,9 +194,9 @@ class Receiver:
         request = InboundRequest(Headers(captured.headers, lowered=True), captured.body, captured.method.encode("latin-1"), captured.url)
         for left in range(_MAX_FETCHES, -1, -1):
             try:
-                decision = released(
-                    ready, request, self._clock.now_us(), self._keys, item.received_at, Remote.read(captured.remote), believe=believe
-                )
+                judge = partial(released, believe=believe)
+                now_us, remote = self._clock.now_us(), Remote.read(captured.remote)
+                decision = await beside(request, judge, ready, request, now_us, self._keys, item.received_at, remote)
                 return await self._compared(ready, decision)
             except KeyUnavailable as missing:
                 if not left:
@@ -225,7 +221,7 @@ class Receiver:
                 if acknowledged:
                     raise
         if acknowledged:
-            return self._acknowledged(ready, request)
+            return await self._acknowledged(ready, request)
         reply = DENIED if refusal.status == 401 else Reply(refusal.status)
         if kept:
             ready.weighed(REJECTED, len(request.body))
@@ -260,12 +256,18 @@ class Receiver:
         headers = tuple((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in answer.headers)
         return Reply(answer.status, headers, answer.body)
 
-    def _acknowledged(self, ready: Ready, request: InboundRequest) -> Reply:
+    async def _acknowledged(self, ready: Ready, request: InboundRequest) -> Reply:
         """What a request that was taken is answered, where no endpoint says."""
-        if ready.answerer is None:
+        answerer = ready.answerer
+        if answerer is None:
             return canned(ready)
-        unpacked = plain(request)
-        made = ready.answerer.make(request if isinstance(unpacked, Refusal) else unpacked, self._clock.now_us() / SECOND_US)
+        now_s = self._clock.now_us() / SECOND_US
+
+        def make() -> Made:
+            unpacked = plain(request)
+            return answerer.make(request if isinstance(unpacked, Refusal) else unpacked, now_s)
+
+        made = await beside(request, make)
         headers = tuple((name.lower().encode(), value.encode()) for name, value in made.headers)
         return framed(made.status, made.content_type, headers, made.body)
 
@@ -275,7 +277,7 @@ class Receiver:
         if self._aside is not None and self._aside.comes_behind(ready):
             await self.set_aside(ready, events, came, Behind())
             ready.weighed(ACCEPTED, len(request.body))
-            return self._acknowledged(ready, request)
+            return await self._acknowledged(ready, request)
         pending = await self._stored(ready, events)
         if pending.failure is not None:
             await self.set_aside(ready, [events[index] for index in sorted(pending.unkept)], came, pending.failure)
@@ -301,7 +303,7 @@ class Receiver:
             spoken = await self._processed(ready, kept) if kept else None
             if spoken is not None:
                 return spoken
-        return self._acknowledged(ready, request)
+        return await self._acknowledged(ready, request)
 
     def stands(self, ready: Ready, event: NewMessage, came: Came, status: int, outcome: str, message_id: str) -> None:
         """Note an event that made no message, because that one stands for it: it came as it before, or that one is newer."""

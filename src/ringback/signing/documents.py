@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from binascii import a2b_qp
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import repeat
 from operator import contains, eq
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from ringback.errors import VerificationError
+from ringback.signing.large_documents import WHOLE_BYTES, LargeDocument
 from ringback.signing.verdict import MALFORMED_HEADER
 
 # Twilio sends some 40 fields; more than this in one form is an attempt to make us sort.
@@ -39,13 +40,30 @@ def parse_json(body: bytes) -> object:
         raise VerificationError(MALFORMED_HEADER, "the body is not JSON, where the scheme keeps its signature in JSON") from None
 
 
+def read_json(body: bytes, decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.decode) -> object:
+    """The value that the body holds, for `find`: of a large one nothing is read but what is looked for. `decode` reads values.
+
+    Raises VerificationError (malformed_header) when it is not JSON.
+    """
+    if len(body) <= WHOLE_BYTES and decode is msgspec.json.decode:
+        return parse_json(body)
+    plain = without_mark(body)
+    try:
+        return decode(plain) if len(body) <= WHOLE_BYTES else LargeDocument.of(plain, decode)
+    except (ValueError, RecursionError):
+        raise VerificationError(MALFORMED_HEADER, "the body is not JSON") from None
+
+
 def without_mark(body: bytes) -> bytes:
     """The text behind a byte order mark of UTF-8."""
     return body.removeprefix(_MARK)
 
 
 def find(document: object, path: str) -> Iterator[object]:
-    """Every value at a path like `data.id` or `events[].id` (`[]` stands for each item of a list)."""
+    """Every value at a path like `data.id` or `events[].id` (`[]` stands for each item of a list). May raise VerificationError."""
+    if isinstance(document, LargeDocument):
+        yield from document.find(path)
+        return
     name, _, rest = path.partition(".")
     bare = name.removesuffix("[]")
     inner: object = document

@@ -17,6 +17,7 @@ import msgspec
 from ringback.errors import VerificationError
 from ringback.signing.documents import form_fields, parse_json, query_value
 from ringback.signing.encodings import base64_signature
+from ringback.signing.large_documents import WHOLE_BYTES
 from ringback.signing.providers.sns import SUBSCRIBE_URL
 from ringback.signing.request import InboundRequest
 
@@ -107,6 +108,9 @@ def _query(request: InboundRequest, name: str) -> bytes | None:
 
 
 def _document(request: InboundRequest) -> dict[str, Any]:
+    # Asked before anything is verified. Providers' questions have some hundred bytes, SNS's, with their signatures, two thousand.
+    if len(request.body) > WHOLE_BYTES:
+        return {}
     try:
         document = parse_json(request.body)
     except VerificationError:
@@ -309,6 +313,8 @@ def _okta(request: InboundRequest, knows: Knowledge) -> Answer | None:
 
 
 def _event_grid(request: InboundRequest, knows: Knowledge) -> Answer | None:
+    if len(request.body) > WHOLE_BYTES:
+        return None
     try:
         document = parse_json(request.body)
     except VerificationError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringback.errors import VerificationError
-from ringback.signing.documents import find, form_fields, parse_json, text_of
+from ringback.signing.documents import find, form_fields, read_json, text_of
 from ringback.signing.request import InboundRequest
 
 # Ids and types are short; a longer text there is no id, and would go into an index.
@@ -35,6 +35,6 @@ def _value(kind: str, argument: str, request: InboundRequest, item: object) -> b
     if kind == "form":
         return next((value for name, value in form_fields(request.body) if name == argument.encode()), None)
     if kind == "json":
-        document = parse_json(request.body) if item is None else item
+        document = read_json(request.body) if item is None else item
         return text_of(next(find(document, argument), None))
     raise ValueError(f"{kind}:{argument} is no place; use header:NAME, json:PATH or form:NAME")

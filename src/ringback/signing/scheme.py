@@ -14,7 +14,7 @@ import msgspec
 from ringback.errors import VerificationError
 from ringback.signing import algorithms, template, times
 from ringback.signing.algorithms import Check
-from ringback.signing.documents import find, parse_json, text_of
+from ringback.signing.documents import find, read_json, text_of
 from ringback.signing.encodings import decode_secret
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.headers import Headers
@@ -319,5 +319,5 @@ def _header_time_reader(name: bytes, digits: Sequence[int]) -> Callable[[Inbound
 
 def _json_time(body: bytes, path: str) -> bytes:
     # The body is signed as a whole: a sender that leaves the time out may do so, a stranger cannot.
-    value = next(find(parse_json(body), path), None)
+    value = next(find(read_json(body), path), None)
     return text_of(value) or b""

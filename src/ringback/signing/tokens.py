@@ -10,7 +10,7 @@ from typing import TypeAlias
 import msgspec
 
 from ringback.errors import VerificationError
-from ringback.signing.documents import find, parse_json, query_value, text_of
+from ringback.signing.documents import find, query_value, read_json, text_of
 from ringback.signing.encodings import decode_secret
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.request import InboundRequest, Secret, Verifier
@@ -109,7 +109,7 @@ def _finder(place: str) -> _Find:
         parameter = argument.encode()
         return lambda request: None if (value := query_value(request.url, parameter)) is None else [value]
     if kind == "json" and argument:
-        return lambda request: [text_of(value) or b"" for value in find(parse_json(request.body), argument)] or None
+        return lambda request: [text_of(value) or b"" for value in find(read_json(request.body), argument)] or None
     if kind == "bearer":
         return lambda request: None if (value := credentials(request, b"bearer")) is None else [value]
     if kind == "basic":

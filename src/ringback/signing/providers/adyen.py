@@ -7,6 +7,7 @@ Only those fields are authentic; the rest of the item is not.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from ringback.errors import VerificationError
 from ringback.signing import algorithms, hmac_body
 from ringback.signing.algorithms import Check
-from ringback.signing.documents import find, parse_json, text_of
+from ringback.signing.documents import find, read_json, text_of
 from ringback.signing.encodings import base64_signature, decode_secret
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.request import InboundRequest, Secret, Verifier
@@ -62,8 +63,9 @@ class _AdyenVerifier:
         )
 
     def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
-        document = parse_json(request.body)
-        items: list[Any] = list(find(document, "notificationItems[].NotificationRequestItem")) or [document]
+        document = read_json(request.body)
+        found = find(document, "notificationItems[].NotificationRequestItem")
+        items: list[Any] = list(islice(found, _MAX_ITEMS + 1)) or [document]
         if len(items) > _MAX_ITEMS:
             raise VerificationError(MALFORMED_HEADER, f"the notification has more than {_MAX_ITEMS} items")
         return Verdict(self._name, max(self._signer(item) for item in items))

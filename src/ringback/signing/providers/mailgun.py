@@ -12,7 +12,7 @@ import msgspec
 
 from ringback.errors import VerificationError
 from ringback.signing import algorithms, times
-from ringback.signing.documents import find, form_fields, parse_json, text_of
+from ringback.signing.documents import find, form_fields, read_json, text_of
 from ringback.signing.encodings import decode_secret
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.request import InboundRequest, Secret, Verifier
@@ -67,7 +67,7 @@ class _MailgunVerifier:
 
 def _parts(request: InboundRequest) -> tuple[bytes, bytes, bytes]:
     if request.body.lstrip()[:1] == b"{":
-        document = parse_json(request.body)
+        document = read_json(request.body)
         values = [text_of(next(find(document, f"signature.{name}"), None)) for name in _NAMES]
     else:
         fields = [(name.decode("latin-1"), value) for name, value in form_fields(request.body)]

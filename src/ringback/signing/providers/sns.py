@@ -14,8 +14,9 @@ import msgspec
 
 from ringback.errors import VerificationError
 from ringback.signing import times
-from ringback.signing.documents import parse_json
+from ringback.signing.documents import find, read_json
 from ringback.signing.fetched import NO_KEYS, KeySource
+from ringback.signing.large_documents import LargeDocument
 from ringback.signing.providers.paypal import certificate_check
 from ringback.signing.request import InboundRequest, Secret, Verifier
 from ringback.signing.verdict import MALFORMED_HEADER, MISSING_HEADER, NO_SUPPORTED_SCHEME, SIGNATURE_MISMATCH, Verdict, check_age
@@ -29,6 +30,7 @@ _ALGORITHMS: Final = {"1": "rsa-sha1", "2": "rsa-sha256"}
 _TYPES: Final = ("Notification", "SubscriptionConfirmation", "UnsubscribeConfirmation")
 _NOTIFICATION: Final = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION: Final = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
+_FIELDS: Final = tuple(dict.fromkeys((*_NOTIFICATION, *_CONFIRMATION, "Signature", "SignatureVersion", "SigningCertURL")))
 
 
 class Sns(msgspec.Struct, frozen=True, kw_only=True, tag="aws-sns"):
@@ -57,10 +59,10 @@ class _SnsVerifier:
         self._tolerance_s = tolerance_s
 
     def verify(self, request: InboundRequest, *, now_s: float, key_source: KeySource = NO_KEYS) -> Verdict:
-        document = parse_json(request.body)
-        if not isinstance(document, dict):
+        document = read_json(request.body)
+        if not isinstance(document, dict | LargeDocument):
             raise VerificationError(MALFORMED_HEADER, "the body is no JSON object")
-        fields = {name: value for name, value in document.items() if isinstance(value, str)}
+        fields = {name: value for name in _FIELDS if isinstance(value := next(find(document, name), None), str)}
         if "Signature" not in fields or "SigningCertURL" not in fields:
             raise VerificationError(MISSING_HEADER, "the message has no Signature or no SigningCertURL")
         algorithm = _ALGORITHMS.get(fields.get("SignatureVersion", ""))
