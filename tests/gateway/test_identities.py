@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from typing import Any
 
 import pytest
@@ -144,3 +146,29 @@ def test_what_names_or_orders_events_is_no_sensitive_field_since_it_is_shown(run
         running.made(type="custom", verify="none", secrets=[], sensitiveFields=fields, **settings)
     assert [problem.loc for problem in refused.value.problems] == [("body", "sensitiveFields", "[1]")]
     running.made(type="custom", verify="none", secrets=[], sensitiveFields=["data.person.name.old", "personal"], **settings)
+
+
+KEY = b"k" * 32
+AT_S = 1_700_000_000
+
+
+def standard(family: str, message_id: str, body: bytes) -> dict[str, str]:
+    mac = hmac.digest(KEY, b"%b.%d.%b" % (message_id.encode(), AT_S, body), "sha256")
+    return {
+        f"{family}-id": message_id,
+        f"{family}-timestamp": str(AT_S),
+        f"{family}-signature": "v1," + base64.b64encode(mac).decode(),
+    }
+
+
+@pytest.mark.parametrize("kind", ["standard-webhooks", "svix", "openai", "resend", "custom"])
+def test_the_id_that_was_signed_counts_whichever_unsigned_one_stands_beside_it(running: Running, kind: str) -> None:
+    own = {"scheme": {"type": "standard", "name": "own"}} if kind == "custom" else {}
+    path = path_of(running.made(type=kind, secrets=["whsec_" + base64.b64encode(KEY).decode()], **own))
+    running.clock.set(AT_S)
+    body = b'{"type":"a"}'
+    for family, other in (("svix", "webhook"), ("webhook", "svix")):
+        headers = standard(family, f"msg_{family}", body)
+        for beside in ({}, {}, {f"{other}-id": "evil_1"}, {f"{other}-id": "evil_2"}):
+            assert running.ask(path, body, {**beside, **headers}).status == 200
+    assert [message.origin.event_id for message in running.messages() if message.origin] == ["msg_svix", "msg_webhook"]

@@ -381,7 +381,15 @@ def test_sources_in_memory_are_bounded(running: Running) -> None:
     assert running.run(running.sources.activity(sources[0].id)).accepted == 1, "what was counted is written down"
 
 
-@pytest.mark.parametrize(("coding", "packed"), [("gzip", gzip.compress(event())), ("br", brotli.compress(event()))], ids=["gzip", "br"])
+@pytest.mark.parametrize(
+    ("coding", "packed"),
+    [
+        ("gzip", gzip.compress(event())),
+        ("gzip", gzip.compress(event()[:9]) + gzip.compress(event()[9:]) + bytes(512)),
+        ("br", brotli.compress(event())),
+    ],
+    ids=["gzip", "gzip in members", "br"],
+)
 def test_compressed_bodies_are_verified_kept_and_passed_on_as_they_came(running: Running, coding: str, packed: bytes) -> None:
     source = running.made()
     assert running.ask(path_of(source), packed, {**signed(packed), "content-encoding": coding}).status == 200
@@ -417,6 +425,9 @@ def test_without_its_extra_a_body_in_brotli_is_answered_415_and_the_owner_is_tol
         (gzip.compress(event())[:-9], "gzip", 400),
         (brotli.compress(event())[:-1], "br", 400),
         (brotli.compress(event()) + b"more", "br", 400),
+        (gzip.compress(event()) + b"more", "gzip", 400),
+        (gzip.compress(b"") * 1_000 + gzip.compress(event()), "gzip", 413),
+        (gzip.compress(b"\0" * 30_000_000) + gzip.compress(b"\0" * 30_000_000), "gzip", 413),
     ],
     ids=[
         "bomb of gzip",
@@ -429,6 +440,9 @@ def test_without_its_extra_a_body_in_brotli_is_answered_415_and_the_owner_is_tol
         "cut short",
         "brotli cut short",
         "something behind",
+        "something behind gzip",
+        "many members",
+        "bomb of members",
     ],
 )
 def test_bombs_and_unknown_codings_are_refused(running: Running, body: bytes, coding: str, status: int) -> None:

@@ -16,7 +16,7 @@ from ringback.policy.versions import Version, version_of
 from ringback.signing.documents import form_fields, read_json, without_mark
 from ringback.signing.headers import Headers
 from ringback.signing.large_documents import MAX_ITEMS, items, member
-from ringback.signing.places import first_text
+from ringback.signing.places import MAX_BYTES, first_text
 from ringback.signing.provider import Provider
 from ringback.signing.request import InboundRequest
 
@@ -29,6 +29,8 @@ MAX_INFLATED_BYTES: Final = 32 * 1024 * 1024
 _MAX_NAME: Final = 256
 # Text that needs no further look: far below the longest name that is taken for one.
 _SHORT: Final = 128
+# Members of a body: who writes several has one for each megabyte, or for each of a few pieces.
+_MAX_MEMBERS: Final = 100
 # What is unpacked in one step: a thirtieth of the largest body.
 _PIECE_BYTES: Final = 1024 * 1024
 # zlib: the window size, and 32 for "gzip or zlib, whichever the header says".
@@ -80,16 +82,26 @@ def inflated(body: bytes, coding: bytes) -> bytes:
         return _without_brotli(body, most)
     if coding not in (b"gzip", b"x-gzip", b"deflate"):
         raise LookupError(f"the content coding {coding.decode('latin-1')!r} is not known; send gzip, deflate, br or none")
-    engine = zlib.decompressobj(_ANY_WRAPPING)
-    try:
-        plain = engine.decompress(body, most)
-    except zlib.error as error:
-        raise ValueError(f"the body is not {coding.decode()}: {error}") from None
-    if engine.unconsumed_tail:
-        raise BombError(f"the body unpacks to more than {most} bytes")
-    if not engine.eof:
-        raise ValueError(f"the body is not all of its {coding.decode()}")
-    return plain
+    pieces: list[bytes] = []
+    left, rest = most, body
+    # gzip may come in several members, which are one text (RFC 1952, 2.2).
+    while rest or not pieces:
+        engine = zlib.decompressobj(_ANY_WRAPPING)
+        try:
+            piece = engine.decompress(rest, left + 1)
+        except zlib.error as error:
+            raise ValueError(f"the body is not {coding.decode()}: {error}") from None
+        left -= len(piece)
+        if left < 0 or engine.unconsumed_tail:
+            raise BombError(f"the body unpacks to more than {most} bytes")
+        if not engine.eof:
+            raise ValueError(f"the body is not all of its {coding.decode()}")
+        pieces.append(piece)
+        if len(pieces) > _MAX_MEMBERS:
+            raise BombError(f"the body has more than {_MAX_MEMBERS} members")
+        # Some pad with zeros, as on tapes.
+        rest = engine.unused_data.lstrip(b"\0")
+    return b"".join(pieces)
 
 
 def _without_brotli(body: bytes, most: int) -> bytes:
@@ -157,8 +169,11 @@ class EventReader:
         # The names that were mapped last: a source has some dozens.
         self._mapped: dict[str, str] = {}
 
-    def read(self, request: InboundRequest) -> list[Event]:
-        """The events of a believed request, in order; one, unless the provider sends batches."""
+    def read(self, request: InboundRequest, signed_id: str | None = None) -> list[Event]:
+        """The events of a believed request, in order; one, unless the provider sends batches.
+
+        `signed_id` is the id that the signature covers, where there is one: it counts, whatever ids stand beside it.
+        """
         body = request.body
         read_named = self._named
         if read_named is not None:
@@ -172,13 +187,13 @@ class EventReader:
                     return [Event(self._mapped.get(original) or self._map(original), original, identity, body)]
         children = _children(self._row, body) if self._batch else []
         if not children:
-            return [self._event(request, body, _document(body) if self._in_json else None)]
+            return [self._event(request, body, _document(body) if self._in_json else None, signed_id)]
         return [self._event(request, child, _document(child)) for child in children]
 
-    def _event(self, request: InboundRequest, payload: bytes, document: object) -> Event:
+    def _event(self, request: InboundRequest, payload: bytes, document: object, signed_id: str | None = None) -> Event:
         original = first_text(self._types, request, document)
         stable = _stable(payload, self._without) if self._without else None
-        identity = self._identity(request, payload if stable is None else stable, document)
+        identity = self._identity(request, payload if stable is None else stable, document, signed_id)
         if self._sender and identity is not None:
             identity = f"{first_text((self._sender,), request)}\x00{identity}"
         key = first_text(self._keys, request, document) if self._keys else None
@@ -192,9 +207,13 @@ class EventReader:
         text = first_text(self._versions, request, document)
         return None if text is None else version_of(text)
 
-    def _identity(self, request: InboundRequest, payload: bytes, document: object) -> str | None:
+    def _identity(self, request: InboundRequest, payload: bytes, document: object, signed_id: str | None) -> str | None:
         if self._by is None:
-            identity = first_text(self._ids, request, document)
+            identity = signed_id
+            if identity is None:
+                identity = first_text(self._ids, request, document)
+            elif len(identity) > MAX_BYTES:
+                return None
             if identity is None or not self._with:
                 return identity
             return "\x00".join((identity, *[first_text((place,), request, document) or "" for place in self._with]))

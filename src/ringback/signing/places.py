@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from ringback.errors import VerificationError
 from ringback.signing.documents import find, form_fields, read_json, text_of
 from ringback.signing.request import InboundRequest
 
 # Ids and types are short; a longer text there is no id, and would go into an index.
-_MAX_BYTES = 512
+MAX_BYTES: Final = 512
 
 
 def first_text(places: Sequence[str], request: InboundRequest, item: object = None) -> str | None:
@@ -24,7 +25,7 @@ def first_text(places: Sequence[str], request: InboundRequest, item: object = No
         except (VerificationError, RecursionError):
             # A path of a thousand steps is possible, and so is a document that has them.
             continue
-        if value and len(value) <= _MAX_BYTES:
+        if value and len(value) <= MAX_BYTES:
             return value.decode("utf-8", "replace")
     return None
 
