@@ -139,6 +139,11 @@ def test_the_questions_of_providers_are_answered(running: Running, kind: str, qu
         {"scheme": "rfc9530-content-digest", "secrets": [], "route": "hooks/open"},
         {"scheme": {"type": "signed", "headers": ["x-s"], "content": "{body}", "timestamp": "header:x-t", "toleranceS": 300}},
         {"scheme": {"type": "signed", "headers": ["x-s"], "layout": "pairs", "timestamp": "item:t", "toleranceS": 300}},
+        {"scheme": {"type": "signed", "headers": ["x-s"], "content": "always the same"}, "secrets": ["k"]},
+        {"scheme": {"type": "signed", "headers": ["x-s"], "content": ""}, "secrets": ["k"]},
+        {"scheme": {"type": "signed", "headers": []}, "secrets": ["k"]},
+        {"scheme": {"type": "signed", "headers": ["x s"]}, "secrets": ["k"]},
+        {"scheme": {"type": "token", "places": []}, "secrets": ["k"]},
     ],
     ids=json.dumps,
 )

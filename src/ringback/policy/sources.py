@@ -376,6 +376,22 @@ def cron_problems(route_name: str | None, verification: Verification, rules: Rul
     return problems
 
 
+def _scheme_problems(scheme: Scheme) -> list[Problem]:
+    """What an owner's scheme lacks: it would believe nobody, or whoever has seen one request."""
+    problems: list[Problem] = []
+    if isinstance(scheme, Token) and not scheme.places:
+        problems.append((("places",), "name at least one place where the token stands"))
+    if isinstance(scheme, Signed):
+        if not scheme.headers:
+            problems.append((("headers",), "name at least one header that holds the signature"))
+        wrong = [name for name in scheme.headers if not _TOKEN.fullmatch(name.removesuffix("*"))]
+        problems += [(("headers",), f"{name!r} is no name of a header; use letters, digits and '-'") for name in wrong]
+        if "{" not in scheme.content:
+            text = f"{scheme.content!r} is the same of every request, and so would be its signature; use fields such as {{body}}"
+            problems.append((("content",), text))
+    return problems
+
+
 def contradictions(source_type: str, route_name: str | None, verification: Verification, rules: Rules, now_us: int) -> list[Problem]:
     """What is wrong with a source as a whole: it could not verify, or would believe strangers at a URL that can be guessed."""
     problems: list[Problem] = []
@@ -388,6 +404,7 @@ def contradictions(source_type: str, route_name: str | None, verification: Verif
             unsafe: list[Problem] = [((), f"{scheme.jwks_url!r} is no https:// URL; keys are fetched from nowhere else")]
             wrong = url(scheme.jwks_url) or ([] if scheme.jwks_url.startswith("https://") else unsafe)
             problems += [(("scheme", "jwksUrl"), text) for _, text in wrong]
+        problems += [(("scheme", *where), text) for where, text in _scheme_problems(scheme)]
     if route_name is not None and verification.verify != "signature":
         text = "an unverified source has the unguessable URL alone; give it a scheme and a secret, or leave the route out"
         problems.append((("route",), text))
