@@ -73,6 +73,22 @@ def test_sensitive_fields_are_masked_in_the_item_and_in_the_batch_whichever_thei
     assert running.run(shown_request(strict, item.request)).body == b'{"events":[{"id":"E1","email":"***"}],"n":1}'
 
 
+def test_a_secret_that_stands_in_the_body_is_shown_to_nobody_who_could_send_events_with_it(running: Running) -> None:
+    body = b'{"value":[{"clientState":"graph-secret","resource":"users/1"}]}'
+    graph = running.made(type="ms-graph", secrets=["graph-secret"])
+    own = running.made(type="custom", secrets=["own-secret"], scheme={"type": "token", "places": ["json:auth.key"]})
+    assert running.ask(path_of(graph), body).status in (200, 202)
+    assert running.ask(path_of(own), b'{"auth":{"key":"own-secret"}}').status == 200
+    assert [shown(message).payload for message in running.messages()] == [
+        b'{"clientState":"***","resource":"users/1"}',
+        b'{"auth":{"key":"***"}}',
+    ]
+    assert [b"secret" in (message.payload or b"") for message in running.messages()] == [True, True], "it is delivered as it came"
+    assert running.ask(path_of(graph), body.replace(b"graph-", b"former-")).status == 401
+    (item,) = running.quarantined(graph)
+    assert running.run(shown_request(graph, item.request)).body == b'{"value":[{"clientState":"***","resource":"users/1"}]}'
+
+
 @pytest.mark.parametrize("body", [b"[]", b"{}", b"not json", b"", b"[1,2", b'["a", 7]', json.dumps([{}] * 2_001).encode()])
 def test_what_is_no_batch_is_one_event(running: Running, body: bytes) -> None:
     source = running.made(type="hubspot", verify="none", secrets=[])

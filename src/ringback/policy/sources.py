@@ -318,8 +318,13 @@ def sensitive_fields(values: Sequence[str]) -> Sequence[Problem]:
 
 
 def hidden_fields(source: Source) -> tuple[str, ...]:
-    """The paths of sensitive fields, in an event and in the whole body of a provider that sends several in one: each is shown somewhere."""
-    fields, row = source.rules.sensitive_fields, provider_of(source.type)
+    """The paths of sensitive fields, in an event and in the whole body of a provider that sends several in one: each is shown somewhere.
+
+    Where the body itself holds the secret (Microsoft Graph's `clientState`), that is one of them: who may read events could send them.
+    """
+    places = [place for scheme in schemes_of(source.type, source.verification) if isinstance(scheme, Token) for place in scheme.places]
+    secret = [place.removeprefix("json:") for place in places if place.startswith("json:")]
+    fields, row = tuple(dict.fromkeys((*source.rules.sensitive_fields, *secret))), provider_of(source.type)
     batch = "" if row is None or row.batch.startswith("form:") else row.batch.replace("[]", "")
     if not fields or not batch:
         return fields
