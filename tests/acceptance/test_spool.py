@@ -85,7 +85,8 @@ def test_on_a_full_disk_events_are_acknowledged_and_come_in_once_when_there_is_r
     disk.free()
     wait_until(lambda: not _files(spool), what="the spool is brought in")
     wait_until(lambda: _number(running, "ringback_spooled_events") == 0, what="it is counted")
-    assert running.call("GET", "/ready") == (200, {"ready": True, "receiving": True})
+    # What was found out half a second ago may be told still.
+    wait_until(lambda: running.call("GET", "/ready") == (200, {"ready": True, "receiving": True}), what="it wants requests again")
     spool.rename(spool.with_name("away"))
     why = {"ready": True, "receiving": True, "spool": "the spool cannot be written: No such file or directory"}
     wait_until(lambda: running.call("GET", "/ready?for=receiving") == (200, why), what="it says what is wrong before the spool is needed")
