@@ -30,7 +30,7 @@ def tour(shop: Shop) -> list[Stop]:
         (
             "/alerts",
             "/alerts",
-            ("things need somebody", "Wants no second attempt", "given up as asked", "wrong signature", "broken-scale", "Old ERP"),
+            ("things need attention", "Wants no second attempt", "given up as asked", "wrong signature", "broken-scale", "Old ERP"),
         ),
         ("/login", "/audit", ()),
         ("/find", "/find?q=bill", ("Billing, in maintenance", "Endpoint")),
