@@ -81,7 +81,7 @@ class Api:
             access=Access.ORGANISATION,
             answers={},
         )
-        self.app = build(self.services, self.reader, Settings(idempotency_wait_s=0.2), metrics=lambda: b"up 1\n", more=[faulty])
+        self.app = build(self.services, self.reader, Settings(idempotency_wait_s=1.0), metrics=lambda: b"up 1\n", more=[faulty])
 
     async def _faulty(self, call: Call) -> Answer:
         if self.broken:

@@ -240,12 +240,13 @@ class World:
         self._database.close()
 
     def settled(self) -> Rows:
-        """What is kept, once nothing is under way."""
+        """What is kept, once nothing is under way, and no task of anybody."""
         seen: list[Rows] = [self.rows()]
 
         def still() -> bool:
             seen.append(self.rows())
-            return seen[-1] == seen[-2]
+            (running,) = self._database.execute("SELECT COUNT(*) FROM task WHERE status = 'running'").fetchone()
+            return seen[-1] == seen[-2] and not running
 
         wait_until(still, what="all is done")
         return seen[-1]
