@@ -82,3 +82,42 @@ def test_a_key_file_that_a_kill_left_unfinished_is_made_anew_and_one_that_cannot
     key_file.unlink()
     key_file.mkdir()
     assert "cannot be read" in refused(tmp_path)
+
+
+def test_a_database_of_an_older_version_with_sources_alone_keeps_its_key(tmp_path: Path) -> None:
+    key_file = tmp_path / "ringback.db.key"
+    command, url = serve(tmp_path)
+    with httpx.Client(base_url=f"{url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}) as api:
+        assert api.post("/app", json={"name": "Shop", "uid": "shop"}).status_code == 201
+        made = api.post("/app/shop/source", json={"name": "Bank", "type": "github", "secrets": [{"text": "a secret"}]})
+        assert made.status_code == 201, made.text
+    assert command.end() == 0
+    with apsw.Connection(str(tmp_path / "ringback.db")) as connection:
+        connection.execute("DELETE FROM sealing")
+        connection.execute("DELETE FROM idempotency")
+    key = key_file.read_text()
+    key_file.unlink()
+    assert "there is no key file" in refused(tmp_path) and not key_file.exists()
+    assert "sealed with another key than that of main_secret" in refused(tmp_path, RINGBACK_MAIN_SECRET=SECRET)
+    key_file.write_text(key)
+    command, _ = serve(tmp_path)
+    assert command.end() == 0
+
+
+def test_a_key_file_beside_the_link_to_a_database_as_older_versions_made_it_is_still_the_key(tmp_path: Path) -> None:
+    key_file, elsewhere = tmp_path / "ringback.db.key", tmp_path / "volume"
+    command, url = serve(tmp_path)
+    with httpx.Client(base_url=f"{url}/api/v1", headers={"authorization": f"Bearer {TOKEN}"}) as api:
+        assert api.post("/app", json={"name": "Shop", "uid": "shop"}).status_code == 201
+        assert api.post("/app/shop/endpoint", json={"url": "https://example.com/", "uid": "first"}).status_code == 201
+    assert command.end() == 0
+    elsewhere.mkdir()
+    for name in ("ringback.db", "ringback.db-wal", "ringback.db-shm"):
+        if (tmp_path / name).exists():
+            (tmp_path / name).rename(elsewhere / name)
+    (tmp_path / "ringback.db").symlink_to(elsewhere / "ringback.db")
+    key = key_file.read_text()
+    command, url = serve(tmp_path)
+    assert httpx.get(f"{url}/api/v1/app/shop/endpoint/first", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert command.end() == 0
+    assert key_file.read_text() == key and not (elsewhere / "ringback.db.key").exists()

@@ -13,7 +13,7 @@ from typing import Final
 from ringback.config import Settings
 from ringback.errors import OperatorError
 from ringback.store.base import Store
-from ringback.store.opening import database_path
+from ringback.store.opening import database_path, named_path
 from ringback.store.operations import sealing
 from ringback.store.vault import KEY_BYTES, Vault, key_from_file, key_from_text
 
@@ -32,7 +32,7 @@ async def open_vault(settings: Settings, store: Store) -> Vault:
     elif path == ":memory:":
         return Vault(secrets.token_bytes(KEY_BYTES))
     else:
-        file = Path(f"{path}.key")
+        file = _key_file(settings.database_url, path)
         if not file.exists() and (known or sample) is not None and await store.read(sealing.in_use):
             raise OperatorError(
                 f"the key of the secrets in database {path} is not here: no main_secret is set, and there is no key file {file}; {_REMEDY}"
@@ -44,6 +44,12 @@ async def open_vault(settings: Settings, store: Store) -> Vault:
     if known != mark:
         await store.write(lambda tx: sealing.remember(tx, mark))
     return vault
+
+
+def _key_file(url: str, path: str) -> Path:
+    """Where the key is, or is to be made: beside the database, or beside the link to it that `url` names, where older versions made it."""
+    file, beside_link = Path(f"{path}.key"), Path(f"{named_path(url)}.key")
+    return beside_link if beside_link.exists() and not file.exists() else file
 
 
 def _fits(vault: Vault, known: bytes | None, sample: bytes | None) -> bool:

@@ -34,6 +34,13 @@ def database_path(url: str) -> str:
 
     Raises OperatorError for any other URL.
     """
+    path = named_path(url)
+    # SQLite puts its log beside the file that a link leads to, and so must we with lock and key: each link would have its own.
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
+def named_path(url: str) -> str:
+    """The same, a link where it is one. Raises OperatorError."""
     if not url.startswith(_SQLITE):
         raise OperatorError(
             f"database_url {url!r}: only sqlite:///FILE is supported; three slashes for a relative path, four for an absolute one"
@@ -41,8 +48,7 @@ def database_path(url: str) -> str:
     path = unquote(url[len(_SQLITE) :])
     if not path:
         raise OperatorError(f"database_url {url!r}: a file name must follow sqlite:///")
-    # SQLite puts its log beside the file that a link leads to, and so must we with lock and key: each link would have its own.
-    return os.path.realpath(path) if os.path.islink(path) else path
+    return path
 
 
 async def open_store(

@@ -19,6 +19,13 @@ _SEALED: Final = (
     "idempotency WHERE body IS NOT NULL",
     f"task WHERE kind IN ('{TaskKind.FIND_SUBJECT}', '{TaskKind.ERASE_SUBJECT}') AND status = '{TaskStatus.RUNNING}'",
 )
+# Something of each kind that lasts, the newest first.
+_SAMPLES: Final = (
+    "SELECT url FROM endpoint ORDER BY id DESC LIMIT 1",
+    "SELECT definition FROM source ORDER BY id DESC LIMIT 1",
+    "SELECT url FROM stream_sink WHERE url IS NOT NULL ORDER BY id DESC LIMIT 1",
+    "SELECT body FROM idempotency WHERE body IS NOT NULL ORDER BY expires_at DESC LIMIT 1",
+)
 
 
 def fingerprint(tx: Transaction) -> bytes | None:
@@ -28,9 +35,12 @@ def fingerprint(tx: Transaction) -> bytes | None:
 
 
 def sample(tx: Transaction) -> bytes | None:
-    """Something that was sealed lately, to try a key on; None: there is no endpoint."""
-    row = tx.row("SELECT url FROM endpoint ORDER BY id DESC LIMIT 1")
-    return None if row is None else bytes(row[0])
+    """Something that was sealed lately, to try a key on; None: nothing that lasts was. Slow: it may walk all kept answers."""
+    for query in _SAMPLES:
+        row = tx.row(query)
+        if row is not None:
+            return bytes(row[0])
+    return None
 
 
 def in_use(tx: Transaction) -> bool:
