@@ -211,6 +211,12 @@ def test_a_request_whose_end_is_in_doubt_is_refused_and_nothing_behind_it_is_ans
     assert all(400 <= answer.status < 500 for answer in talk.answers), "the request, or the smuggled one, was taken"
 
 
+@BOTH
+def test_a_request_with_two_hosts_is_refused(sources: Sources, extra: Extra) -> None:
+    answer = refused(sources, sources.door.request(sources.stripe, BODY, [*stripe(BODY), ("host", "another"), *extra]))
+    assert answer is not None and answer.status == 400
+
+
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 @BOTH
 def test_bad_chunks_are_refused(sources: Sources, chunks: bytes, extra: Extra) -> None:

@@ -307,7 +307,7 @@ class HotDoor(HttpToolsProtocol):
         if len(self.headers) > MAX_HEADERS:
             self._stop(431, "headers_too_large", f"a request may have {MAX_HEADERS} headers")
         if sum(name == b"host" for name, _ in self.headers) > 1:
-            # A proxy before us may have looked at the other one (RFC 9112, 3.2). What is hot has no header twice.
+            # A proxy before us may have looked at the other one (RFC 9112, 3.2). What is hot has one.
             self._stop(400, "bad_request", "the request has more than one Host header; send one")
         # Bodies of ordinary requests have their own deadline, in `api.intake`.
         self.deadline = float("inf")

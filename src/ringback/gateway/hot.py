@@ -267,6 +267,8 @@ class InboundDoor(HttpToolsProtocol):
             or len(length) > _MAX_DIGITS
             or int(length) > ready.source.rules.max_body_bytes
             or not _COLD.isdisjoint(named)
+            # Others may come twice; of two hosts nobody knows which one was called, and the ordinary way refuses them.
+            or (len(named) < len(headers) and sum(name == b"host" for name, _ in headers) > 1)
         ):
             return None
         shared = ready.shared
