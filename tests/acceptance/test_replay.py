@@ -78,6 +78,7 @@ def test_what_is_replayed_is_chosen_by_time_type_tag_channel_and_number(shop: tu
         (("--since", "1h", "--limit", "2"), [first, second]),
         (("--message", "evt-3", "--message", first["id"]), [third, first]),
         (("--since", "2000-01-01", "--until", "2000-01-02"), []),
+        (("--since", second["timestamp"], "--until", "9999-12-31T23:59:59.999999Z"), [second, third]),
     ):
         del receiver.arrivals[:]
         assert replayed(running, receiver.url, "--app", app, *words) == 0

@@ -44,13 +44,16 @@ def found(api: Api, place: Place, window: Window) -> Iterator[Found]:
     """The messages of a window. Of sources nothing is known yet: `fetched` leaves out what others took in. Raises as `understood` does."""
     since, until = datetime.fromisoformat(window.since), datetime.fromisoformat(window.until)
     while since <= until:
-        end = min(since + _STEP, until)
+        # The end of times is no time to add to.
+        end = since + _STEP if until - since > _STEP else until
         for one in _from_old_end(api, place, window, since):
             if one.at > end:
                 break
             # Ids tell times less finely than messages: the first of a step may belong to the one before it.
             if one.at >= since and (not window.types or any(fnmatchcase(one.event_type, pattern) for pattern in window.types)):
                 yield one
+        if end == until:
+            return
         since = end + timedelta.resolution
 
 
