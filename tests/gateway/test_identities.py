@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hmac
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -172,3 +174,34 @@ def test_the_id_that_was_signed_counts_whichever_unsigned_one_stands_beside_it(r
         for beside in ({}, {}, {f"{other}-id": "evil_1"}, {f"{other}-id": "evil_2"}):
             assert running.ask(path, body, {**beside, **headers}).status == 200
     assert [message.origin.event_id for message in running.messages() if message.origin] == ["msg_svix", "msg_webhook"]
+
+
+def mailgun(sending: str) -> tuple[dict[str, str], bytes]:
+    mac = hmac.digest(KEY, f"{AT_S}{sending}".encode(), "sha256").hex()
+    signature = {"timestamp": str(AT_S), "token": sending, "signature": mac}
+    return {}, json.dumps({"signature": signature, "event-data": {"id": "e", "event": "opened"}}).encode()
+
+
+def monday(sending: str) -> tuple[dict[str, str], bytes]:
+    def text(part: bytes) -> str:
+        return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+    claims = {"jti": sending, "iat": AT_S, "exp": AT_S + 300}
+    content = ".".join(text(json.dumps(part).encode()) for part in ({"alg": "HS256"}, claims))
+    token = f"{content}.{text(hmac.digest(KEY, content.encode(), 'sha256'))}"
+    return {"authorization": token}, b'{"event":{"triggerUuid":"e","type":"update"}}'
+
+
+@pytest.mark.parametrize("sent", [mailgun, monday])
+def test_an_event_is_known_by_its_own_id_and_not_by_what_is_signed_of_one_sending(
+    running: Running, sent: Callable[[str], tuple[dict[str, str], bytes]]
+) -> None:
+    path = path_of(running.made(type=sent.__name__, secrets=[KEY.decode()]))
+    running.clock.set(AT_S)
+    for sending in ("1", "2", "1"):
+        headers, body = sent(sending)
+        assert running.ask(path, body, headers).status == 200
+    origins = [message.origin for message in running.messages() if message.origin]
+    assert {origin.event_id for origin in origins} == {"e"}
+    # The body of Mailgun holds the signature, and so is another one.
+    assert [origin.event_id for origin in origins if "conflict" not in origin.flags] == ["e"]

@@ -208,7 +208,7 @@ def _names(source: Source) -> Iterator[str]:
 
 
 def _signed_id(verdict: Verdict | None) -> str | None:
-    return None if verdict is None else verdict.message_id
+    return None if verdict is None else verdict.event_id
 
 
 def _time(verdict: Verdict | None) -> datetime | None:

@@ -145,7 +145,8 @@ class _HttpSignatureVerifier:
         if any(item.value == "content-digest" for item in member.value):
             check_content_digest(request)
         nonce = parameters.get("nonce")
-        return Verdict(self._scheme.name, index, nonce if isinstance(nonce, str) else None, created if isinstance(created, int) else None)
+        message_id, signed_at_s = nonce if isinstance(nonce, str) else None, created if isinstance(created, int) else None
+        return Verdict(self._scheme.name, index, message_id, signed_at_s, once=True)
 
     def _check_coverage(self, request: InboundRequest, items: tuple[Item, ...]) -> None:
         # A component with parameters covers only a part of itself.

@@ -132,7 +132,7 @@ class _JwtVerifier:
             _check_body(claims.get(self._scheme.body_hash_claim), request.body)
         token_id = claims.get("jti")
         index = audience_index if self._fetches else key_index
-        return Verdict(self._scheme.name, index, token_id if isinstance(token_id, str) else None, signed_at_s)
+        return Verdict(self._scheme.name, index, token_id if isinstance(token_id, str) else None, signed_at_s, once=True)
 
     def _fetched_keys(self, header: Mapping[str, Any], key_source: KeySource) -> Sequence[CheckingKey]:
         key_id = header.get("kid")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from ringback.errors import VerificationError
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.places import first_text
@@ -32,4 +34,4 @@ class BySender:
         if sender is None or verifier is None:
             raise VerificationError(UNKNOWN_SENDER, f"the sender that {self._place} names has no secret here")
         verdict = verifier.verify(request, now_s=now_s, key_source=key_source)
-        return Verdict(verdict.scheme, self._indexes[sender][verdict.key_index], verdict.message_id, verdict.signed_at_s)
+        return msgspec.structs.replace(verdict, key_index=self._indexes[sender][verdict.key_index])

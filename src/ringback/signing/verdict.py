@@ -40,13 +40,20 @@ REASONS: Final = (
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The raw bytes were signed by the holder of secret number `key_index`, within the tolerance.
 
-    `message_id` and `signed_at_s` (seconds since 1970) are None where the scheme does not sign them.
+    `message_id` and `signed_at_s` (seconds since 1970) are None where the scheme does not sign them. `once`: the id is that of this one
+    request, and another one when the provider sends the event again.
     """
 
     scheme: str
     key_index: int
     message_id: str | None = None
     signed_at_s: float | None = None
+    once: bool = False
+
+    @property
+    def event_id(self) -> str | None:
+        """The id of the event, where one was signed that stays the same."""
+        return None if self.once else self.message_id
 
 
 def check_age(signed_at_s: float, now_s: float, tolerance_s: float) -> None:

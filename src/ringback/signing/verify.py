@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from ringback.errors import VerificationError
 from ringback.signing.fetched import NO_KEYS, KeySource
 from ringback.signing.provider import Provider
@@ -62,7 +64,7 @@ class _Chooser:
         for one in self._schemes:
             if one.verifier is not None and one.scheme.applies(request):
                 verdict = one.verifier.verify(request, now_s=now_s, key_source=key_source)
-                return Verdict(verdict.scheme, one.indexes[verdict.key_index], verdict.message_id, verdict.signed_at_s)
+                return msgspec.structs.replace(verdict, key_index=one.indexes[verdict.key_index])
         raise VerificationError(MISSING_HEADER, f"the request has no signature of {' or '.join(one.scheme.name for one in self._schemes)}")
 
 
