@@ -205,3 +205,11 @@ def test_an_event_is_known_by_its_own_id_and_not_by_what_is_signed_of_one_sendin
     assert {origin.event_id for origin in origins} == {"e"}
     # The body of Mailgun holds the signature, and so is another one.
     assert [origin.event_id for origin in origins if "conflict" not in origin.flags] == ["e"]
+
+
+def test_what_is_signed_of_one_sending_tells_captured_requests_that_have_no_other_id(running: Running) -> None:
+    path = path_of(running.made(type="monday", secrets=[KEY.decode()]))
+    running.clock.set(AT_S)
+    for sending in ("1", "2", "1"):
+        assert running.ask(path, b'{"event":{}}', monday(sending)[0]).status == 200
+    assert [message.origin.event_id for message in running.messages() if message.origin] == ["1", "2"]

@@ -19,6 +19,7 @@ from ringback.signing.large_documents import MAX_ITEMS, items, member
 from ringback.signing.places import MAX_BYTES, first_text
 from ringback.signing.provider import Provider
 from ringback.signing.request import InboundRequest
+from ringback.signing.verdict import Verdict
 
 # SendGrid's and Graph's largest batches have some thousand items; more stays together.
 MAX_CHILDREN: Final = MAX_ITEMS
@@ -169,10 +170,11 @@ class EventReader:
         # The names that were mapped last: a source has some dozens.
         self._mapped: dict[str, str] = {}
 
-    def read(self, request: InboundRequest, signed_id: str | None = None) -> list[Event]:
+    def read(self, request: InboundRequest, verdict: Verdict | None = None) -> list[Event]:
         """The events of a believed request, in order; one, unless the provider sends batches.
 
-        `signed_id` is the id that the signature covers, where there is one: it counts, whatever ids stand beside it.
+        The id that the signature covers, where there is one, counts, whatever ids stand beside it; that of one sending alone only if there
+        is no other.
         """
         body = request.body
         read_named = self._named
@@ -187,13 +189,13 @@ class EventReader:
                     return [Event(self._mapped.get(original) or self._map(original), original, identity, body)]
         children = _children(self._row, body) if self._batch else []
         if not children:
-            return [self._event(request, body, _document(body) if self._in_json else None, signed_id)]
+            return [self._event(request, body, _document(body) if self._in_json else None, verdict)]
         return [self._event(request, child, _document(child)) for child in children]
 
-    def _event(self, request: InboundRequest, payload: bytes, document: object, signed_id: str | None = None) -> Event:
+    def _event(self, request: InboundRequest, payload: bytes, document: object, verdict: Verdict | None = None) -> Event:
         original = first_text(self._types, request, document)
         stable = _stable(payload, self._without) if self._without else None
-        identity = self._identity(request, payload if stable is None else stable, document, signed_id)
+        identity = self._identity(request, payload if stable is None else stable, document, verdict)
         if self._sender and identity is not None:
             identity = f"{first_text((self._sender,), request)}\x00{identity}"
         key = first_text(self._keys, request, document) if self._keys else None
@@ -207,13 +209,14 @@ class EventReader:
         text = first_text(self._versions, request, document)
         return None if text is None else version_of(text)
 
-    def _identity(self, request: InboundRequest, payload: bytes, document: object, signed_id: str | None) -> str | None:
+    def _identity(self, request: InboundRequest, payload: bytes, document: object, verdict: Verdict | None) -> str | None:
         if self._by is None:
-            identity = signed_id
-            if identity is None:
-                identity = first_text(self._ids, request, document)
-            elif len(identity) > MAX_BYTES:
-                return None
+            signed_id, once = (None, False) if verdict is None else (verdict.message_id, verdict.once)
+            identity = first_text(self._ids, request, document) if once or signed_id is None else None
+            if identity is None and signed_id is not None:
+                if len(signed_id) > MAX_BYTES:
+                    return None
+                identity = signed_id
             if identity is None or not self._with:
                 return identity
             return "\x00".join((identity, *[first_text((place,), request, document) or "" for place in self._with]))

@@ -144,7 +144,7 @@ class Judge:
         """The request as one event with all of its bytes; a batch of several has no id and no type of its own. Raises as `judge`."""
         verdict = self._verdict(request, now_us, keys)
         plain = self._plain(request)
-        events = self._reader.read(plain, _signed_id(verdict))
+        events = self._reader.read(plain, verdict)
         found = events[0] if len(events) == 1 else Found(self._fallback, None, None, b"")
         return self._event(msgspec.structs.replace(found, payload=plain.body), request, verdict, now_us)
 
@@ -182,7 +182,7 @@ class Judge:
         return InboundRequest(request.headers, body, request.method, request.url)
 
     def _events(self, request: InboundRequest, verdict: Verdict | None, now_us: int) -> list[Event]:
-        return [self._event(found, request, verdict, now_us) for found in self._reader.read(self._plain(request), _signed_id(verdict))]
+        return [self._event(found, request, verdict, now_us) for found in self._reader.read(self._plain(request), verdict)]
 
     def _event(self, found: Found, request: InboundRequest, verdict: Verdict | None, now_us: int) -> Event:
         return Event(
@@ -205,10 +205,6 @@ def _names(source: Source) -> Iterator[str]:
         if isinstance(scheme, Signed):
             yield from scheme.headers
             yield scheme.timestamp.removeprefix("header:").lower()
-
-
-def _signed_id(verdict: Verdict | None) -> str | None:
-    return None if verdict is None else verdict.event_id
 
 
 def _time(verdict: Verdict | None) -> datetime | None:

@@ -145,7 +145,7 @@ def _taken(
         flags = flags if RECONCILED in flags else (*flags, UNVERIFIED)
     elif ready.matched(verdict.key_index, now_us):
         flags = (*flags, OLD_SECRET)
-    events = ready.events.read(unpacked, None if verdict is None else verdict.event_id)
+    events = ready.events.read(unpacked, verdict)
     if rules.event_types is not None:
         events = [event for event in events if event.original in rules.event_types]
         if not events:

@@ -50,11 +50,6 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     signed_at_s: float | None = None
     once: bool = False
 
-    @property
-    def event_id(self) -> str | None:
-        """The id of the event, where one was signed that stays the same."""
-        return None if self.once else self.message_id
-
 
 def check_age(signed_at_s: float, now_s: float, tolerance_s: float) -> None:
     """Refuse what was signed more than `tolerance_s` before or after `now_s`; the boundary itself is in time."""
