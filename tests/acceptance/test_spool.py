@@ -97,7 +97,7 @@ def test_on_a_full_disk_events_are_acknowledged_and_come_in_once_when_there_is_r
     assert len(spooled) >= len(held)
     wait_until(lambda: len(receiver.ids()) == len(stored), what="what was acknowledged is delivered")
     assert "spool.began" in running.log.read_text()
-    assert "spool.drained" in running.log.read_text()
+    wait_until(lambda: "spool.drained" in running.log.read_text(), what="the log tells that all came in")
 
 
 def test_what_was_acknowledged_into_the_spool_is_there_once_after_kills(disk: Disk, serve_there: Serve, receiver: Receiver) -> None:

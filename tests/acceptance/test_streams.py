@@ -151,7 +151,7 @@ def test_a_sink_that_accepts_nothing_for_too_long_is_disabled_and_can_be_enabled
     desk.running = serve(port=running.port, settings={"endpoint_failure_disable_after": "1m"})
     disabled = wait_until(lambda: (shown := desk.shown(sink))["status"] == "disabled" and shown, what="it is given up")
     assert "no batch was accepted since" in disabled["failureReason"] and disabled["nextRetryAt"] is None
-    assert '"event": "sink.disabled"' in desk.running.log.read_text()
+    wait_until(lambda: '"event": "sink.disabled"' in desk.running.log.read_text(), what="the log tells of it")
     receiver.decide = lambda arrival: OK
     desk.append("1")
     desk.change(sink, status="enabled")
