@@ -43,6 +43,10 @@ class Place(msgspec.Struct, frozen=True):
     app_name: str
     sources: tuple[str, ...] = ()
 
+    def has(self, source_id: str | None) -> bool:
+        """Is a message that this source took in (None: no source) one of those?"""
+        return not self.sources or source_id in self.sources
+
 
 class Feed:
     """Reads one place. Blocking. Raises OSError while the server is away, RingbackError when it refuses."""
@@ -112,9 +116,12 @@ class Feed:
 
     def _wants(self, item: dict[str, Any]) -> bool:
         _need_exact(item)
-        if self.place.sources and item["sourceId"] not in self.place.sources:
-            return False
-        return not self._types or any(fnmatchcase(item["eventType"], pattern) for pattern in self._types)
+        return self.place.has(item["sourceId"]) and is_one_of(item["eventType"], self._types)
+
+
+def is_one_of(event_type: str, types: Sequence[str]) -> bool:
+    """Is it one of these, in which `*` stands for any characters? Without any, each is."""
+    return not types or any(fnmatchcase(event_type, pattern) for pattern in types)
 
 
 def _need_exact(item: dict[str, Any]) -> None:

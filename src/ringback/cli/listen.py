@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ringback.cli.options import add_options
-from ringback.cli.reach import add_server, answering, owners_api, token_of
+from ringback.cli.reach import add_messages, add_server, answering, need_whose, owners_api, token_of
 from ringback.cli.times import moment
 
 if TYPE_CHECKING:
@@ -39,18 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Hand the messages of an application, which are also what its sources receive, to a program on this machine, each as a "
         "signed POST. What came while this was off is handed on when it starts again. A server must be running.",
     )
-    parser.add_argument("target", metavar="TARGET_URL", help="where the program listens, such as http://localhost:3000/webhooks")
-    parser.add_argument("--app", metavar="APP", help="the id or uid of the application")
-    parser.add_argument(
-        "--source", action="append", default=[], metavar="SOURCE", help="only what this source receives (id or uid); several may be given"
-    )
-    parser.add_argument(
-        "--types",
-        action="append",
-        default=[],
-        metavar="TYPE",
-        help="only this event type; * stands for any characters; several may be given",
-    )
+    add_messages(parser, "receives")
     parser.add_argument(
         "--since",
         metavar="TIME",
@@ -69,11 +58,9 @@ def run(args: argparse.Namespace) -> int:
     from ringback.cli.handing import Handing, derived_secret
     from ringback.cli.outgoing import checked
     from ringback.cli.shown import Shown
-    from ringback.errors import OperatorError
 
     target = checked(args.target)
-    if args.app is None and not args.source:
-        raise OperatorError("say whose messages: --app APP, --source SOURCE, or both")
+    need_whose(args)
     name, since = _name(args.name), None if args.since is None else moment("--since", args.since)
     api = owners_api(args, _ANSWER_S)
     shown = Shown()

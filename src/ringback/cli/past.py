@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 
-from ringback.cli.feed import Item, Place, item_of, understood
+from ringback.cli.feed import Item, Place, is_one_of, item_of, understood
 
 if TYPE_CHECKING:
     from ringback.cli.api import Api
@@ -50,7 +49,7 @@ def found(api: Api, place: Place, window: Window) -> Iterator[Found]:
             if one.at > end:
                 break
             # Ids tell times less finely than messages: the first of a step may belong to the one before it.
-            if one.at >= since and (not window.types or any(fnmatchcase(one.event_type, pattern) for pattern in window.types)):
+            if one.at >= since and is_one_of(one.event_type, window.types):
                 yield one
         if end == until:
             return
@@ -80,7 +79,7 @@ def fetched(api: Api, one: Found) -> Item | None:
     """What to hand on of it, byte for byte; None where another source took it in than was asked for. Raises as `understood` does."""
     message = understood(*api.call("GET", f"{_messages(one.place)}/{one.id}?exact=true&with_content=false"))
     item = item_of(message)
-    return item if not one.place.sources or message["sourceId"] in one.place.sources else None
+    return item if one.place.has(message["sourceId"]) else None
 
 
 def _messages(place: Place) -> str:

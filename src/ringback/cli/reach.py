@@ -77,6 +77,30 @@ def add_server(parser: argparse.ArgumentParser, when: str = "") -> None:
     parser.add_argument("--url", metavar="URL", help=f"{when}the server (default: the one that holds the database)")
 
 
+def add_messages(parser: argparse.ArgumentParser, came: str) -> None:
+    """Declare to which program messages are handed, and which; `came` is what a source does, or did."""
+    parser.add_argument("target", metavar="TARGET_URL", help="where the program listens, such as http://localhost:3000/webhooks")
+    parser.add_argument("--app", metavar="APP", help="the id or uid of the application")
+    parser.add_argument(
+        "--source", action="append", default=[], metavar="SOURCE", help=f"only what this source {came} (id or uid); several may be given"
+    )
+    parser.add_argument(
+        "--types",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="only this event type; * stands for any characters; several may be given",
+    )
+
+
+def need_whose(args: argparse.Namespace) -> None:
+    """Raises OperatorError where neither an application nor a source says whose messages are meant."""
+    from ringback.errors import OperatorError
+
+    if args.app is None and not args.source:
+        raise OperatorError("say whose messages: --app APP, --source SOURCE, or both")
+
+
 def source_path(args: argparse.Namespace, what: str) -> str:
     """Where the API has something of the source that the arguments name."""
     source = quote(args.source, safe="")

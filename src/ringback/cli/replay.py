@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from ringback.cli.options import add_options
-from ringback.cli.reach import add_server, answering, owners_api, token_of
+from ringback.cli.reach import add_messages, add_server, answering, need_whose, owners_api, token_of
 from ringback.cli.times import moment
 
 if TYPE_CHECKING:
@@ -36,24 +36,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "oldest first, each as a POST that is signed now and keeps its id. Nothing changes on the server, which must be running. Exits 0 "
         "when the program answered 2xx to all of them.",
     )
-    parser.add_argument("target", metavar="TARGET_URL", help="where the program listens, such as http://localhost:3000/webhooks")
-    parser.add_argument("--app", metavar="APP", help="the id or uid of the application")
-    parser.add_argument(
-        "--source", action="append", default=[], metavar="SOURCE", help="only what this source received (id or uid); several may be given"
-    )
+    add_messages(parser, "received")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--since", metavar="TIME", help="what came at this time (2026-01-02T03:04:05Z) or so long ago (10m, 2h), or later")
     which.add_argument(
         "--message", action="append", default=[], metavar="MESSAGE", help="this message (id or eventId); several may be given"
     )
     parser.add_argument("--until", metavar="TIME", help="nothing that came after this time (default: now)")
-    parser.add_argument(
-        "--types",
-        action="append",
-        default=[],
-        metavar="TYPE",
-        help="only this event type; * stands for any characters; several may be given",
-    )
     parser.add_argument("--tag", default="", metavar="TAG", help="only what has this tag")
     parser.add_argument("--channel", default="", metavar="CHANNEL", help="only what was sent on this channel")
     parser.add_argument("--limit", type=_count, metavar="N", help="no more than so many messages")
@@ -79,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from ringback.errors import OperatorError
 
     target = checked(args.target)
-    if args.app is None and not args.source:
-        raise OperatorError("say whose messages: --app APP, --source SOURCE, or both")
+    need_whose(args)
     if args.message and (args.until or args.types or args.tag or args.channel):
         raise OperatorError("--message names the messages themselves; --until, --types, --tag and --channel go with --since")
     api = owners_api(args, _ANSWER_S)
