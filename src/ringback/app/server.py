@@ -189,8 +189,7 @@ class Server:
         path = database_path(parts.settings.database_url)
         count_at_s = parts.clock.monotonic_s()
         while True:
-            if parts.clock.monotonic_s() >= count_at_s:
-                began_s = parts.clock.monotonic_s()
+            if (began_s := parts.clock.monotonic_s()) >= count_at_s:
                 await backlog.count(parts.store, metrics)
                 took_s = parts.clock.monotonic_s() - began_s
                 count_at_s = began_s + max(backlog.COUNT_EVERY_S, backlog.REST * took_s)
