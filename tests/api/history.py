@@ -34,6 +34,9 @@ class Wakes:
     def wake(self, endpoint_id: str, app_id: str, due_at: int) -> None:
         self.woken.append((endpoint_id, app_id))
 
+    def hurry(self, delivery: Delivery) -> None:
+        self.woken.append((delivery.endpoint_id, delivery.app_id))
+
     def in_flight(self, endpoint_id: str) -> int:
         return self.flying
 

@@ -200,21 +200,15 @@ def test_deleting_the_application_ends_its_deliveries():
 
 def test_a_manual_success_ends_a_retry_that_waits_in_memory():
     async def story(world: World) -> None:
-        endpoint_id = await world.endpoint("a")
+        await world.endpoint("a")
         world.transport.decide = lambda sent: answer(503, retry_after="0.5")
         message = await world.publish("a")
         await until_async(lambda: world.count("SELECT COUNT(*) FROM delivery WHERE state = 'retrying'"))
-        # The lane rests; what is put on the wire by hand succeeds when it goes on, and the retry is not made after it.
-        from ringback.store.operations import deliveries
-
-        now_us = world.clock.now_us()
-        await world.store.write(lambda tx: deliveries.add_manual(tx, endpoint_id, message, now_us))
-        world.dispatcher.wake(endpoint_id, world.app_id, now_us)
+        # The lane rests, and its retry is in memory or will be; what is sent by hand succeeds, and the retry is not made after it.
         world.transport.decide = lambda sent: OK
+        await world.resend("a", message)
         await world.settled()
-        attempts = await world.rows("SELECT trigger, status FROM attempt ORDER BY id")
-        assert attempts[0] == (0, 2)
-        assert attempts[1] in ((0, 0), (1, 0))
+        assert await world.rows("SELECT trigger, status FROM attempt ORDER BY id") == [(0, 2), (1, 0)]
         assert await world.count("SELECT COUNT(*) FROM delivery") == 0
 
     in_world(story, schedule_s=(0.6,))
@@ -222,15 +216,12 @@ def test_a_manual_success_ends_a_retry_that_waits_in_memory():
 
 def test_a_manual_attempt_stands_beside_the_schedule_and_its_failure_changes_nothing():
     async def story(world: World) -> None:
-        from ringback.store.operations import deliveries
-
-        endpoint_id = await world.endpoint("a")
+        await world.endpoint("a")
         world.transport.decide = lambda sent: FAILED
         message = await world.publish("a")
         await until_async(lambda: world.count("SELECT COUNT(*) FROM delivery WHERE state = 'retrying'"))
         scheduled = await world.rows("SELECT due_at, attempts FROM delivery")
-        due_at = await world.store.write(lambda tx: deliveries.add_manual(tx, endpoint_id, message, world.clock.now_us()))
-        world.dispatcher.wake(endpoint_id, world.app_id, due_at)
+        await world.resend("a", message)
         await until_async(lambda: world.count("SELECT COUNT(*) FROM attempt WHERE trigger = 1"))
         assert await world.rows("SELECT due_at, attempts FROM delivery") == scheduled
         assert [sent.sequence for sent in world.transport.sent] == [1, 1]

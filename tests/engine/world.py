@@ -242,8 +242,7 @@ class World:
     async def resend(self, name: str, message: Message) -> None:
         """One attempt by hand, now."""
         endpoint_id, now_us = self.endpoint_ids[name], self.clock.now_us()
-        due_at = await self.store.write(lambda tx: deliveries.add_manual(tx, endpoint_id, message, now_us))
-        self.dispatcher.wake(endpoint_id, self.app_id, due_at)
+        self.dispatcher.hurry(await self.store.write(lambda tx: deliveries.add_manual(tx, endpoint_id, message, now_us)))
 
     def post(self, event_type: str, payload: bytes = b'{"a":1}', **more: Any) -> asyncio.Future[Message]:
         """Publish; the message once it is durable."""

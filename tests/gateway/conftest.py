@@ -73,6 +73,9 @@ class Hands:
     def wake(self, endpoint_id: str, app_id: str, due_at: int) -> None:
         pass
 
+    def hurry(self, delivery: Delivery) -> None:
+        pass
+
     def defer(self, app_id: str, deliver_at: int) -> None:
         pass
 

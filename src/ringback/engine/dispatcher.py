@@ -166,6 +166,10 @@ class Dispatcher:
         """Something is due in the database, now or later."""
         self._supply.wake(self._roster.lane(endpoint_id, app_id), due_at)
 
+    def hurry(self, delivery: Delivery) -> None:
+        """Somebody asked by hand for what is in the database; see `Handoff.hurry`."""
+        self._supply.hurry(self._roster.lane(delivery.endpoint_id, delivery.app_id), delivery)
+
     def defer(self, app_id: str, deliver_at: int) -> None:
         """A message of this application has its endpoints found at that time."""
         self._deferred.add(app_id, deliver_at)
@@ -289,9 +293,10 @@ class Dispatcher:
 
     def _serve(self, lane: Lane) -> bool:
         """Give a lane one turn; does it want another?"""
-        if not (lane.first or lane.retries) or lane.loading or lane.stopped or lane.resting is not None:
+        if not (lane.first or lane.retries or lane.urgent) or lane.loading or lane.stopped:
             return False
-        if not self._limiter.allows(lane):
+        urgent = lane.urgent and lane.resting is not WaitCause.THROTTLE and self._limiter.spares(lane)
+        if not urgent and (lane.resting is not None or not self._limiter.allows(lane)):
             return False
         now_us = self._clock.now_us()
         plan = lane.plan
@@ -307,7 +312,7 @@ class Dispatcher:
         self._attempt(lane, plan, lane.take(), now_us)
         if lane.stored and not lane.claiming and lane.waiting < LOW_MARK:
             self._supply.claim(lane)
-        return bool(lane.first or lane.retries)
+        return bool(lane.first or lane.retries or lane.urgent)
 
     def _attempt(self, lane: Lane, plan: LanePlan, claim: Claim, now_us: int) -> None:
         if self._tracing is not None:
@@ -409,7 +414,7 @@ class Dispatcher:
 
     def _go_on(self, lane: Lane) -> None:
         ring = self._ring
-        if (lane.first or lane.retries) and lane.resting is None:
+        if lane.urgent or ((lane.first or lane.retries) and lane.resting is None):
             ring.join(lane)
         if ring.size or self._limiter.starving or self._throttle.due:
             self._pump()

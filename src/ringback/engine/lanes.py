@@ -103,7 +103,8 @@ class Lane:
     `resting` is why the lane waits for a time, `rest_ends` on the monotonic clock (microseconds); `rested` and `rested_until` are why
     it did so last and when that ended, wall time. `queued`: it waits for a token of its application. `reading` counts attempts whose
     outcome is known and whose response is still being read. `disabled`: one of its answers has disabled the endpoint. `spilling` and
-    `spilled` count deliveries that go to the database instead of memory: on their way there, and there.
+    `spilled` count deliveries that go to the database instead of memory: on their way there, and there. `urgent` are those that somebody
+    asked for by hand: they come first, and do not wait for a pause of the endpoint.
     """
 
     __slots__ = (
@@ -136,6 +137,7 @@ class Lane:
         "stopped",
         "stored",
         "unanswered",
+        "urgent",
         "woken",
     )
 
@@ -146,6 +148,7 @@ class Lane:
         self.bucket: Bucket | None = None
         self.first: deque[Claim] = deque()
         self.retries: deque[Claim] = deque()
+        self.urgent: list[Claim] = []
         self.flying = 0
         self.limit = limit
         self.proven = False
@@ -173,9 +176,14 @@ class Lane:
         self.reading = 0
 
     @property
+    def queues(self) -> tuple[Sequence[Claim], ...]:
+        """The deliveries in memory that are not on the wire, by queue."""
+        return self.urgent, self.first, self.retries
+
+    @property
     def waiting(self) -> int:
-        """Deliveries in memory that are not on the wire."""
-        return len(self.first) + len(self.retries)
+        """How many deliveries in memory are not on the wire."""
+        return len(self.urgent) + len(self.first) + len(self.retries)
 
     @property
     def idle(self) -> bool:
@@ -183,6 +191,7 @@ class Lane:
         return not (
             self.first
             or self.retries
+            or self.urgent
             or self.starved
             or self.flying
             or self.reserved
@@ -208,7 +217,9 @@ class Lane:
             self.first.append(claim)
 
     def take(self) -> Claim:
-        """The delivery whose turn it is: four first attempts, then a retry. The lane must not be empty."""
+        """The delivery whose turn it is: what is urgent, then four first attempts to a retry. The lane must not be empty."""
+        if self.urgent:
+            return self.urgent.pop(0)
         if self.retries and (not self.first or self.since_retry >= FIRST_PER_RETRY):
             self.since_retry = 0
             return self.retries.popleft()
@@ -228,7 +239,8 @@ class Lane:
 
     def drain(self) -> list[Claim]:
         """Empty the queue."""
-        claims = [*self.first, *self.retries]
+        claims = [*self.urgent, *self.first, *self.retries]
+        self.urgent.clear()
         self.first.clear()
         self.retries.clear()
         return claims

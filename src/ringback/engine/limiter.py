@@ -15,6 +15,8 @@ from ringback.engine.lanes import SILENT, Lane
 
 # Requests at once to an endpoint that has not answered yet: enough for most, and little to lose if it hangs.
 _START_LIMIT: Final = 8
+# Requests beside an endpoint's limit that may be made by hand: a person who asks for one is not to wait for others that hang.
+_BESIDE: Final = 4
 # The share of what is free that the lane of an endpoint may have which answered well.
 _SHARE: Final = 8
 
@@ -54,6 +56,10 @@ class Limiter:
             self.starving += 1
             self._starved[lane.proven].append(lane)
         return False
+
+    def spares(self, lane: Lane) -> bool:
+        """May this lane start a request that is urgent, whatever else is on the wire to its endpoint?"""
+        return lane.flying < lane.limit + _BESIDE and self.flying < 2 * self._half
 
     def called(self) -> Lane | None:
         """The lane that has waited longest for one of the places that are free now."""

@@ -26,7 +26,7 @@ def pending_of(lanes: Iterable[Lane], org_id: str, now_us: int, rests_now_us: in
 
 
 def _pending(lane: Lane, rests_now_us: int) -> Pending:
-    dues = [queue[0].delivery.due_at for queue in (lane.first, lane.retries) if queue]
+    dues = [queue[0].delivery.due_at for queue in lane.queues if queue]
     left_us = 0 if lane.resting is None else max(lane.rest_ends - rests_now_us, 0)
     standing = Standing(lane.limit, lane.resting, left_us)
     return Pending(lane.endpoint_id, min(dues, default=0), lane.flying, standing, _why(lane, left_us))

@@ -49,5 +49,5 @@ class Roster:
 
     def oldest_due(self, now_us: int) -> int:
         """When the most overdue delivery in memory was due, microseconds since 1970; 0 when none is."""
-        dues = [queue[0].delivery.due_at for lane in self.lanes.values() for queue in (lane.first, lane.retries) if queue]
+        dues = [queue[0].delivery.due_at for lane in self.lanes.values() for queue in lane.queues if queue]
         return min((due for due in dues if due < now_us), default=0)

@@ -14,7 +14,7 @@ from ringback.engine.wakeup import Alarms
 from ringback.engine.work import Work
 from ringback.errors import RingbackError
 from ringback.ids import IdMaker
-from ringback.model.deliveries import Claim
+from ringback.model.deliveries import Claim, Delivery
 from ringback.store.base import Bounds, Store
 from ringback.store.operations import deliveries
 from ringback.telemetry.events import TASK_FAILED
@@ -33,6 +33,8 @@ _DROP_ROWS: Final = 500
 _AGAIN_S: Final = 0.5
 # Seconds until a claim that ran into a defect is made again, and told again.
 _AFTER_DEFECT_S: Final = 3.0
+# Urgent deliveries of one lane in memory: who asks for more by hand is no person, and they wait behind others.
+_URGENT_MAX: Final = 16
 # Claims at once; more wait for their turn, so that what they find is known before the next are made.
 _CLAIMS: Final = 8
 
@@ -87,6 +89,13 @@ class Supply:
             lane.claiming = True
             self._work.begin(self._claim(lane))
 
+    def hurry(self, lane: Lane, delivery: Delivery) -> None:
+        """Fetch this one, which somebody asked for by hand: it comes before all others, even while the lane rests."""
+        if self.running:
+            # The lane is not to be forgotten meanwhile.
+            lane.reserved += 1
+            self._work.begin(self._hurry(lane, delivery))
+
     def stop(self, lane: Lane) -> None:
         """The endpoint was disabled or deleted: what is left of its deliveries ends now."""
         if not lane.stopped:
@@ -126,7 +135,7 @@ class Supply:
         until = self._clock.now_us() + LEASE_US
         for lane in self._roster.lanes.values():
             if lane.waiting:
-                self._store.renew((c.delivery for c in (*lane.first, *lane.retries)), until)
+                self._store.renew((c.delivery for queue in lane.queues for c in queue), until)
 
     def cancel(self) -> None:
         """Ring no more."""
@@ -170,6 +179,26 @@ class Supply:
         self._filled(lane)
         if lane.stored and not lane.claiming and not lane.waiting:
             self.claim(lane)
+
+    async def _hurry(self, lane: Lane, delivery: Delivery) -> None:
+        claim = None
+        try:
+            async with self._turns:
+                if len(lane.urgent) < _URGENT_MAX:
+                    claim = await self._store.claim_one(delivery, self._clock.now_us(), LEASE_US)
+        except Exception as error:
+            if not isinstance(error, RingbackError):
+                log(TASK_FAILED, failure=error, task="claim", error=str(error))
+        finally:
+            lane.reserved -= 1
+        if claim is not None and lane.stopped:
+            self._store.release([delivery])
+        elif claim is not None:
+            lane.urgent.append(claim)
+            self._roster.held += size_of(claim)
+            self._filled(lane)
+        # It may have brought its scheduled attempt into the database; and if it is still there itself, it has its turn with all others.
+        self.has_stored(lane)
 
     def _bounds(self) -> Bounds:
         """How much to claim at once: one delivery when memory is nearly taken, so that every lane goes on all the same."""

@@ -12,7 +12,7 @@ from ringback.clock import Clock
 from ringback.errors import NotFound, Refused
 from ringback.model.applications import TokenKind
 from ringback.model.attempts import Attempt
-from ringback.model.deliveries import AttemptStatus
+from ringback.model.deliveries import AttemptStatus, Delivery
 from ringback.model.endpoints import Endpoint
 from ringback.model.messages import Message
 from ringback.policy.masking import HIDDEN
@@ -195,7 +195,7 @@ class Attempts:
         """One more attempt, now, beside the schedule. Raises Refused when the payload is gone or the endpoint is disabled."""
         now_us = self._clock.now_us()
 
-        def operation(tx: Transaction) -> tuple[str, str, int]:
+        def operation(tx: Transaction) -> Delivery:
             app_id = find(tx, who, app).id
             sent = find_message(tx, app_id, message, now_us, content=False)
             found = find_endpoint(tx, app_id, endpoint)
@@ -203,13 +203,12 @@ class Attempts:
                 raise Refused("endpoint_disabled", f"endpoint {found.id} is disabled; enable it before resending to it")
             if sent.payload is None:
                 raise Refused("missing_payload", f"the payload of message {sent.id} was expunged or has expired; it cannot be sent again")
-            due_at = deliveries.add_manual(tx, found.id, sent, now_us)
+            delivery = deliveries.add_manual(tx, found.id, sent, now_us)
             if also is not None:
                 also(tx, None)
-            return found.id, app_id, due_at
+            return delivery
 
-        endpoint_id, app_id, due_at = await self._store.write(operation)
-        self._handoff.wake(endpoint_id, app_id, due_at)
+        self._handoff.hurry(await self._store.write(operation))
 
     async def stats(self, who: Principal, app: str, endpoint: str, since_us: int | None, until_us: int | None) -> Stats:
         """Attempts to an endpoint begun in [since, until), the last 28 days by default. Raises Refused for a window that is none."""

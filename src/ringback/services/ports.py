@@ -41,6 +41,13 @@ class Handoff(Protocol):
         """Something of this endpoint is, or will be, due in the database at `due_at` (microseconds since 1970)."""
         ...
 
+    def hurry(self, delivery: Delivery) -> None:
+        """Somebody asked by hand for this attempt, which is durable: make it now, whatever waits for the endpoint, or it for others.
+
+        Rates hold all the same.
+        """
+        ...
+
     def defer(self, app_id: str, deliver_at: int) -> None:
         """A message of this application waits in the database: at `deliver_at` (microseconds since 1970) its endpoints are to be found."""
         ...

@@ -140,7 +140,7 @@ class Requeue:
             message = messages.find(tx, pair.app_id, pair.message_id, now_us, content=False)
             if message is None or message.payload is None or not processing.is_resting(tx, pair.endpoint_id, pair.message_id, now_us):
                 return None
-            return deliveries.add_manual(tx, pair.endpoint_id, message, now_us)
+            return deliveries.add_manual(tx, pair.endpoint_id, message, now_us).due_at
 
         if await self._store.read(lambda tx: processing.is_resting(tx, pair.endpoint_id, pair.message_id, now_us)):
             due_at = await self._store.write(add)

@@ -252,6 +252,13 @@ class Store(Protocol):
         """Lease deliveries of one endpoint that are due at `now_us`, for `lease_us` from now. Raises StoreFailure."""
         ...
 
+    def claim_one(self, delivery: Delivery, now_us: int, lease_us: int) -> Awaitable[Claim | None]:
+        """Lease this delivery, wherever it stands among those of its endpoint; None: it is finished, or in somebody's hands.
+
+        Raises StoreFailure.
+        """
+        ...
+
     def leased(self, endpoint_id: str) -> int:
         """How many deliveries of an endpoint are in somebody's hands: waiting in memory, on the wire, or being recorded."""
         ...

@@ -176,3 +176,21 @@ def test_unfinished_deliveries_are_counted_in_steps(tell):
         assert await shelf.store.read(directory.count_unfinished) == (25, None)
 
     tell(story)
+
+
+def test_one_delivery_is_claimed_wherever_it_stands_and_by_nobody_twice(tell):
+    async def story(shelf: Shelf) -> None:
+        wanted = await stored(shelf, 5)
+        (third,) = (c.delivery for c in (await shelf.claim()).claims if c.delivery.message_id == wanted[2])
+        assert await shelf.store.claim_one(third, shelf.now_us, LEASE_US) is None
+        shelf.store.release([third])
+        claim = await shelf.store.claim_one(third, shelf.now_us, LEASE_US)
+        assert claim is not None
+        assert (claim.delivery, claim.message.id) == (third, wanted[2])
+        assert await shelf.store.claim_one(third, shelf.now_us, LEASE_US) is None
+        assert await shelf.claimed_ids() == []
+        await shelf.record(shelf.success(third))
+        assert await shelf.store.claim_one(third, shelf.now_us, LEASE_US) is None
+        assert shelf.store.leased("ep_1") == 4
+
+    tell(story)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringback.clock import SystemClock
-from ringback.model.deliveries import Delivery, Trigger
+from ringback.model.deliveries import Delivery
 from ringback.store.base import Record
 from ringback.store.opening import open_store
 from ringback.store.operations import deliveries, lanes
@@ -268,8 +268,7 @@ class Play:
     async def _by_hand(self, message_id: str, success: bool) -> None:
         shelf = self.shelf
         message = shelf.message(id=message_id)
-        due_at = await shelf.store.write(lambda tx: deliveries.add_manual(tx, "ep_1", message, shelf.now_us))
-        delivery = Delivery("ep_1", message_id, "app_1", due_at, 1, 0, Trigger.MANUAL)
+        delivery = await shelf.store.write(lambda tx: deliveries.add_manual(tx, "ep_1", message, shelf.now_us))
         record = shelf.success(delivery) if success else Record(delivery, shelf.attempt(delivery, 2, code=500))
         assert await shelf.record(record) is None
         if success:

@@ -16,9 +16,9 @@ LIVE = "SELECT due_at, attempts, state, trigger FROM delivery ORDER BY trigger, 
 async def manual(shelf: Shelf, delivery: Delivery) -> Delivery:
     """A manual delivery beside a scheduled one."""
     message = shelf.message(id=delivery.message_id)
-    due_at = await shelf.store.write(lambda tx: deliveries.add_manual(tx, delivery.endpoint_id, message, shelf.now_us))
+    added = await shelf.store.write(lambda tx: deliveries.add_manual(tx, delivery.endpoint_id, message, shelf.now_us))
     (claim,) = [c for c in (await shelf.claim(delivery.endpoint_id)).claims if c.delivery.trigger is Trigger.MANUAL]
-    assert claim.delivery.due_at == due_at
+    assert claim.delivery == added
     return claim.delivery
 
 
@@ -235,8 +235,7 @@ def test_the_death_of_an_attempt_by_hand_is_that_of_the_schedule_beside_it(tell)
         await shelf.record(shelf.retry(scheduled, shelf.now_us + 60 * SECOND_US))
         message = heard.acceptance.message
         for letters in (1, 1):
-            due_at = await shelf.store.write(lambda tx: deliveries.add_manual(tx, "ep_1", message, shelf.now_us))
-            by_hand = Delivery("ep_1", message.id, "app_1", due_at, 1, trigger=Trigger.MANUAL)
+            by_hand = await shelf.store.write(lambda tx: deliveries.add_manual(tx, "ep_1", message, shelf.now_us))
             await shelf.record(shelf.death(by_hand))
             # The second one finds no schedule: it leaves the letter of the first as it is.
             assert await shelf.rows("SELECT message_id, attempts FROM dead_letter") == [(message.id, 1)] * letters
@@ -251,8 +250,8 @@ def test_the_death_of_an_attempt_by_hand_without_a_schedule_is_none(tell):
         (delivery,) = heard.acceptance.claimed
         await shelf.record(shelf.success(delivery))
         message = heard.acceptance.message
-        due_at = await shelf.store.write(lambda tx: deliveries.add_manual(tx, "ep_1", message, shelf.now_us))
-        await shelf.record(shelf.death(Delivery("ep_1", message.id, "app_1", due_at, 1, trigger=Trigger.MANUAL)))
+        by_hand = await shelf.store.write(lambda tx: deliveries.add_manual(tx, "ep_1", message, shelf.now_us))
+        await shelf.record(shelf.death(by_hand))
         assert await shelf.count("dead_letter") == 0
         assert await shelf.count("delivery") == 0
 

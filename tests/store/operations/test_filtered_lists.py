@@ -159,8 +159,7 @@ class World:
         endpoint_id = self.draw.choice([e for e, app_id in ENDPOINTS.items() if message is not None and app_id == message.app_id] or [""])
         if message is None or (endpoint_id, message.id, 1) in self.live or message.id in self.deferred:
             return
-        due_at = deliveries.add_manual(self.tx, endpoint_id, message, self.now_us)
-        delivery = Delivery(endpoint_id, message.id, message.app_id, due_at, 1, 0, Trigger.MANUAL)
+        delivery = deliveries.add_manual(self.tx, endpoint_id, message, self.now_us)
         self.live[endpoint_id, message.id, 1] = delivery, "retrying"
         if (endpoint_id, message.id, 0) in self.live:
             self.live[endpoint_id, message.id, 0] = self.live[endpoint_id, message.id, 0][0], "retrying"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ringback import ids
+from ringback.model.deliveries import Delivery, Trigger
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
 from ringback.store.operations import deferred, lanes
@@ -43,8 +44,8 @@ def backlog(tx: Transaction, endpoint_id: str, most: int) -> tuple[int, int | No
     return (0, None) if row is None else (int(row[0]), row[1])
 
 
-def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int) -> int:
-    """One attempt now, beside the schedule. Returns when it is due: a microsecond later for each that was asked for at the same instant.
+def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int) -> Delivery:
+    """One attempt now, beside the schedule; due a microsecond later for each that was asked for at the same instant.
 
     Its row counts as retrying, which is what gives it a place in the index by message. So does now a scheduled one that waits for its
     first attempt: it is the retry if this one fails, and is found and ended if this one succeeds.
@@ -62,7 +63,7 @@ def add_manual(tx: Transaction, endpoint_id: str, message: Message, now_us: int)
         (endpoint_id, due_at, message.id, message.app_id, sequence),
     ):
         due_at += 1
-    return due_at
+    return Delivery(endpoint_id, message.id, message.app_id, due_at, sequence, 0, Trigger.MANUAL)
 
 
 def sequence_of(tx: Transaction, endpoint_id: str, message: Message) -> int:

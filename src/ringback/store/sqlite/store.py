@@ -11,7 +11,7 @@ import apsw
 
 from ringback.clock import Clock
 from ringback.errors import StoreFailure
-from ringback.model.deliveries import Delivery
+from ringback.model.deliveries import Claim, Delivery
 from ringback.store.base import Acceptance, Bounds, Claims, Record, Transaction
 from ringback.store.sqlite import verbs
 from ringback.store.sqlite.checkpoints import Checkpoints
@@ -92,6 +92,22 @@ class SqliteStore:
         except BaseException:
             self._book.give_back(claimed)
             raise
+
+    async def claim_one(self, delivery: Delivery, now_us: int, lease_us: int) -> Claim | None:
+        """Lease one delivery; see `store.base.Store.claim_one`."""
+        claimed: Claim | None = None
+
+        def operation(tx: Transaction) -> None:
+            nonlocal claimed
+            claimed = verbs.claim_one(cast(SqliteTransaction, tx), self._book, delivery, now_us, lease_us)
+
+        try:
+            await self._committer.write(operation)
+        except BaseException:
+            if claimed is not None:
+                self._book.give_back([delivery])
+            raise
+        return claimed
 
     def leased(self, endpoint_id: str) -> int:
         """How many deliveries of an endpoint are in somebody's hands."""

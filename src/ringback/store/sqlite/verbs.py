@@ -82,6 +82,7 @@ _DUE = (
     "SELECT due_at, message_id, trigger, app_id, sequence, attempts, lane FROM delivery WHERE endpoint_id = ? "
     "ORDER BY due_at, message_id, trigger LIMIT ?"
 )
+_IS_LIVE = "SELECT 1 FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?"
 _CARRIED = (
     "SELECT event_type, created_at, expires_at, content_type, raw, event_id, channels, tags, payload, headers FROM message "
     "WHERE app_id = ? AND id = ?"
@@ -379,6 +380,16 @@ def claim(tx: SqliteTransaction, book: ClaimBook, endpoint_id: str, bounds: Boun
     if len(claims) < len(due):
         next_due_at = due[len(claims)].due_at
     return Claims(claims, next_due_at)
+
+
+def claim_one(tx: SqliteTransaction, book: ClaimBook, delivery: Delivery, now_us: int, lease_us: int) -> Claim | None:
+    """Lease this one, unless it is finished or taken."""
+    key = (delivery.due_at, delivery.message_id, delivery.trigger)
+    if key in book.taken(delivery.endpoint_id) or tx.row(_IS_LIVE, (delivery.endpoint_id, *key)) is None:
+        return None
+    claimed = _claimed(tx, delivery, now_us)
+    book.take([delivery], lease_us)
+    return claimed
 
 
 def _claimed(tx: SqliteTransaction, delivery: Delivery, now_us: int) -> Claim:
