@@ -1,7 +1,6 @@
 """How fast can messages be published, and how long does each take? A load tool in a process of its own.
 
-Its own client (`callbacks`) costs next to nothing, so that the two cores are left to what is measured; `--client streams` is what a program
-has that is written as usual, with asyncio's streams and a task for each connection.
+It costs next to nothing, so that the two cores are left to what is measured (`benchmarks.autocannon` is one that others know).
 
 Closed loop: every connection has one request in flight, always. Open loop (`--rate`): requests leave at a fixed rate, whatever the
 server does; one that finds no idle connection waits, and its wait counts. Each payload carries the moment it left, for the sink to read.
@@ -158,29 +157,6 @@ class Connection(asyncio.Protocol):
             load.in_flight -= 1
 
 
-async def streams(load: Load, host: str, port: int) -> None:
-    """One connection of the usual kind: send, wait for the answer, send again, until the load ends."""
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        while not load.over(sent_ns := now_ns()):
-            load.sent += 1
-            load.in_flight += 1
-            writer.write(load.requests.next(sent_ns))
-            head = await reader.readuntil(HEAD_END)
-            length = content_length(head, 0, len(head) - len(HEAD_END))
-            if length:
-                await reader.readexactly(length)
-            load.last_answer_ns = now_ns()
-            load.statuses[int(head[9:12])] += 1
-            load.took_ns.append(load.last_answer_ns - sent_ns)
-            load.in_flight -= 1
-    except (OSError, EOFError):
-        load.lost += 1
-        load.in_flight -= 1
-    finally:
-        writer.close()
-
-
 async def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Open the connections, send, wait for the answers, and say what happened."""
     loop = asyncio.get_running_loop()
@@ -195,16 +171,12 @@ async def run(arguments: argparse.Namespace) -> dict[str, object]:
     )
     load = Load(requests, 0, arguments.requests or sys.maxsize)
     connections = []
-    for _ in range(0 if arguments.client == "streams" else arguments.connections):
+    for _ in range(arguments.connections):
         _, connection = await loop.create_connection(lambda: Connection(load), parts.hostname, parts.port)
         connections.append(connection)
     started = now_ns()
     load.until_ns = started + int(arguments.seconds * 1e9)
-    if arguments.client == "streams":
-        async with asyncio.timeout(arguments.seconds + GRACE_S), asyncio.TaskGroup() as group:
-            for _ in range(arguments.connections):
-                group.create_task(streams(load, parts.hostname or "", parts.port or 80))
-    elif arguments.rate:
+    if arguments.rate:
         load.open_loop = True
         load.idle.extend(connections)
         await _send_at_rate(load, arguments.rate, started)
@@ -264,7 +236,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="stop sending after this long")
     parser.add_argument("--requests", type=int, default=0, help="stop sending after this many; 0: only the time counts")
     parser.add_argument("--rate", type=float, default=0.0, help="requests per second (open loop); 0: closed loop")
-    parser.add_argument("--client", choices=("callbacks", "streams"), default="callbacks", help="streams: closed loop only")
     parser.add_argument("--size", type=int, default=500, help="bytes of the delivered payload")
     parser.add_argument("--bare", action="store_true", help="send the payload alone, as a delivery looks: for measuring the sink itself")
     parser.add_argument("--ordering-keys", type=int, default=0, help="name one of so many ordering keys in each message")

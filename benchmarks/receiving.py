@@ -3,8 +3,7 @@
 Run as `python -m benchmarks.receiving`: rows with and without an endpoint behind the source, interleaved with the load tool's own rate into
 a bare sink. `--load URL` is the load tool itself, in a process of its own.
 
-The share of the load tool's own rate is given twice: for a client of the usual kind, with asyncio's streams, and for one that costs next to
-nothing.
+The share of the load tool's own rate is given twice: for autocannon, which others know, and for one that costs next to nothing.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ import urllib.parse
 
 import uvloop
 
-from benchmarks import certificates, peers, server, tools
-from benchmarks.load import GRACE_S, Connection, Load, streams
+from benchmarks import autocannon, certificates, peers, server, tools
+from benchmarks.load import GRACE_S, Connection, Load
 from benchmarks.wire import now_ns, percentiles, stamp
 
 SECRET = "whsec_benchmark"
@@ -68,7 +67,7 @@ class SignedEvents:
         return b"%bstripe-signature: t=%b,v1=%b\r\n\r\n%b" % (self._head, at, signature, body)
 
 
-async def load(url: str, seconds: float, rate: float, provider: str, usual: bool) -> dict[str, typing.Any]:
+async def load(url: str, seconds: float, rate: float, provider: str) -> dict[str, typing.Any]:
     """Send events and say what happened; as `benchmarks.load.run`."""
     loop = asyncio.get_running_loop()
     parts = urllib.parse.urlsplit(url)
@@ -77,16 +76,12 @@ async def load(url: str, seconds: float, rate: float, provider: str, usual: bool
     events._number = now_ns() % 10**15
     run = Load(typing.cast("typing.Any", events), 0, sys.maxsize)
     connections = []
-    for _ in range(0 if usual else CONNECTIONS):
+    for _ in range(CONNECTIONS):
         _, connection = await loop.create_connection(lambda: Connection(run), parts.hostname, parts.port)
         connections.append(connection)
     started = now_ns()
     run.until_ns = started + int(seconds * 1e9)
-    if usual:
-        async with asyncio.timeout(seconds + GRACE_S), asyncio.TaskGroup() as group:
-            for _ in range(CONNECTIONS):
-                group.create_task(streams(run, parts.hostname or "", parts.port or 80))
-    elif rate:
+    if rate:
         run.open_loop = True
         run.idle.extend(connections)
         await _paced(run, rate, started)
@@ -122,12 +117,19 @@ async def _paced(run: Load, rate: float, started_ns: int) -> None:
             run.waiting.append(due_ns)
 
 
-def _tool(url: str, seconds: float, rate: float = 0.0, provider: str = "stripe", usual: bool = False) -> dict[str, typing.Any]:
+def _tool(url: str, seconds: float, rate: float = 0.0, provider: str = "stripe") -> dict[str, typing.Any]:
     command = [sys.executable, "-m", "benchmarks.receiving", "--load", url, "--seconds", str(seconds), "--rate", str(rate)]
-    command += ["--provider", provider, *(["--usual"] if usual else [])]
+    command += ["--provider", provider]
     done = subprocess.run(command, capture_output=True, text=True, cwd=server.ROOT, check=True)
     found: dict[str, typing.Any] = json.loads(done.stdout)
     return found
+
+
+def _checked(run: dict[str, typing.Any], name: str) -> dict[str, typing.Any]:
+    """The run; says so when something was refused, as its figures are then worth nothing."""
+    if set(run["statuses"]) != {"200"}:
+        print(f"  WARNING, {name}: answers {run['statuses']}", file=sys.stderr)
+    return run
 
 
 def _source(running: server.Server, url: str | None, provider: str = "stripe") -> str:
@@ -142,6 +144,9 @@ def _source(running: server.Server, url: str | None, provider: str = "stripe") -
 def measure(seconds: float, rounds: int, directory: pathlib.Path) -> dict[str, list[float]]:
     """All rows, interleaved: name to samples."""
     found: dict[str, list[float]] = {}
+    installed = autocannon.installed()
+    if not installed:
+        print(autocannon.HOW_TO_INSTALL, file=sys.stderr)
     made = certificates.make(directory)
     sink = tools.Sink(made.chain, made.key)
     running = server.start(directory / "ringback.db")
@@ -151,21 +156,22 @@ def measure(seconds: float, rounds: int, directory: pathlib.Path) -> dict[str, l
         _tool(behind, 0.5)
         for _ in range(rounds):
             ceiling = _tool(f"{sink.url}/ok/ceiling", seconds)["rate"]
-            usual = _tool(f"{sink.url}/ok/ceiling", seconds, usual=True)["rate"]
-            found.setdefault("a client of the usual kind alone, requests/s", []).append(usual)
+            known = autocannon.load(f"{sink.url}/ok/ceiling", "stripe", seconds=seconds, secret=SECRET)["rate"] if installed else 0.0
+            if known:
+                found.setdefault("autocannon alone, requests/s", []).append(known)
             for name, url in (("alone", alone), ("endpoint", behind)):
                 before = running.cpu_s()
                 run = _tool(url, seconds)
                 if name == "endpoint":
                     time.sleep(0.5)
                 spent_us = (running.cpu_s() - before) * 1e6 / max(run["answers"], 1)
-                if set(run["statuses"]) != {"200"}:
-                    print(f"  WARNING, {name}: answers {run['statuses']}", file=sys.stderr)
+                _checked(run, name)
                 found.setdefault(f"{name}: CPU, us", []).append(spent_us)
                 found.setdefault(f"{name}: events/s", []).append(run["rate"])
                 found.setdefault(f"{name}: % of what the lightest client makes", []).append(100 * run["rate"] / ceiling)
-                rate = _tool(url, seconds, usual=True)["rate"]
-                found.setdefault(f"{name}: % of what a usual client makes", []).append(100 * rate / usual)
+                if known:
+                    run = _checked(autocannon.load(url, "stripe", seconds=seconds, secret=SECRET), name)
+                    found.setdefault(f"{name}: % of what autocannon makes", []).append(100 * run["rate"] / known)
             paced = _tool(alone, seconds, RATE)
             found.setdefault(f"alone: p99 at {RATE}/s, ms", []).append(paced["p99_ms"])
     finally:
@@ -195,8 +201,7 @@ def beside(seconds: float, rounds: int, directory: pathlib.Path) -> dict[str, li
                     run = _tool(url, seconds, provider="github")
                     found.setdefault(f"{name}: CPU, us", []).append((cpu_s() - before) * 1e6 / max(run["answers"], 1))
                     found.setdefault(f"{name}: events/s", []).append(run["rate"])
-                    if set(run["statuses"]) != {"200"}:
-                        print(f"  WARNING, {name}: answers {run['statuses']}", file=sys.stderr)
+                    _checked(run, name)
     finally:
         running.stop()
     return found
@@ -210,10 +215,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--provider", choices=["stripe", "github"], default="stripe", help="how the load tool signs")
-    parser.add_argument("--usual", action="store_true", help="the load tool uses asyncio's streams")
     arguments = parser.parse_args()
     if arguments.load:
-        print(json.dumps(uvloop.run(load(arguments.load, arguments.seconds, arguments.rate, arguments.provider, arguments.usual))))
+        print(json.dumps(uvloop.run(load(arguments.load, arguments.seconds, arguments.rate, arguments.provider))))
         return
     with tempfile.TemporaryDirectory(prefix="ringback-receiving-") as name:
         found = measure(arguments.seconds, arguments.rounds, pathlib.Path(name))

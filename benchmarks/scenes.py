@@ -11,7 +11,7 @@ import socket
 import time
 import typing
 
-from benchmarks import backlog, certificates, machine, server, tools
+from benchmarks import autocannon, backlog, certificates, machine, server, tools
 from benchmarks.targets import Samples, allowance_ms
 
 # Endpoints of the fan-out row.
@@ -87,11 +87,14 @@ def throughput(stage: Stage) -> None:
         tools.burst(floor, sink, "floor", "/ok/floor", seconds=0.5)
         for app, path in ((plain, "/ok/plain"), (secure, "/ok/secure"), (fan, "/ok/fan")):
             _checked(stage, tools.burst(running, sink, app, path, fan_out=FAN_OUT if app == fan else 1, seconds=0.5), "warm-up")
+        known = autocannon.installed()
+        if not known:
+            stage.say(f"  without the rows of autocannon: {autocannon.HOW_TO_INSTALL}")
         for number in range(stage.rounds):
+            if known:
+                _share(stage, running, plain)
             sink.reset()
             ceiling = tools.load(f"{sink.url}/ok/ceiling", bare=True, seconds=stage.seconds)["rate"]
-            usual_ceiling = tools.load(f"{sink.url}/ok/ceiling", bare=True, seconds=stage.seconds, client="streams")["rate"]
-            usual = _checked(stage, tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds, client="streams"), "streams")
             least = _checked(stage, tools.burst(floor, sink, "floor", "/ok/floor", seconds=stage.seconds), "floor")
             one = _checked(stage, tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds), "plain")
             keyed = tools.burst(running, sink, plain, "/ok/plain", seconds=stage.seconds, key_prefix=f"{os.getpid()}{number}x")
@@ -107,15 +110,23 @@ def throughput(stage: Stage) -> None:
             stage.note("cpu-key", keyed.cpu_us)
             stage.note("https", tls.cpu_us)
             stage.note("rate", one.rate)
-            stage.note("ceiling-usual", usual_ceiling)
-            stage.note("rate-usual", usual.rate)
-            stage.note("rate-share", 100 * usual.rate / usual_ceiling)
             stage.note("rate-share-least", 100 * one.rate / ceiling)
             stage.note("rate-key", keyed.rate)
             stage.note("ack-p99", one.load["p99_ms"])
             stage.note("fanout-rate", ten.rate)
             stage.note("fanout", ten.rate / one.rate)
             stage.note("rss-load", max(run.peak_rss_mb for run in (one, keyed, tls, ten)))
+
+
+def _share(stage: Stage, running: server.Server, app: str) -> None:
+    """What a load tool that others know makes by itself, and through the server."""
+    stage.sink.reset()
+    alone = autocannon.load(f"{stage.sink.url}/ok/ceiling", "payload", seconds=stage.seconds)["rate"]
+    through = tools.burst(running, stage.sink, app, "/ok/plain", publish=autocannon.published, seconds=stage.seconds)
+    _checked(stage, through, "autocannon")
+    stage.note("ceiling-known", alone)
+    stage.note("rate-known", through.rate)
+    stage.note("rate-share", 100 * through.rate / alone)
 
 
 def ordered(stage: Stage) -> None:

@@ -130,12 +130,29 @@ class Burst:
     load: Figures
 
 
-def burst(server: Server, sink: Sink, app_id: str, path: str, *, fan_out: int = 1, **options: object) -> Burst:
-    """Publish to `app_id`, wait until all is delivered to the sink's `path`, and tell what that cost."""
+def published(url: str, token: str, **options: object) -> Figures:
+    """Publish with the load tool; options are its own."""
+    return load(url, token=token, **options)
+
+
+def burst(
+    server: Server,
+    sink: Sink,
+    app_id: str,
+    path: str,
+    *,
+    fan_out: int = 1,
+    publish: typing.Callable[..., Figures] = published,
+    **options: object,
+) -> Burst:
+    """Publish to `app_id`, wait until all is delivered to the sink's `path`, and tell what that cost.
+
+    `publish(url, token, **options)` is the tool that does it, and gives what happened as `load` does.
+    """
     sink.reset()
     before = server.cpu_s()
     with watch_rss(server) as peak:
-        sent = load(f"{server.url}/api/v1/app/{app_id}/msg", token=server.token, **options)
+        sent = publish(f"{server.url}/api/v1/app/{app_id}/msg", server.token, **options)
         sink.wait(path, sent["accepted"] * fan_out)
     time.sleep(RECORD_S)
     spent = server.cpu_s() - before
