@@ -143,6 +143,24 @@ def test_a_message_whose_payload_is_gone_is_told_and_passed_over(shop: tuple[Ser
     assert (done.returncode, ids(receiver)) == (0, [second])
     assert f"{first}: its payload is gone" in done.stdout
     assert done.stdout.endswith("1 handed on, 1 of them accepted; the payloads of 1 are gone\n")
-    done = replay(running, receiver.url, "--app", app, "--message", "msg_3MeDf05YZPqKb8NRuyUuikgDqXy")
-    assert done.returncode == 1
-    assert "the server answered 404" in done.stderr
+
+
+def test_a_message_that_is_named_is_found_in_whichever_application_has_it(
+    shop: tuple[Server, str], receiver: Receiver, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running, first = shop
+    second = running.make("/app", {"name": "another shop"})["id"]
+    file = tmp_path / "body"
+    words, names = list[str](), list[str]()
+    for app in (first, second):
+        source = running.make(f"/app/{app}/source", {"name": "a", "type": "github", "secrets": [SECRET]})
+        file.write_text(f'{{"of": "{app}"}}')
+        assert main(["trigger", "github", "--secret", SECRET, "--to", source["ingestUrl"], "--data", str(file)]) == 0
+        words += ["--source", source["id"]]
+        names.append(running.call("GET", f"/app/{app}/msg")[1]["data"][0]["id"])
+    sent = publish(running, second, "order.paid")["id"]
+    assert replayed(running, receiver.url, *words, "--message", names[1], "--message", names[0]) == 0
+    assert ids(receiver) == [names[1], names[0]]
+    for unknown in (sent, "msg_3MeDf05YZPqKb8NRuyUuikgDqXy"):
+        assert replayed(running, receiver.url, *words, "--message", unknown) == 1
+        assert f"there is no message {unknown!r} of {words[1]}, {words[3]}; name one by its id or eventId" in capsys.readouterr().err

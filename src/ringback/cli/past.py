@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from ringback.cli.feed import Item, Place, is_one_of, item_of, understood
+from ringback.errors import RingbackError
 
 if TYPE_CHECKING:
     from ringback.cli.api import Api
@@ -69,10 +70,17 @@ def _from_old_end(api: Api, place: Place, window: Window, since: datetime) -> It
         asked["iterator"] = page["prevIterator"]
 
 
-def named(api: Api, place: Place, message_id: str) -> Found:
-    """One message by its id or eventId. Raises as `understood` does."""
-    path = f"{_messages(place)}/{quote(message_id, safe='')}?with_content=false"
-    return _found(place, understood(*api.call("GET", path)))
+def named(api: Api, whose: Sequence[Place], reference: str) -> Found:
+    """The message of this id or eventId in the first of these places that has it. Raises RingbackError when none has, and as `understood` does."""
+    for place in whose:
+        status, answer = api.call("GET", f"{_messages(place)}/{quote(reference, safe='')}?exact=true&with_content=false")
+        if status == 404:
+            continue
+        message = understood(status, answer)
+        item_of(message)
+        if place.has(message["sourceId"]):
+            return _found(place, message)
+    raise RingbackError(f"there is no message {reference!r} of {', '.join(place.app_name for place in whose)}; name one by its id or eventId")
 
 
 def fetched(api: Api, one: Found) -> Item | None:

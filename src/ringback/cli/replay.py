@@ -92,7 +92,7 @@ def _wanted(args: argparse.Namespace, api: Api, whose: list[Place]) -> Iterable[
     from ringback.cli.past import Window, found, named
 
     if args.message:
-        return (named(api, whose[0], name) for name in args.message)
+        return (named(api, whose, name) for name in args.message)
     window = Window(
         since=moment("--since", args.since),
         until=moment("--until", args.until or "0s"),
