@@ -9,6 +9,8 @@ import pytest
 from ringback import ids
 from ringback.clock import rfc3339
 from ringback.model.messages import Origin
+from ringback.model.tasks import PurgeContent
+from ringback.store.operations import retention, task_picks
 from tests.api.history import DAY_US, SECOND_US, History, ids_of, walked
 
 
@@ -80,6 +82,28 @@ def test_who_asks_gets_a_message_byte_for_byte_with_its_headers_and_its_source(h
     _, token = history.api.run(history.api.tokens.create(app_id=history.app_id))
     masked = history.api.get(f"/app/shop/msg/{received.id}", params={"exact": "true"}, token=token).json()
     assert base64.b64decode(masked["body"]) == b'{"mail":"***"}'
+
+
+@pytest.mark.parametrize("way", ["expunged", "many expunged", "all expunged", "expired", "purged"])
+def test_the_headers_that_a_payload_came_with_are_gone_with_it(history, way):
+    until = history.now_us + (0 if way in ("expired", "purged") else 1_000_000)
+    message = history.message(
+        payload=b"{}", content_type="text/json", headers=b"x-customer: jane\r\n", origin=Origin("src_1"), expires_at=until
+    )
+    messages = "/app/shop/msg"
+    if way == "expunged":
+        assert history.api.delete(f"{messages}/{message.id}/content").status_code == 204
+    elif way == "many expunged":
+        assert history.api.post(f"{messages}/bulk-expunge", json={"ids": [message.id]}).status_code == 200
+    elif way == "all expunged":
+        wanted = PurgeContent(history.app_id, "msg_~")
+        history.api.run(history.api.store.write(lambda tx: task_picks.purge(tx, wanted, [message.id])))
+    elif way == "purged":
+        history.api.run(history.api.store.write(lambda tx: retention.expire_payloads(tx, history.now_us, 10)))
+    exact = history.get(f"/msg/{message.id}", exact="true")
+    assert (exact["body"], exact["headers"], exact["sourceId"]) == (None, None, "src_1")
+    if way != "expired":
+        assert history.rows("SELECT payload, headers FROM message WHERE id = ?", (message.id,)) == [(None, b"")]
 
 
 def test_an_expunged_payload_is_gone_and_the_message_stays(history):

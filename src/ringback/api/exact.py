@@ -23,14 +23,14 @@ _PLAIN_TYPE: Final = "application/json"
 
 
 def handed(message: Message, more: bytes = b"", *, content: bool = True) -> bytes:
-    """A MessageOut with the `headers` of a delivery (null: plain JSON), and with `more` fields."""
+    """A MessageOut with the `headers` of a delivery (null: plain JSON, or the payload is gone), and with `more` fields."""
     return b"".join((render_message(message, content)[:-1], b',"headers":', msgspec.json.encode(_headers(message)), more, b"}"))
 
 
 def _headers(message: Message) -> dict[str, str] | None:
     lines = (message.headers or b"").decode("latin-1").split("\r\n")
     headers = {name: value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
-    if headers or message.content_type != _PLAIN_TYPE:
+    if message.payload is not None and (headers or message.content_type != _PLAIN_TYPE):
         headers.setdefault("content-type", message.content_type)
     return headers or None
 

@@ -57,8 +57,8 @@ class MessageOut(msgspec.Struct, frozen=True, rename="camel"):
 class ExactMessageOut(MessageOut, frozen=True, kw_only=True, rename="camel"):
     """A message, and for who asks for `exact` what a delivery of it begins with.
 
-    `headers` are those that it was received with (null: plain JSON), `body` is the payload as base64 (null once it is gone), `source_id`
-    who took it in (null: no source).
+    `headers` are those that it was received with (null: plain JSON), `body` is the payload as base64 (both null once the payload is gone),
+    `source_id` who took it in (null: no source).
     """
 
     headers: dict[str, str] | UnsetType | None = UNSET

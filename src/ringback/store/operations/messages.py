@@ -23,6 +23,8 @@ _GUARDED: Final = f"{_HEAD}, CASE WHEN instr(m.origin, '\"sensitive\":') > 0 THE
 WITH_PAYLOAD: Final = f"{_GUARDED}, m.payload"
 # A large payload lies on pages of its own, which a list without content need not touch; an empty one stands for it.
 WITHOUT_PAYLOAD: Final = f"{_GUARDED}, CASE WHEN m.payload IS NULL THEN NULL ELSE x'' END"
+# What is set where a payload is forgotten. Of the headers that it came with an empty text stays: it says that they were received.
+FORGOTTEN: Final = "payload = NULL, headers = substr(headers, 1, 0)"
 
 # Payloads in one page: eight of the largest messages; 250 of them would be more than the server's whole memory.
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -121,7 +123,7 @@ def by_ids(
 
 
 def whole(tx: Transaction, app_id: str, message_ids: Sequence[str], now_us: int) -> list[Message]:
-    """These messages, whole, in that order, with the headers that they were received with and where they came from."""
+    """These messages, whole, in that order, with where they came from and, as long as their payload is there, the headers it came with."""
     found = by_ids(tx, app_id, message_ids, MessageFilter(), now_us, content=True)
     if not found:
         return []
@@ -131,7 +133,8 @@ def whole(tx: Transaction, app_id: str, message_ids: Sequence[str], now_us: int)
     )
     for message_id, headers, origin in received:
         came = None if origin is None else _origins.decode(origin)
-        found[message_id] = msgspec.structs.replace(found[message_id], headers=headers, origin=came)
+        message = found[message_id]
+        found[message_id] = msgspec.structs.replace(message, headers=None if message.payload is None else headers, origin=came)
     return [found[message_id] for message_id in message_ids]
 
 
@@ -216,5 +219,5 @@ def seq_at(tx: Transaction, at_us: int) -> int:
 
 
 def expunge(tx: Transaction, app_id: str, message_id: str) -> None:
-    """Forget the payload; the message stays."""
-    tx.run("UPDATE message SET payload = NULL WHERE app_id = ? AND id = ?", (app_id, message_id))
+    """Forget the payload, and the headers that it came with; the message stays."""
+    tx.run(f"UPDATE message SET {FORGOTTEN} WHERE app_id = ? AND id = ?", (app_id, message_id))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ringback import ids
 from ringback.store.base import Transaction
-from ringback.store.operations import blocks, deferred, deliveries, lanes, polling, trends
+from ringback.store.operations import blocks, deferred, deliveries, lanes, messages, polling, trends
 from ringback.store.operations.slices import affordable
 
 
@@ -21,7 +21,7 @@ def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
             (now_us, limit),
         )
     )
-    tx.run_many("UPDATE message SET payload = NULL WHERE app_id = ? AND id = ?", [(app_id, message_id) for _, message_id, app_id, _ in due])
+    tx.run_many(f"UPDATE message SET {messages.FORGOTTEN} WHERE app_id = ? AND id = ?", [(app_id, message_id) for _, message_id, app_id, _ in due])
     tx.run_many(
         "DELETE FROM payload_expiry WHERE expires_at = ? AND message_id = ?",
         [(expires_at, message_id) for expires_at, message_id, *_ in due],

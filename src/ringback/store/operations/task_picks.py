@@ -18,7 +18,7 @@ from ringback.policy.paging import Walk
 from ringback.store.base import Transaction
 from ringback.store.operations import attempts, deferred, deliveries, filtering, standings
 from ringback.store.operations.lanes import PARKED
-from ringback.store.operations.messages import MessageFilter, by_ids
+from ringback.store.operations.messages import FORGOTTEN, MessageFilter, by_ids
 from ringback.store.operations.walks import bounded, one_of
 
 # Messages in one step: giving one a manual attempt takes some 60 microseconds of the event loop.
@@ -200,7 +200,7 @@ def purge(tx: Transaction, wanted: PurgeContent, message_ids: Sequence[str]) -> 
     if not message_ids:
         return 0
     return tx.run(
-        f"UPDATE message SET payload = NULL WHERE app_id = ? AND id IN {one_of(message_ids)} AND payload IS NOT NULL",
+        f"UPDATE message SET {FORGOTTEN} WHERE app_id = ? AND id IN {one_of(message_ids)} AND payload IS NOT NULL",
         (wanted.app_id, *message_ids),
     )
 
