@@ -432,6 +432,12 @@ def _head(line: str, protocol: str = "websocket", version: int = 13, more: str =
     return f"{line} HTTP/1.1\r\n{upgrade}".encode()
 
 
+def _problem(answer: bytes) -> Any:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"\r\ncontent-type: application/json\r\n" in head.lower() + b"\r\n"
+    return json.loads(body)
+
+
 def test_a_handshake_that_is_wrong_is_refused(tmp_path: Path) -> None:
     async def story() -> None:
         async with serving(tmp_path) as server:
@@ -442,7 +448,13 @@ def test_a_handshake_that_is_wrong_is_refused(tmp_path: Path) -> None:
                 _head(line, more="Sec-WebSocket-Key: eA==\r\n"),
                 _head(line, more=KEY * 2),
             ):
-                assert (await server.raw(head)).startswith(b"HTTP/1.1 400 "), head
+                answer = await server.raw(head)
+                assert answer.startswith(b"HTTP/1.1 400 "), head
+                assert _problem(answer)["code"] == "bad_request", answer
+            assert "missing Sec-WebSocket-Key header" in _problem(await server.raw(_head(line, more="")))["detail"]
+            unreadable = await server.raw(_head(line).replace(b"Host: h", b"Host: \x01"))
+            assert unreadable.startswith(b"HTTP/1.1 400 "), unreadable
+            assert _problem(unreadable)["code"] == "bad_request"
             too_long = _head(line, more=f"{KEY}Sec-WebSocket-Protocol: {'x' * 9_000}\r\n")
             assert (await server.raw(too_long)).startswith(b"HTTP/1.1 431 ")
             assert (await server.http.get("/api/v1/health/ping")).status_code == 204
@@ -461,6 +473,7 @@ def test_other_paths_other_methods_and_other_protocols_stay_http(tmp_path: Path)
             ):
                 answer = await server.raw(_head(line, protocol))
                 assert answer.startswith(b"HTTP/1.1 %d " % status), (line, answer)
+                assert status == 204 or {"code", "detail"} == _problem(answer).keys()
 
     tell(story())
 

@@ -71,7 +71,7 @@ def _from_old_end(api: Api, place: Place, window: Window, since: datetime) -> It
 
 
 def named(api: Api, whose: Sequence[Place], reference: str) -> Found:
-    """The message of this id or eventId in the first of these places that has it. Raises RingbackError when none has, and as `understood` does."""
+    """The message of this id or eventId, from the first of these places that has it. Raises RingbackError, and as `understood` does."""
     for place in whose:
         status, answer = api.call("GET", f"{_messages(place)}/{quote(reference, safe='')}?exact=true&with_content=false")
         if status == 404:
@@ -80,7 +80,8 @@ def named(api: Api, whose: Sequence[Place], reference: str) -> Found:
         item_of(message)
         if place.has(message["sourceId"]):
             return _found(place, message)
-    raise RingbackError(f"there is no message {reference!r} of {', '.join(place.app_name for place in whose)}; name one by its id or eventId")
+    names = ", ".join(place.app_name for place in whose)
+    raise RingbackError(f"there is no message {reference!r} of {names}; name one by its id or eventId")
 
 
 def fetched(api: Api, one: Found) -> Item | None:

@@ -7,12 +7,19 @@ Source: uvicorn 0.54, `protocols/websockets/websockets_sansio_impl.py`; the vers
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final, cast
 
+import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.datastructures import Headers
 from websockets.frames import Frame
+from websockets.http11 import Response
+from websockets.server import ServerProtocol
 
 from ringback.gateway.listen import DRAIN, Sockets
 from ringback.policy.bins import Allowance
@@ -27,6 +34,8 @@ _FRAMES_PER_S: Final = 500.0
 _SLICE: Final = 4_096
 # Codes of RFC 6455, 7.4.1.
 _POLICY, _TOO_BIG = 1008, 1009
+# Codes of errors, as docs/reference/errors.md has them; of all that a request can be wrong in, one.
+_CODES: Final[Mapping[int, str]] = {403: "insufficient access", 426: "upgrade_required", 431: "headers_too_large", 500: "server_error"}
 # What a peer gets to answer our close when the server ends, seconds; clients do so in a round trip.
 _LAST_CLOSE_S: Final = 1.0
 
@@ -42,11 +51,22 @@ def make_socket(config: Config, state: ServerState, app_state: dict[str, Any], s
     return BoundedSocket(config, state, app_state, sockets)
 
 
+class _Handshake(ServerProtocol):
+    """The protocol's rules. What it refuses is told as every error of this server is."""
+
+    def reject(self, status: int, text: str) -> Response:
+        """The answer to a handshake that fails."""
+        body = msgspec.json.encode({"code": _CODES.get(status, "bad_request"), "detail": text.partition("\n")[0]})
+        fields = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+        return Response(int(status), HTTPStatus(status).phrase, Headers(fields), body)
+
+
 class BoundedSocket(WebSocketsSansIOProtocol):
     """One socket. What a peer can send without end, or leave unread, has a bound."""
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], sockets: Sockets) -> None:
         super().__init__(config, server_state, app_state)
+        self.conn = _Handshake(max_size=MAX_MESSAGE_BYTES, logger=logging.getLogger("uvicorn.error"))
         self._frames = Allowance(_FRAMES_PER_S, _FRAMES_PER_S)
         self._sockets = sockets
         self.close_timeout = sockets.timing.close_s
@@ -67,6 +87,8 @@ class BoundedSocket(WebSocketsSansIOProtocol):
             super().data_received(data[start : start + _SLICE])
             if self.conn.handshake_exc is not None and not self.transport.is_closing():
                 # uvicorn answers a handshake that is wrong, and forgets one that cannot be read.
+                self.conn.send_response(self.conn.reject(400, f"Failed to open a WebSocket connection: {self.conn.handshake_exc}."))
+                self.transport.write(b"".join(self.conn.data_to_send()))
                 self.transport.close()
             if self.transport.is_closing():
                 return

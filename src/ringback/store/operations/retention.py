@@ -21,7 +21,8 @@ def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
             (now_us, limit),
         )
     )
-    tx.run_many(f"UPDATE message SET {messages.FORGOTTEN} WHERE app_id = ? AND id = ?", [(app_id, message_id) for _, message_id, app_id, _ in due])
+    forgotten = [(app_id, message_id) for _, message_id, app_id, _ in due]
+    tx.run_many(f"UPDATE message SET {messages.FORGOTTEN} WHERE app_id = ? AND id = ?", forgotten)
     tx.run_many(
         "DELETE FROM payload_expiry WHERE expires_at = ? AND message_id = ?",
         [(expires_at, message_id) for expires_at, message_id, *_ in due],
