@@ -103,8 +103,8 @@ class Dashboard:
         route, reply = await self._answered(visit, scope, headers, hosts, receive)
         cookies = self._cookies(visit, reply)
         if isinstance(reply, Shown):
-            html, small = await self._rendered(visit, route, reply, packed)
-            await send_html(send, reply.status, html, small, cookies, without_body=without_body)
+            status, html, small = await self._rendered(visit, route, reply, packed)
+            await send_html(send, status, html, small, cookies, without_body=without_body)
         elif isinstance(reply, Moved):
             where = (b"hx-refresh", b"true") if reply.refresh else (b"location", reply.to.encode())
             await send_body(send, 401 if reply.refresh else 303, [where, NOT_KEPT, *cookies], b"")
@@ -165,18 +165,22 @@ class Dashboard:
                     self._services.attention.changed(visit.who)
             return route, reply
         except Exception as error:
-            request_id = self._services.draw(_NAME_BYTES).hex()
-            shown = shown_problem(error, request_id)
-            if shown.status == 500:
-                log(
-                    REQUEST_FAILED,
-                    failure=error,
-                    request_id=request_id,
-                    method=visit.method,
-                    path=scope["path"],
-                    error=type(error).__name__,
-                )
-            return route, shown
+            return route, self._problem(visit, error)
+
+    def _problem(self, visit: Visit, error: Exception) -> Shown:
+        """The page about an error; one of our own is logged with its traceback."""
+        request_id = self._services.draw(_NAME_BYTES).hex()
+        shown = shown_problem(error, request_id)
+        if shown.status == 500:
+            log(
+                REQUEST_FAILED,
+                failure=error,
+                request_id=request_id,
+                method=visit.method,
+                path=f"{BASE}{visit.path}",
+                error=type(error).__name__,
+            )
+        return shown
 
     def _route(self, visit: Visit, scope: Scope) -> Route:
         looked = {**scope, "path": visit.path, "method": visit.method, "root_path": ""}
@@ -233,14 +237,19 @@ class Dashboard:
                 values.append(cookie(VISITOR_COOKIE, visit.cookies[VISITOR_COOKIE], secure=visit.secure, life_s=None))
         return [(b"set-cookie", value.encode()) for value in values]
 
-    async def _rendered(self, visit: Visit, route: Route, reply: Shown, packed: bool) -> tuple[bytes, bytes | None]:
+    async def _rendered(self, visit: Visit, route: Route, reply: Shown, packed: bool) -> tuple[int, bytes, bytes | None]:
+        """Status, HTML and compressed HTML of a page; of the page about the error where it cannot be rendered."""
         shell = self._shell(visit, route, reply, await self._waiting(visit))
 
-        def work() -> tuple[bytes, bytes | None]:
-            html = self._renderer.page(reply.template, reply.view, reply.head, shell, fragment=visit.fragment)
-            return html, pack(html) if packed else None
+        def work(shown: Shown) -> tuple[int, bytes, bytes | None]:
+            html = self._renderer.page(shown.template, shown.view, shown.head, shell, fragment=visit.fragment)
+            return shown.status, html, pack(html) if packed else None
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, work, reply)
+        except Exception as error:
+            return await loop.run_in_executor(self._thread, work, self._problem(visit, error))
 
     async def _waiting(self, visit: Visit) -> Waiting | None:
         """What the rail counts; None where there is no rail, or the store is in trouble: the page is shown all the same."""
