@@ -8,7 +8,7 @@ import typing
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.acceptance.receiver import Answer, Arrival
 from tests.dashboard.conftest import Desk, Person, Shop
@@ -163,6 +163,37 @@ def _set_up(shop: Shop) -> dict[str, str]:
         "some settings": f"/settings?q={CORPUS[1]}&which={CORPUS[0]}",
         "queue": "/queue",
     }
+
+
+def in_order(cell: Locator) -> bool:
+    """Do the characters of the last text in it stand from left to right?"""
+    lefts: list[float] = cell.evaluate(
+        """element => {
+            const text = element.ownerDocument.createTreeWalker(element, NodeFilter.SHOW_TEXT), range = document.createRange();
+            let last = null;
+            while (text.nextNode()) if (/\\w/.test(text.currentNode.data)) last = text.currentNode;
+            const word = last.data.trim(), from = last.data.indexOf(word);
+            return [...word].map((_, n) => {
+                range.setStart(last, from + n);
+                range.setEnd(last, from + n + 1);
+                return range.getBoundingClientRect().left;
+            });
+        }"""
+    )
+    return len(lefts) > 1 and lefts == sorted(lefts)
+
+
+def test_a_name_that_turns_around_what_follows_is_marked_and_stays_as_it_is(shop: Shop, desk: Desk) -> None:
+    name = "abc\u202edefgh"
+    app = shop.server.make("/app", {"name": name})["id"]
+    for path in (f"/apps/{app}", "/apps"):
+        page = desk.go(path)
+        shown = page.locator("h1, a", has_text="defgh").last
+        assert shown.locator(".turning").get_attribute("data-number") == "U+202E"
+        assert in_order(shown), path
+        assert "U+202E" in page.title() or path == "/apps"
+    assert desk.go(f"/apps/{app}/edit").locator("[name=name]").input_value() == name
+    assert shop.server.call("DELETE", f"/app/{app}")[0] == 204
 
 
 def test_halves_of_characters_and_marks_that_turn_text_around_break_no_page(shop: Shop, person: Person) -> None:

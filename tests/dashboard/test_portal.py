@@ -6,6 +6,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.dashboard.conftest import OpenDesk, Shop
 from tests.dashboard.test_browser import SIZES, complaints
+from tests.dashboard.test_hostile_text import in_order
 from tests.waiting import wait_until
 
 
@@ -188,3 +189,40 @@ def test_a_link_that_has_ended_says_where_to_get_another(shop: Shop, browser: Br
     page.goto(f"{shop.server.url}/portal/#key=appsk_gone")
     expect(page.get_by_role("alert")).to_have_text("This link has expired, or was ended. Ask for a new one where you got it.")
     page.close()
+
+
+def test_the_portal_says_which_endpoints_fail_in_the_words_of_the_dashboard(shop: Shop, open_desk: OpenDesk) -> None:
+    app = shop.server.make("/app", {"name": "Portal customer, in trouble"})["id"]
+    named = {"given-up": "failing", "healthy": "enabled", "off": "disabled"}
+    for name in named:
+        shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/{name}/health", "uid": name, "disabled": name == "off"})
+    shop.server.make(f"/app/{app}/msg", {"eventType": "order.created", "payload": {}})
+    for name in ("given-up", "healthy"):
+        path = f"/app/{app}/attempt/endpoint/{name}"
+        wait_until(lambda path=path: shop.server.call("GET", path)[1]["data"], what="the attempt is recorded")  # type: ignore[misc]  # mypy cannot infer a lambda with defaults
+    page = open_desk().page
+    page.goto(shop.server.make(f"/auth/app-portal-access/{app}", {})["url"])
+    for name, state in named.items():
+        expect(page.locator("tr", has_text=f"/{name}/health").locator(".badge")).to_have_text(state)
+    expect(page.locator(".badge.bad")).to_have_text("failing")
+    assert shop.server.call("POST", f"/app/{app}/msg", {"eventType": "order.created", "payload": {}})[0] == 202
+    page.get_by_role("button", name="/given-up/health").click()
+    expect(page.locator(".head .badge.bad")).to_have_text("failing")
+    shop.behaviour.mended.add("/given-up/health")
+    shop.server.make(f"/app/{app}/msg", {"eventType": "order.created", "payload": {}})
+    tried = f"/app/{app}/attempt/endpoint/given-up?limit=1"
+    wait_until(lambda: shop.server.call("GET", tried)[1]["data"][0]["status"] == 0, what="one arrived")
+    page.get_by_role("button", name="All endpoints").click()
+    expect(page.locator(".badge.retry")).to_have_text("failing now and then")
+    found = complaints(page)
+    page.emulate_media(color_scheme="dark")
+    assert found + complaints(page, "color-contrast", styles=False) == []
+
+
+def test_a_text_that_turns_around_what_follows_is_marked_and_turns_nothing_around(shop: Shop, open_desk: OpenDesk) -> None:
+    app = shop.server.make("/app", {"name": "Portal customer, \u202ereversed"})["id"]
+    shop.server.make(f"/app/{app}/endpoint", {"url": f"{shop.receiver.url}/turned", "description": "abc\u202edefgh", "disabled": True})
+    page = open_desk().page
+    page.goto(shop.server.make(f"/auth/app-portal-access/{app}", {})["url"])
+    expect(page.locator(".turning")).to_have_attribute("data-number", "U+202E")
+    assert in_order(page.locator("td", has_text="defgh"))

@@ -15,6 +15,7 @@ from ringback.dashboard import words
 from ringback.dashboard.assets import Assets
 from ringback.dashboard.components import BASE, Head, Link
 from ringback.dashboard.payloads import written
+from ringback.dashboard.turning import kept_in_place
 from ringback.dashboard.visits import Notice, Section
 from ringback.services.attention import QUARANTINED_MAX, Waiting
 
@@ -97,11 +98,11 @@ class Renderer:
     def page(self, template: str, view: Any, head: Head | None, shell: Shell, *, fragment: bool) -> bytes:
         """The HTML of a page, or of the part of it that a script wants."""
         frame = "fragment.html" if fragment else "page.html"
-        return self._templates.get_template(template).render(view=view, head=head, shell=shell, frame=frame).encode()
+        return kept_in_place(self._templates.get_template(template).render(view=view, head=head, shell=shell, frame=frame)).encode()
 
     def part(self, template: str, view: Any) -> str:
         """The HTML of a piece that stands by itself."""
-        return self._templates.get_template(template).render(view=view)
+        return kept_in_place(self._templates.get_template(template).render(view=view))
 
 
 def pack(html: bytes) -> bytes | None:
