@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[2] / "src"
 
 PROGRAM = """
@@ -47,6 +49,25 @@ def test_the_library_works_with_what_a_plain_install_has() -> None:
 def test_verifying_an_hmac_does_not_even_load_cryptography() -> None:
     made = 'import json, sys; from ringback.receiver import Receiver; Receiver("stripe", "a")'
     assert _run(f'{made}; print(json.dumps("cryptography" in sys.modules))') is False
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["serve"], "(in a clone: pip install '.[server]')\n"),
+        (["token", "list"], "(in a clone: pip install '.[server]')\n"),
+        (["listen", "--app", "a", "--token", "sk_plain_install", "http://localhost:1"], ", or name a server elsewhere with --url\n"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_of_the_server_says_what_to_install(words: list[str], hint: str, tmp_path: Path) -> None:
+    # As in a plain install: what is not there is not found.
+    hidden = "import sys; sys.modules.update(apsw=None, uvicorn=None); from ringback.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", hidden, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={"PYTHONPATH": str(SOURCE)}, cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert f"`ringback {words[0]}` needs the server's packages" in done.stderr
+    assert done.stderr.endswith(hint)
 
 
 def test_commands_that_speak_to_a_server_elsewhere_or_to_a_program_need_no_more(tmp_path: Path) -> None:

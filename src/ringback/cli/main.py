@@ -88,7 +88,16 @@ def _run(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
     if unknown:
         # argparse would blame the whole program, whose usage does not name what this command takes.
         parser.error(f"{words[0]} does not know {' '.join(unknown)}; `ringback {words[0]} --help` lists what it takes")
-    code: int = args.run(args)
+    try:
+        code: int = args.run(args)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("ringback"):
+            raise
+        elsewhere = ", or name a server elsewhere with --url" if "url" in args else ""
+        raise OperatorError(
+            f"`ringback {words[0]}` needs the server's packages, and {error.name} is not installed: install ringback[server] "
+            f"(in a clone: pip install '.[server]'){elsewhere}"
+        ) from error
     return code
 
 
