@@ -92,6 +92,15 @@ def metrics(running: Server) -> str:
         return found
 
 
+@pytest.mark.parametrize("what", ["subscription", "reconciliation"])
+def test_what_was_never_set_up_says_so_whatever_is_asked_of_it(shared: Shared, api: ProviderApi, what: str) -> None:
+    kept = Kept(shared(), api.url)
+    path = kept.path.removesuffix("subscription") + what
+    act = "renew" if what == "subscription" else "run"
+    said = {kept.running.call(*asked)[1]["detail"] for asked in (("GET", path), ("DELETE", path), ("POST", f"{path}/{act}"))}
+    assert len(said) == 1 and "first" in said.pop()
+
+
 def test_a_subscription_is_renewed_at_once_and_again_when_a_third_of_its_life_is_left(shared: Shared, api: ProviderApi) -> None:
     kept = Kept(shared(), api.url)
     status, made = kept.put()

@@ -60,6 +60,10 @@ class ReconciliationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"
     RULES: ClassVar[Mapping[str, Rule]] = {"credential": credential_rule("the credential")}
 
 
+def _none() -> NotFound:
+    return NotFound("this source is not compared with its provider; PUT its reconciliation first")
+
+
 class Reconciliations:
     """The reconciliations of sources; each verb sees those of its caller's sources alone."""
 
@@ -79,7 +83,7 @@ class Reconciliations:
         """The reconciliation of a source. Raises NotFound when there is none."""
         found = await self.find(who, app_ref, source_ref)
         if found is None:
-            raise NotFound("this source is not compared with its provider; PUT its reconciliation first")
+            raise _none()
         return found
 
     async def find(self, who: Principal, app_ref: str | None, source_ref: str) -> Standing | None:
@@ -113,7 +117,7 @@ class Reconciliations:
 
         def operation(tx: Transaction) -> None:
             if not reconciliations.delete(tx, self._sources.find(tx, who, app_ref, source_ref).id):
-                raise NotFound
+                raise _none()
 
         await self._store.write(operation)
 
@@ -124,7 +128,7 @@ class Reconciliations:
             source = self._sources.find(tx, who, app_ref, source_ref)
             former = reconciliations.get(tx, self._vault, source.id)
             if former is None:
-                raise NotFound
+                raise _none()
             if former.settings.paused:
                 raise Refused("paused", "the reconciliation is paused; PUT it with paused = false first", 409)
             progress = replace(former.progress, run=None, whole=True, failures=0, cause="", detail="", failed_at=None, seen=b"")

@@ -76,6 +76,10 @@ class SubscriptionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     RULES: ClassVar[Mapping[str, Rule]] = {"credential": _credential, "client_secret": _credential}
 
 
+def _none() -> NotFound:
+    return NotFound("this source has no subscription that is renewed; PUT one first")
+
+
 class Subscriptions:
     """The subscriptions of sources; each verb sees those of its caller's sources alone."""
 
@@ -95,7 +99,7 @@ class Subscriptions:
         """The subscriptions of a source. Raises NotFound when there is none."""
         found = await self.find(who, app_ref, source_ref)
         if not found:
-            raise NotFound("this source has no subscription that is renewed; PUT one first")
+            raise _none()
         return found
 
     async def find(self, who: Principal, app_ref: str | None, source_ref: str) -> Standings:
@@ -139,7 +143,7 @@ class Subscriptions:
         def operation(tx: Transaction) -> str:
             source_id = self._sources.find(tx, who, app_ref, source_ref).id
             if not subscriptions.delete(tx, source_id):
-                raise NotFound
+                raise _none()
             return source_id
 
         self._changed(await self._store.write(operation))
@@ -151,7 +155,7 @@ class Subscriptions:
             source = self._sources.find(tx, who, app_ref, source_ref)
             former = subscriptions.of_source(tx, self._vault, source.id)
             if not former:
-                raise NotFound
+                raise _none()
             if former[0].settings.paused:
                 raise Refused("paused", "the subscription is paused; PUT it with paused = false first", 409)
             for one in former:
