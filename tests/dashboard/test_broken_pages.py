@@ -7,12 +7,12 @@ import logging
 import re
 import typing
 from concurrent.futures import ThreadPoolExecutor
-from unittest.mock import AsyncMock, Mock
 
 import httpx
 import pytest
 
 from ringback.dashboard.app import Dashboard
+from ringback.dashboard.desk import Services
 from ringback.dashboard.forms import FormReader
 from ringback.dashboard.guard import Arrival
 from ringback.model.dashboard import Session
@@ -22,17 +22,41 @@ from ringback.services.sessions import Visitor
 from ringback.services.tokens import Principal
 
 
+class Unasked:
+    """A service that no page of this test asks for anything."""
+
+    def __getattr__(self, name: str) -> Unasked:
+        return self
+
+    def __call__(self, *given: object, **named: object) -> Unasked:
+        return self
+
+
+class Settled(Unasked):
+    """Services of a server without applications, whose URL no page can hold."""
+
+    draw = bytes
+
+    def now_us(self) -> int:
+        return 0
+
+    def url(self) -> str:
+        return "http://\ud800"
+
+    async def believe(self, held: str, *, active: bool) -> Visitor:
+        who = typing.cast("Principal", Unasked())
+        return Visitor(who, Session(b"h", "org_1", None, None, "127.0.0.1", 0, 0, 1))
+
+    async def waiting(self, who: Principal) -> Waiting:
+        return Waiting(0, 0, 0)
+
+    async def page(self, *given: object) -> Page[object]:
+        return Page([], True)
+
+
 def broken() -> Dashboard:
-    """A dashboard without applications, on a server whose URL no page can hold."""
-    session = Session(b"h", "org_1", None, None, "127.0.0.1", 0, 0, 1)
-    services = Mock()
-    services.clock.now_us.return_value = 0
-    services.draw = bytes
-    services.sessions.believe = AsyncMock(return_value=Visitor(Mock(spec=Principal), session))
-    services.attention.waiting = AsyncMock(return_value=Waiting(0, 0, 0))
-    services.applications.page = AsyncMock(return_value=Page([], True))
-    services.url.return_value = "http://\ud800"
-    return Dashboard(services, Mock(spec=FormReader), Arrival())
+    """A dashboard whose first page cannot be rendered."""
+    return Dashboard(typing.cast("Services", Settled()), typing.cast("FormReader", Unasked()), Arrival())
 
 
 @pytest.mark.parametrize("part", [False, True], ids=["whole", "part"])

@@ -159,6 +159,53 @@ def test_going_back_closes_what_is_beside_the_page(shop: Shop, desk: Desk) -> No
     assert desk.path == shop.endpoint("billing")
 
 
+def test_going_forward_again_shows_what_the_address_says(shop: Shop, desk: Desk) -> None:
+    page = desk.go(shop.endpoint("billing"))
+    page.get_by_role("link", name="Delete", exact=True).click()
+    expect(page.locator("#panel h1")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#panel")).to_be_hidden()
+    page.go_forward()
+    expect(page.locator("main h1")).to_have_text("Delete this endpoint?")
+    assert desk.path == f"{shop.endpoint('billing')}/delete"
+    page.go_back()
+    expect(page.locator("main h1")).to_contain_text("/billing")
+
+
+def test_a_server_that_is_away_is_told_on_the_page_until_it_is_back(shop: Shop, desk: Desk) -> None:
+    page = desk.go(shop.endpoint("billing"))
+    for where in ("**/delete", "**/palette?*"):
+        page.route(where, lambda route: route.abort())
+    page.get_by_role("link", name="Delete", exact=True).click()
+    expect(page.locator("main .trouble")).to_contain_text("The server does not answer")
+    assert desk.path == shop.endpoint("billing")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("bill")
+    expect(page.locator("#palette .trouble")).to_contain_text("what is shown may be old")
+    page.unroute_all()
+    page.keyboard.type("i")
+    expect(page.locator("#palette .results a").first).to_be_visible()
+    expect(page.locator(".trouble")).to_have_count(0)
+    desk.trouble.found[:] = [what for what in desk.trouble.found if not any(sign in what for sign in ("ERR_FAILED", "htmx:"))]
+
+
+def test_a_form_that_was_refused_goes_on_at_what_is_wrong(shop: Shop, desk: Desk) -> None:
+    page = desk.go("/apps/new")
+    page.get_by_label("Name").fill("Somebody")
+    page.get_by_label("Uid").fill("no uid!")
+    page.get_by_role("button", name="Create application").click()
+    expect(page.locator("#f-uid")).to_be_focused()
+    desk.trouble.found[:] = [what for what in desk.trouble.found if "422" not in what]
+
+
+def test_on_a_tablet_no_column_is_out_of_sight(shop: Shop, open_desk: OpenDesk) -> None:
+    desk = open_desk(viewport={"width": 768, "height": 1024})
+    dead = ("/dead-letters", "/dead-letters/list", "/quarantine")
+    wider = "tables => tables.filter(one => one.scrollWidth > one.clientWidth).length"
+    for path in (shop.app(), f"{shop.app()}/messages", "/alerts", "/sources", "/streams", *dead):
+        assert desk.go(path).locator(".table").evaluate_all(wider) == 0, path
+
+
 def test_an_application_and_an_endpoint_from_beginning_to_end(shop: Shop, desk: Desk) -> None:
     page = desk.go("/apps")
     page.get_by_role("link", name="New application").click()

@@ -10,6 +10,7 @@ import typing
 import httpx
 import pytest
 
+from ringback.dashboard.components import ROWS
 from ringback.dashboard.contents import routes_of
 from tests.dashboard.conftest import BASE, Person, Shop, token_of
 from tests.dashboard.tour import tour
@@ -590,3 +591,14 @@ def test_a_filter_is_tried_saved_and_removed_on_the_endpoints_page(shop: Shop, p
     journey = person.get(f"{shop.app()}/messages/{message}?tab=explain").text
     assert "Its filter does not let it through: the payload does not fit {&#34;no.such.field&#34;:{&#34;$exist&#34;:true}}." in journey
     assert "None: it gets" in person.act(f"{path}/filter", act="remove", filter="").text
+
+
+def test_more_streams_than_fit_on_a_page_are_on_the_next_one(shop: Shop, person: Person) -> None:
+    made = [shop.server.make("/stream", {"name": f"Stream {number}"})["id"] for number in range(ROWS)]
+    following = re.search(r'rel="next" href="/dashboard(/streams\?at=[^"]+)"', person.get("/streams").text)
+    assert following is not None
+    older = person.get(following[1])
+    assert older.status_code == 200
+    assert "Parcels, all depots" in older.text
+    for stream in made:
+        assert shop.server.call("DELETE", f"/stream/{stream}")[0] == 204

@@ -74,7 +74,7 @@ def endpoint_rows(found: Found, now_us: int) -> list[AlertRow]:
         known = found.failures[worst.endpoint_id]
         share = f"{count(worst.fail)} of {counted(worst.success + worst.fail, 'attempt')} in the last hour failed"
         since, word = moment(known.since_us, now_us), "since" if known.whole else "before"
-        return row(worst.endpoint_id, Badge("retry", "failing"), f"{share}{_newest(known)}.", since, word=word, number=worst.fail)
+        return row(worst.endpoint_id, failure_badge(worst), f"{share}{_newest(known)}.", since, word=word, number=worst.fail)
 
     def spent(one: Trouble) -> AlertRow:
         why = f"Its messages run out of attempts{_newest(found.failures.get(one.endpoint_id))}. When it works, replay its dead letters."

@@ -24,10 +24,8 @@ _BADGES: Final = {
     SinkStatus.PAUSED: Badge("wait", "paused"),
     SinkStatus.DISABLED: Badge("off", "disabled"),
 }
-_EMPTY: Final = Empty(
-    "No streams yet",
-    "A stream is a log of events, and its sinks get them in order and in batches. It is made by the API, with its first events too.",
-    """curl -X POST "$SERVER_URL/api/v1/stream" -H "authorization: Bearer $TOKEN" -d '{"name": "Orders", "uid": "orders"}'""",
+_ABOUT: Final = (
+    "A stream is a log of events, and its sinks get them in order and in batches. It is made by the API, with its first events too."
 )
 
 
@@ -123,8 +121,10 @@ class _Pages:
         walk, _ = walk_of(at, _is_key)
         page = await self._s.sinks.overviews(visit.who, walk)
         keys = [overview.stream.id for overview in page.items]
-        pages = pager(page, keys[0] if keys else None, keys[-1] if keys else None, at, f"{BASE}/streams")
-        view = StreamsView([stream_row(overview, visit.now_us) for overview in page.items], pages, _EMPTY)
+        pages = pager(page, keys[0] if keys else None, keys[-1] if keys else None, at, "/streams")
+        made = f"""curl -X POST {self._s.url()}/api/v1/stream -H 'authorization: Bearer TOKEN' -d '{{"name": "Orders", "uid": "orders"}}'"""
+        empty = Empty("No streams yet", _ABOUT, made)
+        view = StreamsView([stream_row(overview, visit.now_us) for overview in page.items], pages, empty)
         sentence = "Logs of events; their sinks get them in order and in batches, or ask for them."
         return Shown("streams/list.html", view, Head("Streams", sentence))
 

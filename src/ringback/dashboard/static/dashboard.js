@@ -42,6 +42,21 @@
   const here = $(".rail nav [aria-current]");
   if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
 
+  // What a part of a page could not be got for stands where one looks, until it can be got.
+  function untrouble() { for (const told of all(".trouble")) told.remove(); }
+  function trouble(text) {
+    untrouble();
+    const told = Object.assign(document.createElement("p"), { className: "trouble notice dead", textContent: text });
+    told.setAttribute("role", "alert");
+    ($("dialog[open]") || $("main")).prepend(told);
+  }
+  document.addEventListener("htmx:sendError", () => trouble("The server does not answer, and what is shown may be old. Look whether it runs."));
+  document.addEventListener("htmx:responseError", (event) => {
+    const said = $(".card p", new DOMParser().parseFromString(event.detail.xhr.responseText, "text/html"));
+    trouble(said ? said.textContent : `The server answered ${event.detail.xhr.status}. Try again in a moment.`);
+  });
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) untrouble(); });
+
   // Copying. Browsers have a clipboard for pages behind TLS and on loopback alone; others copy what is selected.
   function copySelected(text, beside) {
     const area = Object.assign(document.createElement("textarea"), { value: text, className: "visually-hidden" });
@@ -123,9 +138,10 @@
       if (answer.headers.get("hx-refresh") || answer.redirected) { location.assign(link.href); return; }
       page = await answer.text();
     } catch {
-      location.assign(link.href);
+      trouble("The server does not answer. Look whether it runs, and try again.");
       return;
     }
+    untrouble();
     const fresh = !panel.open;
     if (fresh) before.focus = document.activeElement;
     panel.innerHTML = page;
@@ -142,13 +158,22 @@
     if (first) { if (!first.matches("input, button, a, select, textarea")) first.tabIndex = -1; first.focus(); }
   }
   if (panel) {
+    const beside = () => Boolean(history.state && history.state.panel);
+    const whole = beside();
+    // Whether it closes because somebody went back: then the address is right already.
+    let left = false;
     panel.addEventListener("close", () => {
       panel.replaceChildren();
-      if (history.state && history.state.panel) history.back();
+      if (!left && beside()) history.back();
+      left = false;
       if (before.focus && before.focus.isConnected) before.focus.focus();
     });
     panel.addEventListener("click", (event) => { if (event.target === panel && event.clientX < panel.getBoundingClientRect().left) panel.close(); });
-    window.addEventListener("popstate", () => { if (panel.open) panel.close(); });
+    window.addEventListener("popstate", () => {
+      if (panel.open) { left = true; panel.close(); }
+      // Forward again, or back from there: the address is another page's than the one that is here.
+      else if (beside() !== whole) location.reload();
+    });
   }
 
   // Payloads: found words are marked and unfolded.
@@ -283,4 +308,7 @@
     settle(document);
   });
   settle(document);
+  // What is wrong in a form is what somebody goes on with.
+  const wrong = $("[aria-invalid=true]");
+  if (wrong) wrong.focus();
 })();
