@@ -566,7 +566,7 @@ def test_the_code_of_a_sink_is_tried_on_past_events_and_switched_on(shop: Shop, 
     assert "Saved. It makes what is sent from now on." in person.act(path, act="save", code=code, payload="").text
     assert shop.server.call("GET", f"/stream/{stream}/sink/{sink}/transformation")[1] == {"code": code, "enabled": True}
     assert "Transformed by its code" in person.get("/streams").text
-    assert "sink.updated" in person.get("/audit").text
+    assert "changed a sink" in person.get("/audit").text
     assert "It is gone: events are sent as they are." in person.act(path, act="remove").text
     assert shop.server.call("GET", f"/stream/{stream}/sink/{sink}/transformation")[1] == {"code": None, "enabled": False}
 

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringback.api.trail import ACTIONS
 from ringback.clock import SECOND_US
 from ringback.dashboard import words
+from ringback.dashboard.pages.audit import WORDS
 
 NOW = 1_795_626_964_123_456
 
@@ -92,3 +94,7 @@ def test_long_lists_are_cut() -> None:
 def test_ids_are_shortened_to_what_tells_them_apart() -> None:
     assert words.short_id("msg_3MblyTuzcHNzB2ljWNs5zul993g") == "msg_…ul993g"
     assert words.short_id("order-17") == "order-17"
+
+
+def test_every_action_of_the_api_has_words_in_the_audit_log() -> None:
+    assert {action for action in ACTIONS.values() if action not in WORDS} == set()

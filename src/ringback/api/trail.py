@@ -21,7 +21,7 @@ _SINK: Final = f"{_STREAM}/sink/{{sink_id}}"
 _SINK_KEY: Final = "/api/v1/auth/stream/{stream_id}/sink/{sink_id}/poller/token"
 _INGEST: Final = "/ingest/api/v1/source"
 # What operations are called in the log, where people ask for them by name; any other has its summary.
-_ACTIONS: Final[Mapping[tuple[str, str], str]] = {
+ACTIONS: Final[Mapping[tuple[str, str], str]] = {
     ("POST", "/api/v1/app"): "application.created",
     ("PUT", _APP): "application.updated",
     ("PATCH", _APP): "application.updated",
@@ -134,7 +134,7 @@ class Trail:
     ) -> None:
         """A request was carried out. Raises StoreFailure: then it was, and is not in the log."""
         key = (asked.method, asked.path)
-        action = _ACTIONS.get(key)
+        action = ACTIONS.get(key)
         if key in _SILENT or status >= 400 or (asked.method in ("GET", "HEAD") and action is None) or not who.org_id:
             return
         about = _object_of(params, status, body)

@@ -17,7 +17,7 @@ from ringback.model.dashboard import AuditEntry, Door
 from ringback.services.sources import PREFIX as SOURCE
 
 # What actions are called; operations of the API that are not here have their summary, which is no sentence.
-_WORDS: Final[Mapping[str, str]] = {
+WORDS: Final[Mapping[str, str]] = {
     "session.opened": "logged in",
     "session.closed": "logged out",
     "application.created": "created an application",
@@ -28,6 +28,15 @@ _WORDS: Final[Mapping[str, str]] = {
     "endpoint.deleted": "deleted an endpoint",
     "endpoint.disabled": "disabled an endpoint",
     "endpoint.enabled": "enabled an endpoint",
+    "destination.created": "created a polling endpoint",
+    "destination.updated": "changed a polling endpoint",
+    "destination.deleted": "deleted a polling endpoint",
+    "stream.created": "created a stream",
+    "stream.updated": "changed a stream",
+    "stream.deleted": "deleted a stream",
+    "sink.created": "created a sink",
+    "sink.updated": "changed a sink",
+    "sink.deleted": "deleted a sink",
     "event_type.created": "created an event type",
     "event_type.updated": "changed an event type",
     "event_type.archived": "archived an event type",
@@ -96,7 +105,7 @@ def row_of(entry: AuditEntry, now_us: int) -> AuditRow:
         entry.id,
         moment(ids.created_us(entry.id), now_us),
         who,
-        _WORDS.get(entry.action) or f"used “{entry.action}”",
+        WORDS.get(entry.action) or f"used “{entry.action}”",
         "" if entry.action.startswith("session.") else entry.object,
         href_of(entry),
         entry.detail,
