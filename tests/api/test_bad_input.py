@@ -328,7 +328,9 @@ SMUGGLING = {
     "a blank before the colon": ("transfer-encoding : chunked",),
     "a folded header": ("transfer-encoding:\r\n chunked",),
     "a folded length": ("content-length:\r\n {length}",),
-    "gzip, chunked": ("transfer-encoding: gzip",),
+    "no chunks": ("transfer-encoding: gzip",),
+    "gzip, chunked": ("transfer-encoding: gzip, chunked",),
+    "gzip, then chunked": ("transfer-encoding: gzip", "transfer-encoding: chunked"),
     "a bare line feed": ("content-length: 4\ntransfer-encoding: chunked",),
     "a bare carriage return": ("content-length: 4\rtransfer-encoding: chunked",),
     "NUL in a header": ("content-length: {length}", "x-nul: a\x00b"),
@@ -354,6 +356,60 @@ def test_a_request_whose_end_is_in_doubt_is_refused_and_nothing_behind_it_is_ans
     assert len(talk.answers) <= 1
     for answer in talk.answers:
         assert_error_shape(answer)
+
+
+def without_host(target: Target, *lines: str, version: str = "1.1", path: str = "") -> bytes:
+    """A request to publish with those lines where its host would be named."""
+    raw = target.request(GOOD, path=path).replace(b" HTTP/1.1", f" HTTP/{version}".encode(), 1)
+    return raw.replace(b"host: ringback\r\n", "".join(f"{line}\r\n" for line in lines).encode("latin-1"), 1)
+
+
+@pytest.mark.parametrize("path", ["", "/api/v1/app"])
+@pytest.mark.parametrize("extra", [(), ("expect: 100-continue",), ("connection: upgrade", "upgrade: websocket")])
+@pytest.mark.parametrize(
+    "lines", [(), ("host: a", "host: a"), ("host: a b",), ("host: a@b",), ("host: a/b",), ("host: \xe4",), ("host: a:b",), ("host: [::1",)]
+)
+def test_a_request_that_names_no_host_or_several_is_refused(
+    target: Target, path: str, lines: tuple[str, ...], extra: tuple[str, ...]
+) -> None:
+    """Source: https://www.rfc-editor.org/rfc/rfc9112#section-3.2."""
+    answer = refused(target, without_host(target, *lines, *extra, path=path))
+    assert answer is not None and answer.status == 400
+    assert "Host" in json.loads(answer.body)["detail"]
+
+
+@pytest.mark.parametrize("extra", [(), ("expect: 100-continue",)])
+@pytest.mark.parametrize("host", ["", "h.example", "h_1.example:8071", "10.0.0.1", "[::1]:8071", "[fe80::1%25eth0]", "x%C3%A4:"])
+def test_a_host_may_be_a_name_an_address_or_nothing(target: Target, host: str, extra: tuple[str, ...]) -> None:
+    assert [answer.status for answer in target.talk(without_host(target, f"host: {host}", *extra)).answers] == [202]
+
+
+def test_http_1_0_needs_no_host(target: Target) -> None:
+    talk = target.talk(without_host(target, version="1.0"), answers=2)
+    assert [answer.status for answer in talk.answers] == [202]
+    assert talk.closed
+
+
+CODINGS = ["gzip, chunked", "chunked, chunked", "identity, chunked", ", chunked", "gzip", "chunked, gzip", "chunked;a=b", "x"]
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+@pytest.mark.parametrize("path", ["", "/api/v1/app"])
+def test_a_transfer_coding_that_is_not_known_is_refused(target: Target, coding: str, path: str) -> None:
+    """What is coded otherwise than `chunked` would be read as the body. Source: https://www.rfc-editor.org/rfc/rfc9112#section-6.1."""
+    head = target.request(path=path).replace(b"content-length: 0", f"transfer-encoding: {coding}".encode())
+    answer = refused(target, head, b"%x\r\n%b\r\n0\r\n\r\n" % (len(GOOD), GOOD))
+    assert answer is not None and answer.status == 400
+
+
+@pytest.mark.parametrize(
+    "bad", [b"GET /api/v1/health HTTP/1.1\r\n\r\n", b"GET /api/v1/health HTTP/1.1\r\nhost: a\r\n" + b"a: b\r\n" * 100 + b"\r\n"]
+)
+@pytest.mark.parametrize("path", ["", "/api/v1/app/target/msg?x=y"])
+def test_a_request_before_one_that_is_refused_keeps_its_answer(target: Target, bad: bytes, path: str) -> None:
+    talk = target.talk(target.request(GOOD, path=path) + bad, answers=3)
+    assert [answer.status for answer in talk.answers] == [202]
+    assert talk.closed
 
 
 CHUNKS = {

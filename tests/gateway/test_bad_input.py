@@ -217,6 +217,14 @@ def test_a_request_with_two_hosts_is_refused(sources: Sources, extra: Extra) -> 
     assert answer is not None and answer.status == 400
 
 
+@pytest.mark.parametrize("line", [b"", b"host: a/b\r\n"])
+@BOTH
+def test_a_request_without_a_host_is_refused(sources: Sources, line: bytes, extra: Extra) -> None:
+    raw = sources.door.request(sources.stripe, BODY, [*stripe(BODY), *extra])
+    answer = refused(sources, raw.replace(b"host: ringback\r\n", line))
+    assert answer is not None and answer.status == 400
+
+
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 @BOTH
 def test_bad_chunks_are_refused(sources: Sources, chunks: bytes, extra: Extra) -> None:

@@ -10,30 +10,24 @@ Source: uvicorn 0.54, `protocols/http/httptools_impl.py`; the version is pinned,
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from ringback.api.doorway import Doorway, Route
-from ringback.api.problems import Problem, render
-from ringback.api.publish import NOTHING, new_message
-from ringback.api.render import render_message
+from ringback.api.doorway import Doorway
+from ringback.api.heads import is_host, refusal
+from ringback.api.hot_cycle import HotCycle
+from ringback.api.problems import Problem
 from ringback.api.routing import OFF_LOOP_BYTES
-from ringback.errors import InvalidField, RingbackError, Unavailable
+from ringback.errors import RingbackError
 from ringback.model.applications import TokenKind
-from ringback.model.messages import Message
-from ringback.services.directory import Entry
-from ringback.services.idempotency import StoredAnswer, digest
-from ringback.services.intake import NewMessage
+from ringback.services.idempotency import digest
 from ringback.services.tokens import Principal
 
 # All of a request's head: twice what nginx and Apache allow by default (8 KiB a line, 32 KiB in all), for long tokens and query strings.
 MAX_HEAD_BYTES: Final = 65_536
-# Apache's default; no client of an API comes near.
-MAX_HEADERS: Final = 100
 # What nginx allows for a request line, and Apache: longer URLs are attacks.
 MAX_URL_BYTES: Final = 8_192
 # From the first byte of a head to its last, and from connecting to the first byte, seconds.
@@ -56,160 +50,6 @@ _API: Final = b"/api/"
 _NEVER: Final = float("inf")
 # What somebody hears who does not speak HTTP: status, code, detail.
 _INVALID: Final = (400, "bad_request", "the request is not valid HTTP/1.1")
-
-
-class _NoEvent:
-    """Nobody waits for a hot request's body: it is taken as it comes."""
-
-    __slots__ = ()
-
-    def set(self) -> None:
-        """Nothing."""
-
-
-_NO_EVENT: Final = _NoEvent()
-
-
-class HotCycle:
-    """One hot request: its body while it arrives, its answer when that is known. Has what uvicorn expects of a cycle."""
-
-    __slots__ = (
-        "answered",
-        "chunks",
-        "disconnected",
-        "door",
-        "entry",
-        "keep_alive",
-        "key",
-        "principal",
-        "request_id",
-        "response_complete",
-        "route",
-        "running",
-        "size",
-        "timer",
-        "waiter",
-    )
-    message_event = _NO_EVENT
-
-    def __init__(
-        self, door: HotDoor, route: Route, principal: Principal, entry: Entry, key: bytes | None, request_id: bytes, keep_alive: bool
-    ) -> None:
-        self.door = door
-        self.route = route
-        self.principal = principal
-        self.entry = entry
-        self.key = key
-        self.request_id = request_id
-        self.keep_alive = keep_alive
-        self.chunks: list[bytes] = []
-        self.size = 0
-        self.answered = self.running = self.disconnected = self.response_complete = False
-        self.timer: asyncio.TimerHandle | None = None
-        self.waiter: Any = None
-
-    def run(self) -> None:
-        """The body is complete: publish it."""
-        self.running = True
-        if self.key is None:
-            self._publish()
-            return
-        flights = self.door.way.idempotency.flights
-        if flights.begin(self.key):
-            self._publish()
-            return
-        self.waiter = self._told
-        if self.timer is None:
-            self.timer = self.door.loop.call_later(self.door.way.wait_s, self._waited_enough)
-        flights.wait(self.key, self.waiter)
-
-    def _told(self, stored: StoredAnswer | None) -> None:
-        self.waiter = None
-        if self.answered:
-            return
-        if stored is None:
-            self.run()
-        else:
-            self._answer(stored.status, stored.body)
-
-    def _waited_enough(self) -> None:
-        self.timer = None
-        if self.waiter is not None and self.key is not None:
-            self.door.way.idempotency.flights.leave(self.key, self.waiter)
-            self.waiter = None
-            text = "a request with this idempotency-key is still running; try again"
-            self.refuse(Unavailable(text, code="idempotency_in_progress", retry_after_s=1))
-
-    def _publish(self) -> None:
-        publisher = self.door.way.publisher
-        try:
-            body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
-            new, _ = new_message(body, publisher.clock.now_us())
-            if self.entry.stale or publisher.is_watched(self.principal.org_id, new):
-                self.door.loop.create_task(self._publish_later(new))
-                return
-            publisher.intake.accept(self.entry, new, publisher.mark(self.key), self)
-        except InvalidField as error:
-            self._refuse_unless_repeated(error)
-        except RingbackError as error:
-            self.refused(error)
-
-    def _refuse_unless_repeated(self, error: InvalidField) -> None:
-        # A key that made a message before has its answer, whatever comes with it now.
-        publisher = self.door.way.publisher
-        try:
-            publisher.intake.accept(self.entry, NOTHING, publisher.mark(self.key), self, refusal=error)
-        except RingbackError as refusal:
-            self.refused(refusal)
-
-    async def _publish_later(self, new: NewMessage) -> None:
-        # The application was changed between the head and the body of this request, or the payload must be compared with its schema.
-        publisher, org_id = self.door.way.publisher, self.principal.org_id
-        try:
-            refusal = await publisher.refusal(org_id, new) if publisher.is_watched(org_id, new) else None
-            entry = await publisher.directory.find(org_id, self.route.app_ref)
-            publisher.intake.accept(entry, new, publisher.mark(self.key), self, refusal=refusal)
-        except RingbackError as error:
-            self.refused(error)
-
-    def accepted(self, message: Message) -> None:
-        """The message is durable."""
-        body = render_message(message, self.route.with_content)
-        if self.key is not None:
-            self.door.way.idempotency.flights.finish(self.key, StoredAnswer(202, body))
-        self._answer(202, body)
-
-    def repeated(self, message_id: str) -> None:
-        """The key made this message before."""
-        self.door.loop.create_task(self._repeat(message_id))
-
-    async def _repeat(self, message_id: str) -> None:
-        try:
-            message = await self.door.way.publisher.messages.get(self.principal, self.route.app_ref, message_id, content=True)
-        except RingbackError as error:
-            self.refused(error)
-        else:
-            self.accepted(message)
-
-    def refused(self, error: Exception) -> None:
-        """Nothing was kept."""
-        if self.key is not None:
-            self.door.way.idempotency.flights.finish(self.key, None)
-        self.refuse(error if isinstance(error, RingbackError) else Unavailable("the message could not be stored; try again"))
-
-    def refuse(self, error: RingbackError) -> None:
-        """Answer with an error."""
-        problem = render(error, self.request_id.decode("latin-1"))
-        self._answer(problem.status, problem.body, problem)
-
-    def _answer(self, status: int, body: bytes, problem: Problem | None = None) -> None:
-        self.answered = True
-        if self.timer is not None:
-            self.timer.cancel()
-        self.door.way.reader.give_back(self.size)
-        self.chunks.clear()
-        if not self.disconnected:
-            self.door.answer(self, status, body, problem)
 
 
 class _Refused(Exception):
@@ -241,6 +81,8 @@ class HotDoor(HttpToolsProtocol):
         self._dated: tuple[Any, bytes] = (None, b"")
         # The token that came last, if it never ends, how many had been revoked by then, and whose it is: clients mostly send the same.
         self._believed: tuple[bytes, int, Principal | None] = (b"", 0, None)
+        # The host that was called last: clients mostly call the same one.
+        self._host = b""
 
     # -- bytes in
 
@@ -291,7 +133,8 @@ class HotDoor(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole: is it a hot request?"""
         if self.parser.should_upgrade():
-            # The parser stops here, and `_stay` reads it once more.
+            # The parser stops here, and `_stay` reads it once more, or another door takes it.
+            self._look_at_head()
             return
         self._in_head = False
         self._in_body = True
@@ -304,11 +147,7 @@ class HotDoor(HttpToolsProtocol):
                 self.deadline = self.loop.time() + BODY_TIMEOUT_S
                 self._hot = self._answering = self.cycle = hot
                 return
-        if len(self.headers) > MAX_HEADERS:
-            self._stop(431, "headers_too_large", f"a request may have {MAX_HEADERS} headers")
-        if sum(name == b"host" for name, _ in self.headers) > 1:
-            # A proxy before us may have looked at the other one (RFC 9112, 3.2). What is hot has one.
-            self._stop(400, "bad_request", "the request has more than one Host header; send one")
+        self._look_at_head()
         # Bodies of ordinary requests have their own deadline, in `api.intake`.
         self.deadline = float("inf")
         url, headers = self.url, self.headers
@@ -317,6 +156,19 @@ class HotDoor(HttpToolsProtocol):
         self.headers += headers
         self.expect_100_continue = any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         super().on_headers_complete()
+
+    def _look_at_head(self) -> None:
+        if found := refusal(self.headers, self.parser.get_http_version()):
+            # Nothing of this request is read, and an earlier one keeps its answer.
+            self._in_body = False
+            self._stop(*found)
+
+    def _is_host(self, value: bytes | None) -> bool:
+        """Does a Host header that was not the last one on this connection name a host?"""
+        if value is None or not is_host(value):
+            return False
+        self._host = value
+        return True
 
     def _provider_cycle(self) -> Any:
         """The cycle of a hot request that is none of the API's; the door for providers has some."""
@@ -329,6 +181,9 @@ class HotDoor(HttpToolsProtocol):
             return None
         headers = dict(self.headers)
         if len(headers) < len(self.headers) or not _COLD.isdisjoint(headers):
+            return None
+        host = headers.get(b"host")
+        if host != self._host and not self._is_host(host):
             return None
         authorization = headers.get(b"authorization")
         length = headers.get(b"content-length")

@@ -38,7 +38,7 @@ class Doorway(msgspec.Struct):
     reader: BodyReader
     wait_s: float
     draw: Callable[[int], int]
-    # Makes a hot request of a door and what is known of it: `api.door.HotCycle`, or one that is traced.
+    # Makes a hot request of a door and what is known of it: `api.hot_cycle.HotCycle`, or one that is traced.
     cycle: Callable[..., Any]
     routes: dict[bytes, Route | None] = msgspec.field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ringback.api.door import HotCycle
+from ringback.api.hot_cycle import HotCycle
 from ringback.api.problems import Problem
 from ringback.api.publish import PATH
 from ringback.model.messages import Message

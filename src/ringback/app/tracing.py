@@ -10,7 +10,7 @@ from typing import Any, Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ringback import __version__
-from ringback.api.door import HotCycle
+from ringback.api.hot_cycle import HotCycle
 from ringback.api.publish import PATH
 from ringback.api.traced import TracedCycle
 from ringback.clock import Clock

@@ -211,6 +211,8 @@ class InboundDoor(HttpToolsProtocol):
     _in_head: bool
     _in_body: bool
     _dated: tuple[Any, bytes]
+    _host: bytes
+    _is_host: Callable[[bytes | None], bool]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -270,6 +272,9 @@ class InboundDoor(HttpToolsProtocol):
             # Others may come twice; of two hosts nobody knows which one was called, and the ordinary way refuses them.
             or (len(named) < len(headers) and sum(name == b"host" for name, _ in headers) > 1)
         ):
+            return None
+        host = named.get(b"host")
+        if host != self._host and not self._is_host(host):
             return None
         shared = ready.shared
         if shared is not None and shared.take(self.loop.time()):
