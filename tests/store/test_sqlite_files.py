@@ -268,6 +268,29 @@ def test_too_little_free_disk_refuses_messages_and_nothing_else(tmp_path):
     tell(tmp_path, story, min_free_disk=1 << 60)
 
 
+@pytest.mark.parametrize("name", ["ringback.db", "ringback.db-wal"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_while_the_file_is_not_where_the_next_start_looks_for_it_messages_are_refused_and_nothing_else(tmp_path, caplog, name, replaced):
+    path, aside = tmp_path / name, tmp_path / "aside"
+
+    async def story(shelf: Shelf) -> None:
+        assert (await shelf.accept("ep_1")).word == "accepted"
+        path.rename(aside)
+        if replaced:
+            path.write_bytes(aside.read_bytes())
+        await until(lambda: "database.gone" in caplog.messages)
+        heard = await shelf.accept("ep_1")
+        assert isinstance(heard.what, StoreFailure)
+        assert "moved, removed or replaced" in str(heard.what)
+        await shelf.store.write(lambda tx: tx.run("INSERT INTO endpoint_sequence VALUES ('ep_9', 1)"))
+        aside.rename(path)
+        await until(lambda: "database.back" in caplog.messages)
+        assert (await shelf.accept("ep_1")).word == "accepted"
+
+    with caplog.at_level("INFO"):
+        tell(tmp_path, story)
+
+
 def test_the_log_stays_bounded_while_writes_never_pause(tmp_path):
     async def story(shelf: Shelf) -> None:
         log = tmp_path / "ringback.db-wal"

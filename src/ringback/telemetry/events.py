@@ -50,6 +50,14 @@ DISK_LOW = LogEvent(
     ("free_bytes", "least_bytes"),
     "Free disk is below `min_free_disk`: new messages are answered 503, deliveries go on.",
 )
+DATABASE_GONE = LogEvent(
+    "database.gone",
+    "error",
+    ("path",),
+    "The file of the database, or its log, was moved, removed or replaced under the running server, and the next start would not find what "
+    "is stored: new messages are answered 503, deliveries go on. Put it back; where its log (`-wal`) alone is lost, restart the server.",
+)
+DATABASE_BACK = LogEvent("database.back", "info", ("path",), "The file of the database is where it was again; new messages are accepted.")
 DISK_RECOVERED = LogEvent("disk.recovered", "info", ("free_bytes",), "There is enough free disk again; new messages are accepted.")
 STORE_FAILED = LogEvent(
     "store.failed",

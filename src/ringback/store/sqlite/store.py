@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, TypeVar, cast
 
@@ -18,16 +17,13 @@ from ringback.store.sqlite.checkpoints import Checkpoints
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.committer import Committer
 from ringback.store.sqlite.connection import SqliteTransaction
+from ringback.store.sqlite.ground import Ground
 from ringback.store.sqlite.readers import Readers
-from ringback.telemetry.events import DISK_LOW, DISK_RECOVERED
-from ringback.telemetry.log import log
 
 T = TypeVar("T")
 
 # How long a delivery handed over in memory is leased: twice the longest attempt (30 s and the time for its body).
 LEASE_US: Final = 70 * 1_000_000
-# How often free space is looked at, seconds: a disk that fills at 100 MB/s still leaves most of the reserve.
-_SPACE_EVERY_S: Final = 0.5
 
 
 class SqliteStore:
@@ -44,10 +40,7 @@ class SqliteStore:
         released: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection = connection
-        # Absolute from the start: the working directory may change.
-        self._directory = os.path.dirname(os.path.abspath(path))
         self._clock = clock
-        self._min_free_disk = min_free_disk
         self._released = released
         self._loop = asyncio.get_running_loop()
         self._book = ClaimBook(clock.monotonic_s)
@@ -57,10 +50,7 @@ class SqliteStore:
         self._checkpoints = (
             None if self._in_memory else Checkpoints(path, connection, self._committer.between, self._loop.call_soon_threadsafe)
         )
-        self._low_space: StoreFailure | None = None
-        self._space_timer: asyncio.TimerHandle | None = None
-        if min_free_disk and not self._in_memory:
-            self._look_at_space()
+        self._ground = None if self._in_memory else Ground(path, min_free_disk)
 
     @property
     def wal_bytes(self) -> int:
@@ -69,8 +59,9 @@ class SqliteStore:
 
     def accept(self, acceptance: Acceptance) -> None:
         """Commit a message with its deliveries; see `store.base.Store.accept`."""
-        if self._low_space is not None:
-            self._loop.call_soon(acceptance.refused, acceptance, self._low_space)
+        ground = self._ground
+        if ground is not None and ground.refusal is not None:
+            self._loop.call_soon(acceptance.refused, acceptance, ground.refusal)
         else:
             self._committer.accept(acceptance)
 
@@ -124,9 +115,9 @@ class SqliteStore:
 
     def write(self, operation: Callable[[Transaction], T], *, grows: bool = False) -> Awaitable[T]:
         """Run a short operation in the next group commit; see `store.base.Store.write`."""
-        if grows and self._low_space is not None:
+        if grows and self._ground is not None and self._ground.refusal is not None:
             refused: asyncio.Future[T] = self._loop.create_future()
-            refused.set_exception(StoreFailure(str(self._low_space)))
+            refused.set_exception(StoreFailure(str(self._ground.refusal)))
             return refused
         return self._committer.write(operation)
 
@@ -142,8 +133,8 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Commit what waits, copy the log into the database, and let the file go."""
-        if self._space_timer is not None:
-            self._space_timer.cancel()
+        if self._ground is not None:
+            self._ground.close()
         if self._readers is not None:
             await self._readers.close()
         await self._committer.close()
@@ -153,24 +144,3 @@ class SqliteStore:
             self._connection.close()
         finally:
             self._released()
-
-    def _look_at_space(self) -> None:
-        self._space_timer = self._loop.call_later(_SPACE_EVERY_S, self._look_at_space)
-        try:
-            space = os.statvfs(self._directory)
-        except OSError:
-            # Nothing is known now; what was known last stands.
-            return
-        free = space.f_bavail * space.f_frsize
-        was_low = self._low_space is not None
-        if free < self._min_free_disk:
-            if not was_low:
-                log(DISK_LOW, free_bytes=free, least_bytes=self._min_free_disk)
-            self._low_space = StoreFailure(
-                f"only {free >> 20} MiB of disk are free, and min_free_disk is {self._min_free_disk >> 20} MiB; nothing was stored; "
-                "free space and try again"
-            )
-        else:
-            if was_low:
-                log(DISK_RECOVERED, free_bytes=free)
-            self._low_space = None
