@@ -105,7 +105,10 @@ def test_a_server_that_closes_in_the_handshake_is_a_tls_failure(run: Run) -> Non
 
     async def story() -> None:
         async with serving(script) as server, transport() as client:
-            assert (await attempt(client, request(server.port, tls=True))).error is ErrorClass.TLS
+            exchange = await attempt(client, request(server.port, tls=True))
+            assert exchange.error is ErrorClass.TLS
+            assert "closed the connection during the TLS handshake" in exchange.detail
+            assert "()" not in exchange.detail
 
     run(story())
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from ringback.delivery.failure import CannotConnect
+from ringback.delivery.failure import CannotConnect, because
 from ringback.delivery.guard import Admitted, admit
 from ringback.delivery.http import Connection, Opening
 from ringback.delivery.resolver import Resolver
@@ -142,7 +142,7 @@ class Dialer:
         except OSError as exc:
             what = "during the TLS handshake" if origin.tls else "before the request was sent"
             error = ErrorClass.TLS if origin.tls else ErrorClass.RESET
-            raise CannotConnect(error, f"{peer} closed the connection {what} ({exc.strerror or exc})", peer) from exc
+            raise CannotConnect(error, f"{peer} closed the connection {what}{because(exc)}", peer) from exc
         finally:
             if not opened:
                 way.close()

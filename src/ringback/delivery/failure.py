@@ -18,3 +18,9 @@ class CannotConnect(RingbackError):
         self.detail = detail
         self.address = address
         self.phases = Phases()
+
+
+def because(error: BaseException | None) -> str:
+    """What the system says of an error, in brackets, to stand behind a sentence; "" when it says nothing."""
+    reason = error and (getattr(error, "strerror", None) or str(error))
+    return f" ({reason})" if reason else ""

@@ -20,6 +20,7 @@ import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from msgspec.structs import replace
 
+from ringback.delivery.failure import because
 from ringback.delivery.transport import SealedRequest, Watcher
 from ringback.model.attempts import ErrorClass, Exchange, Phases
 from ringback.policy.heads import HEAD_END, head_span, header_value
@@ -305,9 +306,9 @@ class Connection(asyncio.Protocol):
             assert self._request is not None  # it is let go of when an answer begins
             self._owner.stale(self._request, done, self._started_s, self.deadline_s, self._watcher)
         elif self._received == 0:
-            self._fail(ErrorClass.RESET, f"the server closed the connection without an answer{_because(exc)}")
+            self._fail(ErrorClass.RESET, f"the server closed the connection without an answer{because(exc)}")
         else:
-            self._fail(ErrorClass.RESET, f"the server closed the connection in the middle of the response headers{_because(exc)}")
+            self._fail(ErrorClass.RESET, f"the server closed the connection in the middle of the response headers{because(exc)}")
 
     # httptools calls these.
 
@@ -487,7 +488,3 @@ class Connection(asyncio.Protocol):
     def _has_length(self) -> bool:
         start, end = head_span(self._raw, self._interim)
         return header_value(bytes(self._raw[start:end]), b"content-length") is not None
-
-
-def _because(exc: BaseException | None) -> str:
-    return f" ({getattr(exc, 'strerror', None) or exc})" if exc is not None else ""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ringback.delivery.dialer import Dialer, MakeConnection, Stopwatch, Way
-from ringback.delivery.failure import CannotConnect
+from ringback.delivery.failure import CannotConnect, because
 from ringback.delivery.guard import Admitted, admit
 from ringback.delivery.http import Connection, Opening
 from ringback.delivery.proxy import ProxyFailed, SocketWire, TlsWire, ask
@@ -151,7 +151,7 @@ class ProxyDialer(Dialer):
         except OSError as exc:
             if isinstance(exc, TimeoutError):
                 raise
-            text = f"the proxy {address.text} closed the connection during the TLS handshake ({exc.strerror or exc})"
+            text = f"the proxy {address.text} closed the connection during the TLS handshake{because(exc)}"
             raise ProxyFailed(ErrorClass.PROXY, text) from exc
         return wire
 
