@@ -71,6 +71,19 @@ def test_endpoints_are_matched_when_it_is_due_and_not_when_it_was_accepted():
     in_world(story)
 
 
+def test_a_row_that_cannot_be_read_is_told_and_tried_again(caplog):
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        await world.publish("a", deliver_at=in_s(world, 0.3), channels=("eu",))
+        await world.store.write(lambda tx: tx.run("UPDATE deferred_message SET channels = '['"))
+        await until(lambda: "task.failed" in caplog.messages)
+        await world.store.write(lambda tx: tx.run("UPDATE deferred_message SET channels = NULL"))
+        await world.settled_with_deferred()
+        assert len(world.transport.sent) == 1
+
+    in_world(story)
+
+
 def test_channels_are_matched_when_it_is_due():
     async def story(world: World) -> None:
         await world.endpoint("eu", channels=("eu",))

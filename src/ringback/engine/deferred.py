@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from ringback.clock import Clock
+from ringback.clock import SECOND_US, Clock
 from ringback.engine.wakeup import Alarms
 from ringback.engine.work import Work
 from ringback.errors import RingbackError
@@ -20,6 +20,8 @@ from ringback.services.directory import Directory, Entry
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import deferred, filtering, lanes
 from ringback.store.operations.deferred import Released
+from ringback.telemetry.events import TASK_FAILED
+from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
 # Rows written in one step: some 3 ms of the event loop at 15 us each, and a few thousand messages a second.
@@ -28,6 +30,8 @@ _STEP_ROWS: Final = 150
 _STEP_BYTES: Final = 4 * 1024 * 1024
 # Seconds until something that the store could not do is tried again.
 _AGAIN_S: Final = 0.5
+# How long an application rests whose messages ran into a defect, which is told each time.
+_AFTER_DEFECT_US: Final = 3 * SECOND_US
 
 
 class Deferred:
@@ -90,6 +94,11 @@ class Deferred:
         except RingbackError:
             await asyncio.sleep(_AGAIN_S)
             self._due.append(app_id)
+            return
+        except Exception as error:
+            # A defect of ours, or a spoilt row: it must not hold up the messages of others.
+            log(TASK_FAILED, failure=error, task="deferred", error=str(error))
+            self.add(app_id, self._clock.now_us() + _AFTER_DEFECT_US)
             return
         self._metrics.backlog += released.made
         for endpoint_id, due_at in released.woken.items():
