@@ -384,8 +384,12 @@ def test_a_host_may_be_a_name_an_address_or_nothing(target: Target, host: str, e
     assert [answer.status for answer in target.talk(without_host(target, f"host: {host}", *extra)).answers] == [202]
 
 
-def test_http_1_0_needs_no_host(target: Target) -> None:
-    talk = target.talk(without_host(target, version="1.0"), answers=2)
+@pytest.mark.parametrize(
+    "lines", [(), ("host: a", "connection: keep-alive"), ("host: a", "connection: keep-alive", "expect: 100-continue")]
+)
+def test_http_1_0_needs_no_host_and_its_connections_end_after_the_answer(target: Target, lines: tuple[str, ...]) -> None:
+    """Such clients wait for the end where the answer does not promise another one: `ab -k` would hang."""
+    talk = target.talk(without_host(target, *lines, version="1.0"), answers=2)
     assert [answer.status for answer in talk.answers] == [202]
     assert talk.closed
 

@@ -225,6 +225,14 @@ def test_a_request_without_a_host_is_refused(sources: Sources, line: bytes, extr
     assert answer is not None and answer.status == 400
 
 
+@pytest.mark.parametrize("line", [b"", b"connection: keep-alive\r\n"])
+@BOTH
+def test_a_connection_of_http_1_0_ends_after_the_answer(sources: Sources, line: bytes, extra: Extra) -> None:
+    raw = sources.door.request(sources.stripe, BODY, [*stripe(BODY), *extra]).replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n" + line, 1)
+    talk = sources.door.target.talk(raw, answers=2)
+    assert talk.closed and [answer.status for answer in talk.answers] == [200]
+
+
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)
 @BOTH
 def test_bad_chunks_are_refused(sources: Sources, chunks: bytes, extra: Extra) -> None:

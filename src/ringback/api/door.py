@@ -81,8 +81,8 @@ class HotDoor(HttpToolsProtocol):
         self._dated: tuple[Any, bytes] = (None, b"")
         # The token that came last, if it never ends, how many had been revoked by then, and whose it is: clients mostly send the same.
         self._believed: tuple[bytes, int, Principal | None] = (b"", 0, None)
-        # The host that was called last: clients mostly call the same one.
-        self._host = b""
+        # The host that was called last, if a hot request may call it: clients mostly call the same one. This is none.
+        self._host = b"/"
 
     # -- bytes in
 
@@ -163,11 +163,11 @@ class HotDoor(HttpToolsProtocol):
             self._in_body = False
             self._stop(*found)
 
-    def _is_host(self, value: bytes | None) -> bool:
-        """Does a Host header that was not the last one on this connection name a host?"""
-        if value is None or not is_host(value):
+    def _may_be_hot(self, host: bytes | None) -> bool:
+        """May a request be hot whose host is not the last one of this connection? In HTTP/1.0 it may not: that cannot go on by itself."""
+        if host is None or not is_host(host) or self.parser.get_http_version() != "1.1":
             return False
-        self._host = value
+        self._host = host
         return True
 
     def _provider_cycle(self) -> Any:
@@ -183,7 +183,7 @@ class HotDoor(HttpToolsProtocol):
         if len(headers) < len(self.headers) or not _COLD.isdisjoint(headers):
             return None
         host = headers.get(b"host")
-        if host != self._host and not self._is_host(host):
+        if host != self._host and not self._may_be_hot(host):
             return None
         authorization = headers.get(b"authorization")
         length = headers.get(b"content-length")

@@ -212,7 +212,7 @@ class InboundDoor(HttpToolsProtocol):
     _in_body: bool
     _dated: tuple[Any, bytes]
     _host: bytes
-    _is_host: Callable[[bytes | None], bool]
+    _may_be_hot: Callable[[bytes | None], bool]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -274,7 +274,7 @@ class InboundDoor(HttpToolsProtocol):
         ):
             return None
         host = named.get(b"host")
-        if host != self._host and not self._is_host(host):
+        if host != self._host and not self._may_be_hot(host):
             return None
         shared = ready.shared
         if shared is not None and shared.take(self.loop.time()):
