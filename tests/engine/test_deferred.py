@@ -320,7 +320,7 @@ def test_retention_leaves_one_that_waits_alone():
         await world.publish("a", deliver_at=in_s(world, 3_600))
         await world.publish("b")
         before_us = in_s(world, 60)
-        assert await world.store.write(lambda tx: retention.purge_messages(tx, before_us, 100)) == 1
+        assert await world.store.write(lambda tx: retention.purge_messages(tx, before_us, 100)) == (1, None)
         assert await world.rows("SELECT event_type FROM message") == [("a",)]
 
     in_world(story)

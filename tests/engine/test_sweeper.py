@@ -7,7 +7,8 @@ from ringback.model.streams import Progress, Sink, SinkStatus, SinkType, Stream
 from ringback.store.base import Transaction
 from ringback.store.operations import sinks, streams
 from ringback.store.operations.streams import NewEvent
-from tests.engine.world import SECOND_US, World, in_world
+from tests.engine.world import FAILED, OK, SECOND_US, World, in_world
+from tests.waiting import until, until_async
 
 HISTORY_US = 90 * 86_400_000_000
 
@@ -23,6 +24,41 @@ def test_deliveries_of_an_endpoint_that_is_off_are_dropped_and_those_of_others_a
         await world.store.write(lambda tx: tx.run("UPDATE endpoint SET disabled = 1 WHERE uid = 'off'"))
         assert await Sweeper(world.store, world.clock, HISTORY_US).sweep() == 250
         assert await world.rows("SELECT endpoint_id, COUNT(*) FROM delivery GROUP BY endpoint_id") == [(world.endpoint_ids["on"], 250)]
+
+    in_world(story)
+
+
+def test_what_is_not_finished_stays_although_it_is_older_than_history_is_kept():
+    async def story(world: World) -> None:
+        await world.endpoint("fails")
+        await world.endpoint("works")
+        world.transport.decide = lambda sent: FAILED if sent.host == "fails" and len(world.transport.to("fails")) == 1 else OK
+        await world.ready()
+        await world.post("works")
+        failed = await world.post("all")
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM attempt WHERE status <> 0"))
+        assert await Sweeper(world.store, world.clock, 0).sweep() > 0
+        assert await world.rows("SELECT id FROM message") == [(failed.id,)]
+        assert await world.count("SELECT COUNT(*) FROM attempt") == 2
+        await world.settled()
+        assert [sent.request.body for sent in world.transport.to("fails")] == [b'{"a":1}'] * 2
+        await Sweeper(world.store, world.clock, 0).sweep()
+        assert await world.count("SELECT COUNT(*) FROM message") == await world.count("SELECT COUNT(*) FROM attempt") == 0
+
+    in_world(story, schedule_s=(1.0,))
+
+
+def test_messages_that_wait_for_their_time_hold_up_the_sweep_of_no_other():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        await world.ready()
+        far_us = world.clock.now_us() + 3_600 * SECOND_US
+        await asyncio.gather(*(world.post("a", deliver_at=far_us) for _ in range(250)))
+        await world.post("a")
+        await until(lambda: len(world.transport.sent) == 1)
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM attempt"))
+        await Sweeper(world.store, world.clock, 0).sweep()
+        assert await world.rows("SELECT COUNT(*), MIN(deliver_at) FROM message") == [(250, far_us)]
 
     in_world(story)
 

@@ -232,7 +232,7 @@ def test_what_retention_removes_leaves_the_file(history):
     history.said("quetzalcoatl", age_us=5 * DAY_US)
     kept = history.said("xochipilli")
     history.follow()
-    assert history.api.run(history.api.store.write(lambda tx: retention.purge_messages(tx, history.now_us - DAY_US, 10))) == 1
+    assert history.api.run(history.api.store.write(lambda tx: retention.purge_messages(tx, history.now_us - DAY_US, 10))) == (1, None)
     assert history.rows("SELECT * FROM search_gone") == []
     history.follow()
     assert not history.holds("quetzalcoatl")

@@ -13,6 +13,7 @@ from ringback.errors import RingbackError
 from ringback.store.base import Store, Transaction
 from ringback.store.operations import arrivals, blocks, deliveries, polling, polls, retention, sinks, streams, trends
 from ringback.store.operations.blocks import Blocks, Place
+from ringback.store.operations.directory import START
 from ringback.telemetry.events import RETENTION_SWEPT
 from ringback.telemetry.log import log
 
@@ -73,8 +74,9 @@ class Sweeper:
         now_us = self._clock.now_us()
         before_us = now_us - self._history_us
         removed = await self._all(lambda tx: retention.expire_payloads(tx, now_us, _SLICE))
-        removed += await self._all(lambda tx: retention.purge_messages(tx, before_us, _SLICE))
-        removed += await self._all(lambda tx: retention.purge_attempts(tx, before_us, _SLICE))
+        spared = await self._spared(before_us)
+        removed += await self._walk(0, lambda tx, after: retention.purge_messages(tx, before_us, _SLICE, after, spared))
+        removed += await self._walk(0, lambda tx, after: retention.purge_attempts(tx, before_us, _SLICE, after, spared))
         freed: set[tuple[str, str]] = set()
         removed += await self._all(lambda tx: retention.purge_dead_letters(tx, before_us, _SLICE, freed))
         for endpoint_id, app_id in freed:
@@ -84,6 +86,14 @@ class Sweeper:
         removed += await self._all(lambda tx: polling.purge(tx, _SLICE))
         removed += await self._all(lambda tx: retention.purge_deleted_endpoints(tx, before_us, _SLICE))
         return removed + await self._abandoned()
+
+    async def _spared(self, before_us: int) -> retention.Spared:
+        """Messages that are old and not finished: a retry, or what waits for its turn, may be due after more time than history is kept."""
+        spared = retention.NOTHING
+        place = START if await self._store.read(lambda tx: retention.is_anything_old(tx, before_us)) else None
+        while place is not None:
+            spared, place = await self._store.read(partial(retention.sparing, before_us=before_us, spared=spared, after=place))
+        return spared
 
     async def sweep_streams(self) -> int:
         """Remove events of streams that are past their time, and what was deleted of streams and sinks; how many rows."""

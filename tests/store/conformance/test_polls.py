@@ -223,7 +223,7 @@ def test_what_history_has_lost_is_passed_over(tell: Callable[..., Any]) -> None:
         assert len(await walked(shelf, endpoint.start, 2)) == 4
         assert len(await walked(shelf, position, 2)) == 1
         later_us = shelf.now_us + 3_600 * SECOND_US
-        assert await shelf.store.write(lambda tx: retention.purge_messages(tx, later_us, 100)) == 4
+        assert await shelf.store.write(lambda tx: retention.purge_messages(tx, later_us, 100)) == (4, None)
         assert await walked(shelf, endpoint.start, 2) == []
         assert await shelf.store.write(lambda tx: polls.purge_released(tx, later_us, 100, "")) == (1, APP)
         assert await shelf.store.write(lambda tx: polls.purge_released(tx, later_us, 100, APP)) == (0, None)

@@ -12,6 +12,8 @@ from ringback.model.integrations import Integration
 from ringback.model.transformations import Transformation
 from ringback.services.tokens import DEFAULT_ORG_ID
 from ringback.store.operations import auto_configs, deliveries, integrations, retention, transformations, trends
+from ringback.store.operations.directory import START
+from ringback.store.operations.retention import NOTHING, Spared, sparing
 from ringback.store.operations.slices import MAX_BYTES
 from tests.api.conftest import Api
 from tests.api.history import DAY_US, HOUR_US, SECOND_US, History
@@ -61,8 +63,9 @@ def test_old_messages_go_in_steps_and_free_their_event_ids(history):
     for age in (5, 4, 3):
         history.message(age_us=age * DAY_US, event_id=f"e{age}")
     young = history.message(event_id="young")
-    assert purged(history, lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 2)) == 2
-    assert until_nothing(history, lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 2)) == 1
+    removed, place = purged(history, lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 2))
+    assert removed == 2
+    assert purged(history, lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 2, place)) == (1, None)
     assert history.rows("SELECT id FROM message") == [(young.id,)]
     assert history.rows("SELECT event_id FROM message_event_id") == [("young",)]
 
@@ -75,7 +78,7 @@ def test_large_payloads_go_in_smaller_steps(history, goes):
         purged(history, lambda tx: tx.run("UPDATE application SET deleted_at = 1 WHERE id = ?", (history.app_id,)))
     purge = {
         "payloads": lambda tx: retention.expire_payloads(tx, history.now_us + 1, 100),
-        "messages": lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 100),
+        "messages": lambda tx: retention.purge_messages(tx, history.now_us - 2 * DAY_US, 100)[0],
         "application": lambda tx: retention.purge_application(tx, 100),
     }[goes]
     assert [purged(history, purge) for _ in range(3)] == [2, 2, 1]
@@ -87,9 +90,49 @@ def test_old_attempts_counts_and_dead_letters_go(history):
         history.attempt(history.message(age_us=age * DAY_US), code=500, dead="http_500")
     history.attempt(history.message(age_us=SECOND_US), code=500, dead="http_500")
     before = history.now_us - 2 * DAY_US
-    assert until_nothing(history, lambda tx: retention.purge_attempts(tx, before, 1)) == 2
+    assert until_nothing(history, lambda tx: retention.purge_attempts(tx, before, 1)[0]) == 2
     assert until_nothing(history, lambda tx: retention.purge_dead_letters(tx, before, 1)) == 2
     assert left(history, "attempt") == left(history, "dead_letter") == 1
+
+
+def test_what_is_spared_stays_and_what_lies_behind_it_goes(history):
+    made = [history.message(age_us=days * DAY_US) for days in (7, 6, 5, 4, 3)]
+    for message in made:
+        history.attempt(message)
+    spared = Spared(frozenset((made[0].id, made[2].id)), beyond=made[4].id)
+    before = history.now_us - 2 * DAY_US
+    for table, purge in (("message", retention.purge_messages), ("attempt", retention.purge_attempts)):
+        place: int | None = 0
+        while place is not None:
+            at = place
+            _, place = purged(history, lambda tx, at=at, purge=purge: purge(tx, before, 2, at, spared))
+        column = "id" if table == "message" else "message_id"
+        assert [row[0] for row in history.rows(f"SELECT {column} FROM {table} ORDER BY seq")] == [made[0].id, made[2].id, made[4].id]
+
+
+@pytest.mark.parametrize("step", [1, 2, 100])
+def test_messages_with_unfinished_deliveries_are_spared_one_by_one_or_from_an_id_on(history, step):
+    made = [history.message(age_us=days * DAY_US).id for days in (8, 7, 6, 5, 4, 3)]
+    young = history.message().id
+    insert = (
+        "INSERT INTO delivery (endpoint_id, due_at, message_id, trigger, app_id, sequence, attempts, state) "
+        "VALUES (?, ?, ?, 0, 'a', 1, 0, 'retrying')"
+    )
+    rows = [(f"ep_{number % 3}", 9 - number, message_id) for number, message_id in enumerate((*made[1:], made[3], young))]
+    purged(history, lambda tx: tx.run("DELETE FROM delivery"))
+    purged(history, lambda tx: tx.run_many(insert, rows))
+
+    def found(most: int) -> Spared:
+        spared, place = NOTHING, START
+        while place is not None:
+            at, known = place, spared
+            look = lambda tx, at=at, known=known: sparing(tx, history.now_us - 2 * DAY_US, known, at, step, most)  # noqa: E731 - given its place
+            spared, place = purged(history, look)
+        return spared
+
+    assert found(5) == Spared(frozenset(made[1:]))
+    assert found(2) == Spared(frozenset(made[1:3]), made[3])
+    assert [found(2).holds(message_id) for message_id in made] == [False, True, True, True, True, True]
 
 
 def test_old_sums_go_scope_by_scope(history):

@@ -6,9 +6,14 @@ Tables in another order are walked round and round: such a call takes the place 
 
 from __future__ import annotations
 
+from typing import Final
+
+import msgspec
+
 from ringback import ids
 from ringback.store.base import Transaction
 from ringback.store.operations import blocks, deferred, deliveries, lanes, messages, polling, trends
+from ringback.store.operations.directory import Key
 from ringback.store.operations.slices import affordable
 
 
@@ -30,24 +35,80 @@ def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
     return len(due)
 
 
-def purge_messages(tx: Transaction, before_us: int, limit: int) -> int:
-    """Remove messages accepted (or, where their sender chose the time, due) before that time, and free their event ids."""
-    # One that waits for its time is not old before that.
-    first = tx.rows(
-        "SELECT seq, app_id, event_id, COALESCE(deliver_at, created_at), length(payload) FROM message ORDER BY seq LIMIT ?", (limit,)
+# Deliveries that are looked at in one step: some 5 ms of a reading thread.
+SPARED_STEP: Final = 20_000
+# Messages that are named one by one: some 150 bytes each.
+SPARED_MAX: Final = 20_000
+
+
+class Spared(msgspec.Struct, frozen=True):
+    """Messages that stay, however old they are, because deliveries of them are unfinished: these, and all from the id `beyond` on."""
+
+    message_ids: frozenset[str] = frozenset()
+    beyond: str | None = None
+
+    def holds(self, message_id: str) -> bool:
+        """Does this message stay?"""
+        return message_id in self.message_ids or (self.beyond is not None and message_id >= self.beyond)
+
+
+# Where nothing is unfinished.
+NOTHING: Final = Spared()
+
+
+def is_anything_old(tx: Transaction, before_us: int) -> bool:
+    """Was the first message, or the first attempt, before that time?"""
+    message = tx.row("SELECT created_at FROM message ORDER BY seq LIMIT 1")
+    attempt = tx.row("SELECT started_at FROM attempt ORDER BY seq LIMIT 1")
+    return any(row is not None and row[0] < before_us for row in (message, attempt))
+
+
+def sparing(
+    tx: Transaction, before_us: int, spared: Spared, after: Key, step: int = SPARED_STEP, most: int = SPARED_MAX
+) -> tuple[Spared, Key | None]:
+    """`spared`, and old messages of which the `step` deliveries behind `after` are; and where the next step begins.
+
+    No more than the oldest `most` are named one by one.
+    """
+    before = spared.beyond or ids.start_id(ids.MESSAGE, before_us)
+    key = "endpoint_id, due_at, message_id, trigger"
+    some = f"SELECT {key} FROM delivery WHERE ({key}) > (?, ?, ?, ?) ORDER BY {key} LIMIT ?"
+    last = tx.row(f"{some} OFFSET ?", (*after, 1, step - 1))
+    place = None if last is None else (last[0], last[1], last[2], last[3])
+    rows = tx.rows(f"SELECT DISTINCT message_id FROM ({some}) WHERE message_id < ?", (*after, step, before))
+    found = spared.message_ids.union(row[0] for row in rows)
+    if len(found) <= most:
+        return Spared(found, spared.beyond), place
+    oldest = sorted(found)
+    return Spared(frozenset(oldest[:most]), oldest[most]), place
+
+
+def purge_messages(tx: Transaction, before_us: int, limit: int, after: int = 0, spared: Spared = NOTHING) -> tuple[int, int | None]:
+    """Remove messages accepted (or, where their sender chose the time, due) before that time, and free their event ids.
+
+    Looks at the `limit` that follow the place `after`.
+    """
+    rows = tx.rows(
+        "SELECT seq, app_id, event_id, id, COALESCE(deliver_at, created_at), created_at, length(payload) FROM message "
+        "WHERE seq > ? ORDER BY seq LIMIT ?",
+        (after, limit),
     )
-    old = affordable([row for row in first if row[3] < before_us])
-    tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(row[1], row[2]) for row in old if row[2] is not None])
-    tx.run_many("DELETE FROM message WHERE seq = ?", [(row[0],) for row in old])
-    return len(old)
+    # One that waits for its time is not old before that.
+    old = [row for row in rows if row[4] < before_us and not spared.holds(row[3])]
+    gone = affordable(old)
+    tx.run_many("DELETE FROM message_event_id WHERE app_id = ? AND event_id = ?", [(row[1], row[2]) for row in gone if row[2] is not None])
+    tx.run_many("DELETE FROM message WHERE seq = ?", [(row[0],) for row in gone])
+    if len(gone) < len(old):
+        return len(gone), gone[-1][0]
+    return len(gone), rows[-1][0] if len(rows) == limit and rows[-1][5] < before_us else None
 
 
-def purge_attempts(tx: Transaction, before_us: int, limit: int) -> int:
-    """Remove attempts begun before that time."""
-    old = tx.rows("SELECT seq, started_at FROM attempt ORDER BY seq LIMIT ?", (limit,))
-    old = [row for row in old if row[1] < before_us]
-    tx.run_many("DELETE FROM attempt WHERE seq = ?", [(row[0],) for row in old])
-    return len(old)
+def purge_attempts(tx: Transaction, before_us: int, limit: int, after: int = 0, spared: Spared = NOTHING) -> tuple[int, int | None]:
+    """Remove attempts begun before that time among the `limit` that follow the place `after`."""
+    rows = tx.rows("SELECT seq, started_at, message_id FROM attempt WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+    old = [(row[0],) for row in rows if row[1] < before_us and not spared.holds(row[2])]
+    tx.run_many("DELETE FROM attempt WHERE seq = ?", old)
+    return len(old), rows[-1][0] if len(rows) == limit and rows[-1][1] < before_us else None
 
 
 def purge_dead_letters(tx: Transaction, before_us: int, limit: int, freed: set[tuple[str, str]] | None = None) -> int:
