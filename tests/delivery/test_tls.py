@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from ringback.delivery.resolver import Resolver
-from ringback.delivery.tls import client_context
+from ringback.delivery.tls import HANDSHAKE_MAX_BYTES, client_context
 from ringback.model.attempts import ErrorClass
 from tests.delivery.conftest import Run
 from tests.delivery.hostile import OK, Authority, Peer, answering, serving, silent
@@ -121,6 +121,38 @@ def test_a_handshake_that_hangs_times_out(run: Run) -> None:
             assert "TLS handshake" in exchange.detail
             assert exchange.phases.connect_us >= 0
             assert exchange.phases.tls_us > 0.8 * exchange.duration_us
+
+    run(story())
+
+
+@pytest.mark.parametrize("record", [b"\x16\x03\x03\x00\x04" + bytes(4), b"\x16\x03\x03\x40\x00" + bytes(16_384)])
+def test_a_handshake_that_never_ends_is_cut(run: Run, authority: Authority, record: bytes) -> None:
+    """A server may ask for a handshake again and again in the middle of one, and OpenSSL passes over that, however often."""
+
+    async def script(peer: Peer) -> None:
+        await peer.reader.read(1)
+        await peer.flood(record * 1_000)
+
+    async def story() -> None:
+        async with serving(script) as server, transport(ca=client_context(authority.file)) as client:
+            exchange = await attempt(client, request(server.port, tls=True))
+            assert exchange.error is ErrorClass.TLS
+            assert f"more than {HANDSHAKE_MAX_BYTES} bytes" in exchange.detail
+            assert exchange.duration_us < 500_000
+
+    run(story())
+
+
+def test_a_server_that_sends_tickets_without_end_is_cut(run: Run, authority: Authority) -> None:
+    context = authority.server_context("127.0.0.1")
+    context.num_tickets = 5_000
+
+    async def story() -> None:
+        async with serving(silent, tls=context) as server, transport(ca=client_context(authority.file)) as client:
+            exchange = await attempt(client, request(server.port, tls=True))
+            assert exchange.error is ErrorClass.TLS
+            assert "without any data" in exchange.detail
+            assert exchange.duration_us < 500_000
 
     run(story())
 
