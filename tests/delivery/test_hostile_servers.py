@@ -125,6 +125,27 @@ def test_an_endless_body_is_cut_at_the_limit(run: Run, framing: str) -> None:
     run(story())
 
 
+@pytest.mark.parametrize(("start", "more"), [(b"5;", b"x"), (b"0\r\n", b"x-y: z\r\n")], ids=["extension", "trailers"])
+def test_framing_without_end_is_cut_as_a_body_is(run: Run, start: bytes, more: bytes) -> None:
+    sent = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal sent
+        await peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + start)
+        sent = await peer.flood(more * (65_536 // len(more)))
+
+    async def story() -> None:
+        async with serving(script) as server, transport() as client:
+            exchange = await attempt(client, request(server.port))
+            assert (exchange.status, exchange.body, exchange.body_truncated) == (200, b"", True)
+            await until(lambda: sent > 0)
+
+    run(story())
+    # What the kernel holds between the two included.
+    assert sent < 16 * 1024 * 1024
+
+
 def test_a_body_of_exactly_the_limit_is_whole(run: Run) -> None:
     async def story() -> None:
         exchange, _, _ = await once(answering(b"HTTP/1.1 200 OK\r\ncontent-length: 20000\r\n\r\n" + b"x" * 20_000))

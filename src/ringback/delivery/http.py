@@ -34,6 +34,8 @@ _JOIN_BYTES = 65_536
 _FINAL_STATUS, _LOWEST_STATUS = 200, 100
 # Answers up to this size are compared with the one before; each connection remembers one.
 _REMEMBERED_BYTES = 2_048
+# Bytes on the wire to one of a body: a chunk of a single byte takes six. Extensions of chunks and trailers may go on without end.
+_FRAMING = 8
 # POLLRDHUP tells that the peer has closed its side even when no byte is waiting.
 _READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 # How llhttp words a head whose length headers contradict each other or cannot be read.
@@ -386,10 +388,11 @@ class Connection(asyncio.Protocol):
         return False
 
     def _reading_body(self) -> None:
-        if self._body_bytes >= self._limits.body_max_bytes:
+        limits = self._limits
+        if self._body_bytes >= limits.body_max_bytes or self._received > limits.head_max_bytes + _FRAMING * limits.body_max_bytes:
             self._conclude(self._now(), cut=True)
             return
-        self.deadline_s = min(self.deadline_s, self.status_s + self._limits.body_time_s)
+        self.deadline_s = min(self.deadline_s, self.status_s + limits.body_time_s)
         if self._watcher is not None and not self._told:
             self._told = True
             self._owner.reading(self)
