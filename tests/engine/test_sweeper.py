@@ -48,6 +48,20 @@ def test_what_is_not_finished_stays_although_it_is_older_than_history_is_kept():
     in_world(story, schedule_s=(1.0,))
 
 
+def test_what_is_not_finished_stays_however_little_older_it_is_than_history_is_kept():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        world.transport.decide = lambda sent: None
+        await world.ready()
+        made = [await world.post("a") for _ in range(20)]
+        # Ids tell the time to four milliseconds: the end of history lies between two that were made within as many.
+        for message in made:
+            await Sweeper(world.store, world.clock, world.clock.now_us() - message.created_at - 1).sweep()
+        assert await world.count("SELECT COUNT(*) FROM message") == 20
+
+    in_world(story)
+
+
 def test_messages_that_wait_for_their_time_hold_up_the_sweep_of_no_other():
     async def story(world: World) -> None:
         await world.endpoint("a")

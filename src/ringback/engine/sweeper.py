@@ -89,10 +89,10 @@ class Sweeper:
 
     async def _spared(self, before_us: int) -> retention.Spared:
         """Messages that are old and not finished: a retry, or what waits for its turn, may be due after more time than history is kept."""
-        spared = retention.NOTHING
+        spared = retention.up_to(before_us)
         place = START if await self._store.read(lambda tx: retention.is_anything_old(tx, before_us)) else None
         while place is not None:
-            spared, place = await self._store.read(partial(retention.sparing, before_us=before_us, spared=spared, after=place))
+            spared, place = await self._store.read(partial(retention.sparing, spared=spared, after=place))
         return spared
 
     async def sweep_streams(self) -> int:

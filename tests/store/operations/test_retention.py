@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from ringback import ids
 from ringback.model.auto_configs import AutoConfig
 from ringback.model.integrations import Integration
 from ringback.model.transformations import Transformation
 from ringback.services.tokens import DEFAULT_ORG_ID
 from ringback.store.operations import auto_configs, deliveries, integrations, retention, transformations, trends
 from ringback.store.operations.directory import START
-from ringback.store.operations.retention import NOTHING, Spared, sparing
+from ringback.store.operations.retention import Spared, sparing
 from ringback.store.operations.slices import MAX_BYTES
 from tests.api.conftest import Api
 from tests.api.history import DAY_US, HOUR_US, SECOND_US, History
@@ -123,14 +124,14 @@ def test_messages_with_unfinished_deliveries_are_spared_one_by_one_or_from_an_id
     purged(history, lambda tx: tx.run_many(insert, rows))
 
     def found(most: int) -> Spared:
-        spared, place = NOTHING, START
+        spared, place = retention.up_to(history.now_us - 2 * DAY_US), START
         while place is not None:
             at, known = place, spared
-            look = lambda tx, at=at, known=known: sparing(tx, history.now_us - 2 * DAY_US, known, at, step, most)  # noqa: E731 - given its place
+            look = lambda tx, at=at, known=known: sparing(tx, known, at, step, most)  # noqa: E731 - given its place
             spared, place = purged(history, look)
         return spared
 
-    assert found(5) == Spared(frozenset(made[1:]))
+    assert found(5) == Spared(frozenset(made[1:]), ids.start_id(ids.MESSAGE, history.now_us - 2 * DAY_US))
     assert found(2) == Spared(frozenset(made[1:3]), made[3])
     assert [found(2).holds(message_id) for message_id in made] == [False, True, True, True, True, True]
 

@@ -45,15 +45,21 @@ class Spared(msgspec.Struct, frozen=True):
     """Messages that stay, however old they are, because deliveries of them are unfinished: these, and all from the id `beyond` on."""
 
     message_ids: frozenset[str] = frozenset()
-    beyond: str | None = None
+    # Behind every id.
+    beyond: str = "~"
 
     def holds(self, message_id: str) -> bool:
         """Does this message stay?"""
-        return message_id in self.message_ids or (self.beyond is not None and message_id >= self.beyond)
+        return message_id in self.message_ids or message_id >= self.beyond
 
 
 # Where nothing is unfinished.
 NOTHING: Final = Spared()
+
+
+def up_to(before_us: int) -> Spared:
+    """What to begin with: messages whose ids are not of before that time are not looked at. Ids never go back, as the clock may."""
+    return Spared(beyond=ids.start_id(ids.MESSAGE, before_us))
 
 
 def is_anything_old(tx: Transaction, before_us: int) -> bool:
@@ -63,19 +69,16 @@ def is_anything_old(tx: Transaction, before_us: int) -> bool:
     return any(row is not None and row[0] < before_us for row in (message, attempt))
 
 
-def sparing(
-    tx: Transaction, before_us: int, spared: Spared, after: Key, step: int = SPARED_STEP, most: int = SPARED_MAX
-) -> tuple[Spared, Key | None]:
-    """`spared`, and old messages of which the `step` deliveries behind `after` are; and where the next step begins.
+def sparing(tx: Transaction, spared: Spared, after: Key, step: int = SPARED_STEP, most: int = SPARED_MAX) -> tuple[Spared, Key | None]:
+    """`spared`, and earlier messages of which the `step` deliveries behind `after` are; and where the next step begins.
 
     No more than the oldest `most` are named one by one.
     """
-    before = spared.beyond or ids.start_id(ids.MESSAGE, before_us)
     key = "endpoint_id, due_at, message_id, trigger"
     some = f"SELECT {key} FROM delivery WHERE ({key}) > (?, ?, ?, ?) ORDER BY {key} LIMIT ?"
     last = tx.row(f"{some} OFFSET ?", (*after, 1, step - 1))
     place = None if last is None else (last[0], last[1], last[2], last[3])
-    rows = tx.rows(f"SELECT DISTINCT message_id FROM ({some}) WHERE message_id < ?", (*after, step, before))
+    rows = tx.rows(f"SELECT DISTINCT message_id FROM ({some}) WHERE message_id < ?", (*after, step, spared.beyond))
     found = spared.message_ids.union(row[0] for row in rows)
     if len(found) <= most:
         return Spared(found, spared.beyond), place
