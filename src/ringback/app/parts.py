@@ -63,7 +63,7 @@ class Parts:
         # One for all that is sent: reading the system's authorities takes longer than opening the database.
         self.tls = client_context()
         self.traces = Traces(settings, clock, random.getrandbits)
-        self.transport = delivering(settings, self.tls, clock)
+        self.transport, in_flight = delivering(settings, self.tls, clock)
         self.scripts = Scripts(
             ScriptSettings(settings.transformation_workers, settings.transformation_timeout.total_seconds()), clock, metrics
         )
@@ -83,7 +83,7 @@ class Parts:
             clock=clock,
             make_id=make_id,
             policy=retries,
-            limiter=Limiter(settings.max_in_flight, settings.endpoint_concurrency),
+            limiter=Limiter(in_flight, settings.endpoint_concurrency),
             health=Health(disable_after_us),
             draw=random.random,
             metrics=metrics,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from ssl import SSLContext
 from typing import Final
+
+import msgspec
 
 from ringback.clock import Clock
 from ringback.config import Settings
@@ -19,12 +22,38 @@ _FETCH_S: Final = 5.0
 _PUBLISHED_MAX_BYTES: Final = 1024 * 1024
 # Heads of such APIs have some 4 kB, with the link to the next page anywhere in them.
 _ASKED_HEAD_BYTES: Final = 64 * 1024
+# Files that are no connections: the database with its readers and its index, the spool, pipes to other processes.
+_FILES_BESIDE: Final = 96
+# With fewer connections nothing is delivered, whatever the system says.
+_FEWEST: Final = 8
 
 
-def delivering(settings: Settings, tls: SSLContext, clock: Clock) -> HttpTransport:
-    """What delivers to endpoints and sinks."""
-    limits = ResponseLimits(body_max_bytes=settings.response_body_max, body_time_s=settings.response_body_time.total_seconds())
-    return _transport(settings, tls, clock, HttpSettings(request_timeout_s=settings.request_timeout.total_seconds(), response=limits))
+class Room(msgspec.Struct, frozen=True):
+    """How many connections deliveries may have open, and how many attempts are on the wire at once."""
+
+    connections: int
+    in_flight: int
+
+
+def room(max_in_flight: int, files: int) -> Room:
+    """What there is where a process may open so many files: endpoints that hang take half of them, or nobody could publish any more."""
+    # What is on the wire leaves a quarter to sinks, and to bodies that are still read.
+    wanted = max(HttpSettings().max_connections, max_in_flight + max_in_flight // 3)
+    connections = min(wanted, max((files - _FILES_BESIDE) // 2, _FEWEST))
+    return Room(connections, min(max_in_flight, connections - connections // 4))
+
+
+def delivering(settings: Settings, tls: SSLContext, clock: Clock) -> tuple[HttpTransport, int]:
+    """What delivers to endpoints and sinks, and how many attempts it may have on the wire at once."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found = room(settings.max_in_flight, files)
+    http = HttpSettings(
+        request_timeout_s=settings.request_timeout.total_seconds(),
+        max_connections=found.connections,
+        slow_bodies=min(HttpSettings().slow_bodies, found.connections // 8),
+        response=ResponseLimits(body_max_bytes=settings.response_body_max, body_time_s=settings.response_body_time.total_seconds()),
+    )
+    return _transport(settings, tls, clock, http), found.in_flight
 
 
 def fetching(settings: Settings, tls: SSLContext, clock: Clock) -> HttpTransport:

@@ -229,7 +229,9 @@ class Settings:
         "Tell the proxy names instead of checked addresses, for proxies that filter by name. Then nothing here checks where a name leads: "
         "the proxy must refuse private addresses itself.",
     )
-    max_in_flight: int = setting("2048", values.count(1, 65_536), "The most attempts on the wire at once.")
+    max_in_flight: int = setting(
+        "2048", values.count(1, 65_536), "The most attempts on the wire at once; fewer where the process may open few files (`ulimit -n`)."
+    )
     endpoint_concurrency: int = setting(
         "64", values.count(1, 4_096), "The most attempts on the wire to one endpoint; a struggling one gets fewer by itself."
     )

@@ -252,8 +252,7 @@ class HttpTransport:
                 self._release_place()
             if isinstance(exc, asyncio.CancelledError):
                 raise
-            limit = self._settings.max_connections
-            text = f"no connection was free: all {limit} are in use (the setting max_connections)"
+            text = f"no connection was free: all {self._settings.max_connections} are in use; let this process open more files (ulimit -n)"
             raise CannotConnect(ErrorClass.INTERNAL, text) from exc
 
     def _release_place(self) -> None:
