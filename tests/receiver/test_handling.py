@@ -228,7 +228,7 @@ def test_a_large_body_is_judged_off_the_loop() -> None:
     sns = Receiver("aws-sns", "arn", fetcher=Watched(), max_body_bytes=4_000_000)
     fields = {"Type": "Notification", "TopicArn": "arn", "SignatureVersion": "1", "Signature": "aa", "MessageId": "1", "Timestamp": "t"}
     fields["SigningCertURL"] = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-a.pem"
-    for size, on_loop in ((10, True), (2_000_000, False)):
+    for size, on_loop in ((10, True), (40_000, False), (2_000_000, False)):
         body = json.dumps(fields | {"Message": "x" * size}).encode()
         assert asyncio.run(sns.handle_async(sns.request({}, body, "POST", ""))).status == 503
         assert (threads.pop() is threading.current_thread()) is on_loop

@@ -35,6 +35,7 @@ from ringback.receiver.sqlite_inbox import SqliteInbox
 from ringback.signing.fetched import KeySource, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers, raw_field
+from ringback.signing.large_documents import WHOLE_BYTES
 from ringback.signing.request import InboundRequest, Secret
 
 _LOG: Final = logging.getLogger("ringback.receiver")
@@ -47,8 +48,8 @@ HeadersLike: TypeAlias = Headers | Mapping[str, str] | Iterable[tuple[str, str]]
 _ASKING: Final = ("GET", "HEAD", "OPTIONS")
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
-# A larger body takes more than some milliseconds to hash and to read: not on an event loop.
-_LARGE_BYTES: Final = 1024 * 1024
+# To hash a larger body, and to look into it some five times, takes milliseconds: not on an event loop.
+_LARGE_BYTES: Final = WHOLE_BYTES
 # Bytes of an answer that are kept for duplicates: TwiML and JSON for chats are smaller by far.
 _MAX_KEPT_REPLY: Final = 16 * 1024
 # Refused requests that are logged, a second: enough to see what is wrong, too few for a flood to fill the disk.

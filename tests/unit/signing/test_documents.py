@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringback.errors import VerificationError
-from ringback.signing.documents import MAX_FORM_FIELDS, form_fields, query_value, sorted_form
+from ringback.signing.documents import MAX_FORM_FIELDS, find, form_fields, query_value, read_json, sorted_form
 
 PIECES = st.sampled_from(
     [
@@ -103,3 +103,28 @@ def test_a_query_value_is_found_once_or_refused(query: bytes, name: bytes) -> No
             query_value(b"https://h/?" + query, name)
     else:
         assert query_value(b"https://h/?" + query + b"#a=9&a=8", name) == (values[0] if values else None)
+
+
+@pytest.mark.parametrize("size", [0, 31 * 1024, 33 * 1024])
+def test_a_number_past_all_floats_is_in_nobodys_way_but_of_who_asks_for_it(size: int) -> None:
+    document = read_json(b'{"amount":1e999,"id":"evt_1","text":"' + b"x" * size + b'"}')
+    assert [*find(document, "id")] == ["evt_1"]
+    with pytest.raises(VerificationError):
+        [*find(document, "amount")]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (rb"\ud83d", "\ufffd"),
+        (rb"\uDE00", "\ufffd"),
+        (rb"\ud83d\ude00", "\U0001f600"),
+        (rb"\ud83d\ud83d\ude00\ude00", "\ufffd\U0001f600\ufffd"),
+        (rb"\\\ud83d!", "\\\ufffd!"),
+        (rb"\\ud83d", "\\ud83d"),
+    ],
+)
+def test_half_of_a_pair_in_a_body_takes_neither_its_id_nor_its_text(written: bytes, read: str) -> None:
+    """https://www.rfc-editor.org/rfc/rfc8259#section-8.2 ."""
+    document = read_json(b'{"cut":"\\udfff","text":"' + written + b'","id":"evt_1"}')
+    assert [*find(document, "id")] == ["evt_1"] and [*find(document, "text")] == [read]
