@@ -358,3 +358,11 @@ def test_what_has_fallen_silent_is_listed(running: Running) -> None:
     (found,) = json.loads(running.run(operation.handler(Call(WHO, {}, Query(b""), b"", {}))).body)["data"]
     assert (found["sourceId"], found["appId"], found["name"], found["type"]) == (source.id, running.app_id, "quiet", "stripe")
     assert (found["lastEventAt"], found["silentForS"], found["allowedS"]) == (None, 100, 60)
+
+
+@pytest.mark.parametrize(("content", "warned"), [("{body}", True), ("{header:X-Id}.{body}", False)])
+def test_an_id_that_is_not_signed_is_warned_of(door: Door, content: str, warned: bool) -> None:
+    scheme = {"type": "signed", "name": "own", "headers": ["x-s"], "idHeader": "x-id", "content": content}
+    status, made = call(door, "POST", "", {"name": "s", "type": "custom", "secrets": ["k"], "scheme": scheme})
+    assert status == 201, made
+    assert any("does not cover the id" in warning for warning in made["warnings"]) is warned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 from urllib.parse import quote
@@ -100,3 +101,44 @@ def test_splitting_can_be_switched_off(running: Running) -> None:
     source = running.made(type="hubspot", verify="none", secrets=[], splitBatches=False)
     assert running.ask(path_of(source), b'[{"eventId":1},{"eventId":2}]').status == 200
     assert len(running.messages()) == 1
+
+
+CLOUD_EVENTS = [
+    b'{"specversion":"1.0","id":"1","source":"/a","type":"com.example.made","data": 1}',
+    b'{"specversion":"1.0","id":"1","source":"/b","type":"com.example.sold"}',
+]
+
+
+def test_a_batch_of_cloud_events_is_one_event_for_each_known_by_its_source_and_id(running: Running) -> None:
+    """https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md#4-json-batch-format ."""
+    source = running.made(type="cloudevents", secrets=["s3cret"])
+    headers = {"content-type": "application/CloudEvents-batch+json; charset=utf-8", "authorization": "Bearer s3cret"}
+    for _ in range(2):
+        assert running.ask(path_of(source), b"[%b, %b]" % (*CLOUD_EVENTS,), headers).status == 200
+    stored = running.messages()
+    assert [message.payload for message in stored] == CLOUD_EVENTS
+    assert [message.event_type for message in stored] == ["com.example.made", "com.example.sold"]
+    assert {message.content_type for message in stored} == {"application/cloudevents+json"}
+    origins: list[Any] = [message.origin for message in stored]
+    assert [origin.event_id for origin in origins] == ["1\0\0/a", "1\0\0/b"]
+
+
+def test_a_list_that_is_the_data_of_one_cloud_event_stays_whole(running: Running) -> None:
+    source = running.made(type="cloudevents", secrets=["s3cret"])
+    names = {"ce-id": "7", "ce-source": "/a", "ce-type": "com.example.made"}
+    headers = {"content-type": "application/json", "authorization": "Bearer s3cret", **names}
+    assert running.ask(path_of(source), b'[{"id":"1"},{"id":"2"}]', headers).status == 200
+    (stored,) = running.messages()
+    assert (stored.payload, stored.content_type, stored.event_type) == (b'[{"id":"1"},{"id":"2"}]', "application/json", "com.example.made")
+
+
+def test_an_item_of_a_form_is_json_and_one_of_a_compressed_batch_is_not_compressed(running: Running) -> None:
+    form = b"mandrill_events=" + quote('[{"event":"send","_id":"1"},{"event":"open","_id":"2"}]').encode()
+    mandrill = path_of(running.made(type="mandrill", verify="none", secrets=[]))
+    assert running.ask(mandrill, form, {"content-type": "application/x-www-form-urlencoded"}).status == 200
+    packed = gzip.compress(b'[{"eventId":1,"subscriptionType":"x"},{"eventId":2,"subscriptionType":"y"}]')
+    hubspot = path_of(running.made(type="hubspot", verify="none", secrets=[]))
+    assert running.ask(hubspot, packed, {"content-type": "application/json", "content-encoding": "gzip"}).status == 200
+    stored = running.messages()
+    assert [message.content_type for message in stored] == ["application/json"] * 4
+    assert not any(b"content-encoding" in (message.headers or b"") for message in stored)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -243,3 +244,15 @@ NAMES = st.sampled_from(
 def test_strangers_can_cause_one_family_of_errors_only(receiver: Receiver, headers: list[tuple[str, str]], body: bytes, url: str) -> None:
     with pytest.raises(VerificationError):
         receiver.verify(headers, body, "POST", url)
+
+
+def test_an_item_of_a_form_is_read_as_the_json_that_it_is() -> None:
+    receiver, read = Receiver("mandrill", unverified=True), list[object]()
+
+    @receiver.on("*")
+    def keep(event: Event) -> None:
+        read.append(event.data)
+
+    body = b"mandrill_events=" + quote('[{"event":"send","_id":"1"},{"event":"open","_id":"2"}]').encode()
+    assert receiver.handle(receiver.request({"Content-Type": "application/x-www-form-urlencoded"}, body, "POST", "")).status == 200
+    assert read == [{"event": "send", "_id": "1"}, {"event": "open", "_id": "2"}]

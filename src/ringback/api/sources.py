@@ -262,6 +262,11 @@ def warnings(source: Source, activity: Activity = NO_ACTIVITY, silent_us: int | 
         found.append("the scheme proves that the body arrived whole, and nothing of who sent it: whoever knows the URL can send events")
     if isinstance(source.verification.scheme, Signed) and not source.verification.scheme.covers_body:
         found.append("the signature covers nothing of the body: whoever has seen one can send any other with it")
+    if isinstance(source.verification.scheme, Signed) and not source.verification.scheme.covers_id:
+        found.append(
+            "the signature does not cover the id: whoever has seen one request can send it as other events; "
+            "put {header:NAME} into content if the provider signs it, or deduplicate by the body"
+        )
     old = [secret.expires_at for secret in source.verification.secrets if secret.expires_at is not None]
     if activity.old_secret_at is not None and any(end > activity.old_secret_at for end in old):
         found.append(f"the provider still signed with an old secret at {rfc3339(activity.old_secret_at)}; it ends at {rfc3339(max(old))}")

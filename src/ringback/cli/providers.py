@@ -99,6 +99,7 @@ def facts(row: Provider) -> dict[str, Any]:
         "event_id_with": list(row.event_id_with),
         "event_type": list(row.event_type),
         "batch": row.batch,
+        "batch_type": row.batch_type,
         "handshake": list(row.handshakes),
         "answer": row.answer,
         "reply": "" if row.reply is None else f"{row.reply[0]} {row.reply[1] or 'without a body'}",
@@ -126,6 +127,11 @@ def _block(row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _per_item(row: dict[str, Any]) -> str:
+    of = f" in `{row['batch_type']}`" if row["batch_type"] else ""
+    return f", per item of `{row['batch']}`{of}" if row["batch"] else ""
+
+
 def _section(row: dict[str, Any]) -> str:
     lines = [f"\n## {row['name']}\n", f"- Name: `{row['id']}`, confidence **{row['confidence']}**"]
     named = f"; only by name: {_code(row['only_by_name'])}" if row["only_by_name"] else ""
@@ -134,7 +140,7 @@ def _section(row: dict[str, Any]) -> str:
         lines.append(f"- Tolerance: {row['tolerance_s']:.0f} s")
     if row["event_id"]:
         also = f", together with {_code(row['event_id_with'])}" if row["event_id_with"] else ""
-        lines.append(f"- Event id: {_code(row['event_id'])}{also}" + (f", per item of `{row['batch']}`" if row["batch"] else ""))
+        lines.append(f"- Event id: {_code(row['event_id'])}{also}" + _per_item(row))
     if row["event_type"]:
         lines.append(f"- Event type: {_code(row['event_type'])}")
     lines += [f"- {label}: {_escaped(_text(row[key]))}" for key, label in _FACTS if row[key]]

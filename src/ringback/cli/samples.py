@@ -67,7 +67,7 @@ def _plain(row: Provider, event: str, unique: str, now_us: int, secret: str) -> 
         path = _argument(places, "json")
         if path:
             _put(document, path.split("."), text)
-    batch = row.batch or ""
+    batch = "" if row.batch_type else row.batch
     proof = row.schemes[0]
     if isinstance(proof, Token) and proof.places[0].startswith("json:"):
         # What proves it is a part of each item.

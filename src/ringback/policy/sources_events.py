@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ringback.errors import VerificationError
 from ringback.model.sources import Rules
@@ -54,7 +55,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """One thing that happened: the name we use, the provider's own, the texts that identify it (None: nothing does), and its bytes.
 
     `stable` is what of the bytes stays when it is sent again, None where that is all; `key` what it is in order with, None = nothing;
-    `version` which version of that it tells of, None = none that can be compared.
+    `version` which version of that it tells of, None = none that can be compared. `kind` is its content type, None = that of the request.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     stable: bytes | None = None
     key: str | None = None
     version: Version | None = None
+    kind: str | None = None
 
 
 class BombError(ValueError):
@@ -135,6 +137,7 @@ class EventReader:
 
     __slots__ = (
         "_batch",
+        "_batch_type",
         "_by",
         "_fallback",
         "_ids",
@@ -142,6 +145,7 @@ class EventReader:
         "_keys",
         "_mapped",
         "_named",
+        "_piece_kind",
         "_row",
         "_sender",
         "_types",
@@ -154,6 +158,8 @@ class EventReader:
         """`sender` is the place where a request names its sender, if several share the source: ids are theirs, not the source's."""
         self._row = row
         self._batch = row is not None and bool(row.batch) and rules.split
+        self._batch_type = row.batch_type.encode() if row is not None else b""
+        self._piece_kind = _piece_kind(row) if row is not None else None
         self._ids = row.event_id if row is not None else ()
         self._with = row.event_id_with if row is not None else ()
         self._types = rules.event_type_at or (row.event_type if row is not None else ())
@@ -187,10 +193,17 @@ class EventReader:
                 identity, original = named.identity, named.original
                 if 0 < len(identity) <= _SHORT and 0 < len(original) <= _SHORT and identity.isascii() and original.isascii():
                     return [Event(self._mapped.get(original) or self._map(original), original, identity, body)]
-        children = _children(self._row, body) if self._batch else []
+        children = _children(self._row, body) if self._batch and self._is_batch(request) else []
         if not children:
             return [self._event(request, body, _document(body) if self._in_json else None, verdict)]
-        return [self._event(request, child, _document(child)) for child in children]
+        return [replace(self._event(request, child, _document(child)), kind=self._piece_kind) for child in children]
+
+    def _is_batch(self, request: InboundRequest) -> bool:
+        """May it be one? Those of some providers say so in their content type."""
+        if not self._batch_type:
+            return True
+        kinds = request.headers.all(b"content-type")
+        return bool(kinds) and kinds[0].partition(b";")[0].strip().lower() == self._batch_type
 
     def _event(self, request: InboundRequest, payload: bytes, document: object, verdict: Verdict | None = None) -> Event:
         original = first_text(self._types, request, document)
@@ -285,6 +298,14 @@ def mapped(original: str | None, fallback: str) -> str:
     if original is None:
         return fallback
     return _FOREIGN.sub(".", original).strip(".")[:_MAX_NAME] or fallback
+
+
+def _piece_kind(row: Provider) -> str | None:
+    """The content type of an item of a batch, None where that of the batch is right."""
+    if row.batch.startswith("form:"):
+        return "application/json"
+    # CloudEvents JSON format, 4: a batch and one event have types of their own.
+    return row.batch_type.replace("-batch", "") or None
 
 
 def _children(row: Provider | None, body: bytes) -> list[bytes]:

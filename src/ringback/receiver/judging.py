@@ -190,13 +190,18 @@ class Judge:
             id=None if found.identity is None else found.identity.replace("\x00", "|"),
             type=self._fallback if found.original is None else found.original,
             raw=found.payload,
-            headers=request.headers,
+            headers=request.headers if found.kind is None else _typed(request.headers, found.kind),
             provider=self.provider,
             received_at=to_datetime(now_us),
             signed_at=_time(verdict),
             secret_index=None if verdict is None else verdict.key_index,
             verified=verdict is not None,
         )
+
+
+def _typed(headers: Headers, kind: str) -> Headers:
+    """The headers of a batch, as those of one of its items of that content type."""
+    return Headers([*[field for field in headers.fields if field[0].lower() != b"content-type"], (b"content-type", kind.encode())])
 
 
 def _names(source: Source) -> Iterator[str]:

@@ -160,7 +160,10 @@ def _taken(
         count = (first_text(ready.redelivery, unpacked) or "")[:_COUNT_CHARS] or None
     if len(events) == 1 and events[0].payload is unpacked.body:
         return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags, count, remote)], doubtful)
-    return Taken([_message(ready, event, event.payload, kind, headers, verdict, flags, count, remote) for event in events], doubtful)
+    if unpacked is not request:
+        headers = passed_on(request.headers, ready.dropped | {b"content-encoding"})
+    pieces = [_message(ready, event, event.payload, event.kind or kind, headers, verdict, flags, count, remote) for event in events]
+    return Taken(pieces, doubtful)
 
 
 def compared(ready: Ready, taken: Taken, problem: str | None, *, known: bool) -> Decision:

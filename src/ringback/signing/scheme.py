@@ -91,6 +91,11 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True, tag="signed"):
         """Is the body, or a hash of it, among what is signed?"""
         return any(field in self.content for field in ("{body}", "{body_sha256}", "{body_crc32}", "{form}"))
 
+    @property
+    def covers_id(self) -> bool:
+        """Is the id among what is signed, if it has one?"""
+        return not self.id_header or f"{{header:{self.id_header.lower()}}}" in self.content.lower()
+
     def _has_size(self, value: bytes) -> bool:
         prefix, size = self.prefix.encode(), _HEX_DIGITS[self.algorithm]
         return any(len(item.strip().removeprefix(prefix)) == size for item in _items(value, b","))

@@ -182,6 +182,8 @@ ROWS: Final = (
         event_id=("header:ce-id", "json:id"),
         event_id_with=("header:ce-source", "json:source"),
         event_type=("header:ce-type", "json:type"),
+        batch="[]",
+        batch_type="application/cloudevents-batch+json",
         handshakes=("cloudevents-options",),
         answer=(
             "200/201 with body+Content-Type, 201/204 without, 202 not yet processed, 410 retired, 415 not understood, "
