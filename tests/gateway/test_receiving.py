@@ -16,6 +16,7 @@ from ringback.api.received import _facts
 from ringback.clock import SECOND_US
 from ringback.dashboard.pages.sources import event_row
 from ringback.errors import Conflict, InvalidField, Refused
+from ringback.model.sources import Source
 from ringback.services.sources import SecretRotateIn, SourceIn
 from ringback.store.operations.retention import expire_payloads
 from tests.gateway.conftest import NEWEST, WHO, Running, path_of
@@ -750,3 +751,18 @@ def test_requests_in_quarantine_and_the_journal_go_with_the_retention_of_their_s
         assert (len(running.quarantined(source)), len(running.quarantined(other))) == (left, 1)
         kept = running.run(running.store.read(lambda tx: tx.rows("SELECT source_id FROM arrival ORDER BY source_id")))
         assert kept == sorted([(source.id,)] * left + [(other.id,)])
+
+
+def test_a_hub_chooses_the_hash_and_sha1_is_taken_only_from_who_asks_for_it(running: Running) -> None:
+    """https://www.w3.org/TR/websub/#signing-content ."""
+    body = b"<feed/>"
+
+    def sent(source: Source, method: str, key: bytes = b"s3cret") -> int:
+        signature = hmac.new(key, body, method).hexdigest()
+        return running.ask(path_of(source), body, {"x-hub-signature": f"{method}={signature}"}).status
+
+    source = running.made(type="websub", secrets=["s3cret"])
+    assert [sent(source, method) for method in ("sha256", "sha384", "sha512", "sha1")] == [200, 200, 200, 401]
+    assert [sent(source, method, b"other") for method in ("sha256", "sha384", "sha512", "sha1")] == [401, 401, 401, 401]
+    old = running.made(type="websub", scheme="websub-sha1", secrets=["s3cret"])
+    assert [sent(old, method) for method in ("sha256", "sha1")] == [401, 200]

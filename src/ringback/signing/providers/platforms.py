@@ -195,12 +195,13 @@ ROWS: Final = (
         id="websub",
         name="WebSub",
         confidence="medium",
-        schemes=(Signed(name="websub", headers=("x-hub-signature",), prefix="sha256="),),
-        by_name_only=(
-            Signed(name="websub-sha1", headers=("x-hub-signature",), algorithm="hmac-sha1", prefix="sha1="),
-            Signed(name="websub-sha384", headers=("x-hub-signature",), algorithm="hmac-sha384", prefix="sha384="),
-            Signed(name="websub-sha512", headers=("x-hub-signature",), algorithm="hmac-sha512", prefix="sha512="),
+        # The hub chooses the method (WebSub, 8). SHA-1 is taken only from who asks for it.
+        schemes=(
+            Signed(name="websub", headers=("x-hub-signature",), prefix="sha256=", sized=True),
+            Signed(name="websub-sha384", headers=("x-hub-signature",), algorithm="hmac-sha384", prefix="sha384=", sized=True),
+            Signed(name="websub-sha512", headers=("x-hub-signature",), algorithm="hmac-sha512", prefix="sha512=", sized=True),
         ),
+        by_name_only=(Signed(name="websub-sha1", headers=("x-hub-signature",), algorithm="hmac-sha1", prefix="sha1="),),
         header="X-Hub-Signature: sha1|sha256|sha384|sha512=<hex>",
         signed="{raw_body} (named by prefix, hex)",
         secret="hub.secret <200 bytes",
