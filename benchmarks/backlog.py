@@ -43,6 +43,16 @@ def fill(database: pathlib.Path, endpoint_id: str, count: int, *, due_in_s: floa
         connection.close()
 
 
+def finish(database: pathlib.Path, endpoint_id: str) -> None:
+    """Take the deliveries of an endpoint away, as if all were made: its messages stay. No server may have the file open."""
+    connection = apsw.Connection(str(database))
+    try:
+        connection.execute("DELETE FROM delivery WHERE endpoint_id = ?", (endpoint_id,))
+        connection.pragma("wal_checkpoint(truncate)")
+    finally:
+        connection.close()
+
+
 def _copy(connection: apsw.Connection, message: Row, delivery: Row, count: int, now_us: int, due_in_s: float, state: str) -> None:
     make_id = ids.IdMaker().make
     step_us = AGE_US // (count + 1)

@@ -185,6 +185,7 @@ def backlog_behind(stage: Stage) -> None:
     sink = stage.sink
     places = {
         "empty": _prepared(stage, "empty", "/ok/none", 0.0, ""),
+        "finished": _prepared(stage, "finished", "/fail/finished", 6 * 3600.0, "retrying", finished=True),
         "parked": _prepared(stage, "parked", "/fail/parked", 6 * 3600.0, "retrying"),
         "due": _prepared(stage, "due", "/hang/due", -1.0, "waiting"),
     }
@@ -192,7 +193,8 @@ def backlog_behind(stage: Stage) -> None:
         rates, idle, peak = {}, {}, {}
         for name, (database, app) in places.items():
             with _running(database) as running:
-                stage.note(f"start-{name}", running.start_s)
+                if name != "finished":
+                    stage.note(f"start-{name}", running.start_s)
                 time.sleep(SETTLE_S)
                 idle[name] = running.rss_mb()
                 _checked(stage, tools.burst(running, sink, app, "/ok/neighbour", seconds=0.5), f"warm-up, {name}")
@@ -202,12 +204,16 @@ def backlog_behind(stage: Stage) -> None:
         stage.note("backlog-parked", 100 * (1 - rates["parked"] / rates["empty"]))
         stage.note("backlog-due", 100 * (1 - rates["due"] / rates["empty"]))
         stage.note("rss-idle", idle["empty"])
-        stage.note("rss-parked", idle["parked"] - idle["empty"])
+        stage.note("rss-history", idle["finished"] - idle["empty"])
+        stage.note("rss-parked", idle["parked"] - idle["finished"])
         stage.note("rss-due", peak["due"] - peak["empty"])
 
 
-def _prepared(stage: Stage, name: str, path: str, due_in_s: float, state: str) -> tuple[pathlib.Path, str]:
-    """A database with a healthy endpoint, and (with a `state`) a backlog behind another; and the id of the healthy application."""
+def _prepared(stage: Stage, name: str, path: str, due_in_s: float, state: str, finished: bool = False) -> tuple[pathlib.Path, str]:
+    """A database with a healthy endpoint, and (with a `state`) a backlog behind another; and the id of the healthy application.
+
+    `finished`: the backlog has been worked off, its messages are left.
+    """
     database = stage.database(name)
     with _running(database) as running:
         healthy = tools.endpoint(running, f"{stage.sink.url}/ok/neighbour")
@@ -221,6 +227,8 @@ def _prepared(stage: Stage, name: str, path: str, due_in_s: float, state: str) -
         time.sleep(tools.RECORD_S)
     stage.say(f"  writing {stage.backlog:,} deliveries behind {path}")
     backlog.fill(database, endpoint_id, stage.backlog, due_in_s=due_in_s, state=state)
+    if finished:
+        backlog.finish(database, endpoint_id)
     return database, healthy
 
 

@@ -26,7 +26,7 @@ def test_a_customer_looks_after_their_endpoints(shop: Shop, open_desk: OpenDesk)
     wait_until(lambda: shop.server.call("GET", f"/app/{app}/attempt/endpoint/{endpoint}")[1]["data"], what="the attempt is recorded")
 
     page.get_by_role("button", name="Refresh").click()
-    expect(page.locator(".badge.bad")).to_have_text("failed")
+    expect(page.locator("table .badge.bad")).to_have_text("failed")
     expect(page.locator("main")).to_contain_text("0 succeeded, 1 failed; 0 not tried yet.")
     page.get_by_role("button", name="order.created").click()
     expect(page.locator("main")).to_contain_text("unknown currency")

@@ -23,6 +23,8 @@ from tests.delivery.sending import attempt, request, settings, transport
 from tests.delivery.test_destination_safety import BLOCKED_HOSTS, Names
 
 KINDS: dict[str, Pipe] = {"http": http, "socks5": socks5}
+# For what must end in another way than by waiting, seconds.
+PATIENCE_S = 20.0
 
 
 def through(proxy: TestProxy | int, scheme: str = "http", *, login: str = "", noproxy: str = "", resolves: bool = False) -> ProxySettings:
@@ -297,11 +299,11 @@ def test_an_endpoint_that_refuses_behind_a_proxy_is_told_apart_where_the_proxy_s
     async def story() -> None:
         port = free_port()
         async with proxying(socks5) as proxy:
-            exchange = await failed(through(proxy, "socks5"), port)
+            exchange = await failed(through(proxy, "socks5"), port, request_timeout_s=PATIENCE_S)
             assert exchange.error == ErrorClass.REFUSED
             assert "the endpoint refused the connection" in exchange.detail
         async with proxying(http) as proxy:
-            exchange = await failed(through(proxy), port)
+            exchange = await failed(through(proxy), port, request_timeout_s=PATIENCE_S)
             assert exchange.error == ErrorClass.PROXY
             assert exchange.detail == f"the proxy 127.0.0.1:{proxy.port} did not connect to 127.0.0.1:{port}: 503 Service Unavailable"
 
