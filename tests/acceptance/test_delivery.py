@@ -99,6 +99,21 @@ def test_retry_after_is_honoured_when_it_is_longer_than_the_schedule(serve: Serv
     assert 1.5 <= second.at_s - first.at_s <= 3.5
 
 
+def test_a_resend_waits_for_no_pause_and_for_no_backlog(serve: Serve, receiver: Receiver) -> None:
+    receiver.decide = lambda arrival: Answer(503, headers=(("retry-after", "3000"),))
+    running = serve()
+    app_id = _application(running, f"{receiver.url}/paused")
+    sent = _send(running, app_id)
+    wait_until(lambda: _attempts(running, app_id, sent), what="the endpoint asked for a pause")
+    behind = [_send(running, app_id) for _ in range(20)]
+    receiver.decide = lambda arrival: OK
+    (endpoint,) = running.call("GET", f"/app/{app_id}/endpoint")[1]["data"]
+    assert running.call("POST", f"/app/{app_id}/msg/{sent}/endpoint/{endpoint['id']}/resend") == (202, {})
+    wait_until(lambda: sent in [arrival.id for arrival in receiver.accepted], what="it was made at once")
+    wait_until(lambda: [attempt["triggerType"] for attempt in _attempts(running, app_id, sent)] == [0, 1], what="it is recorded")
+    assert not set(behind) & set(receiver.ids())
+
+
 def test_an_endpoint_that_is_gone_is_disabled_at_once(serve: Serve, receiver: Receiver) -> None:
     receiver.decide = lambda arrival: Answer(410)
     running = serve()
