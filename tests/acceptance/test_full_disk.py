@@ -141,11 +141,14 @@ def test_below_the_free_disk_that_was_set_messages_are_refused_and_deliveries_go
     wait_until(lambda: _publish(running, app_id, 1)[0] != 202, what="the server notices that the disk runs full")
     status, answer = _publish(running, app_id, 2)
     assert (status, answer["code"]) == (503, "unavailable")
+    wait_until(lambda: running.call("GET", "/ready")[0] == 503, what="it says that it wants no messages")
+    assert running.call("GET", "/health")[0] == 200, "it delivers: nobody should end it"
     receiver.decide = lambda arrival: OK
     wait_until(lambda: not (pending - receiver.ids()), what="deliveries go on")
 
     disk.free()
     wait_until(lambda: _publish(running, app_id, 3)[0] == 202, what="messages are accepted again")
+    wait_until(lambda: running.call("GET", "/ready")[0] == 200, what="it says that it wants them")
 
 
 def test_a_disk_that_turns_read_only_refuses_messages_storms_nobody_and_recovers_after_a_restart(

@@ -73,7 +73,8 @@ class Health:
         self._store = store
         self._clock = clock
         self._looking = asyncio.Lock()
-        self._known = False
+        # Whether the store works, and whether it also takes what piles up.
+        self._works = self._takes = False
         self._known_until_s = 0.0
         self._problem: str | None = None
         self._problem_until_s = 0.0
@@ -85,15 +86,17 @@ class Health:
         """How it stands, found out by a read and a write. Never raises for a store that fails."""
         async with self._looking:
             if self._known_until_s <= self._clock.monotonic_s():
-                self._known = await self._look()
+                self._works = await self._writes(grows=False)
+                self._takes = self._works and await self._writes(grows=True)
                 self._known_until_s = self._clock.monotonic_s() + _HOLDS_S
-        return Report(self._known, self._dispatching())
+        return Report(self._works, self._dispatching())
 
-    async def _look(self) -> bool:
+    async def _writes(self, *, grows: bool) -> bool:
+        """Can the store be read and written? With `grows`: also by what piles up, as messages do."""
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await self._store.read(lambda tx: tx.row("SELECT 1 FROM organisation LIMIT 1"))
-                await self._store.write(probe.touch)
+                await self._store.write(probe.touch, grows=grows)
         except (RingbackError, TimeoutError):
             return False
         return True
@@ -101,11 +104,13 @@ class Health:
     async def ready(self) -> Readiness:
         """Which requests should this server be sent?"""
         found = await self.report() if self._ready() else Report(database=False, queue=False)
+        # On a disk that is nearly full, what is there is still delivered, and nothing new is taken in.
+        well = found.well and self._takes
         spool = self._spool
         if spool is None:
-            return Readiness(found.well, None)
+            return Readiness(well, None)
         # Where there is room for the one and not for the other: what waits in the spool has tried.
-        well = found.well and not spool.stuck
+        well = well and not spool.stuck
         problem = await self._spool_problem(spool)
         return Readiness(well, well or (found.queue and problem is None), problem)
 
