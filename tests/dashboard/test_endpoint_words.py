@@ -41,6 +41,10 @@ def test_an_endpoint_that_is_on_has_no_reason_to_be_off() -> None:
             Standing(8, WaitCause.PAUSED, 250 * SECOND_US),
             "It is left alone for 4 min 10 s: it asked for that by Retry-After, or gave no answer several times.",
         ),
+        (
+            Standing(1, WaitCause.BREAKER, 30 * SECOND_US),
+            "Its circuit breaker is open, as too many attempts failed. In 30 s one is made that decides; one by hand is made at once.",
+        ),
         (Standing(8, WaitCause.THROTTLE, 200_000), "A rate limit holds what waits for it; the next attempt is made within 1 s."),
     ],
     ids=str,

@@ -21,6 +21,7 @@ from ringback.model.attempts import ErrorClass, Exchange
 from ringback.model.endpoints import Endpoint, EndpointSecret
 from ringback.model.messages import Message
 from ringback.model.transformations import Transformation
+from ringback.policy.breaker import BreakerPolicy
 from ringback.policy.heads import header_value
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
@@ -148,6 +149,7 @@ class World:
         self.endpoint_ids: dict[str, str] = {}
         self.draw: Callable[[], float] = lambda: 0.0
         self.scripts: Runs | None = None
+        self.breaker: BreakerPolicy | None = None
         self.store: SqliteStore
         self.metrics: Metrics
         self.directory: Directory
@@ -176,6 +178,7 @@ class World:
             metrics=self.metrics,
             prepare=planner("standard"),
             scripts=self.scripts,
+            breaker=self.breaker,
         )
         self.intake = Intake(self.store, self.clock, self.make_id, self.dispatcher, self.metrics)
         self.dispatcher.start(await self.store.read(directory.unfinished))

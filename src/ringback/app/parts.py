@@ -22,6 +22,7 @@ from ringback.engine.plans import planner
 from ringback.engine.sink_requests import SinkStyle
 from ringback.errors import StoreFailure
 from ringback.ids import IdMaker
+from ringback.policy.breaker import BreakerPolicy
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
 from ringback.services.feed import LiveFeed
@@ -70,11 +71,7 @@ class Parts:
         self.outcomes = Outcomes(store)
         self.feed = LiveFeed()
         self.operational = Operational(clock, make_id, metrics)
-        retries = RetryPolicy(
-            tuple(delay.total_seconds() for delay in settings.retry_schedule),
-            settings.overload_min_delay.total_seconds(),
-            settings.retry_after_max.total_seconds(),
-        )
+        retries = _retries(settings)
         disable_after_us = microseconds(settings.endpoint_failure_disable_after.total_seconds())
         self.dispatcher = Dispatcher(
             store=store,
@@ -95,6 +92,7 @@ class Parts:
             told=self._told if self.traces.tracing is None else self._told_and_traced,
             scripts=self.scripts,
             tracing=self.traces.tracing,
+            breaker=_breaker(settings),
         )
         style = SinkStyle(settings.header_style, settings.endpoint_https_only)  # type: ignore[arg-type]  # as above
         feeding = FeedPolicy(retries, disable_after_us, style)
@@ -151,6 +149,23 @@ async def _open_index(settings: Settings, store: SqliteStore, stack: AsyncExitSt
     if index is not None:
         stack.push_async_callback(index.close)
     return index
+
+
+def _retries(settings: Settings) -> RetryPolicy:
+    """How failures are retried."""
+    return RetryPolicy(
+        tuple(delay.total_seconds() for delay in settings.retry_schedule),
+        settings.overload_min_delay.total_seconds(),
+        settings.retry_after_max.total_seconds(),
+    )
+
+
+def _breaker(settings: Settings) -> BreakerPolicy | None:
+    """When circuit breakers open; None: there are none."""
+    if not settings.breaker_failure_ratio:
+        return None
+    window_us, rest_us = (microseconds(span.total_seconds()) for span in (settings.breaker_window, settings.breaker_rest))
+    return BreakerPolicy(settings.breaker_failure_ratio, settings.breaker_min_attempts, window_us, rest_us)
 
 
 def microseconds(seconds: float) -> int:

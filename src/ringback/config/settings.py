@@ -213,6 +213,24 @@ class Settings:
         values.duration("1m", "365d"),
         "An endpoint whose messages have been running out of attempts for longer, without a success in between, is disabled.",
     )
+    breaker_failure_ratio: float = setting(
+        "0",
+        values.ratio(),
+        "The share of an endpoint's attempts within `breaker_window` whose failure opens its circuit breaker: then nothing is sent to it "
+        "for `breaker_rest`, what waits costs no attempt, and one attempt decides how it goes on. Retries, else a second late at the "
+        "most, may be late by as much. 0: there is none.",
+    )
+    breaker_min_attempts: int = setting(
+        "20", values.count(1, 1_000_000), "How many attempts of an endpoint within `breaker_window` it takes to open its circuit breaker."
+    )
+    breaker_window: timedelta = setting(
+        "60s", values.duration("1s", "1d"), "How far back the attempts of an endpoint count for its circuit breaker, to within a sixth."
+    )
+    breaker_rest: timedelta = setting(
+        "30s",
+        values.duration("1s", "1h"),
+        "How long a circuit breaker stays open. Each time the attempt after that fails, it is twice as long, up to eight times.",
+    )
     endpoint_https_only: bool = setting("false", values.flag(), "Refuse endpoints whose URL is not `https://`.")
     whitelist_subnets: tuple[Network, ...] = setting(
         "", values.subnets(), "Private networks that deliveries may reach all the same. Empty: public addresses only."

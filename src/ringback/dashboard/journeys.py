@@ -35,6 +35,7 @@ _WAITS: Final[Mapping[str, str]] = {
     WaitCause.OVERLOAD: "the least wait after a timeout or a 429",
     WaitCause.THROTTLE: "held by a rate limit",
     WaitCause.PAUSED: "its endpoint was left alone for a moment",
+    WaitCause.BREAKER: "the circuit breaker of its endpoint was open",
     WaitCause.DELIVER_AT: "until the time its sender chose",
     WaitCause.RESTART: "the server was not running",
     WaitCause.ORDER: "those before it in its order",

@@ -15,6 +15,7 @@ from typing import Final
 from ringback.clock import SECOND_US, Clock
 from ringback.delivery.seal import seal
 from ringback.delivery.transport import Transport
+from ringback.engine.breakers import Breakers
 from ringback.engine.configuration import Configuration, Prepare
 from ringback.engine.deferred import Deferred
 from ringback.engine.flights import GONE, UNREADABLE, UNSENDABLE, ChangedFlight, Flight
@@ -36,6 +37,7 @@ from ringback.ids import IdMaker
 from ringback.model.attempts import Exchange, WaitCause
 from ringback.model.deliveries import Claim, Delivery, Trigger
 from ringback.model.messages import Message
+from ringback.policy.breaker import BreakerPolicy
 from ringback.policy.outcome import Outcome, judge
 from ringback.policy.retry import RetryPolicy
 from ringback.services.directory import Directory
@@ -94,6 +96,7 @@ class Dispatcher:
         told: Callable[[Record], None] = lambda record: None,
         scripts: Runs | None = None,
         tracing: Tracing | None = None,
+        breaker: BreakerPolicy | None = None,
     ) -> None:
         self._store = store
         self._transport = transport
@@ -114,6 +117,7 @@ class Dispatcher:
         self._recorder = Recorder(store, make_id, policy, health, draw, metrics, self._settled, self._followed, self._pump)
         self._rests = Rests(clock, roster, self._rested, lambda group: self._throttle.look(group), self._pump)
         self._throttle = Throttle(self._rests)
+        self._breakers = None if breaker is None else Breakers(breaker, self._rests, metrics)
         self._supply = Supply(store, clock, make_id, metrics, roster, work, _HELD_MAX, self._filled, self._pump)
         self._configuration = Configuration(directory, clock, roster, self._rests, work, prepare, self._supply.stop, self._replanned)
         self._sorting = Sorting(store, directory, roster, work, self._supply)
@@ -250,6 +254,8 @@ class Dispatcher:
         self._recorder.renew(until_us)
         self._store.renew(self._transforming.begun, until_us)
         self._supply.renew()
+        if self._breakers is not None:
+            self._breakers.tidy(self._lanes.values())
         self._roster.forget_idle(self._throttle.rested)
 
     def oldest_due(self) -> int:
@@ -407,6 +413,8 @@ class Dispatcher:
             self._metrics.delivery_seconds.observe((now_us - flight.claim.delivery.due_at) / SECOND_US)
         else:
             self._failed(lane, outcome, now_us - flight.started_at)
+        if self._breakers is not None:
+            self._breakers.heard(lane, flight, outcome)
         if outcome.disables:
             # Nothing more goes out while this is being recorded.
             self._rest(lane, _DISABLING_US)
@@ -479,4 +487,6 @@ class Dispatcher:
         """The configuration of a lane was read anew: it is on; whatever rate it waited for may be another one."""
         if self._throttle.released(lane):
             self._rests.end(lane)
+        if self._breakers is not None:
+            self._breakers.look(lane)
         self._filled(lane)

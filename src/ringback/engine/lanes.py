@@ -16,6 +16,7 @@ from ringback.delivery.seal import Plan
 from ringback.model.attempts import WaitCause
 from ringback.model.deliveries import Claim, Trigger
 from ringback.model.ordering import Ordering
+from ringback.policy.breaker import Breaker
 from ringback.policy.rate import Bucket
 from ringback.policy.transforming import Transformed
 from ringback.services.directory import Entry
@@ -97,11 +98,23 @@ class Group:
         self.called = False
 
 
+class Guarded(msgspec.Struct):
+    """The circuit breaker of a lane, as long as its endpoint's `configuration` stays what it is.
+
+    `clear`: nothing that began before the last opening is on the wire any more.
+    """
+
+    configuration: object
+    breaker: Breaker
+    clear: bool = True
+
+
 class Lane:
     """One endpoint's queue. `stored`: something due waits in the database, so nothing newer may be handed over in memory.
 
     `resting` is why the lane waits for a time, `rest_ends` on the monotonic clock (microseconds); `rested` and `rested_until` are why
-    it did so last and when that ended, wall time. `queued`: it waits for a token of its application. `reading` counts attempts whose
+    it did so last and when that ended, wall time; `paused_until` is when its last pause ends, monotonic. `guarded` is None while no circuit
+    breaker counts. `queued`: it waits for a token of its application. `reading` counts attempts whose
     outcome is known and whose response is still being read. `disabled`: one of its answers has disabled the endpoint. `spilling` and
     `spilled` count deliveries that go to the database instead of memory: on their way there, and there. `urgent` are those that somebody
     asked for by hand: they come first, and do not wait for a pause of the endpoint.
@@ -116,9 +129,11 @@ class Lane:
         "first",
         "flying",
         "group",
+        "guarded",
         "limit",
         "loading",
         "next_due",
+        "paused_until",
         "plan",
         "proven",
         "queued",
@@ -171,6 +186,8 @@ class Lane:
         self.rest_ends = 0
         self.rested = WaitCause.BACKLOG
         self.rested_until = 0
+        self.paused_until = 0
+        self.guarded: Guarded | None = None
         self.disabled = False
         self.queued = False
         self.reading = 0
@@ -203,6 +220,7 @@ class Lane:
             or self.queued
             or self.reading
             or self.resting
+            or self.guarded
         ) and (self.next_due is None)
 
     def has_room(self) -> bool:

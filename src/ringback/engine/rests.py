@@ -42,6 +42,18 @@ class Rests:
             lane.resting = cause
             lane.rest_ends = until_us
             self._alarms.set(until_us, lane.endpoint_id)
+        if cause is WaitCause.PAUSED and until_us > lane.paused_until:
+            lane.paused_until = until_us
+
+    def close(self, lane: Lane) -> None:
+        """The circuit breaker of a lane is closed: it rests no longer for that, but a pause that was shorter still holds."""
+        if lane.resting is not WaitCause.BREAKER:
+            return
+        if lane.paused_until > self.now_us():
+            lane.resting, lane.rest_ends = WaitCause.PAUSED, lane.paused_until
+            self._alarms.set(lane.rest_ends, lane.endpoint_id)
+        else:
+            self.end(lane)
 
     def end(self, lane: Lane) -> None:
         """The rest of a lane is over, now."""

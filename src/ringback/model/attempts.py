@@ -32,8 +32,8 @@ class WaitCause(enum.StrEnum):
     """What a delivery waited for. Stored and shown under these names.
 
     Between two attempts: the schedule, a Retry-After that was longer, or the least delay after a timeout or a 429. Before an attempt that
-    was due: a rate limit, the endpoint (its own Retry-After, or no answer to several attempts), the time its sender chose, a server that
-    was not running, those before it in its lane, or its turn (a free place, others before it, the database).
+    was due: a rate limit, the endpoint (its own Retry-After, or no answer to several attempts), its circuit breaker, the time its sender
+    chose, a server that was not running, those before it in its lane, or its turn (a free place, others before it, the database).
     """
 
     SCHEDULE = "schedule"
@@ -41,6 +41,7 @@ class WaitCause(enum.StrEnum):
     OVERLOAD = "overload"
     THROTTLE = "throttle"
     PAUSED = "paused"
+    BREAKER = "breaker"
     DELIVER_AT = "deliver_at"
     RESTART = "restart"
     ORDER = "order"

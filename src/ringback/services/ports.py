@@ -77,7 +77,7 @@ class Held(enum.StrEnum):
     """What a delivery that is due waits for."""
 
     APPLICATION_RATE = "application_rate"
-    # The endpoint is left alone for a time: its own rate, a Retry-After, or several attempts without any answer.
+    # The endpoint is left alone for a time: its own rate, a Retry-After, several attempts without any answer, or its circuit breaker.
     REST = "rest"
     # As many attempts as this endpoint may get at once are on the wire.
     LIMIT = "limit"

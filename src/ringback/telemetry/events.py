@@ -113,6 +113,20 @@ RECORDING_PAUSED = LogEvent(
     "Attempts cannot be recorded: dispatch waits, so that nothing is sent again and again.",
 )
 RECORDING_RESUMED = LogEvent("recording.resumed", "info", ("recorded",), "Attempts are recorded again; dispatch goes on.")
+BREAKER_OPENED = LogEvent(
+    "breaker.opened",
+    "warning",
+    ("app_id", "endpoint_id", "share", "rest_s"),
+    "So large a share of an endpoint's attempts failed that its circuit breaker opened: what is for it waits, and after `rest_s` one "
+    "attempt decides. Told once, not again for each such attempt that fails, until the breaker is closed.",
+)
+BREAKER_CLOSED = LogEvent(
+    "breaker.closed",
+    "info",
+    ("app_id", "endpoint_id", "cause"),
+    "The circuit breaker of an endpoint is closed. `cause` is `success` (of the one attempt, or of one by hand), `changed` (its "
+    "configuration) or `forgotten` (nothing was left to send to it for a `breaker_window` after the rest).",
+)
 ENDPOINT_DISABLED = LogEvent(
     "endpoint.disabled", "warning", ("app_id", "endpoint_id", "cause"), "An endpoint was disabled by its answers, not by a person."
 )

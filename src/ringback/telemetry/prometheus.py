@@ -46,6 +46,8 @@ SINK_OUTCOMES = ("accepted", "failed", "cancelled")
 # Why something that made no message has no entry in its source's journal, or none any more.
 JOURNAL_DROPS = ("sampled", "unwritten", "displaced")
 SPOOL_OUTCOMES = ("spooled", "drained", "apart", "refused")
+# What circuit breakers of endpoints did: opened, opened once more because the attempt after the rest failed, closed.
+BREAKER_CHANGES = ("opened", "reopened", "closed")
 # What becomes of a call of a transformation's JavaScript: it returned, threw, returned what cannot be used, was stopped for its time or its
 # memory, brought its process down, or could not be run at all.
 SCRIPT_OUTCOMES = ("returned", "threw", "unusable", "time", "memory", "lost", "unavailable")
@@ -71,6 +73,14 @@ CATALOGUE = (
         ("outcome",),
     ),
     Described("ringback_dead_letters_total", "counter", "Deliveries that ran out of attempts since the start."),
+    Described(
+        "ringback_breaker_changes_total",
+        "counter",
+        "What circuit breakers of endpoints did since the start. `change` is `opened`, `reopened` (the attempt after the rest failed) or "
+        "`closed`.",
+        ("change",),
+    ),
+    Described("ringback_breakers_open", "gauge", "Endpoints whose circuit breaker is not closed now: at rest, or about to be tried."),
     Described(
         "ringback_payload_misfits_total",
         "counter",
@@ -242,6 +252,8 @@ class Metrics:
         "attempts",
         "backlog",
         "blocked_lanes",
+        "breaker_changes",
+        "breakers_open",
         "clock_skew_seconds",
         "commit_seconds",
         "dead_letters",
@@ -287,6 +299,8 @@ class Metrics:
         self.messages_accepted = 0
         self.attempts = dict.fromkeys(OUTCOMES, 0)
         self.dead_letters = 0
+        self.breaker_changes = dict.fromkeys(BREAKER_CHANGES, 0)
+        self.breakers_open = 0
         self.payloads_refused = 0
         self.payloads_warned = 0
         self.source_requests = dict.fromkeys(SOURCE_OUTCOMES, 0)
@@ -377,6 +391,8 @@ class Exposition(Collector):
             "ringback_messages_accepted_total": metrics.messages_accepted,
             "ringback_attempts_total": metrics.attempts,
             "ringback_dead_letters_total": metrics.dead_letters,
+            "ringback_breaker_changes_total": metrics.breaker_changes,
+            "ringback_breakers_open": metrics.breakers_open,
             "ringback_payload_misfits_total": {"warn": metrics.payloads_warned, "reject": metrics.payloads_refused},
             "ringback_source_requests_total": metrics.source_requests,
             "ringback_source_body_bytes_total": metrics.source_bytes,

@@ -337,6 +337,8 @@ def held_words(standing: Standing) -> str:
     left = duration(max(standing.left_us / SECOND_US, 1))
     if standing.cause is WaitCause.THROTTLE:
         return f"A rate limit holds what waits for it; the next attempt is made within {left}."
+    if standing.cause is WaitCause.BREAKER:
+        return f"Its circuit breaker is open, as too many attempts failed. In {left} one is made that decides; one by hand is made at once."
     return f"It is left alone for {left}: it asked for that by Retry-After, or gave no answer several times."
 
 

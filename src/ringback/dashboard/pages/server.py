@@ -92,6 +92,8 @@ def why_words(pending: Pending) -> str:
     if pending.why is Held.REST:
         if standing.cause is WaitCause.THROTTLE:
             return f"its rate is used up; the next attempt within {left}"
+        if standing.cause is WaitCause.BREAKER:
+            return f"its circuit breaker is open for {left}: too many attempts failed"
         return f"left alone for {left}: it asked for that, or gave no answer several times"
     return {
         Held.APPLICATION_RATE: "the rate of its application is used up",
