@@ -10,9 +10,10 @@ import pytest
 from ringback.clock import SECOND_US
 from ringback.dashboard.pages.endpoint_changes import header_change, wanted_of
 from ringback.dashboard.pages.endpoints import held_words, sentence_of, shown_url, title_of, wants_of, why_off
+from ringback.dashboard.pages.server import why_words
 from ringback.model.attempts import WaitCause
 from ringback.model.endpoints import DisableCause, DisabledBy, Disabling, Endpoint
-from ringback.services.ports import Standing
+from ringback.services.ports import Held, Pending, Standing
 from tests.dashboard.test_journeys import ENDPOINT, NOW, attempt
 
 
@@ -51,6 +52,11 @@ def test_an_endpoint_that_is_on_has_no_reason_to_be_off() -> None:
 )
 def test_an_endpoint_that_is_left_alone_says_for_how_long(standing: Standing, expected: str) -> None:
     assert held_words(standing) == expected
+
+
+def test_the_queue_says_that_a_circuit_breaker_is_open() -> None:
+    pending = Pending("ep_1", 0, 0, Standing(1, WaitCause.BREAKER, 30 * SECOND_US), Held.REST)
+    assert why_words(pending) == "its circuit breaker is open for 30 s: too many attempts failed"
 
 
 def test_the_last_attempts_make_a_sentence() -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from ringback.model.attempts import ErrorClass, Exchange, WaitCause
+from ringback.model.endpoints import DisableCause, DisabledBy
 from ringback.model.messages import Message
 from ringback.policy.breaker import BreakerPolicy
+from tests.engine.test_disabling import why
 from tests.engine.test_rates import obeys, posts
 from tests.engine.world import FAILED, OK, SECOND_US, Sent, World, answer, in_world
 from tests.waiting import passed, until, until_async
@@ -203,6 +205,24 @@ def test_an_attempt_by_hand_passes_an_open_one_and_its_success_closes_it():
     run(story)
 
 
+def test_a_success_by_hand_closes_it_beside_attempts_that_hang_since_before():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        world.transport.decide = lambda sent: None
+        messages = await posts(world, "a", 8)
+        await world.sent(8)
+        flying, world.transport.flying = world.transport.flying, []
+        for sent in flying[:4]:
+            sent.answers(FAILED)
+        assert cause(world) is WaitCause.BREAKER
+        world.transport.decide = lambda sent: OK
+        await world.resend("a", messages[0])
+        await until(lambda: world.metrics.breakers_open == 0)
+        assert cause(world) is None
+
+    run(story)
+
+
 def test_a_pause_that_an_endpoint_asked_for_holds_beside_it():
     async def story(world: World) -> None:
         await world.endpoint("a")
@@ -246,7 +266,7 @@ def test_another_configuration_of_the_endpoint_closes_it_and_what_the_old_one_st
         await world.endpoint("a")
         await world.endpoint("b")
         world.transport.decide = lambda sent: None
-        await posts(world, "a", 8)
+        messages = await posts(world, "a", 8)
         await world.sent(8)
         flying, world.transport.flying = world.transport.flying, []
         for sent in flying[:4]:
@@ -258,10 +278,13 @@ def test_another_configuration_of_the_endpoint_closes_it_and_what_the_old_one_st
         assert cause(world) is WaitCause.BREAKER
         await world.change("a", url="http://elsewhere-a/")
         await until(lambda: cause(world) is None)
+        # It gets something at the new URL before the old ones land.
+        await world.resend("a", messages[0])
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM attempt WHERE trigger = 1"))
         for sent in flying[4:]:
             sent.answers(FAILED)
-        await until(lambda: len(world.transport.to("elsewhere-a")) == 1)
         await world.settled()
+        assert len(world.transport.to("elsewhere-a")) == 2
         assert (cause(world), world.metrics.breaker_changes) == (None, {"opened": 1, "reopened": 0, "closed": 1})
 
     run(story)
@@ -310,6 +333,27 @@ def test_an_endpoint_that_is_disabled_has_none_any_more():
         assert cause(world) is None
 
     run(story)
+
+
+def test_an_endpoint_whose_breaker_does_not_close_for_days_is_disabled_although_no_message_runs_out_of_attempts():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        world.transport.decide = lambda sent: FAILED
+        before_us = world.clock.now_us()
+        await posts(world, "a", 4)
+        await until(lambda: cause(world) is WaitCause.BREAKER)
+        await world.sent(5)
+        await until(lambda: world.metrics.breaker_changes["reopened"] == 1)
+        world.clock.step_s = 121 * 3_600
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM endpoint WHERE disabled = 1"))
+        disabling = await why(world)
+        assert disabling is not None
+        assert (disabling.by, disabling.cause) == (DisabledBy.AUTOMATIC, DisableCause.FAILING)
+        assert "circuit breaker" in disabling.detail and "120 h" in disabling.detail
+        assert disabling.fail_since is not None and before_us <= disabling.fail_since < before_us + 60 * SECOND_US
+        assert await world.count("SELECT COUNT(*) FROM dead_letter") == 0
+
+    run(story, SHORT, schedule_s=(0.01,) * 50)
 
 
 def test_its_opening_and_its_closing_are_told_once_with_the_share_that_failed(caplog: pytest.LogCaptureFixture):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ringback.engine.health import CLEARED, NOTHING, Health
 from ringback.model.endpoints import DisableCause, DisabledBy, Disabling
 from ringback.store.operations import endpoints
 from tests.engine.world import FAILED, OK, SECOND_US, World, answer, in_world
@@ -292,3 +293,12 @@ def test_abort_message_of_something_that_was_delivered_before_leaves_no_dead_let
         assert await world.count("SELECT COUNT(*) FROM dead_letter") == 0
 
     in_world(story)
+
+
+def test_what_disables_an_endpoint_for_its_circuit_breaker_lets_its_days_begin_anew():
+    health = Health(120 * 3_600 * SECOND_US)
+    health.start([("ep_1", 1)])
+    assert health.tried("ep_1", 1, 120 * 3_600 * SECOND_US) == NOTHING
+    change = health.tried("ep_1", 1, 121 * 3_600 * SECOND_US)
+    assert change.disables is not None
+    assert (change.first_failure_at, health.failing) == (CLEARED, {})

@@ -211,7 +211,8 @@ class Settings:
     endpoint_failure_disable_after: timedelta = setting(
         "120h",
         values.duration("1m", "365d"),
-        "An endpoint whose messages have been running out of attempts for longer, without a success in between, is disabled.",
+        "An endpoint whose messages have been running out of attempts for longer, without a success in between, is disabled; as is one "
+        "whose circuit breaker has been open for longer.",
     )
     breaker_failure_ratio: float = setting(
         "0",

@@ -27,7 +27,7 @@ from ringback.services.source_views import Seen
 _DISABLED: Final = {
     DisableCause.GONE: "It answered 410 Gone. Ask its owner; enable it, then replay what it missed.",
     DisableCause.ASKED: "It asked for it (webhook-delivery). Ask its owner; enable it, then replay what it missed.",
-    DisableCause.FAILING: "Its messages kept running out of attempts. Once it works: enable it, then replay what it missed.",
+    DisableCause.FAILING: "It had failed for too long. Once it works: enable it, then replay what it missed.",
 }
 # The order of kinds of trouble among lines of one urgency is that of the page's sentence, which is theirs here.
 _LOOKS: Final = ("dead", "retry")

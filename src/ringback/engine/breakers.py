@@ -38,7 +38,7 @@ class Breakers:
             # What began before the opening has no say any more; of attempts by hand, which pass it, nobody knows when they began.
             by_hand = outcome.success and flight.claim.delivery.trigger is Trigger.MANUAL
             if guarded.clear or not guarded.breaker.openings or by_hand:
-                self._change(lane, guarded, after(self._policy, guarded.breaker, outcome.success, self._rests.now_us()))
+                self._change(lane, guarded, after(self._policy, guarded.breaker, outcome.success, self._rests.now_us()), flight.ended_at)
         guarded = lane.guarded
         if guarded is not None and guarded.breaker.openings:
             guarded.clear = guarded.clear or not lane.flying
@@ -73,14 +73,14 @@ class Breakers:
         current = lane.plan
         return current is not None and (plan is current or _configuration(plan, lane) == _configuration(current, lane))
 
-    def _change(self, lane: Lane, guarded: Guarded, breaker: Breaker) -> None:
+    def _change(self, lane: Lane, guarded: Guarded, breaker: Breaker, ended_at: int) -> None:
         before, guarded.breaker = guarded.breaker, breaker
         if breaker.openings > before.openings:
-            self._opened(lane, guarded)
+            self._opened(lane, guarded, ended_at)
         elif before.openings and not breaker.openings:
             self._closed(lane, "success")
 
-    def _opened(self, lane: Lane, guarded: Guarded) -> None:
+    def _opened(self, lane: Lane, guarded: Guarded, ended_at: int) -> None:
         breaker = guarded.breaker
         guarded.clear = False
         lane.proven = False
@@ -88,6 +88,7 @@ class Breakers:
         if breaker.openings > 1:
             self._count("reopened")
             return
+        guarded.opened_at = ended_at
         self._count("opened")
         self._metrics.breakers_open += 1
         rest_s = self._policy.rest_us / SECOND_US

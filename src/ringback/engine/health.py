@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from ringback.model.endpoints import Disabling
-from ringback.policy.disabling import by_answer, by_failing
+from ringback.policy.disabling import by_answer, by_breaker, by_failing
 from ringback.policy.outcome import Outcome
 
 
@@ -58,6 +58,13 @@ class Health:
             # Should it be enabled again, its days begin anew.
             del self.failing[endpoint_id]
         return Change(disables, CLEARED if disables is not None else None)
+
+    def tried(self, endpoint_id: str, opened_at: int, now_us: int) -> Change:
+        """The attempt failed that was to tell whether its circuit breaker, open since then, may close."""
+        disables = by_breaker(opened_at, self._disable_after_us, now_us)
+        if disables is None:
+            return NOTHING
+        return Change(disables, None if self.failing.pop(endpoint_id, None) is None else CLEARED)
 
     def refused(self, endpoint_id: str, outcome: Outcome, now_us: int) -> Change:
         """An attempt failed that does not count; its answer may disable the endpoint all the same."""

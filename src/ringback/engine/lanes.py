@@ -101,11 +101,13 @@ class Group:
 class Guarded(msgspec.Struct):
     """The circuit breaker of a lane, as long as its endpoint's `configuration` stays what it is.
 
-    `clear`: nothing that began before the last opening is on the wire any more.
+    `opened_at` is when it opened first without a recovery since, wall time in microseconds. `clear`: nothing that began before the last
+    opening is on the wire any more.
     """
 
     configuration: object
     breaker: Breaker
+    opened_at: int = 0
     clear: bool = True
 
 

@@ -97,7 +97,7 @@ class Recorder:
         change, delay, next_due_at, status = NOTHING, None, None, _SUCCESS
         if not outcome.success:
             status = _CANCELED if outcome.cancelled else _FAIL
-            delay, change = self._failed(flight, outcome, now_us)
+            delay, change = self._failed(lane, flight, outcome, now_us)
             if delay is not None:
                 # From when the outcome was known: a body that drips makes no retry later.
                 next_due_at = flight.ended_at + int(delay.seconds * SECOND_US)
@@ -149,7 +149,7 @@ class Recorder:
             return
         self._store.record((record,), partial(self._done, lane, record))
 
-    def _failed(self, flight: Flight, outcome: Outcome, now_us: int) -> tuple[Delay | None, Change]:
+    def _failed(self, lane: Lane, flight: Flight, outcome: Outcome, now_us: int) -> tuple[Delay | None, Change]:
         """When a delivery that failed is tried again, and what that says of its endpoint."""
         if outcome.cancelled:
             return None, NOTHING
@@ -160,7 +160,12 @@ class Recorder:
         if delay is not None and delivery.lane is not None and gives_up(flight.plan.ordering, delivery.attempts + 1):
             # Its lane goes on; that says nothing of the endpoint.
             return None, NOTHING
-        return delay, NOTHING if delay is not None else self._health.exhausted(delivery.endpoint_id, outcome, now_us)
+        if delay is None:
+            return None, self._health.exhausted(delivery.endpoint_id, outcome, now_us)
+        guarded = lane.guarded
+        if guarded is None or not guarded.breaker.tried or not outcome.failing:
+            return delay, NOTHING
+        return delay, self._health.tried(delivery.endpoint_id, guarded.opened_at, now_us)
 
     def _failure(self, flight: Flight, attempt: Attempt, outcome: Outcome, change: Change, now_us: int) -> Record:
         """What an attempt that failed leaves behind."""

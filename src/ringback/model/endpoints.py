@@ -39,7 +39,7 @@ class DisableCause(enum.StrEnum):
     GONE = "http_410"
     # It answered with the header `webhook-delivery: disable`.
     ASKED = "receiver_control"
-    # Its messages had been running out of attempts for longer than is allowed.
+    # Its messages had been running out of attempts, or its circuit breaker had been open, for longer than is allowed.
     FAILING = "failing"
 
 
@@ -47,7 +47,7 @@ class Disabling(msgspec.Struct, frozen=True, gc=False):
     """Why and when an endpoint was disabled. Times are microseconds since 1970.
 
     `detail` is a sentence, "" when there is nothing to say. `fail_since` is when its messages began to run out of attempts, with no success
-    since then; None when they had not.
+    since then, or its circuit breaker opened; None when they had not.
     """
 
     at: int

@@ -50,6 +50,11 @@ class Breaker(msgspec.Struct, frozen=True, gc=False):
     until_us: int = 0
 
     @property
+    def tried(self) -> bool:
+        """Is it open although an attempt was made after a rest?"""
+        return self.openings > 1
+
+    @property
     def share(self) -> float:
         """Which part of the attempts failed that are counted; 0 when none is."""
         made = sum(self.made)

@@ -1,4 +1,7 @@
-"""When is an endpoint disabled without anybody asking? By its own answer, or because its messages have run out of attempts for days."""
+"""When is an endpoint disabled without anybody asking? By its own answer, or because it has failed for days.
+
+That it fails is told by messages that run out of attempts; while its circuit breaker is open they hardly do, so then the breaker tells.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,17 @@ def by_failing(first_failure_at: int, disable_after_us: int, now_us: int) -> Dis
     """
     if now_us - first_failure_at <= disable_after_us:
         return None
+    return _failing("messages have run out of attempts", first_failure_at, disable_after_us, now_us)
+
+
+def by_breaker(opened_at: int, disable_after_us: int, now_us: int) -> Disabling | None:
+    """Why an endpoint is disabled whose circuit breaker, open since `opened_at`, let one attempt be made that failed; if it is."""
+    if now_us - opened_at <= disable_after_us:
+        return None
+    return _failing("its circuit breaker has been open", opened_at, disable_after_us, now_us)
+
+
+def _failing(what: str, since: int, disable_after_us: int, now_us: int) -> Disabling:
     hours = disable_after_us / SECOND_US / _HOUR_S
-    detail = f"messages have run out of attempts since {rfc3339(first_failure_at)}, for more than {hours:g} h, without a success between"
-    return Disabling(now_us, DisabledBy.AUTOMATIC, DisableCause.FAILING, detail, first_failure_at)
+    detail = f"{what} since {rfc3339(since)}, for more than {hours:g} h, without a success between"
+    return Disabling(now_us, DisabledBy.AUTOMATIC, DisableCause.FAILING, detail, since)

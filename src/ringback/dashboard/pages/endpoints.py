@@ -279,7 +279,7 @@ def why_off(endpoint: Endpoint, now_us: int) -> str:
         DisableCause.MANUAL: f"Somebody disabled it {ago}.",
         DisableCause.GONE: f"It answered 410 Gone and was disabled {ago}.",
         DisableCause.ASKED: f"It asked for it by the header webhook-delivery, {ago}.",
-        DisableCause.FAILING: f"It was disabled {ago}, because its messages kept running out of attempts.",
+        DisableCause.FAILING: f"It was disabled {ago}, because it had failed for too long.",
     }
     since = "" if why.fail_since is None else f" It had been failing since {utc(why.fail_since)}."
     return f"{reasons[why.cause]}{since} {after}"
