@@ -55,6 +55,7 @@ QUARANTINED = "quar_"
 STREAM = "strm_"
 SINK = "sink_"
 BATCH = "batch_"
+SAVED_VIEW = "view_"
 
 # Ids of some kinds are shorter (contract, 1.1): 22 digits hold 131 bits, so such an id keeps its 40 bits of time, and its order.
 _SHORT_LENGTH: Final = 22

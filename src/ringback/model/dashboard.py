@@ -45,3 +45,12 @@ class AuditEntry(msgspec.Struct, frozen=True):
     app_id: str | None
     detail: str
     address: str
+
+
+class SavedView(msgspec.Struct, frozen=True):
+    """A name for what a list shows. `address` is its path below the dashboard, with its query."""
+
+    id: str
+    org_id: str
+    name: str
+    address: str
