@@ -28,7 +28,7 @@ NO_PAGES = {
 
 
 # An id or name in an address, of whatever belongs to one organisation.
-OURS = re.compile(r"(app|ep|msg|src|quar|qtask|key|sink)_\w{10}|/event-types/\w")
+OURS = re.compile(r"(app|ep|msg|src|quar|qtask|key|sink|view)_\w{10}|/event-types/\w")
 
 
 class Anything:

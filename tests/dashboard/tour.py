@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 
 from tests.waiting import wait_until
@@ -20,11 +21,23 @@ def looked_for(shop: Shop) -> str:
     return task
 
 
+def saved_view(shop: Shop) -> str:
+    """The id of a view that was saved."""
+    from tests.dashboard.conftest import Person
+
+    person = Person(shop.url).log_in()
+    person.act("/saved-views", to="/dashboard/event-types?q=invoice.", name="Invoices")
+    found = re.search(r'/saved-views/(view_\w+)/delete" data-panel aria-label="Delete Invoices"', person.get("/saved-views").text)
+    person.close()
+    assert found
+    return found[1]
+
+
 def tour(shop: Shop) -> list[Stop]:
     """All pages that are shown by a GET."""
     app, billing, message = shop.app(), shop.endpoint("billing"), shop.message_to("billing")
     attempt = shop.attempts("billing")[-1]["id"]
-    one = f"{app}/messages/{message}"
+    one, view = f"{app}/messages/{message}", saved_view(shop)
     return [
         ("/", "/?span=1h", ("Overview", "Endpoints that fail most", "Billing, in maintenance", "As a table")),
         (
@@ -97,6 +110,8 @@ def tour(shop: Shop) -> list[Stop]:
         ),
         ("/apps/{app_id}/send", f"{app}/send?type=order.created", ("3 of 7 endpoints want order.created", "Send message")),
         ("/audit", "/audit", ("Who changed what", "logged in")),
+        ("/saved-views", "/saved-views", ("Saved views", "Invoices", "Event types", "q: invoice.")),
+        ("/saved-views/{view_id}/delete", f"/saved-views/{view}/delete", ("Delete the view “Invoices”?", "for all who log in here")),
         *more(shop),
     ]
 

@@ -121,6 +121,7 @@ from ringback.services.reconciliations import Reconciliations
 from ringback.services.relay import Relay, Timing
 from ringback.services.releasing import Releases
 from ringback.services.renewer import Renewer
+from ringback.services.saved_views import SavedViews
 from ringback.services.schedules import Schedules
 from ringback.services.sending import Sending
 from ringback.services.server import About, ServerFacts
@@ -311,6 +312,7 @@ class Doors:
             trends=parts.trends,
             standings=parts.dispatcher,
             finder=Finder(store, parts.directory),
+            saved_views=SavedViews(store, clock, parts.ids),
             search=parts.search,
             pollers=self._pollers,
             previews=Previews(store, vault),

@@ -32,6 +32,7 @@ from ringback.dashboard.guard import (
     form_token,
     is_form_token,
 )
+from ringback.dashboard.lists import Bar, bar_of, list_at
 from ringback.dashboard.presses import Presses
 from ringback.dashboard.problems import NotYours, shown_problem
 from ringback.dashboard.rail import SECTIONS
@@ -239,7 +240,7 @@ class Dashboard:
 
     async def _rendered(self, visit: Visit, route: Route, reply: Shown, packed: bool) -> tuple[int, bytes, bytes | None]:
         """Status, HTML and compressed HTML of a page; of the page about the error where it cannot be rendered."""
-        shell = self._shell(visit, route, reply, await self._waiting(visit))
+        shell = self._shell(visit, route, reply, await self._waiting(visit), await self._saved(visit, reply))
 
         def work(shown: Shown) -> tuple[int, bytes, bytes | None]:
             html = self._renderer.page(shown.template, shown.view, shown.head, shell, fragment=visit.fragment)
@@ -260,7 +261,17 @@ class Dashboard:
         except Unavailable:
             return None
 
-    def _shell(self, visit: Visit, route: Route, reply: Shown, waiting: Waiting | None) -> Shell:
+    async def _saved(self, visit: Visit, reply: Shown) -> Bar | None:
+        """The saved views of a list; None on other pages, and where the store is in trouble."""
+        if visit.visitor is None or visit.fragment or reply.status != 200 or list_at(visit.path) is None:
+            return None
+        try:
+            views = await self._services.saved_views.all(visit.who)
+        except Unavailable:
+            return None
+        return bar_of(views, visit.path, visit.query, reply.head, reply.app)
+
+    def _shell(self, visit: Visit, route: Route, reply: Shown, waiting: Waiting | None, saved: Bar | None) -> Shell:
         theme = visit.cookies.get(THEME_COOKIE, "")
         known = visit.visitor is not None
         app_id = reply.app.id if reply.app is not None else visit.remembered_app
@@ -273,6 +284,7 @@ class Dashboard:
             theme=cast("Literal['light', 'dark', '']", theme if theme in ("light", "dark") else ""),
             notice=self._notices.pop(visit.session.hash, None) if known and not visit.fragment else None,
             here=visit.here,
+            saved=saved,
         )
 
     async def _events(self, visit: Visit, reply: Streamed) -> AsyncIterator[bytes]:

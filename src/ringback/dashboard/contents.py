@@ -31,6 +31,7 @@ from ringback.dashboard.pages import (
     privacy,
     quarantine,
     quarantine_acts,
+    saved_views,
     search,
     sending,
     server,
@@ -82,6 +83,7 @@ _PAGES: Final[tuple[ModuleType, ...]] = (
     tasks,
     server,
     audit,
+    saved_views,
     palette,
 )
 

@@ -42,6 +42,7 @@ from ringback.services.quarantine import Quarantine
 from ringback.services.received import ReceivedEvents
 from ringback.services.reconciliations import Reconciliations
 from ringback.services.releasing import Releases
+from ringback.services.saved_views import SavedViews
 from ringback.services.search import Search
 from ringback.services.sending import Sending
 from ringback.services.server import ServerFacts
@@ -98,6 +99,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     messages: Messages
     journeys: Journeys
     finder: Finder
+    saved_views: SavedViews
     search: Search
     trends: Trends
     standings: Standings

@@ -14,6 +14,7 @@ from ringback import __version__
 from ringback.dashboard import words
 from ringback.dashboard.assets import Assets
 from ringback.dashboard.components import BASE, Head, Link
+from ringback.dashboard.lists import Bar
 from ringback.dashboard.payloads import written
 from ringback.dashboard.turning import kept_in_place
 from ringback.dashboard.visits import Notice, Section
@@ -41,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True):
 class Shell(msgspec.Struct, frozen=True):
     """What is around a page. `app` is the application that it is about; `token` goes into every form.
 
-    `person` is who is logged in, and `how`, in words.
+    `person` is who is logged in, and `how`, in words; `saved` are the saved views of a list.
     """
 
     entries: Sequence[Entry]
@@ -52,6 +53,7 @@ class Shell(msgspec.Struct, frozen=True):
     theme: Literal["light", "dark", ""]
     notice: Notice | None
     here: str
+    saved: Bar | None = None
 
 
 def entries_of(sections: Sequence[Section], current: str, app_id: str | None, waiting: Waiting | None) -> list[Entry]:

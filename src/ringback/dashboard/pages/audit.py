@@ -72,6 +72,8 @@ WORDS: Final[Mapping[str, str]] = {
     "quarantine.released": "released requests from quarantine",
     "quarantine.dropped": "dropped requests from quarantine",
     "task.cancelled": "cancelled a background task",
+    "view.created": "saved a view",
+    "view.deleted": "deleted a saved view",
 }
 
 

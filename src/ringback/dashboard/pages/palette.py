@@ -9,10 +9,12 @@ import msgspec
 
 from ringback.dashboard.components import BASE, Head, Link, address
 from ringback.dashboard.desk import Services
+from ringback.dashboard.lists import list_of
 from ringback.dashboard.pages.event_types import beginning, href_of
 from ringback.dashboard.rail import SECTIONS
 from ringback.dashboard.visits import Reply, Route, Section, Shown, Visit
 from ringback.dashboard.words import short_id
+from ringback.model.dashboard import SavedView
 from ringback.policy.paging import Walk
 from ringback.services.applications import Without
 from ringback.services.finding import Found
@@ -76,11 +78,18 @@ def results_of_actions(typed: str, app_id: str | None) -> list[Result]:
         ("New token", f"{BASE}/tokens/new", "tokens"),
         ("New operational endpoint", f"{BASE}/operational/new", "live"),
         ("Check a signature", f"{BASE}/doctor", "quarantine"),
+        ("All saved views", f"{BASE}/saved-views", "views"),
     ]
     if app_id is not None:
         actions.append(("New endpoint", f"{BASE}/apps/{app_id}/endpoints/new", "endpoints"))
         actions.append(("Send message", f"{BASE}/apps/{app_id}/send", "messages"))
     return [Result(name, "Action", href, icon) for name, href, icon in actions if typed and fits(name, typed)]
+
+
+def results_of_views(views: Sequence[SavedView], typed: str) -> list[Result]:
+    """The saved views whose names fit."""
+    found = [view for view in views if fits(view.name, typed) and list_of(view) is not None]
+    return [Result(view.name, "Saved view", BASE + view.address, "views") for view in found[:_EACH]]
 
 
 def result_of_found(found: Found) -> Result:
@@ -111,6 +120,7 @@ class _Pages:
             if exact is not None:
                 results.append(result_of_found(exact))
         results += results_of_sections(SECTIONS, typed, app_id)
+        results += results_of_views(await self._services.saved_views.all(visit.who), typed)
         results += results_of_actions(typed, app_id)
         if typed:
             results += [result_of_found(found) for found in await self._services.finder.by_name(visit.who, typed, app_id, _EACH)]
