@@ -252,9 +252,9 @@ class Desk:
         return self.page.url.removeprefix(self.url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def session_cookie(shop: Shop) -> dict[str, typing.Any]:
-    """The session of a person, for browsers that need not log in."""
+    """The session of a person, for browsers that need not log in. One for each test: of many sessions the oldest end."""
     person = Person(shop.url).log_in()
     held = person.client.cookies["ringback_session"]
     person.close()

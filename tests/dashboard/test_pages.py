@@ -281,9 +281,9 @@ def test_messages_are_listed_by_how_they_stand_with_any_endpoint(shop: Shop, per
     for number in range(120):
         shop.server.make(f"/app/{app}/msg", {"eventType": "order.created" if number % 3 else "ticket.updated", "payload": {"n": number}})
 
-    def standing(status: int) -> set[str]:
+    def standing(status: int, *of: str) -> set[str]:
         found: set[str] = set()
-        for endpoint in endpoints:
+        for endpoint in of or endpoints:
             rest, more = "", True
             while more:
                 path = f"/app/{app}/endpoint/{endpoint}/msg?status={status}&expanded_statuses=true&limit=250{rest}"
@@ -292,14 +292,19 @@ def test_messages_are_listed_by_how_they_stand_with_any_endpoint(shop: Shop, per
                 more, rest = not answer["done"], f"&iterator={answer['iterator']}"
         return found
 
+    def at_rest() -> bool:
+        well, failing, recovered = (standing(status, endpoint) for status, endpoint in zip((0, 3, 0), endpoints, strict=True))
+        return len(well) == len(failing) == len(recovered) == 120
+
     # The last wait of the schedule outlasts the test: then nothing moves any more.
-    wait_until(lambda: len(standing(3)) == 120 and len(standing(0)) == 120 and not standing(1), what="three attempts of each")
+    wait_until(at_rest, what="three attempts of each")
     for word, status in (("retrying", 3), ("delivered", 0), ("failed", 2), ("waiting", 1), ("cancelled", 4)):
         path = f"/apps/{app}/messages?status={word}"
         assert listed(person, path) == sorted(standing(status), reverse=True), word
         of_type = listed(person, f"{path}&type=ticket.updated")
         assert len(of_type) == len(standing(status)) // 3 and set(of_type) <= standing(status), word
     shop.server.call("PATCH", f"/app/{app}/endpoint/{endpoints[1]}", {"disabled": True})
+    wait_until(lambda: not standing(3), what="what waited for it has ended")
     assert listed(person, f"/apps/{app}/messages?status=failed") == sorted(standing(2), reverse=True) != []
     assert listed(person, f"/apps/{app}/messages?status=retrying") == []
 
