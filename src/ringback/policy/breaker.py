@@ -20,9 +20,7 @@ SLICES: Final = 6
 LONGEST: Final = 8
 _NONE: Final = (0,) * SLICES
 # Nobody was asked, so nothing is known of the endpoint; see also `Outcome.failing`.
-_NOT_ASKED: Final = frozenset(
-    {ErrorClass.BLOCKED.value, ErrorClass.TRANSFORMATION.value, ErrorClass.TRANSFORMATION_LIMIT.value}
-)  # fmt: skip
+_NOT_ASKED: Final = frozenset({ErrorClass.BLOCKED.value, ErrorClass.TRANSFORMATION.value, ErrorClass.TRANSFORMATION_LIMIT.value})
 
 
 class BreakerPolicy(msgspec.Struct, frozen=True):

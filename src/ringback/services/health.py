@@ -86,20 +86,23 @@ class Health:
         """How it stands, found out by a read and a write. Never raises for a store that fails."""
         async with self._looking:
             if self._known_until_s <= self._clock.monotonic_s():
-                self._works = await self._writes(grows=False)
-                self._takes = self._works and await self._writes(grows=True)
+                self._works, self._takes = await self._look()
                 self._known_until_s = self._clock.monotonic_s() + _HOLDS_S
         return Report(self._works, self._dispatching())
 
-    async def _writes(self, *, grows: bool) -> bool:
-        """Can the store be read and written? With `grows`: also by what piles up, as messages do."""
+    async def _look(self) -> tuple[bool, bool]:
+        """Can the store be read and written, and also by what piles up, as messages do?"""
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await self._store.read(lambda tx: tx.row("SELECT 1 FROM organisation LIMIT 1"))
-                await self._store.write(probe.touch, grows=grows)
+                try:
+                    await self._store.write(probe.touch, grows=True)
+                except RingbackError:
+                    await self._store.write(probe.touch)
+                    return True, False
         except (RingbackError, TimeoutError):
-            return False
-        return True
+            return False, False
+        return True, True
 
     async def ready(self) -> Readiness:
         """Which requests should this server be sent?"""

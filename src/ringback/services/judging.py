@@ -151,7 +151,6 @@ def _taken(
         if not events:
             return Ignored()
     doubtful = () if ready.schema is None else ready.schema.doubtful([event.payload for event in events])
-    headers = passed_on(request.headers, ready.dropped)
     kind = _content_type(ready, request)
     if not unpacked.body.isascii() and _is_garbled(unpacked.body, kind):
         flags = (*flags, NOT_UTF8)
@@ -159,9 +158,11 @@ def _taken(
     if ready.redelivery:
         count = (first_text(ready.redelivery, unpacked) or "")[:_COUNT_CHARS] or None
     if len(events) == 1 and events[0].payload is unpacked.body:
+        headers = passed_on(request.headers, ready.dropped)
         return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags, count, remote)], doubtful)
-    if unpacked is not request:
-        headers = passed_on(request.headers, ready.dropped | {b"content-encoding"})
+    # What is taken out of a packed body is not packed.
+    dropped = ready.dropped if unpacked is request else ready.dropped | {b"content-encoding"}
+    headers = passed_on(request.headers, dropped)
     pieces = [_message(ready, event, event.payload, event.kind or kind, headers, verdict, flags, count, remote) for event in events]
     return Taken(pieces, doubtful)
 

@@ -35,11 +35,6 @@ _UNFIT: Final = b"\0\1\r\n"
 def parse_json(body: bytes) -> object:
     """The value that the body holds. Raises VerificationError (malformed_header) when it is not JSON."""
     try:
-        return msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        # Some senders begin with a byte order mark (RFC 8259, 8.1: it may be ignored).
         return msgspec.json.decode(without_mark(body))
     except (ValueError, RecursionError):
         raise VerificationError(MALFORMED_HEADER, "the body is not JSON, where the scheme keeps its signature in JSON") from None
@@ -74,7 +69,7 @@ def _read(text: bytes, decode: Callable[[bytes | msgspec.Raw], Any]) -> object:
 
 
 def without_mark(body: bytes) -> bytes:
-    """The text behind a byte order mark of UTF-8."""
+    """The text behind a byte order mark of UTF-8, with which some senders begin (RFC 8259, 8.1: it may be ignored)."""
     return body.removeprefix(_MARK)
 
 

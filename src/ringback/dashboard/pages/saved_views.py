@@ -13,6 +13,7 @@ from ringback.dashboard.components import BASE, Empty, Head, Link
 from ringback.dashboard.desk import Services
 from ringback.dashboard.forms import Wrong, checked
 from ringback.dashboard.lists import address_in, delete_of, list_of
+from ringback.dashboard.pages.endpoint_changes import AskView
 from ringback.dashboard.visits import Change, Moved, Notice, Reply, Route, Shown, Visit
 from ringback.dashboard.words import Moment, moment, short_id
 from ringback.errors import CallerError, Conflict, Refused
@@ -51,16 +52,6 @@ class FormView(msgspec.Struct, frozen=True):
     to: str
     name: str
     problems: Mapping[str, str]
-
-
-class AskView(msgspec.Struct, frozen=True):
-    """What deleting does, before it is done."""
-
-    action: str
-    effects: Sequence[str]
-    submit: str
-    cancel: str
-    danger: bool = True
 
 
 def whose_of(view: SavedView) -> tuple[str, ...]:
