@@ -9,7 +9,9 @@ import typing
 import pytest
 
 from benchmarks import server
+from tests.acceptance.comparing import Play
 from tests.acceptance.disk import DISK_MIB, Disk
+from tests.acceptance.provider_api import Asked, ProviderApi, Said
 from tests.acceptance.receiver import Receiver
 from tests.acceptance.sdk_surface import Sdk
 from tests.acceptance.serving import QUICK_RETRIES, Serve, Shared
@@ -49,6 +51,19 @@ def receiver() -> typing.Iterator[Receiver]:
     opened = Receiver()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def play() -> typing.Iterator[Play]:
+    made: list[ProviderApi] = []
+
+    def start(answer: typing.Callable[[Asked], Said]) -> ProviderApi:
+        made.append(ProviderApi(answer))
+        return made[-1]
+
+    yield start
+    for api in made:
+        api.close()
 
 
 @pytest.fixture(scope="session")

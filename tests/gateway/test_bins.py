@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringback.api.intake import BodyReader
-from ringback.app.doors import bins_open
+from ringback.app.bins import bins_open
 from ringback.clock import SystemClock
 from ringback.config import Settings
 from ringback.config.values import HostPort

@@ -43,7 +43,7 @@ class Compared:
         http = HttpSettings(response=ResponseLimits(body_max_bytes=MAX_BODY_BYTES))
         self.transport = HttpTransport(policy=AddressPolicy(parse_networks("127.0.0.0/8")), settings=http, clock=SystemClock())
         asking = Asking(self.transport, running.clock)
-        self.reconciler = Reconciler(running.store, running.vault, running.clock, running.receiver, asking, running.metrics)
+        self.reconciler = Reconciler(running.store, running.vault, running.clock, running.receiver, asking, running.metrics, {})
         self.all = Reconciliations(running.store, running.vault, running.clock, running.sources, self.reconciler)
 
     def put(self, **wanted: Any) -> Standing:

@@ -41,18 +41,21 @@ class RunOut(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ReconciliationOut(msgspec.Struct, frozen=True, rename="camel"):
-    """How a source is compared with its provider, and how far that has got. The credential is never shown.
+    """How a source is compared with its provider, and how far that has got. Credential and client secret are never shown.
 
     `state`: `waiting` for the next run, `running`, `failing` (for `cause`; tried again at `nextAt`), `paused`. All that the provider listed
-    up to `coveredUntil` was compared; `found` is how many events were missing ever.
+    up to `coveredUntil` was compared; `found` is how many events were missing ever. `lostAt` is when a provider last knew no more up to
+    where its list of changes was read.
     """
 
     listing: Any
     credential_set: bool
+    client_secret_set: bool
     interval_s: int
     lookback_s: int
     settle_s: int
     base_url: str
+    token_url: str | None
     parameters: dict[str, str]
     missing: str
     paused: bool
@@ -63,6 +66,7 @@ class ReconciliationOut(msgspec.Struct, frozen=True, rename="camel"):
     failures: int
     next_at: Timestamp | None
     covered_until: Timestamp | None
+    lost_at: Timestamp | None
     found: int
     run: RunOut | None
     last: RunOut | None
@@ -110,10 +114,12 @@ def shown(standing: Standing) -> ReconciliationOut:
     return ReconciliationOut(
         listing=settings.listing if isinstance(settings.listing, str) else msgspec.to_builtins(settings.listing),
         credential_set=bool(settings.credential),
+        client_secret_set=bool(settings.client_secret),
         interval_s=settings.interval_s,
         lookback_s=settings.lookback_s,
         settle_s=settings.settle_s,
         base_url=base if isinstance(base, str) else f"{base.scheme}://{base.authority}{base.target}".rstrip("/"),
+        token_url=settings.token_url,
         parameters=settings.parameters,
         missing=settings.missing,
         paused=settings.paused,
@@ -124,6 +130,7 @@ def shown(standing: Standing) -> ReconciliationOut:
         failures=progress.failures,
         next_at=None if standing.next_at is None else rfc3339(standing.next_at),
         covered_until=rfc3339(progress.covered_until) if progress.covered_until else None,
+        lost_at=None if progress.lost_at is None else rfc3339(progress.lost_at),
         found=progress.found,
         run=None if progress.run is None else _run(progress.run),
         last=None if progress.last is None else _run(progress.last),

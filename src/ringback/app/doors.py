@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
@@ -53,11 +52,11 @@ from ringback.api.routing import Operation
 from ringback.api.trail import Trail
 from ringback.app import transports
 from ringback.app.asked import Asked
+from ringback.app.bins import bins_open
 from ringback.app.declared import declare
 from ringback.app.parts import Parts, microseconds
 from ringback.app.spooling import aside_of, draining_of
 from ringback.app.streams import Streaming
-from ringback.config import Settings
 from ringback.config.in_force import settings_in_force
 from ringback.dashboard.door import DashboardDoor
 from ringback.errors import StoreFailure
@@ -72,7 +71,6 @@ from ringback.gateway.switch import switching_class
 from ringback.gateway.upkeep import Upkeep
 from ringback.model.endpoints import Endpoint
 from ringback.model.sources import Source
-from ringback.policy.addresses import is_this_machine
 from ringback.policy.bins import own_hosts
 from ringback.services.address_lists import AddressLists
 from ringback.services.alerts import Alerts
@@ -142,14 +140,6 @@ if TYPE_CHECKING:
 _LAST_WORDS_S: Final = 3.0
 
 
-def bins_open(settings: Settings) -> bool:
-    """May strangers write to bins, and listen for them? Unless it is set: only where no stranger comes."""
-    if settings.bins != "auto":
-        return settings.bins == "true"
-    public = urlsplit(settings.public_url).hostname if settings.public_url else None
-    return is_this_machine(settings.listen_address.host) and (public is None or is_this_machine(public))
-
-
 class Doors:
     """All doors of one server. `operator_token` opens the operator's routes, `ready` says whether requests are wanted."""
 
@@ -165,14 +155,14 @@ class Doors:
         self.published = Published(store, vault, clock)
         self._keys = FetchedKeys(self.fetching, clock, self.published)
         self.comparing = Comparing(clock)
-        # Sources of which an event is awaited: told by `Expectations`, looked into by the receiver.
-        self._awaited: dict[str, Callable[[], None]] = {}
+        # Sources of which an event is awaited, and those whose calls have a list read: looked into by the receiver.
+        self._awaited, self._called = dict[str, Callable[[], None]](), dict[str, Callable[[], None]]()
         self._expectations = Expectations(store, vault, clock, make_id, self._sources, parts.operational, parts.metrics, self._awaited)
         self.expecting = ExpectationRunner(self._expectations, clock)
         self._journal = Journal(store, clock, make_id, parts.metrics)
         self._receiver, self.draining = self._make_receiver()
         self.asking = transports.asking(settings, parts.tls, clock)
-        reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics)
+        reconciler = Reconciler(store, vault, clock, self._receiver, ProviderApi(self.asking, clock), parts.metrics, self._called)
         self.reconciling = ProviderRunner(reconciler, "reconciliation", clock, parts.traces.tracing)
         self._reconciliations = Reconciliations(store, vault, clock, self._sources, reconciler)
         self._reconciliations.watch(self.reconciling.wake)
@@ -251,6 +241,7 @@ class Doors:
             Signals(parts.store, parts.clock, parts.operational, parts.metrics),
             requeue,
             self._awaited,
+            self._called,
             aside,
             parts.traces.tracing,
         )

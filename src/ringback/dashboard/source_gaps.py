@@ -15,7 +15,7 @@ from ringback.dashboard.words import Moment, count, counted, duration, listed, m
 from ringback.model.expectations import MET, MISSED, Expectation
 from ringback.model.reconciliation import Reconciliation, Run, Standing
 from ringback.model.sources import Source
-from ringback.policy.reconciliation import parameters_of
+from ringback.policy.listings import parameters_of
 from ringback.policy.reconciliation_rows import LISTINGS
 from ringback.services.reconciliations import DEFAULT_INTERVAL_S, DEFAULT_LOOKBACK_S, DEFAULT_SETTLE_S
 

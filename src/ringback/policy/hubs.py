@@ -16,8 +16,8 @@ from urllib.parse import urldefrag, urljoin
 
 import msgspec
 
+from ringback.policy.asking import Unreadable
 from ringback.policy.links import links_in
-from ringback.policy.reconciliation import Unreadable
 from ringback.policy.urls import split_url
 
 # Bytes of a document that are looked into: links stand at its beginning, before what it is about.

@@ -1,4 +1,4 @@
-"""What does a provider's API say it sent? Requests that ask for a page, and what is read out of the answer. Pure.
+"""What does a provider's API say it sent, or say changed? Requests that ask for a page, and what is read out of the answer. Pure.
 
 One engine for all providers: what differs is a `Listing`, a row of `policy.reconciliation_rows` or the owner's own. An answer is a
 stranger's text: whatever it holds, reading it raises `Unreadable` and nothing else.
@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 
-from ringback import __version__
-from ringback.clock import SECOND_US, rfc3339, to_us
-from ringback.model.reconciliation import Listing, Reconciliation
+from ringback.clock import SECOND_US, rfc3339
+from ringback.model.reconciliation import Listing, Progress, Reconciliation, Run, Standing, Start
 from ringback.model.sources import Source
+from ringback.policy.asking import Request, Unreadable, filled, is_header, request_to, time_of
 from ringback.policy.heads import header_fields
 from ringback.policy.links import links_in
-from ringback.policy.sources import provider_of
 from ringback.policy.sources_events import slices
 from ringback.policy.urls import UrlParts, split_url
 from ringback.signing.documents import text_of
@@ -31,35 +28,25 @@ from ringback.signing.documents import text_of
 MAX_ITEMS: Final = 1_000
 # Providers' cursors are ids and tokens of some hundred characters.
 _MAX_CURSOR: Final = 4_096
+# Later than all that is listed: the last second that RFC 3339 can tell, microseconds since 1970.
+_NEVER_US: Final = 253_402_300_799 * SECOND_US
 # Bytes of a value that is looked at: ids, times, cursors, and the headers that came with an event.
 _MAX_VALUE: Final = 65_536
 _NOTHING: Final = msgspec.Raw(b"")
-# Bytes of an owner's own listing, as JSON: the rows have some hundred.
-_MAX_LISTING: Final = 16_384
-# Headers that say how a request is read.
-FRAMING: Final = frozenset({"host", "connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 # Bytes of the digest of a cursor: two of a thousand are alike once in 2^44 runs.
 _DIGEST: Final = 8
 # Pages of one run: a hundred thousand events; more is an API that never ends.
 MAX_PAGES: Final = 1_000
-# Numbers above this are milliseconds: as seconds they would be in the year 5138.
-_MILLISECONDS: Final = 100_000_000_000
-# Seconds of the first rest after a failure, and of the longest: an outage is over in minutes, a wrong credential needs a person.
-_FIRST_REST_S: Final = 30.0
-_LONGEST_REST_S: Final = 3_600.0
 # Seconds between two runs at the most: a week is longer than any source is remembered.
 MAX_INTERVAL_S: Final = 7 * 86_400
-# What a provider may make us wait at the most, seconds: a day.
-MAX_RETRY_AFTER_S: Final = 86_400.0
+# An event counts as come for so long less than it is remembered: what is on its way to be forgotten is not compared any more.
+_MARGIN_S: Final = 3_600
+# A run begins so much before the end of the last one: providers list late what happened at the same time.
+_OVERLAP_US: Final = 3_600 * SECOND_US
 
-_PARAMETER: Final = re.compile(r"\{([a-z_]+)\}")
 # What may stand in a target besides letters and digits; `[` and `]` are part of names of parameters.
 _SAFE: Final = "-._~"
 _SAFE_NAME: Final = "-._~[]"
-
-
-class Unreadable(ValueError):
-    """The answer is not what the listing says it is; the text says how, and holds nothing secret."""
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -71,7 +58,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """One thing that the provider says it sent.
+    """One thing that the provider says it sent, or says changed.
 
     `payload` is None where it has to be fetched by `id`. `headers` would have come with it. `at` is None where the listing has no time.
     """
@@ -85,13 +72,16 @@ class Item(msgspec.Struct, frozen=True):
 class PageRead(msgspec.Struct, frozen=True):
     """A page: its items within the window, how many there were in all, and the cursor of the next page, None at the end.
 
-    `unreadable` items are among those in all: they have no id, or no payload that could be read.
+    `unreadable` items are among those in all: they have no id, or no payload that could be read. `position` is where a list of changes goes
+    on after its end. `too_young`: a change lies behind the window, so that this page must be read again.
     """
 
     items: list[Item]
     listed: int
     cursor: str | None
     unreadable: int = 0
+    position: str = ""
+    too_young: bool = False
 
 
 def base_of(settings: Reconciliation, listing: Listing) -> UrlParts:
@@ -99,11 +89,10 @@ def base_of(settings: Reconciliation, listing: Listing) -> UrlParts:
     return split_url((settings.base_url or filled(listing.base, settings.parameters)).rstrip("/"))
 
 
-def page_target(settings: Reconciliation, listing: Listing, window: Window, cursor: str) -> str:
-    """Path and query of a page; `cursor` "" = the first one."""
+def page_request(settings: Reconciliation, listing: Listing, window: Window, cursor: str, token: str = "") -> Request:
+    """The request for a page; `cursor` "" = the first one. `token` is the access token, where one is needed."""
     if cursor and listing.next.partition(":")[0] in ("link", "url"):
-        return cursor
-    prefix = base_of(settings, listing).target.rstrip("/")
+        return _request(settings, listing, listing.method, cursor, {}, token)
     known = {
         **settings.parameters,
         "since": str(window.since // SECOND_US),
@@ -111,33 +100,81 @@ def page_target(settings: Reconciliation, listing: Listing, window: Window, curs
         "since_at": rfc3339(window.since),
         "until_at": rfc3339(window.until),
     }
-    pairs = [(name, filled(text, known)) for name, text in listing.query.items()]
+    pairs, body = list[tuple[str, str]](), _filled_in(listing.body, known)
+    pairs += [(name, filled(text, known)) for name, text in listing.query.items()]
     if listing.types and 0 < len(window.types) <= listing.types_max:
         pairs += [(listing.types, name) for name in window.types]
     if cursor:
-        pairs.append((listing.next.split(":")[1], cursor))
-    query = "&".join(f"{quote(name, safe=_SAFE_NAME)}={quote(value, safe=_SAFE)}" for name, value in pairs)
-    path = prefix + filled(listing.path, settings.parameters)
-    return f"{path}?{query}" if query else path
+        name = listing.next.split(":")[1]
+        if listing.method == "POST":
+            body[name] = cursor
+        else:
+            pairs.append((name, cursor))
+    return _request(settings, listing, listing.method, _target(settings, listing.path, pairs, listing), body, token)
 
 
-def item_target(settings: Reconciliation, listing: Listing, template: str, item_id: str) -> str:
-    """The path at which one item is fetched, or asked for again."""
+def start_request(settings: Reconciliation, listing: Listing, start: Start, token: str = "") -> Request:
+    """The request for the position from which on changes are read."""
+    pairs = [(name, filled(text, settings.parameters)) for name, text in start.query.items()]
+    target = _target(settings, start.path, pairs, listing)
+    return _request(settings, listing, listing.method, target, _filled_in(start.body, settings.parameters), token)
+
+
+def item_request(settings: Reconciliation, listing: Listing, template: str, item_id: str, token: str = "", method: str = "GET") -> Request:
+    """The request that fetches one item, or asks for it again."""
     prefix = base_of(settings, listing).target.rstrip("/")
-    return prefix + filled(template, {**settings.parameters, "id": quote(item_id, safe="")})
+    target = prefix + filled(template, {**settings.parameters, "id": quote(item_id, safe="")})
+    return _request(settings, listing, method, target, {}, token)
 
 
-def head_of(settings: Reconciliation, listing: Listing, method: str, target: str) -> bytes:
-    """The head of a request. It holds the credential: it belongs on the wire and nowhere else."""
-    parts = base_of(settings, listing)
+def _target(settings: Reconciliation, path: str, pairs: Sequence[tuple[str, str]], listing: Listing) -> str:
+    target = base_of(settings, listing).target.rstrip("/") + filled(path, settings.parameters)
+    query = "&".join(f"{quote(name, safe=_SAFE_NAME)}={quote(value, safe=_SAFE)}" for name, value in pairs)
+    return f"{target}?{query}" if query else target
+
+
+def _request(settings: Reconciliation, listing: Listing, method: str, target: str, body: Mapping[str, Any], token: str) -> Request:
     basic = base64.b64encode(f"{settings.credential}:".encode()).decode()
-    secrets = {**settings.parameters, "credential": settings.credential, "basic": basic}
-    fields = {"host": parts.authority, "user-agent": f"ringback/{__version__}", "accept": "application/json"}
-    fields.update({name.lower(): filled(text, settings.parameters) for name, text in listing.headers.items()})
+    secrets = {**settings.parameters, "credential": settings.credential, "basic": basic, "access_token": token}
+    fields = {name.lower(): filled(text, settings.parameters) for name, text in listing.headers.items()}
     fields.update({name.lower(): filled(text, secrets) for name, text in listing.auth.items()})
-    fields["content-length"] = "0"
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    if not body:
+        return request_to(method, base_of(settings, listing), target, fields)
+    return request_to(method, base_of(settings, listing), target, {"content-type": "application/json", **fields}, msgspec.json.encode(body))
+
+
+def _filled_in(body: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """A body with what is known put into its texts."""
+
+    def put(value: Any) -> Any:
+        if isinstance(value, str):
+            return filled(value, values)
+        if isinstance(value, dict):
+            return {name: put(inner) for name, inner in value.items()}
+        return [put(inner) for inner in value] if isinstance(value, list) else value
+
+    return {name: put(value) for name, value in body.items()}
+
+
+def begun(standing: Standing, source: Source, now_us: int) -> Run:
+    """A run that begins now: from where the last one ended, or as far back as it may look."""
+    settings, progress = standing.settings, standing.progress
+    back_s = min(settings.lookback_s, source.rules.deduplication.window_s - _MARGIN_S)
+    since = now_us - back_s * SECOND_US
+    covered = covered_until(progress, now_us)
+    if covered and not progress.whole and settings.missing == "take":
+        since = max(since, covered - _OVERLAP_US)
+    return Run(began_at=now_us, since=since, until=max(now_us - settings.settle_s * SECOND_US, since), cursor=progress.position)
+
+
+def covered_until(progress: Progress, now_us: int) -> int:
+    """What was compared up to; 0 where that lies ahead: a clock that was set back since has said so, and nobody knows what it left out."""
+    return progress.covered_until if progress.covered_until <= now_us else 0
+
+
+def window_of(listing: Listing, since: int, until: int, types: tuple[str, ...], position: str) -> Window:
+    """What of a list is looked at: of changes behind a position all, of those that no call brings also the youngest."""
+    return Window(0 if position and listing.position else since, _NEVER_US if listing.thin else until, types)
 
 
 def read_page(settings: Reconciliation, listing: Listing, window: Window, head: bytes, body: bytes, cursor: str) -> PageRead:
@@ -155,21 +192,41 @@ def read_page(settings: Reconciliation, listing: Listing, window: Window, head: 
         raise Unreadable(f"the answer {said}")
     if len(pieces) > MAX_ITEMS:
         raise Unreadable(f"the page has {len(pieces)} items; more than {MAX_ITEMS} are not read at once")
-    items, unreadable = _items(settings, listing, pieces)
+    items, unreadable = _items(settings, listing, pieces, cursor)
     inside = [item for item in items if item.at is None or window.since <= item.at <= window.until]
     times = [item.at for item in items if item.at is not None]
     # The last one tells, and only in a list that goes backwards: one wrong time among others must not end the run.
     if listing.newest_first and times and times[-1] < window.since and times[-1] <= times[0]:
         return PageRead(inside, len(pieces), None, unreadable)
-    return PageRead(inside, len(pieces), _next(settings, listing, document, head, pieces, cursor), unreadable)
+    following = _next(settings, listing, document, head, pieces, cursor)
+    if not listing.position:
+        return PageRead(inside, len(pieces), following, unreadable)
+    too_young = any(at > window.until for at in times)
+    position = "" if following is not None or too_young else _position(settings, listing, document)
+    return PageRead(inside, len(pieces), following, unreadable, position, too_young)
 
 
-def _items(settings: Reconciliation, listing: Listing, pieces: Sequence[bytes]) -> tuple[list[Item], int]:
+def position_in(settings: Reconciliation, listing: Listing, body: bytes) -> str:
+    """The position that an answer holds, "" where it holds none. Raises Unreadable for one that cannot be given back."""
+    found = _cursor(msgspec.Raw(body), listing.position)
+    if not found:
+        return ""
+    return _checked(_same_place(settings, listing, found) if listing.next.startswith("url:") else found)
+
+
+def _position(settings: Reconciliation, listing: Listing, document: msgspec.Raw) -> str:
+    found = position_in(settings, listing, bytes(document))
+    if not found:
+        raise Unreadable(f"the list ends, and has nothing at {listing.position!r} to go on from")
+    return found
+
+
+def _items(settings: Reconciliation, listing: Listing, pieces: Sequence[bytes], cursor: str) -> tuple[list[Item], int]:
     """The items that can be read, and how many cannot. Raises Unreadable when none can: then the listing does not fit."""
     items, unreadable, why = list[Item](), 0, ""
     for piece in pieces:
         try:
-            items.append(_item(settings, listing, piece))
+            items.append(_item(settings, listing, piece, cursor))
         except Unreadable as error:
             unreadable, why = unreadable + 1, str(error)
     if unreadable and not items:
@@ -204,23 +261,7 @@ def seen_before(seen: bytes) -> frozenset[bytes]:
     return frozenset(seen[at : at + _DIGEST] for at in range(0, len(seen), _DIGEST))
 
 
-def rest_s(failures: int, retry_after_s: float | None) -> float:
-    """Seconds of rest after so many failures in a row; what the provider asks for, if that is longer."""
-    own = min(_FIRST_REST_S * 2.0 ** min(failures - 1, 16), _LONGEST_REST_S)
-    return own if retry_after_s is None else max(own, min(retry_after_s, MAX_RETRY_AFTER_S))
-
-
-def filled(template: str, values: Mapping[str, str]) -> str:
-    """A template with what is known put in; the rest stays as it is."""
-    return _PARAMETER.sub(lambda match: values.get(match[1], match[0]), template)
-
-
-def names_in(template: str) -> set[str]:
-    """The parameters that a template asks for."""
-    return set(_PARAMETER.findall(template))
-
-
-def _item(settings: Reconciliation, listing: Listing, piece: bytes) -> Item:
+def _item(settings: Reconciliation, listing: Listing, piece: bytes, cursor: str) -> Item:
     document = msgspec.Raw(piece)
     headers: dict[str, str] = {}
     if listing.headers_at:
@@ -233,10 +274,13 @@ def _item(settings: Reconciliation, listing: Listing, piece: bytes) -> Item:
         if value:
             headers[name.lower()] = value
     headers.setdefault("content-type", "application/json")
-    usable = tuple((n.encode(), v.encode("latin-1")) for n, v in headers.items() if _is_header(n, v))
+    usable = tuple((n.encode(), v.encode("latin-1")) for n, v in headers.items() if is_header(n, v))
     identifier = _text(document, listing.item_id) if listing.item_id else ""
     if listing.item_id and not identifier:
         raise Unreadable(f"an item of the page has no id at {listing.item_id!r}")
+    if listing.thin and not identifier:
+        # Read again from there it is the same one; the same change later is another.
+        identifier = hashlib.sha256(cursor.encode() + b"\0" + piece).hexdigest()
     payload = None
     if not listing.detail:
         payload = _payload(piece if not listing.payload else _only(piece, listing.payload))
@@ -251,8 +295,11 @@ def _has_list(document: msgspec.Raw, path: str) -> bool:
 
 def _member(document: msgspec.Raw, path: str) -> msgspec.Raw:
     """What stands at a path of names; nothing (not even null) where there is no such. Raises ValueError."""
-    for name in path.split("."):
-        document = msgspec.json.decode(document, type=dict[str, msgspec.Raw]).get(name, _NOTHING)
+    while path:
+        members = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
+        # A name may hold dots itself: `@odata.nextLink`.
+        name, _, path = (path, "", "") if path in members else path.partition(".")
+        document = members.get(name, _NOTHING)
     return document
 
 
@@ -302,27 +349,8 @@ def _cursor(document: msgspec.Raw, path: str) -> str:
     return text
 
 
-def _is_header(name: str, value: str) -> bool:
-    return bool(re.fullmatch(r"[a-z0-9_-]{1,100}", name)) and len(value) <= _MAX_CURSOR and value.isascii() and value.isprintable()
-
-
 def _time(document: msgspec.Raw, path: str) -> int | None:
     return time_of(_value(document, path) if path else None)
-
-
-def time_of(value: object) -> int | None:
-    """The time that a value of a provider's JSON tells: RFC 3339, or seconds or milliseconds since 1970; None where it tells none."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
-        value = int(value)
-    if isinstance(value, bool):
-        return None
-    try:
-        if isinstance(value, int | float):
-            seconds = value / 1_000 if value > _MILLISECONDS else value
-            return int(seconds * SECOND_US)
-        return to_us(msgspec.convert(value, datetime)) if isinstance(value, str) else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def _next(
@@ -347,11 +375,15 @@ def _next(
         return None
     if kind in ("link", "url"):
         found = _same_place(settings, listing, found)
-    if len(found) > _MAX_CURSOR or not found.isascii() or not found.isprintable() or " " in found:
-        raise Unreadable("the cursor of the next page is no short text")
-    if found == cursor:
+    if _checked(found) == cursor:
         raise Unreadable("the next page is said to be the same page again")
     return found
+
+
+def _checked(cursor: str) -> str:
+    if len(cursor) > _MAX_CURSOR or not cursor.isascii() or not cursor.isprintable() or " " in cursor:
+        raise Unreadable("the cursor of the next page is no short text")
+    return cursor
 
 
 def _is_more(listing: Listing, document: msgspec.Raw) -> bool:
@@ -377,96 +409,3 @@ def _same_place(settings: Reconciliation, listing: Listing, found: str) -> str:
     if (parts.scheme, parts.host, parts.port) != (base.scheme, base.host, base.port):
         raise Unreadable(f"the next page is at another host ({parts.host[:100]}), which the credential is not for")
     return parts.target
-
-
-def parameters_of(listing: Listing) -> set[str]:
-    """The parameters that the owner must give for a listing."""
-    texts = [
-        listing.base,
-        listing.path,
-        listing.items,
-        listing.detail,
-        listing.redeliver,
-        *listing.headers.values(),
-        *listing.auth.values(),
-    ]
-    texts += [*listing.query.values(), *(text for text in listing.event_headers.values() if not text.startswith("json:"))]
-    return set().union(*map(names_in, texts)) - {"since", "until", "since_at", "until_at", "id", "credential", "basic"}
-
-
-def listing_problems(listing: Listing) -> list[tuple[tuple[str, ...], str]]:
-    """What is wrong with a listing of an owner's own: where in it, and what."""
-    problems: list[tuple[tuple[str, ...], str]] = []
-
-    def check(where: str, is_right: Callable[[Any], bool], text: str) -> None:
-        if not is_right(getattr(listing, where)):
-            problems.append(((msgspec.structs.fields(Listing)[Listing.__struct_fields__.index(where)].encode_name,), text))
-
-    check("path", lambda path: is_path(path), "a path begins with '/' and holds no blanks, '?' or '#'; put parameters into the query")
-    for where in ("detail", "redeliver"):
-        check(where, lambda path: not path or (is_path(path) and "{id}" in path), "a path begins with '/' and holds {id}")
-    check("detail", lambda path: not path or bool(listing.item_id and listing.detail_payload), "give itemId and detailPayload with it")
-    check("redeliver", lambda path: not path or bool(listing.item_id), "give itemId with it")
-    check("auth", lambda auth: any("{credential}" in text or "{basic}" in text for text in auth.values()), "no header holds {credential}")
-    check("next", _is_next, "use link, url:PATH, cursor:PARAMETER:PATH, last:PARAMETER:PATH, or leave it out for a single page")
-    for field in ("auth", "headers", "event_headers"):
-        check(field, are_headers, "names of headers are letters, digits, '-' and '_'; values are one line of ASCII")
-    for field in ("auth", "headers"):
-        check(field, lambda given: not FRAMING & {name.lower() for name in given}, f"{', '.join(sorted(FRAMING))} cannot be set")
-    check("items", lambda path: "[]" in path, "the path has no [], which stands for each item of a list")
-    for field in ("path", "query", "headers", "detail", "redeliver", "items"):
-        # Elsewhere it would be written into logs on its way.
-        check(field, _is_without_secret, "the credential goes into the headers of auth alone")
-    if len(msgspec.json.encode(listing)) > _MAX_LISTING:
-        problems.append(((), f"the listing has more than {_MAX_LISTING} bytes as JSON"))
-    return problems
-
-
-def _is_without_secret(given: str | Mapping[str, str]) -> bool:
-    texts = [given] if isinstance(given, str) else given.values()
-    return not any(names_in(text) & {"credential", "basic"} for text in texts)
-
-
-def is_path(path: str, *, query: bool = False) -> bool:
-    """May a template of a path look so? With `query` it may have one."""
-    foreign = set(" #\\") if query else set(" ?#\\")
-    return path.startswith("/") and not path.startswith("//") and path.isascii() and path.isprintable() and not set(path) & foreign
-
-
-def _is_next(text: str) -> bool:
-    kind, _, rest = text.partition(":")
-    if kind in ("cursor", "last"):
-        return all(rest.partition(":")[::2])
-    return bool(rest) if kind == "url" else text in ("", "link")
-
-
-def are_headers(fields: Mapping[str, str]) -> bool:
-    """Can these stand in the head of a request?"""
-    return all(_is_header(name.lower(), value) for name, value in fields.items())
-
-
-def comparison_problems(source: Source, listing: Listing) -> list[tuple[tuple[str, ...], str]]:
-    """Why what this source takes in cannot be compared with what the listing shows: where in the settings, and what."""
-    row, rules = provider_of(source.type), source.rules
-    by = rules.deduplication.by
-    if by is None:
-        ids = () if row is None else row.event_id[:1]
-        places = ids if not ids or row is None else (*ids, *row.event_id_with[:1])
-    else:
-        places = by
-    if not places:
-        return [(("listing",), f"events of {source.name} have no id to be compared by; set deduplication.by of the source")]
-    if source.verification.secret_by:
-        places = (*places, source.verification.secret_by)
-    missing = [place for place in places if not _is_listed(place, listing)]
-    if missing:
-        text = f"events of {source.name} are told apart by {', '.join(missing)}, which {listing.name} does not list"
-        return [(("listing",), f"{text}; set deduplication.by of the source to what it lists. {listing.note}".rstrip(". ") + ".")]
-    return []
-
-
-def _is_listed(place: str, listing: Listing) -> bool:
-    kind, _, name = place.partition(":")
-    return (kind == "json" and not listing.detail) or (
-        kind == "header" and bool(listing.headers_at or name.lower() in map(str.lower, listing.event_headers))
-    )

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from ringback.model.reconciliation import Listing
+from ringback.model.reconciliation import Listing, Start
 
 _BEARER: Final = {"authorization": "Bearer {credential}"}
+_TOKEN: Final = {"authorization": "Bearer {access_token}"}
 _GITHUB: Final = {"accept": "application/vnd.github+json", "x-github-api-version": "2022-11-28"}
 _GITHUB_EVENT: Final = {"x-github-delivery": "json:guid", "x-github-event": "json:event"}
 _GITHUB_SOURCE: Final = (
@@ -45,6 +46,38 @@ def _github(name: str, owner: str, parameters: dict[str, str]) -> Listing:
         confidence="high",
         note=_GITHUB_NOTE,
         source=_GITHUB_SOURCE,
+    )
+
+
+def _graph(name: str, path: str, start: Start | None, query: dict[str, str], parameters: dict[str, str], note: str) -> Listing:
+    """A delta query of Microsoft Graph, with an application's own permissions."""
+    return Listing(
+        name=name,
+        base="https://graph.microsoft.com/v1.0",
+        path=path,
+        query=query,
+        auth=_TOKEN,
+        token_url="https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
+        token_form={
+            "grant_type": "client_credentials",
+            "client_id": "{client_id}",
+            "client_secret": "{credential}",
+            "scope": "https://graph.microsoft.com/.default",
+        },
+        items="value[]",
+        next="url:@odata.nextLink",
+        position="@odata.deltaLink",
+        start=start,
+        lost=(410,),
+        thin=True,
+        event_type="ms-graph.change",
+        parameters={"tenant": "the id of the directory", "client_id": "the id of the application"} | parameters,
+        confidence="high",
+        note=f"{note}; each as it is now, with @removed or deleted where it is gone. The credential is a client secret of the application",
+        source=(
+            "learn.microsoft.com/graph/delta-query-overview (state tokens, latest, synchronization reset), "
+            "learn.microsoft.com/graph/api/message-delta, learn.microsoft.com/graph/api/driveitem-delta"
+        ),
     )
 
 
@@ -157,6 +190,103 @@ _ROWS: Final = (
         confidence="low",
         note="from general knowledge; filters were named by a help page alone",
         source="chargebee.com/docs (which filters the list of events has)",
+    ),
+    _graph(
+        "ms-graph",
+        "/{resource}/delta",
+        Start(path="/{resource}/delta", query={"$deltatoken": "latest"}),
+        {},
+        {"resource": "a collection of the directory, such as users or groups"},
+        "what changes in the directory from now on",
+    ),
+    _graph(
+        "ms-graph-drive",
+        "/{drive}/root/delta",
+        Start(path="/{drive}/root/delta", query={"token": "latest"}),
+        {},
+        {"drive": "a drive, such as drives/ID or users/ID/drive"},
+        "what changes in a drive of OneDrive or SharePoint from now on",
+    ),
+    _graph(
+        "ms-graph-messages",
+        "/users/{user}/mailFolders/{folder}/messages/delta",
+        None,
+        {"$filter": "receivedDateTime ge {since_at}"},
+        {"user": "the id of the mailbox's user", "folder": "the id of the folder, or inbox"},
+        "messages received within lookbackS, and what changes from then on",
+    ),
+    Listing(
+        name="airtable",
+        base="https://api.airtable.com/v0",
+        path="/bases/{base}/webhooks/{webhook}/payloads",
+        auth=_BEARER,
+        items="payloads[]",
+        item_id="baseTransactionNumber",
+        time="timestamp",
+        next="cursor:cursor:cursor",
+        more="mightHaveMore",
+        position="cursor",
+        thin=True,
+        event_type="airtable.change",
+        parameters={"base": "the id of the base", "webhook": "the id of the webhook"},
+        confidence="high",
+        note=(
+            "the credential is a personal access token that may read what the webhook watches. Payloads of a week are listed, and each "
+            "reading has the webhook live for a week more"
+        ),
+        source="airtable.com/developers/web/api/list-webhook-payloads",
+    ),
+    Listing(
+        name="dropbox",
+        base="https://api.dropboxapi.com/2",
+        path="/files/list_folder/continue",
+        method="POST",
+        auth=_TOKEN,
+        token_url="https://api.dropboxapi.com/oauth2/token",
+        token_form={
+            "grant_type": "refresh_token",
+            "client_id": "{client_id}",
+            "client_secret": "{client_secret}",
+            "refresh_token": "{credential}",
+        },
+        items="entries[]",
+        next="cursor:cursor:cursor",
+        more="has_more",
+        position="cursor",
+        start=Start(path="/files/list_folder/get_latest_cursor", body={"path": "", "recursive": True, "include_deleted": True}),
+        lost=(409,),
+        thin=True,
+        event_type="dropbox.change",
+        parameters={"client_id": "the key of the app"},
+        confidence="medium",
+        note=(
+            "what changes in all that the app sees of one account, from now on. The credential is a refresh token of that account, the "
+            "client secret that of the app"
+        ),
+        source=(
+            "documentation of clients generated from dropbox/dropbox-api-spec files.stone (list_folder, get_latest_cursor, continue, "
+            "ListFolderContinueError); dropbox.com/developers/reference/webhooks"
+        ),
+    ),
+    Listing(
+        name="asana",
+        base="https://app.asana.com/api/1.0",
+        path="/events",
+        query={"resource": "{resource}"},
+        auth=_BEARER,
+        items="data[]",
+        time="created_at",
+        next="cursor:sync:sync",
+        more="has_more",
+        position="sync",
+        lost=(412,),
+        parameters={"resource": "the id of the project or task that the webhook watches"},
+        confidence="high",
+        note=(
+            "what happens from now on; positions are known for a day, so intervalS must be less. Events have no ids: set deduplication.by "
+            "of the source to json:created_at, json:action, json:resource.gid, json:parent.gid, json:user.gid and json:change.field"
+        ),
+        source="developers.asana.com/reference/getevents, developers.asana.com/docs/events",
     ),
 )
 

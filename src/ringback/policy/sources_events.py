@@ -68,6 +68,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     kind: str | None = None
 
 
+class Listed(msgspec.Struct, frozen=True, gc=False):
+    """A change that no call brings, from a provider's list: what it is known by, and its type unless its content says one."""
+
+    id: str
+    kind: str
+
+
 class BombError(ValueError):
     """A body that becomes too large when it is unpacked."""
 
@@ -197,6 +204,12 @@ class EventReader:
         if not children:
             return [self._event(request, body, _document(body) if self._in_json else None, verdict)]
         return [replace(self._event(request, child, _document(child)), kind=self._piece_kind) for child in children]
+
+    def listed(self, request: InboundRequest, change: Listed) -> Event:
+        """The event that a change from a provider's list is."""
+        document = _document(request.body) if self._in_json else None
+        original = first_text(self._types, request, document) or change.kind
+        return replace(self._event(request, request.body, document), name=self._map(original), original=original, identity=change.id)
 
     def _is_batch(self, request: InboundRequest) -> bool:
         """May it be one? Those of some providers say so in their content type."""

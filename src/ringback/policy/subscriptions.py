@@ -9,18 +9,16 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 
-from ringback import __version__
 from ringback.clock import SECOND_US, rfc3339
-from ringback.errors import VerificationError
 from ringback.model.subscriptions import Renewal, Subscription, SubscriptionStanding
+from ringback.policy.access_tokens import FORM, quoted, text_at
+from ringback.policy.asking import FRAMING, Request, Unreadable, are_headers, filled, is_path, names_in, request_to, rest_s, time_of
 from ringback.policy.hubs import Hub
-from ringback.policy.reconciliation import FRAMING, Unreadable, are_headers, filled, is_path, names_in, rest_s, time_of
 from ringback.policy.urls import UrlParts, split_url
-from ringback.signing.documents import find, parse_json, text_of
 
 # Seconds that a subscription may live: providers give between an hour and some months.
 MIN_PERIOD_S: Final = 300
@@ -29,10 +27,8 @@ MAX_PERIOD_S: Final = 366 * 86_400
 _LEFT: Final = 3
 # Nothing is renewed more often, whatever an answer says; and the shortest rest after a failure, as its end draws near.
 _SHORTEST_S: Final = 30.0
-# Bytes of an owner's own renewal, as JSON; and of a token that a provider gives.
+# Bytes of an owner's own renewal, as JSON.
 _MAX_RENEWAL: Final = 16_384
-_MAX_TOKEN: Final = 8_192
-FORM: Final = "application/x-www-form-urlencoded"
 # What the engine itself knows.
 _KNOWN: Final = frozenset({"period_s", "expires_at", "expires_s", "expires_ms", "url", "unique"})
 _SECRETS: Final = frozenset({"credential", "basic", "client_secret", "access_token"})
@@ -54,55 +50,11 @@ class Asking(msgspec.Struct, frozen=True):
     hub: Hub | None = None
 
 
-class Sending(msgspec.Struct, frozen=True):
-    """A request. It holds the credential: it belongs on the wire and nowhere else."""
-
-    place: UrlParts
-    head: bytes
-    body: bytes
-
-
 def place_of(settings: Subscription, renewal: Renewal) -> UrlParts:
     """Where the provider's API is. Raises ValueError when that is no URL."""
     place = settings.base_url or filled(renewal.base, settings.parameters)
     # Without a path it is the very place that is asked.
     return split_url(place.rstrip("/") if renewal.path else place)
-
-
-def token_place_of(settings: Subscription, renewal: Renewal) -> UrlParts:
-    """Where access tokens are given. Raises ValueError when that is no URL."""
-    return split_url(settings.token_url or filled(renewal.token_url, _quoted(settings.parameters)))
-
-
-def token_request(settings: Subscription, renewal: Renewal) -> Sending:
-    """The request for an access token."""
-    place = token_place_of(settings, renewal)
-    known = {**settings.parameters, "credential": settings.credential, "client_secret": settings.client_secret}
-    body = urlencode({name: filled(text, known) for name, text in renewal.token_form.items()}).encode()
-    return _sending("POST", place, place.target, {"content-type": FORM}, body)
-
-
-def token_in(body: bytes) -> str:
-    """The access token that an answer holds. Raises Unreadable."""
-    token = _text(body, "access_token")
-    if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
-        raise Unreadable("the answer to the request for an access token holds none")
-    return token
-
-
-def refresh_token_in(renewal: Renewal, body: bytes) -> str | None:
-    """The refresh token that an answer gives in place of the one it was asked with (RFC 6749, 6); None = the former one stays.
-
-    Raises Unreadable for one that cannot be kept: the former one may be worth nothing by now.
-    """
-    if renewal.token_form.get("refresh_token") != "{credential}":
-        return None
-    token = _text(body, "refresh_token")
-    if not token:
-        return None
-    if len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
-        raise Unreadable("the answer to the request for an access token holds a refresh token that is no line of ASCII; give a new one")
-    return token
 
 
 def asks_topic(settings: Subscription, renewal: Renewal) -> bool:
@@ -115,7 +67,7 @@ def topic_of(settings: Subscription, renewal: Renewal) -> str:
     return filled(renewal.form.get("hub.topic", ""), settings.parameters)
 
 
-def renewal_request(settings: Subscription, renewal: Renewal, asking: Asking, access_token: str) -> Sending:
+def renewal_request(settings: Subscription, renewal: Renewal, asking: Asking, access_token: str) -> Request:
     """The request that renews."""
     place = place_of(settings, renewal) if asking.hub is None else split_url(asking.hub.url)
     known = {
@@ -141,24 +93,13 @@ def renewal_request(settings: Subscription, renewal: Renewal, asking: Asking, ac
         fields["content-type"] = FORM
     elif body:
         fields["content-type"] = renewal.content_type
-    target = place.target.rstrip("/") + filled(renewal.path, _quoted(known)) if renewal.path else place.target
-    return _sending(renewal.method, place, target, fields, body)
-
-
-def _sending(method: str, place: UrlParts, target: str, fields: Mapping[str, str], body: bytes) -> Sending:
-    every = {"host": place.authority, "user-agent": f"ringback/{__version__}", "accept": "application/json", **fields}
-    every["content-length"] = str(len(body))
-    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in every.items())]
-    return Sending(place, ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"), body)
-
-
-def _quoted(values: Mapping[str, str]) -> dict[str, str]:
-    return {name: quote(value, safe="") for name, value in values.items()}
+    target = place.target.rstrip("/") + filled(renewal.path, quoted(known)) if renewal.path else place.target
+    return request_to(renewal.method, place, target, fields, body)
 
 
 def end_in(renewal: Renewal, body: bytes, asked_for: int, now_us: int) -> int:
     """Until when it lives, as the answer says; what was asked for where it does not say. Raises Unreadable for an end that is past."""
-    text = _text(body, renewal.expires_at) if renewal.expires_at else ""
+    text = text_at(body, renewal.expires_at) if renewal.expires_at else ""
     if not text:
         return asked_for
     end = time_of(text)
@@ -167,14 +108,6 @@ def end_in(renewal: Renewal, body: bytes, asked_for: int, now_us: int) -> int:
     if end <= now_us:
         raise Unreadable(f"the answer says that it ended at {rfc3339(end)}")
     return min(end, now_us + MAX_PERIOD_S * SECOND_US)
-
-
-def _text(body: bytes, path: str) -> str:
-    try:
-        value = text_of(next(find(parse_json(body), path), None))
-    except (VerificationError, RecursionError):
-        return ""
-    return "" if value is None else value.decode("utf-8", "replace")
 
 
 def renew_at(now_us: int, expires_at: int) -> int:
@@ -224,11 +157,6 @@ def unfit_parameters(renewal: Renewal, given: Mapping[str, str]) -> list[str]:
 
 def _is_line(value: str) -> bool:
     return value.isascii() and value.isprintable()
-
-
-def needs_client_secret(renewal: Renewal) -> bool:
-    """Are there two secrets to give?"""
-    return any("{client_secret}" in text for text in renewal.token_form.values())
 
 
 def is_parameter(value: str) -> bool:

@@ -20,10 +20,9 @@ from ringback.model.sources import Source, SourceSecret
 from ringback.policy import sources as rules_of
 from ringback.policy.paging import Walk
 from ringback.services.endpoints import find as find_endpoint
-from ringback.services.receiving import Keys
 from ringback.services.tokens import Principal
 from ringback.signing.examination import Examination, Prepare, examine
-from ringback.signing.fetched import KeyUnavailable
+from ringback.signing.fetched import Keys, KeyUnavailable
 from ringback.signing.headers import Headers
 from ringback.signing.providers import catalogue
 from ringback.signing.request import InboundRequest, Scheme, Secret, Verifier

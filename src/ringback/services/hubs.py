@@ -7,9 +7,9 @@ from typing import Final
 from urllib.parse import urljoin
 
 from ringback import __version__
+from ringback.policy.asking import Unreadable
 from ringback.policy.heads import header_value
 from ringback.policy.hubs import LOOKED_INTO, Hub, hubs_of
-from ringback.policy.reconciliation import Unreadable
 from ringback.policy.urls import split_url
 from ringback.services.provider_api import ProviderApi, ProviderFailure
 from ringback.services.provider_settings import is_safe

@@ -13,7 +13,7 @@ from ringback.model import quarantine as reasons
 from ringback.model.messages import Origin, Remote
 from ringback.model.reconciliation import HEADER, RECONCILED
 from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, UNVERSIONED, WOULD_REFUSE
-from ringback.policy.sources_events import BombError, Event, inflated, passed_on
+from ringback.policy.sources_events import BombError, Event, Listed, inflated, passed_on
 from ringback.policy.sources_signals import Signal
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
@@ -118,12 +118,13 @@ def released(
     return _taken(ready, request, verdict, now_us, (RELEASED,), remote)
 
 
-def reconciled(ready: Ready, request: InboundRequest, now_us: int) -> Decision:
+def reconciled(ready: Ready, request: InboundRequest, now_us: int, change: Listed | None = None) -> Decision:
     """Decide about an event that the provider's own list has, as if it had come: the same id, the same name, the same filters.
 
-    Its bytes may be laid out otherwise than those that the provider would have sent, so no other bytes under its id are a conflict.
+    `change` says what it is where no call would have brought it. Its bytes may be laid out otherwise than those that the provider would
+    have sent, so no other bytes under its id are a conflict.
     """
-    decision = _taken(ready, request, None, now_us, (RECONCILED,), None)
+    decision = _taken(ready, request, None, now_us, (RECONCILED,), None, change)
     return Taken([_listed(event) for event in decision.events], decision.doubtful) if isinstance(decision, Taken) else decision
 
 
@@ -134,7 +135,13 @@ def _listed(event: NewMessage) -> NewMessage:
 
 
 def _taken(
-    ready: Ready, request: InboundRequest, verdict: Verdict | None, now_us: int, flags: tuple[str, ...], remote: Remote | None
+    ready: Ready,
+    request: InboundRequest,
+    verdict: Verdict | None,
+    now_us: int,
+    flags: tuple[str, ...],
+    remote: Remote | None,
+    change: Listed | None = None,
 ) -> Refusal | Ignored | Taken:
     rules = ready.source.rules
     unpacked = plain(request)
@@ -145,7 +152,7 @@ def _taken(
         flags = flags if RECONCILED in flags else (*flags, UNVERIFIED)
     elif ready.matched(verdict.key_index, now_us):
         flags = (*flags, OLD_SECRET)
-    events = ready.events.read(unpacked, verdict)
+    events = ready.events.read(unpacked, verdict) if change is None else [ready.events.listed(unpacked, change)]
     if rules.event_types is not None:
         events = [event for event in events if event.original in rules.event_types]
         if not events:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -10,10 +11,9 @@ import msgspec
 from ringback.clock import Clock
 from ringback.delivery.transport import Origin, SealedRequest, Transport
 from ringback.model.attempts import ErrorClass, Exchange
-from ringback.model.reconciliation import Listing, Reconciliation
+from ringback.policy.asking import Request
 from ringback.policy.heads import header_value
 from ringback.policy.outcome import retry_after_s
-from ringback.policy.reconciliation import base_of, head_of
 from ringback.policy.urls import UrlParts
 
 # The largest answer that is read: a hundred events of Stripe have some hundred kilobytes, of GitHub's deliveries with their payloads more.
@@ -39,8 +39,9 @@ class ProviderFailure(Exception):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """A success: its head and its body."""
+    """A success, or what else was asked for."""
 
+    status: int
     head: bytes
     body: bytes
 
@@ -52,15 +53,15 @@ class ProviderApi:
         self._transport = transport
         self._clock = clock
 
-    async def ask(self, settings: Reconciliation, listing: Listing, method: str, target: str, *, paged: bool = False) -> Answered:
-        """The answer to one request; `paged`: it is for a page that an earlier answer named. Raises ProviderFailure."""
-        return await self.send(base_of(settings, listing), head_of(settings, listing, method, target), b"", paged=paged)
+    async def ask(self, request: Request, *, paged: bool = False, also: Collection[int] = ()) -> Answered:
+        """The answer to one request; `paged`: it is for a page that an earlier answer named.
 
-    async def send(self, place: UrlParts, head: bytes, body: bytes, *, paged: bool = False) -> Answered:
-        """The answer to a request that was made elsewhere. Raises ProviderFailure."""
-        exchange = await self._exchanged(place, head, body)
-        self._judge(exchange, paged=paged)
-        return Answered(exchange.head, exchange.body)
+        Raises ProviderFailure for all but successes, and statuses of `also`.
+        """
+        exchange = await self._exchanged(request.place, request.head, request.body)
+        if exchange.status not in also or exchange.body_truncated:
+            self._judge(exchange, paged=paged)
+        return Answered(exchange.status, exchange.head, exchange.body)
 
     async def look(self, place: UrlParts, head: bytes) -> Exchange:
         """Whatever is answered there, as far as it was read. Raises ProviderFailure when nothing is."""

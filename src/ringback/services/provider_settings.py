@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Final
 
+import msgspec
+from msgspec import UnsetType
+
+from ringback.policy.access_tokens import Granted
 from ringback.policy.addresses import is_this_machine
 from ringback.policy.urls import UrlParts
 from ringback.policy.validation import Problem, Rule
 
+# Secrets as settings name them, and as owners write them.
+_WRITTEN: Final = {"credential": "credential", "client_secret": "clientSecret"}
 # Longer than any credential of a provider.
 MAX_CREDENTIAL: Final = 4_096
 MAX_PARAMETERS: Final = 20
@@ -32,6 +38,39 @@ def place_problem(parts: UrlParts) -> str | None:
     if not is_safe(parts):
         return "the URL must start with https://, or the credential could be read on its way; http:// is for this machine alone"
     return None
+
+
+def place_problems(places: Iterable[tuple[tuple[str, ...], Callable[[], UrlParts]]]) -> list[Problem]:
+    """What is wrong with places that a credential would go to, each where its owner wrote it."""
+    problems: list[Problem] = []
+    for where, place in places:
+        try:
+            problem = place_problem(place())
+        except ValueError as error:
+            problem = str(error)
+        if problem is not None:
+            problems.append((where, problem))
+    return problems
+
+
+def kept_secrets(given: Mapping[str, str | UnsetType], former: Granted | None, *, moved: bool) -> tuple[dict[str, str], list[Problem]]:
+    """The secrets from now on, by name: those given, or those of the former settings; and what is wrong with that.
+
+    `moved`: they would go to another place than the former ones. Then they must be given again, or whoever may change the settings could
+    have them sent to himself.
+    """
+    secrets, problems = dict[str, str](), list[Problem]()
+    known = {} if former is None else msgspec.structs.asdict(former)
+    for name, said in given.items():
+        if not isinstance(said, UnsetType):
+            secrets[name] = said
+        elif not known.get(name):
+            problems.append(((_WRITTEN[name],), "it is missing: with what the provider's API is asked"))
+        elif moved:
+            problems.append(((_WRITTEN[name],), "give it again: it would go to another place than it was given for"))
+        else:
+            secrets[name] = known[name]
+    return secrets, problems
 
 
 def is_safe(parts: UrlParts) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -31,7 +31,7 @@ from ringback.services.signals import Signals
 from ringback.services.sources import Sources
 from ringback.services.spooling import Aside, Behind
 from ringback.services.traced_judging import traced
-from ringback.signing.fetched import KeyRef, KeySource, KeyUnavailable
+from ringback.signing.fetched import Keys, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
@@ -41,23 +41,12 @@ from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT, SOURCE_DE
 from ringback.telemetry.log import log
 from ringback.telemetry.tracing import Tracing
 
-# Sources of which an event is awaited, by id: what to call when one is durable.
+# Sources of which somebody waits for an event, or for a call, by id: what to call when one is durable.
 Awaited: TypeAlias = Mapping[str, Callable[[], None]]
+_NOBODY: Final[Awaited] = {}
 
 # Keys that one request may make us fetch, one after the other: a certificate and its issuer.
 _MAX_FETCHES: Final = 2
-
-
-class Keys(KeySource, Protocol):
-    """Keys of providers that publish them: fetched through the guard, from the providers' own hosts, and remembered."""
-
-    async def fetch(self, ref: KeyRef) -> None:
-        """Get a key, so that `key` has it. Raises KeyUnavailable."""
-        ...
-
-    async def visit(self, url: str) -> bool:
-        """GET a URL that a provider asked us to visit; was it answered 2xx?"""
-        ...
 
 
 class Receiver:
@@ -77,6 +66,7 @@ class Receiver:
         signals: Signals,
         requeue: Callable[[Entry, str, str | None], None] = lambda entry, message_id, awaited: None,
         awaited: Awaited | None = None,
+        called: Awaited | None = None,
         aside: Aside | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -92,8 +82,9 @@ class Receiver:
         self._signals = signals
         self._requeue = requeue
         self._judge = traced(tracing, clock)
-        # Sources of which somebody waits for an event; empty for nearly everybody.
-        self._awaited: Awaited = {} if awaited is None else awaited
+        # Sources of which an event is awaited, whoever brings it, and those whose calls have a list read; empty for nearly everybody.
+        self._awaited = _NOBODY if awaited is None else awaited
+        self._called = _NOBODY if called is None else called
         # Where events go that the database cannot take; None: they are not acknowledged.
         self._aside = aside
 
@@ -133,6 +124,7 @@ class Receiver:
             return await self.refuse(ready, decision, request, remote)
         if isinstance(decision, Ignored):
             ready.counts[3] += 1
+            _tell(self._called, ready)
             reply = await self._acknowledged(ready, request)
             self._noted(ready, IGNORED, request, remote, reply.status)
             return reply
@@ -407,15 +399,11 @@ class Receiver:
     def new(self, ready: Ready, message: Message) -> None:
         """An event is durable."""
         ready.heard(message.created_at)
-        if self._awaited:
-            self._told(ready)
+        if self._awaited or self._called:
+            _tell(self._awaited, ready)
+            _tell(self._called, ready)
         if message.origin is not None and CONFLICT in message.origin.flags:
             log(SOURCE_CONFLICT, source_id=ready.source.id, message_id=message.id)
-
-    def _told(self, ready: Ready) -> None:
-        arrived = self._awaited.get(ready.source.id)
-        if arrived is not None:
-            arrived()
 
     async def fitting(self, ready: Ready, event: NewMessage) -> NewMessage | None:
         """An event that nobody called for, flagged where it does not fit the source's schema; None where the source takes no such."""
@@ -458,7 +446,7 @@ class Receiver:
                 pending.failed(0, error)
         await waiting
         if fresh:
-            self._told(ready)
+            _tell(self._awaited, ready)
         if pending.failure is not None:
             raise pending.failure
         return fresh
@@ -486,6 +474,12 @@ class Receiver:
     def entry(self, ready: Ready) -> Entry | None:
         """The application behind a source, if it is remembered."""
         return self._directory.known_by_id(ready.source.app_id)
+
+
+def _tell(waiting: Awaited, ready: Ready) -> None:
+    arrived = waiting.get(ready.source.id)
+    if arrived is not None:
+        arrived()
 
 
 def _once(ready: Ready, item: Quarantined, events: list[NewMessage]) -> list[NewMessage]:

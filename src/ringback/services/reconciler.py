@@ -1,4 +1,4 @@
-"""Which calls never came? A step reads one page of what the provider says it sent, compares it with what came, and adds what is missing.
+"""Which calls never came? A step reads one page of what the provider says it sent or changed, and adds what did not come.
 
 A step is all or nothing for the cursor: events are durable before it moves. Whatever ends a step in between, the same page is read again,
 and what was added by then has come: each event is claimed under the key that a call of the provider has.
@@ -7,6 +7,8 @@ and what was added by then has come: each event is claimed under the key that a 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,24 +18,29 @@ from ringback.clock import SECOND_US, Clock
 from ringback.errors import NotFound
 from ringback.model.reconciliation import Listing, Progress, Reconciliation, Run, Standing
 from ringback.model.sources import Source
+from ringback.policy.asking import MAX_RETRY_AFTER_S, Unreadable, rest_s
 from ringback.policy.reconciliation import (
     MAX_INTERVAL_S,
     MAX_PAGES,
-    MAX_RETRY_AFTER_S,
     Item,
     PageRead,
-    Unreadable,
-    Window,
+    begun,
+    covered_until,
     digest,
-    item_target,
-    page_target,
+    item_request,
+    page_request,
     payload_of,
+    position_in,
     read_page,
-    rest_s,
     seen_before,
+    start_request,
     was_seen,
+    window_of,
 )
 from ringback.policy.reconciliation_rows import listing_of
+from ringback.policy.sources_events import Listed
+from ringback.services.access_tokens import AccessTokens
+from ringback.services.called_lists import SOON_US, CalledLists
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.services.judging import Refusal, Taken, reconciled
@@ -42,18 +49,14 @@ from ringback.services.provider_steps import Steps
 from ringback.services.receiving import Receiver
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.store.base import Store
+from ringback.store.base import Store, Transaction
 from ringback.store.operations import deduplication, reconciliations, sources
 from ringback.store.operations.endpoints import Sealer
 from ringback.telemetry.active import note
-from ringback.telemetry.events import RECONCILIATION_FAILED, SOURCE_RECONCILED
+from ringback.telemetry.events import POSITION_LOST, RECONCILIATION_FAILED, SOURCE_RECONCILED
 from ringback.telemetry.log import log
 from ringback.telemetry.prometheus import Metrics
 
-# An event counts as come for so long less than it is remembered: what is on its way to be forgotten is not compared any more.
-_MARGIN_S: Final = 3_600
-# A run begins so much before the end of the last one: providers list late what happened at the same time.
-_OVERLAP_US: Final = 3_600 * SECOND_US
 # Events stored together: others have their turn in between.
 _SLICE: Final = 50
 # Larger answers are read on a thread: some milliseconds.
@@ -85,6 +88,20 @@ class Missing(msgspec.Struct, frozen=True):
     key: bytes
 
 
+class _List(msgspec.Struct, frozen=True):
+    """A provider's list, and with what it is asked for."""
+
+    settings: Reconciliation
+    listing: Listing
+    token: str
+
+
+class _Lost(msgspec.Struct, frozen=True):
+    """The provider does not know a position any more; it may have given another one ("" = it has not)."""
+
+    position: str
+
+
 class Found(msgspec.Struct, frozen=True):
     """What a look at the provider's list has found; `whole` says that it came to the end."""
 
@@ -97,7 +114,16 @@ class Found(msgspec.Struct, frozen=True):
 class Reconciler:
     """Compares sources with their providers, a page at a time. Belongs to one event loop."""
 
-    def __init__(self, store: Store, vault: Sealer, clock: Clock, receiver: Receiver, api: ProviderApi, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        vault: Sealer,
+        clock: Clock,
+        receiver: Receiver,
+        api: ProviderApi,
+        metrics: Metrics,
+        called: dict[str, Callable[[], None]],
+    ) -> None:
         self._store = store
         self._vault = vault
         self._clock = clock
@@ -107,9 +133,16 @@ class Reconciler:
         self._reading = asyncio.Lock()
         self._looks = asyncio.Semaphore(_LOOKS)
         self._steps = Steps(store, clock, "reconciliation", _LONGEST_WAIT_US)
+        self._tokens = AccessTokens[Reconciliation](api, clock, self._keep_credential)
+        self._called = CalledLists(store, clock, called)
+
+    def watch(self, woken: Callable[[], None]) -> None:
+        """Have somebody told when a source was called whose calls have its list read."""
+        self._called.watch(woken)
 
     async def due(self, limit: int) -> tuple[list[str], int | None]:
         """The sources whose next step is due, and when the next one after those is. Raises StoreFailure."""
+        await self._called.hear()
         due, next_at, overall = await self._steps.due(limit, reconciliations.overall)
         self._metrics.reconciled_until_us = overall.covered_until
         self._metrics.reconciliations_failing = overall.failing
@@ -117,6 +150,7 @@ class Reconciler:
 
     async def step(self, source_id: str) -> None:
         """Do the next step of a source's reconciliation, if there is one to do. Raises Unavailable when it could not be kept."""
+        await self._tokens.settle(source_id)
         standing, source = await self._store.read(
             lambda tx: (reconciliations.get(tx, self._vault, source_id), sources.by_id(tx, self._vault, source_id))
         )
@@ -145,20 +179,26 @@ class Reconciler:
             )
 
     async def _turn(self, standing: Standing, source: Source, run: Run) -> None:
-        settings, listing = standing.settings, _listing(standing.settings)
-        ready = self._ready(source)
-        page = await self._page(settings, listing, source, run)
-        skipped, missing = await self._missing(ready, page, renew=True)
+        ready, asked_of = self._ready(source), await self._list(standing)
+        listing = asked_of.listing
+        if listing.start is not None and not run.cursor:
+            await self._go_from(standing, run, await self._begin(asked_of))
+            return
+        page = await self._page(asked_of, source, run)
+        if isinstance(page, _Lost):
+            await self._lost(standing, run, page.position)
+            return
+        skipped, missing = await self._missing(ready, listing, page, renew=not listing.position)
         looked_at, added, asked = len(page.items) + page.unreadable, 0, 0
         seen = standing.progress.seen if standing.progress.run is not None else b""
-        if settings.missing == "redeliver":
+        if asked_of.settings.missing == "redeliver":
             known = seen_before(seen)
             wanted = [m for m in missing if digest(m.key.hex()) not in known][: max(_MAX_ASKED - run.asked, 0)]
-            asked = await self._ask_again(settings, listing, wanted)
+            asked = await self._ask_again(asked_of, wanted)
             skipped += len(wanted) - asked
             seen += b"".join(digest(m.key.hex()) for m in wanted)
         else:
-            added, unfit = await self._add(ready, settings, listing, missing)
+            added, unfit = await self._add(ready, asked_of, missing)
             skipped += unfit
         run = replace(
             run,
@@ -172,8 +212,42 @@ class Reconciler:
         counts = {"looked_at": looked_at, "missing": len(missing), "added": added, "asked": asked, "skipped": skipped}
         self._count(counts)
         note({f"ringback.reconciliation.{name}": count for name, count in counts.items()})
-        progress = replace(standing.progress, failures=0, cause="", detail="", failed_at=None, found=standing.progress.found + len(missing))
+        progress = replace(_well(standing.progress), found=standing.progress.found + len(missing))
+        if listing.position:
+            # Of what is too young a call may be on its way: its page is read again.
+            after = run.cursor if page.too_young else page.position if page.cursor is None else page.cursor
+            page, progress = replace(page, cursor=None if page.too_young else page.cursor), replace(progress, position=after)
         await self._go_on(standing, progress, run, page, seen)
+
+    async def _begin(self, asked_of: _List) -> str:
+        """The position from which on changes are read. Raises ProviderFailure."""
+        settings, listing = asked_of.settings, asked_of.listing
+        assert listing.start is not None
+        body = (await self._api.ask(start_request(settings, listing, listing.start, asked_of.token))).body
+        try:
+            position = position_in(settings, listing, body)
+        except Unreadable as error:
+            raise ProviderFailure("unreadable", str(error)) from None
+        if not position:
+            raise ProviderFailure("unreadable", f"the answer has nothing at {listing.position!r} to begin from")
+        return position
+
+    async def _lost(self, standing: Standing, run: Run, position: str) -> None:
+        """Go on from another position than the one that the provider knows no more, if there was one."""
+        former = standing.progress
+        if former.position or run.cursor:
+            log(POSITION_LOST, source_id=standing.source_id)
+            standing = replace(standing, progress=replace(former, position="", lost_at=self._clock.now_us()))
+        elif not position:
+            raise ProviderFailure("cursor", "the provider's API gives no position to begin from")
+        await self._go_from(standing, run, position)
+
+    async def _go_from(self, standing: Standing, run: Run, position: str) -> None:
+        """Read the list from that position on ("" = from where it begins), in this run."""
+        if run.pages >= MAX_PAGES:
+            raise ProviderFailure("cursor", "the provider's API knows no position that it gave", again=True)
+        progress = replace(_well(standing.progress), run=replace(run, cursor=position, pages=run.pages + 1), position=position, seen=b"")
+        await self._move(standing, progress, 0)
 
     async def _go_on(self, standing: Standing, progress: Progress, run: Run, page: PageRead, seen: bytes) -> None:
         """Move to the next page, or end the run."""
@@ -186,10 +260,12 @@ class Reconciler:
             return
         cut = "" if cursor is None else f"it was cut after {MAX_PAGES} pages"
         run = replace(run, cursor="", ended_at=self._clock.now_us(), cut=cut)
-        former = _covered(progress, run.ended_at or 0)
+        former = covered_until(progress, run.ended_at or 0)
         covered = former if cut else max(run.until, former)
         progress = replace(progress, run=None, last=run, covered_until=covered, whole=bool(cut), seen=b"")
-        if await self._move(standing, progress, standing.settings.interval_s):
+        wait_s = 0 if cut and progress.position else standing.settings.interval_s
+        # What changed while it ran may stand where it had been already.
+        if await self._move(standing, progress, wait_s, run.began_at):
             self._ended("cut" if cut else "completed")
             if run.missing:
                 log(SOURCE_RECONCILED, source_id=standing.source_id, looked_at=run.looked_at, missing=run.missing, added=run.added)
@@ -200,15 +276,20 @@ class Reconciler:
             return await self._look(standing, source)
 
     async def _look(self, standing: Standing, source: Source) -> Found:
-        settings, listing = standing.settings, _listing(standing.settings)
-        ready = self._ready(source)
-        run = begun(replace(standing, progress=Progress(whole=True)), source, self._clock.now_us())
+        ready, asked_of = self._ready(source), await self._list(standing)
+        fresh = Progress(whole=True, position=standing.progress.position)
+        run = begun(replace(standing, progress=fresh), source, self._clock.now_us())
+        if asked_of.listing.start is not None and not run.cursor:
+            # It begins at the end of the list.
+            return Found(0, 0, [], True)
         end_s = self._clock.monotonic_s() + _LOOK_S
         keys, names, seen = set[bytes](), list[str](), b""
         looked_at = 0
         for _ in range(_LOOK_PAGES):
-            page = await self._page(settings, listing, source, run)
-            _, missing = await self._missing(ready, page, renew=False)
+            page = await self._page(asked_of, source, run)
+            if isinstance(page, _Lost):
+                return Found(looked_at, len(keys), names, not run.cursor)
+            _, missing = await self._missing(ready, asked_of.listing, page, renew=False)
             looked_at += len(page.items) + page.unreadable
             for found in missing:
                 if found.key not in keys and len(names) < _NAMED:
@@ -236,11 +317,20 @@ class Reconciler:
         except ValueError as error:
             raise ProviderFailure("source", f"the source itself cannot verify anything: {error}") from None
 
-    async def _page(self, settings: Reconciliation, listing: Listing, source: Source, run: Run) -> PageRead:
-        window = Window(run.since, run.until, source.rules.event_types or ())
-        target = page_target(settings, listing, window, run.cursor)
-        answered = await self._api.ask(settings, listing, "GET", target, paged=bool(run.cursor))
+    async def _list(self, standing: Standing) -> _List:
+        """With what the list of a source is asked for. Raises ProviderFailure."""
+        listing = _listing(standing.settings)
+        settings, token = await self._tokens.token(standing.source_id, standing.settings, listing)
+        return _List(settings, listing, token)
+
+    async def _page(self, asked_of: _List, source: Source, run: Run) -> PageRead | _Lost:
+        settings, listing = asked_of.settings, asked_of.listing
+        window = window_of(listing, run.since, run.until, source.rules.event_types or (), run.cursor)
+        request = page_request(settings, listing, window, run.cursor, asked_of.token)
+        answered = await self._api.ask(request, paged=bool(run.cursor) and not listing.position, also=listing.lost)
         try:
+            if answered.status in listing.lost:
+                return _Lost(position_in(settings, listing, answered.body))
             if len(answered.body) > _ASIDE_BYTES:
                 # One at a time: what is read takes many times its size for a moment.
                 async with self._reading:
@@ -249,14 +339,15 @@ class Reconciler:
         except Unreadable as error:
             raise ProviderFailure("unreadable", str(error), again=bool(run.cursor)) from None
 
-    async def _missing(self, ready: Ready, page: PageRead, *, renew: bool) -> tuple[int, list[Missing]]:
+    async def _missing(self, ready: Ready, listing: Listing, page: PageRead, *, renew: bool) -> tuple[int, list[Missing]]:
         """How many items of a page cannot be compared, and which ones did not come.
 
         `renew`: those that came, and say no time, are remembered for longer, as they may be listed for ever.
         """
         wanted, skipped = dict[bytes, Missing](), page.unreadable
         for number, item in enumerate(page.items):
-            event = await self._event(ready, item, _EMPTY if item.payload is None else item.payload)
+            change = Listed(item.id, listing.event_type or f"{ready.source.type}.change") if listing.thin else None
+            event = await self._event(ready, item, _EMPTY if item.payload is None else item.payload, change)
             if isinstance(event, NewMessage) and event.event is not None:
                 wanted.setdefault(event.event.key, Missing(item, event, event.event.key))
             elif event is not None:
@@ -272,25 +363,26 @@ class Reconciler:
             await self._store.write(lambda tx: deduplication.renew(tx, source_id, ending, now_us, now_us + window_us))
         return skipped, [found for key, found in wanted.items() if key not in came]
 
-    async def _event(self, ready: Ready, item: Item, payload: bytes) -> NewMessage | Refusal | None:
+    async def _event(self, ready: Ready, item: Item, payload: bytes, change: Listed | None = None) -> NewMessage | Refusal | None:
         """What would be stored of an item; None where the source does not want it, a refusal where it cannot be read."""
         if len(payload) > ready.source.rules.max_body_bytes:
             return Refusal("too_large", "the event is larger than the source takes")
         request, now_us = InboundRequest(Headers(item.headers, lowered=True), payload, b"POST", b""), self._clock.now_us()
         # As at the door: reading a large one may take a tenth of a second.
         aside = len(payload) > _ASIDE_BYTES
-        decision = await asyncio.to_thread(reconciled, ready, request, now_us) if aside else reconciled(ready, request, now_us)
+        judge = partial(reconciled, ready, request, now_us, change)
+        decision = await asyncio.to_thread(judge) if aside else judge()
         if isinstance(decision, Taken):
             return decision.events[0] if len(decision.events) == 1 else Refusal("unreadable", "several events in one")
         return decision if isinstance(decision, Refusal) else None
 
-    async def _add(self, ready: Ready, settings: Reconciliation, listing: Listing, missing: list[Missing]) -> tuple[int, int]:
+    async def _add(self, ready: Ready, asked_of: _List, missing: list[Missing]) -> tuple[int, int]:
         """Have what is missing stored: how many are new, and how many cannot be taken in."""
         added, unfit, whole = 0, 0, list[NewMessage]()
         for found in missing:
             event: NewMessage | Refusal | None = found.event
             if found.item.payload is None:
-                payload = await self._detail(settings, listing, found.item)
+                payload = await self._detail(asked_of, found.item)
                 event = None if payload is None else await self._event(ready, found.item, payload)
             fitting = await self._receiver.fitting(ready, event) if isinstance(event, NewMessage) else None
             if fitting is None:
@@ -310,10 +402,11 @@ class Reconciler:
             raise NotFound
         return len(await self._receiver.add(ready, events))
 
-    async def _detail(self, settings: Reconciliation, listing: Listing, item: Item) -> bytes | None:
+    async def _detail(self, asked_of: _List, item: Item) -> bytes | None:
         """The payload of an event; None where this one cannot be had."""
+        settings, listing = asked_of.settings, asked_of.listing
         try:
-            answered = await self._api.ask(settings, listing, "GET", item_target(settings, listing, listing.detail, item.id))
+            answered = await self._api.ask(item_request(settings, listing, listing.detail, item.id, asked_of.token))
             return payload_of(listing, answered.body)
         except Unreadable:
             return None
@@ -322,12 +415,12 @@ class Reconciler:
                 raise
             return None
 
-    async def _ask_again(self, settings: Reconciliation, listing: Listing, wanted: list[Missing]) -> int:
+    async def _ask_again(self, asked_of: _List, wanted: list[Missing]) -> int:
         """Ask the provider to send these again; how many it will."""
-        asked = 0
+        asked, settings, listing = 0, asked_of.settings, asked_of.listing
         for found in wanted:
             try:
-                await self._api.ask(settings, listing, "POST", item_target(settings, listing, listing.redeliver, found.item.id))
+                await self._api.ask(item_request(settings, listing, listing.redeliver, found.item.id, asked_of.token, "POST"))
                 asked += 1
             except ProviderFailure as failure:
                 if failure.cause not in _OF_ONE:
@@ -337,6 +430,8 @@ class Reconciler:
     async def _failed(self, standing: Standing, run: Run | None, failure: ProviderFailure) -> None:
         progress = standing.progress
         failures = progress.failures + 1
+        if failure.cause == "credential":
+            self._tokens.forget(standing.source_id)
         if failures == 1:
             log(RECONCILIATION_FAILED, source_id=standing.source_id, cause=failure.cause, detail=str(failure))
         self._ended("failed")
@@ -351,9 +446,19 @@ class Reconciler:
         )
         await self._move(standing, progress, rest_s(failures, failure.retry_after_s))
 
-    async def _move(self, standing: Standing, progress: Progress, wait_s: float) -> bool:
-        next_at = self._clock.now_us() + int(wait_s * SECOND_US)
-        return await self._store.write(lambda tx: reconciliations.move(tx, standing, progress, next_at))
+    async def _move(self, standing: Standing, progress: Progress, wait_s: float, ran_since: int | None = None) -> bool:
+        """Keep how far it has got. A run that ends and began at `ran_since` is followed by another soon if the source was called since."""
+        now_us = self._clock.now_us()
+        next_at = now_us + int(wait_s * SECOND_US)
+
+        def operation(tx: Transaction) -> bool:
+            again = ran_since is not None and reconciliations.was_called(tx, standing.source_id, ran_since)
+            return reconciliations.move(tx, standing, progress, min(next_at, now_us + SOON_US) if again else next_at)
+
+        return await self._store.write(operation)
+
+    async def _keep_credential(self, source_id: str, settings: Reconciliation, credential: str) -> None:
+        await self._store.write(lambda tx: reconciliations.give_credential(tx, self._vault, source_id, settings, credential))
 
     def _count(self, counts: dict[str, int]) -> None:
         metrics = self._metrics
@@ -364,20 +469,9 @@ class Reconciler:
         metrics.reconciliation_runs = {**metrics.reconciliation_runs, outcome: metrics.reconciliation_runs[outcome] + 1}
 
 
-def begun(standing: Standing, source: Source, now_us: int) -> Run:
-    """A run that begins now: from where the last one ended, or as far back as it may look."""
-    settings, progress = standing.settings, standing.progress
-    back_s = min(settings.lookback_s, source.rules.deduplication.window_s - _MARGIN_S)
-    since = now_us - back_s * SECOND_US
-    covered = _covered(progress, now_us)
-    if covered and not progress.whole and settings.missing == "take":
-        since = max(since, covered - _OVERLAP_US)
-    return Run(began_at=now_us, since=since, until=max(now_us - settings.settle_s * SECOND_US, since))
-
-
-def _covered(progress: Progress, now_us: int) -> int:
-    """What was compared up to; 0 where that lies ahead: a clock that was set back since has said so, and nobody knows what it left out."""
-    return progress.covered_until if progress.covered_until <= now_us else 0
+def _well(progress: Progress) -> Progress:
+    """Without what is known of failures."""
+    return replace(progress, failures=0, cause="", detail="", failed_at=None)
 
 
 def _listing(settings: Reconciliation) -> Listing:

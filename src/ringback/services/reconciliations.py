@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
@@ -13,11 +14,20 @@ from ringback.clock import Clock
 from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.reconciliation import Listing, Progress, Reconciliation, Standing
 from ringback.model.sources import Source
-from ringback.policy.reconciliation import MAX_INTERVAL_S, base_of, comparison_problems, listing_problems, parameters_of
+from ringback.policy.access_tokens import needs_client_secret, token_place_of
+from ringback.policy.listings import comparison_problems, listing_problems, parameters_of
+from ringback.policy.reconciliation import MAX_INTERVAL_S, base_of
 from ringback.policy.reconciliation_rows import LISTINGS, listing_of
 from ringback.policy.validation import Problem, Rule
 from ringback.services.provider_api import ProviderFailure
-from ringback.services.provider_settings import MAX_CREDENTIAL, MAX_PARAMETERS, credential_rule, missing_parameters, place_problem
+from ringback.services.provider_settings import (
+    MAX_CREDENTIAL,
+    MAX_PARAMETERS,
+    credential_rule,
+    kept_secrets,
+    missing_parameters,
+    place_problems,
+)
 from ringback.services.reconciler import Found, Reconciler
 from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
@@ -37,27 +47,32 @@ MAX_SETTLE_S: Final = 86_400
 DEFAULT_SETTLE_S: Final = 600
 _LETTERS: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _IN_HOST: Final = _LETTERS | {"-"}
-_IN_PATH: Final = _LETTERS | frozenset("-._/")
+_IN_PATH: Final = _LETTERS | frozenset("-._/!=@")
 
 Also = Callable[[Transaction, Standing], None]
 
 
 class ReconciliationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """How a source is to be compared with its provider. Left out, the credential stays as it is."""
+    """How a source is to be compared with its provider. Left out, the credential and the client secret stay as they are."""
 
     listing: str | dict[str, Any] | None = None
     credential: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CREDENTIAL)] | UnsetType = UNSET
+    client_secret: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_CREDENTIAL)] | UnsetType = UNSET
     interval_s: Annotated[int, msgspec.Meta(ge=MIN_INTERVAL_S, le=MAX_INTERVAL_S)] = DEFAULT_INTERVAL_S
     lookback_s: Annotated[int, msgspec.Meta(ge=MIN_LOOKBACK_S, le=MAX_LOOKBACK_S)] = DEFAULT_LOOKBACK_S
     settle_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_SETTLE_S)] = DEFAULT_SETTLE_S
     base_url: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
+    token_url: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
     parameters: Annotated[
         dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=200)]], msgspec.Meta(max_length=MAX_PARAMETERS)
     ] = {}
     missing: Literal["take", "redeliver"] = "take"
     paused: bool = False
 
-    RULES: ClassVar[Mapping[str, Rule]] = {"credential": credential_rule("the credential")}
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "credential": credential_rule("the credential"),
+        "client_secret": credential_rule("the client secret"),
+    }
 
 
 def _none() -> NotFound:
@@ -78,6 +93,7 @@ class Reconciliations:
     def watch(self, woken: Callable[[], None]) -> None:
         """Have somebody told when there is something to do at once."""
         self._woken = woken
+        self._reconciler.watch(woken)
 
     async def get(self, who: Principal, app_ref: str | None, source_ref: str) -> Standing:
         """The reconciliation of a source. Raises NotFound when there is none."""
@@ -105,7 +121,11 @@ class Reconciliations:
             if former is not None and _place(former.settings) == _place(settings):
                 kept = former.progress
                 wider = settings.lookback_s > former.settings.lookback_s
-                progress = Progress(last=kept.last, covered_until=kept.covered_until, whole=kept.whole or wider, found=kept.found)
+                progress = replace(
+                    Progress(last=kept.last, covered_until=kept.covered_until, whole=kept.whole or wider, found=kept.found),
+                    position=kept.position,
+                    lost_at=kept.lost_at,
+                )
             return self._kept(tx, source.id, settings, progress), former is None
 
         standing, made = await self._store.write(operation)
@@ -152,7 +172,9 @@ class Reconciliations:
 
     def _kept(self, tx: Transaction, source_id: str, settings: Reconciliation, progress: Progress) -> Standing:
         now_us = self._clock.now_us()
-        reconciliations.put(tx, self._vault, source_id, settings, progress, None if settings.paused else now_us, now_us)
+        listing, next_at = listing_of(settings.listing), None if settings.paused else now_us
+        thin = listing is not None and listing.thin
+        reconciliations.put(tx, self._vault, source_id, settings, progress, next_at, now_us, when_called=thin)
         kept = reconciliations.get(tx, self._vault, source_id)
         if kept is None:
             raise NotFound
@@ -169,32 +191,32 @@ def settings_of(source: Source, wanted: ReconciliationIn, former: Reconciliation
     problems += comparison_problems(source, listing)
     if wanted.missing == "redeliver" and not listing.redeliver:
         problems.append((("missing",), f"{listing.name} has no way to ask for an event again; use take"))
-    if wanted.settle_s >= wanted.lookback_s:
-        problems.append((("settleS",), f"{wanted.settle_s} must be below lookbackS, or nothing is ever compared"))
-    credential = "" if isinstance(wanted.credential, UnsetType) else wanted.credential
+    # Of what no call brings, none is on its way.
+    settle_s = 0 if listing.thin else wanted.settle_s
+    if settle_s >= wanted.lookback_s:
+        problems.append((("settleS",), f"{settle_s} must be below lookbackS, or nothing is ever compared"))
     settings = Reconciliation(
         listing=name,
-        credential=credential,
+        credential="",
         interval_s=wanted.interval_s,
         lookback_s=wanted.lookback_s,
-        settle_s=wanted.settle_s,
+        settle_s=settle_s,
         base_url=wanted.base_url or None,
+        token_url=(wanted.token_url or None) if listing.token_url else None,
         parameters=given,
         missing=wanted.missing,
         paused=wanted.paused,
     )
-    problems += _base_problems(settings, listing) if not problems else []
-    if not credential:
-        if former is None:
-            problems.append((("credential",), "the credential is missing: with what the provider's API is asked"))
-        elif not problems and _place(former) != _place(settings):
-            # Or whoever may change the settings could have it sent to himself.
-            problems.append((("credential",), "give the credential again: it would go to another place than it was given for"))
-        else:
-            settings = replace(settings, credential=former.credential)
+    problems += _place_problems(settings, listing) if not problems else []
+    given_secrets = {"credential": wanted.credential, "client_secret": wanted.client_secret}
+    if not needs_client_secret(listing):
+        del given_secrets["client_secret"]
+    moved = not problems and former is not None and _place(former) != _place(settings)
+    secrets, unfit = kept_secrets(given_secrets, former, moved=moved)
+    problems += unfit
     if problems:
         raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in problems))
-    return settings
+    return replace(settings, **secrets)
 
 
 def _listing(source: Source, wanted: ReconciliationIn) -> tuple[Listing, str | Listing]:
@@ -218,21 +240,19 @@ def _parameter_problems(listing: Listing, given: Mapping[str, str]) -> list[Prob
     for name in sorted(wanted & set(given)):
         allowed = _IN_HOST if "{" + name + "}" in listing.base.partition("://")[2].partition("/")[0] else _IN_PATH
         if not set(given[name]) <= allowed or ".." in given[name]:
-            marks = "-" if allowed is _IN_HOST else "any of - . _ /"
+            marks = "-" if allowed is _IN_HOST else "any of - . _ / ! = @"
             problems.append((("parameters", name), f"{given[name]!r} is not allowed; use letters, digits and {marks}"))
     return problems
 
 
-def _base_problems(settings: Reconciliation, listing: Listing) -> list[Problem]:
-    where = ("listing", "base") if settings.base_url is None else ("baseUrl",)
-    try:
-        parts = base_of(settings, listing)
-    except ValueError as error:
-        return [(where, str(error))]
-    problem = place_problem(parts)
-    return [] if problem is None else [(where, problem)]
+def _place_problems(settings: Reconciliation, listing: Listing) -> list[Problem]:
+    places = [(("listing", "base") if settings.base_url is None else ("baseUrl",), partial(base_of, settings, listing))]
+    if listing.token_url:
+        where = ("listing", "tokenUrl") if settings.token_url is None else ("tokenUrl",)
+        places.append((where, partial(token_place_of, settings, listing)))
+    return place_problems(places)
 
 
 def _place(settings: Reconciliation) -> tuple[Any, ...]:
     """Where the credential goes, and for what."""
-    return settings.listing, settings.base_url, settings.parameters
+    return settings.listing, settings.base_url, settings.token_url, settings.parameters

@@ -15,19 +15,11 @@ from msgspec.structs import replace
 from ringback.clock import SECOND_US, Clock
 from ringback.model.sources import Source
 from ringback.model.subscriptions import Renewal, Subscription, SubscriptionStanding
+from ringback.policy.asking import Unreadable
 from ringback.policy.hubs import Hub
-from ringback.policy.reconciliation import Unreadable
 from ringback.policy.subscription_rows import renewal_of
-from ringback.policy.subscriptions import (
-    Asking,
-    asks_topic,
-    end_in,
-    refresh_token_in,
-    renewal_request,
-    token_in,
-    token_request,
-    topic_of,
-)
+from ringback.policy.subscriptions import Asking, asks_topic, end_in, renewal_request, topic_of
+from ringback.services.access_tokens import AccessTokens
 from ringback.services.hubs import hub_of
 from ringback.services.operational import Operational
 from ringback.services.provider_api import ProviderApi, ProviderFailure
@@ -77,8 +69,7 @@ class Renewer:
         self._asked = asked
         self._steps = Steps(store, clock, "subscription")
         self._outcomes = Renewed(store, clock, operational, metrics)
-        # Refresh tokens that a provider gave and that are not stored yet, with the settings they belong to.
-        self._unkept: dict[str, tuple[Subscription, str]] = {}
+        self._tokens = AccessTokens[Subscription](api, clock, self._keep)
 
     async def due(self, limit: int) -> tuple[list[str], int | None]:
         """The sources whose renewal is due, and when the next one after those is. Raises StoreFailure."""
@@ -87,7 +78,7 @@ class Renewer:
 
     async def step(self, source_id: str) -> None:
         """Renew the subscription of a source that is due, the longest one of several. Raises Unavailable when it could not be kept."""
-        await self._keep_token(source_id)
+        await self._tokens.settle(source_id)
         standing, source = await self._known(source_id)
         if standing is None:
             return
@@ -160,30 +151,15 @@ class Renewer:
             raise ProviderFailure("unreadable", str(error)) from None
 
     async def _answered(self, standing: SubscriptionStanding, renewal: Renewal, source: Source, hub: Hub | None) -> int | None:
-        settings, token = standing.settings, ""
-        if renewal.token_url:
-            asked = token_request(settings, renewal)
-            body = (await self._api.send(asked.place, asked.head, asked.body)).body
-            fresh = refresh_token_in(renewal, body)
-            if fresh is not None and fresh != settings.credential:
-                self._unkept[standing.source_id] = (settings, fresh)
-                await self._keep_token(standing.source_id)
-                settings = replace(settings, credential=fresh)
-            token = token_in(body)
+        settings, token = await self._tokens.token(standing.source_id, standing.settings, renewal)
+        # By the next renewal it has ended.
+        self._tokens.forget(standing.source_id)
         now_us = self._clock.now_us()
         until = now_us + settings.period_s * SECOND_US
         asking = Asking(until, self._url_of(source) or "", f"{self._draw(_UNIQUE_BITS):032x}", hub)
         sent = renewal_request(settings, renewal, asking, token)
-        answered = await self._api.send(sent.place, sent.head, sent.body)
+        answered = await self._api.ask(sent)
         return None if renewal.confirmed else end_in(renewal, answered.body, until, now_us)
 
-    async def _keep_token(self, source_id: str) -> None:
-        """Store the refresh token that a provider gave last, if that is still to be done: the one before may be worth nothing any more.
-
-        Raises StoreFailure: then it is tried again before the provider is asked again.
-        """
-        unkept = self._unkept.get(source_id)
-        if unkept is not None:
-            settings, fresh = unkept
-            await self._store.write(lambda tx: subscriptions.give_credential(tx, self._vault, source_id, settings, fresh))
-            del self._unkept[source_id]
+    async def _keep(self, source_id: str, settings: Subscription, credential: str) -> None:
+        await self._store.write(lambda tx: subscriptions.give_credential(tx, self._vault, source_id, settings, credential))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import msgspec
@@ -13,6 +14,7 @@ from ringback.clock import Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.sources import Source
 from ringback.model.subscriptions import Progress, Renewal, Subscription, SubscriptionStanding
+from ringback.policy.access_tokens import needs_client_secret, token_place_of
 from ringback.policy.sources import handshakes_of
 from ringback.policy.subscription_rows import RENEWALS, renewal_of
 from ringback.policy.subscriptions import (
@@ -20,11 +22,9 @@ from ringback.policy.subscriptions import (
     MIN_PERIOD_S,
     asks_topic,
     first_at,
-    needs_client_secret,
     parameters_of,
     place_of,
     renewal_problems,
-    token_place_of,
     topic_of,
     unfit_parameters,
 )
@@ -35,8 +35,9 @@ from ringback.services.provider_settings import (
     MAX_PARAMETERS,
     credential_rule,
     is_safe,
+    kept_secrets,
     missing_parameters,
-    place_problem,
+    place_problems,
 )
 from ringback.services.sources import Sources
 from ringback.services.tokens import Principal
@@ -205,20 +206,12 @@ def settings_of(source: Source, wanted: SubscriptionIn, kept: Standings, of_topi
         problems += _place_problems(settings, renewal)
     # Its own where there is one: the credential may go where it goes already.
     former = next((one.settings for one in kept if _place(one.settings) == _place(settings)), kept[0].settings if kept else None)
-    secrets: dict[str, str] = {}
-    for field, given in (("credential", wanted.credential), ("client_secret", wanted.client_secret)):
-        if field == "client_secret" and not needs_client_secret(renewal):
-            continue
-        where = "clientSecret" if field == "client_secret" else field
-        if not isinstance(given, UnsetType):
-            secrets[field] = given
-        elif former is None or not getattr(former, field):
-            problems.append(((where,), "it is missing: with what the provider's API is asked"))
-        elif not problems and _place(former) != _place(settings):
-            # Or whoever may change the settings could have it sent to himself.
-            problems.append(((where,), "give it again: it would go to another place than it was given for"))
-        else:
-            secrets[field] = getattr(former, field)
+    given = {"credential": wanted.credential, "client_secret": wanted.client_secret}
+    if not needs_client_secret(renewal):
+        del given["client_secret"]
+    moved = not problems and former is not None and _place(former) != _place(settings)
+    secrets, unfit = kept_secrets(given, former, moved=moved)
+    problems += unfit
     if renewal.confirmed and not problems:
         problems += _hub_problems(source, replace(settings, **secrets), renewal)
     if problems:
@@ -268,22 +261,15 @@ def _hub_problems(source: Source, settings: Subscription, renewal: Renewal) -> l
 
 
 def _place_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:
-    problems: list[Problem] = []
     if asks_topic(settings, renewal):
         return _topic_problems(settings, renewal)
     if not renewal.base and settings.base_url is None:
         return [(("baseUrl",), "it is missing: the place that is asked")]
-    places = [(("renewal", "base") if settings.base_url is None else ("baseUrl",), place_of)]
+    places = [(("renewal", "base") if settings.base_url is None else ("baseUrl",), partial(place_of, settings, renewal))]
     if renewal.token_url:
-        places.append((("renewal", "tokenUrl") if settings.token_url is None else ("tokenUrl",), token_place_of))
-    for where, place in places:
-        try:
-            problem = place_problem(place(settings, renewal))
-        except ValueError as error:
-            problem = str(error)
-        if problem is not None:
-            problems.append((where, problem))
-    return problems
+        where = ("renewal", "tokenUrl") if settings.token_url is None else ("tokenUrl",)
+        places.append((where, partial(token_place_of, settings, renewal)))
+    return place_problems(places)
 
 
 def _topic_problems(settings: Subscription, renewal: Renewal) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Which key must be fetched before this request can be checked? Verification does no I/O: it asks a KeySource."""
+"""Which key must be fetched before this request can be checked? Verification does no I/O: it asks a KeySource, and others fetch."""
 
 from __future__ import annotations
 
@@ -45,3 +45,15 @@ class NoKeys:
 
 
 NO_KEYS: Final = NoKeys()
+
+
+class Keys(KeySource, Protocol):
+    """Keys of providers that publish them: fetched through the guard, from the providers' own hosts, and remembered."""
+
+    async def fetch(self, ref: KeyRef) -> None:
+        """Get a key, so that `key` has it. Raises KeyUnavailable."""
+        ...
+
+    async def visit(self, url: str) -> bool:
+        """GET a URL that a provider asked us to visit; was it answered 2xx?"""
+        ...

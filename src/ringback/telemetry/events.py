@@ -172,6 +172,12 @@ RECONCILIATION_FAILED = LogEvent(
     ("source_id", "cause", "detail"),
     "A source could not be compared with its provider's list; it is tried again. Told at the first failure in a row.",
 )
+POSITION_LOST = LogEvent(
+    "source.position_lost",
+    "warning",
+    ("source_id",),
+    "A provider knows no more where its list of changes was read up to: what changed since and was not read is not known.",
+)
 EXPECTATION_MISSED = LogEvent(
     "expectation.missed",
     "warning",

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringback.policy.asking import Unreadable
 from ringback.policy.hubs import LOOKED_INTO, Hub, hubs_of
-from ringback.policy.reconciliation import Unreadable
 
 AT = "https://example.com/blog/"
 HUB = Hub("https://hub.example.com/", "https://example.com/feed")

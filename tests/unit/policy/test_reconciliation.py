@@ -9,21 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringback.clock import SECOND_US
-from ringback.model.reconciliation import Listing, Reconciliation
+from ringback.clock import SECOND_US, rfc3339
+from ringback.model.reconciliation import Listing, Reconciliation, Start
+from ringback.policy.access_tokens import usable_s
+from ringback.policy.asking import Unreadable, rest_s
+from ringback.policy.listings import listing_problems, parameters_of
 from ringback.policy.reconciliation import (
     PageRead,
-    Unreadable,
     Window,
     digest,
-    head_of,
-    item_target,
-    listing_problems,
-    page_target,
-    parameters_of,
+    item_request,
+    page_request,
     payload_of,
     read_page,
-    rest_s,
+    start_request,
     was_seen,
 )
 from ringback.policy.reconciliation_rows import LISTINGS
@@ -49,7 +48,8 @@ def linked(url: str) -> bytes:
     return b'HTTP/1.1 200 OK\r\nLink: <https://x/first>; rel="first", <%b>; rel="prev next"\r\n\r\n' % url.encode()
 
 
-_KEYS = st.sampled_from(
+_LISTS = ["value", "@odata.nextLink", "@odata.deltaLink", "payloads", "cursor", "mightHaveMore", "entries", "has_more", "sync"]
+_KEYS = st.sampled_from(_LISTS) | st.sampled_from(
     ["data", "id", "created", "has_more", "events", "meta", "cursors", "after", "pagination", "next", "list", "event", "guid", "some"]
 )
 _JSON = st.recursive(
@@ -85,18 +85,23 @@ def test_any_details_are_a_payload_or_a_refusal_in_words(body: bytes) -> None:
 def test_every_row_makes_requests_that_hold_its_parameters_and_no_placeholder(name: str) -> None:
     listing = LISTINGS[name]
     settings = settings_of(listing)
-    target = page_target(settings, listing, WINDOW, "")
-    assert target.startswith("/") and not set("{} ") & set(target)
-    head = head_of(settings, listing, "GET", target)
-    assert b"secret" in head or b"c2VjcmV0Og==" in head
-    assert b"{" not in head and head.endswith(b"\r\n\r\n")
+    asked = [page_request(settings, listing, WINDOW, cursor, "the-token") for cursor in ("", "/c-1")]
+    asked += [] if listing.start is None else [start_request(settings, listing, listing.start, "the-token")]
+    for request in asked:
+        method, target, version = request.head.split(b"\r\n", 1)[0].split(b" ")
+        assert (method.decode(), version) == (listing.method, b"HTTP/1.1") and target.startswith(b"/")
+        assert any(secret in request.head for secret in ((b"the-token",) if listing.token_url else (b"secret", b"c2VjcmV0Og==")))
+        assert b"{" not in request.head and request.head.endswith(b"\r\n\r\n")
+        assert b"content-length: %d\r\n" % len(request.body) in request.head
+        assert not request.body or (b"{" not in request.body[1:-1] and isinstance(json.loads(request.body), dict))
     assert not listing_problems(listing)
     assert set(listing.parameters) == parameters_of(listing)
     assert listing.source and listing.note and listing.confidence in ("high", "medium", "low")
 
 
 def test_every_row_belongs_to_a_provider_of_the_catalogue() -> None:
-    assert [name for name in ROWS if provider_of(name.removesuffix("-organization")) is None] == []
+    variants = ("-organization", "-drive", "-messages")
+    assert [name for name in ROWS if all(provider_of(name.removesuffix(variant)) is None for variant in variants)] == []
 
 
 def test_the_next_page_is_found_in_each_of_the_ways() -> None:
@@ -166,8 +171,8 @@ def test_items_keep_their_bytes_and_bring_the_headers_of_their_event() -> None:
 
 def test_what_names_one_event_stays_one_step_of_the_path() -> None:
     listing = LISTINGS["github"]
-    target = item_target(settings_of(listing), listing, listing.redeliver, "../../x?y#z")
-    assert target == "/repos/some/some/hooks/some/deliveries/..%2F..%2Fx%3Fy%23z/attempts"
+    request = item_request(settings_of(listing), listing, listing.redeliver, "../../x?y#z", method="POST")
+    assert request.head.startswith(b"POST /repos/some/some/hooks/some/deliveries/..%2F..%2Fx%3Fy%23z/attempts HTTP/1.1\r\n")
 
 
 def test_cursors_that_were_seen_are_known_and_others_are_not() -> None:
@@ -247,3 +252,90 @@ def test_texts_that_are_no_utf_8_are_refused_in_words() -> None:
 def test_items_that_cannot_be_read_are_counted_beside_those_that_can() -> None:
     page = read("gitlab", b'[{"id":1,"request_data":{}},{"request_data":{}},{"id":3,"request_data":"\xff"}]')
     assert ([item.id for item in page.items], page.listed, page.unreadable) == (["1"], 3, 2)
+
+
+CHANGES: dict[str, typing.Any] = {**OWN, "next": "cursor:after:next", "more": "more", "position": "next"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ({"more": ""}, "more"),
+        ({"next": "link"}, "next"),
+        ({"next": "last:after:id"}, "next"),
+        ({"newest_first": True}, "newestFirst"),
+        ({"lost": (200,)}, "lost"),
+        ({"position": "", "thin": True}, "thin"),
+        ({"position": "", "lost": (410,)}, "lost"),
+        ({"position": "", "start": Start(path="/now")}, "start"),
+        ({"start": Start(path="now")}, "start"),
+        ({"start": Start(path="/now", query={"key": "{credential}"})}, "start"),
+        ({"body": {"a": 1}}, "body"),
+        ({"method": "POST", "body": {"keys": [{"key": "{access_token}"}]}}, "body"),
+        ({"method": "POST", "next": "url:next"}, "method"),
+        ({"item_id": "id", "detail": "/one/{id}", "detail_payload": "a"}, "position"),
+        ({"token_url": "https://api.example.com/token", "token_form": {"secret": "{credential}"}}, "auth"),
+        ({"token_url": "https://api.example.com/token", "auth": {"authorization": "{access_token}"}}, "tokenForm"),
+    ],
+)
+def test_a_list_of_changes_that_cannot_work_is_told_where(wrong: dict[str, typing.Any], where: str) -> None:
+    assert not listing_problems(Listing(**CHANGES))
+    assert where in {place[0] for place, _ in listing_problems(Listing(**(CHANGES | wrong))) if place}
+
+
+def test_a_list_of_changes_ends_with_the_position_from_which_it_goes_on() -> None:
+    def page(more: bool, cursor: object = "c2") -> PageRead:
+        return read("dropbox", json.dumps({"entries": [{".tag": "file"}], "cursor": cursor, "has_more": more}).encode(), cursor="c1")
+
+    assert (page(True).cursor, page(True).position) == ("c2", "")
+    assert (page(False).cursor, page(False).position) == (None, "c2")
+    # Nothing changed: it goes on from where it was.
+    assert page(False, "c1").position == "c1"
+    with pytest.raises(Unreadable, match="go on from"):
+        page(False, None)
+    base = "https://graph.microsoft.com/v1.0/users/delta"
+    assert read("ms-graph", json.dumps({"value": [], "@odata.nextLink": f"{base}?$skiptoken=a"}).encode()).cursor == (
+        "/v1.0/users/delta?$skiptoken=a"
+    )
+    assert read("ms-graph", json.dumps({"value": [], "@odata.deltaLink": f"{base}?$deltatoken=b"}).encode()).position == (
+        "/v1.0/users/delta?$deltatoken=b"
+    )
+    with pytest.raises(Unreadable, match="another host"):
+        read("ms-graph", b'{"value":[],"@odata.deltaLink":"https://evil.example/v1.0/users/delta"}')
+
+
+def test_a_change_without_an_id_is_known_by_its_place_and_its_content() -> None:
+    def ids(cursor: str, *entries: str) -> list[str]:
+        listed = json.dumps({"entries": [{".tag": "deleted", "path_lower": entry} for entry in entries], "cursor": "c9", "has_more": False})
+        return [item.id for item in read("dropbox", listed.encode(), cursor=cursor).items]
+
+    assert ids("c1", "/a", "/b") == ids("c1", "/a", "/b") and len(set(ids("c1", "/a", "/b"))) == 2
+    assert ids("c1", "/a") != ids("c2", "/a")
+
+
+def test_what_may_be_on_its_way_is_read_again_with_its_page() -> None:
+    def page(*ages: int) -> PageRead:
+        events = [{"created_at": rfc3339(NOW_US - age * SECOND_US), "action": "added"} for age in ages]
+        return read("asana", json.dumps({"data": events, "sync": "s2", "has_more": False}).encode(), cursor="s1")
+
+    assert (page(20, 10).too_young, page(20, 10).position) == (False, "s2")
+    young = page(20, -10)
+    assert (young.too_young, young.position, len(young.items)) == (True, "", 1)
+
+
+def test_a_page_that_is_asked_for_with_a_body_has_the_cursor_in_it() -> None:
+    listing = LISTINGS["dropbox"]
+    assert json.loads(page_request(settings_of(listing), listing, WINDOW, 'a"b', "t").body) == {"cursor": 'a"b'}
+    assert listing.start is not None
+    request = start_request(settings_of(listing), listing, listing.start, "t")
+    assert json.loads(request.body) == {"path": "", "recursive": True, "include_deleted": True}
+    assert b"content-type: application/json\r\n" in request.head and b"authorization: Bearer t\r\n" in request.head
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [(b'{"expires_in": 3599}', 3_539), (b'{"expires_in": "120"}', 60), (b'{"expires_in": 30}', 0), (b'{"expires_in": 1e99}', 0), (b"{}", 0),
+     (b'{"expires_in": 999999}', 3_540), (b'{"expires_in": -5}', 0), (b"[", 0)],
+)  # fmt: skip
+def test_an_access_token_is_used_again_for_as_long_as_it_surely_lives(body: bytes, seconds: int) -> None:
+    assert usable_s(body) == seconds

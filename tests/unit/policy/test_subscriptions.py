@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ringback.clock import SECOND_US
 from ringback.model.subscriptions import Renewal, Subscription
-from ringback.policy.reconciliation import Unreadable
+from ringback.policy.access_tokens import refresh_token_in, token_in, token_request
+from ringback.policy.asking import Unreadable
 from ringback.policy.subscription_rows import RENEWALS
 from ringback.policy.subscriptions import (
     MAX_PERIOD_S,
@@ -19,12 +20,9 @@ from ringback.policy.subscriptions import (
     first_at,
     is_parameter,
     parameters_of,
-    refresh_token_in,
     renew_at,
     renewal_problems,
     renewal_request,
-    token_in,
-    token_request,
     topic_of,
     try_again_at,
     unfit_parameters,
