@@ -25,6 +25,8 @@ from ringback.config.settings import declared_settings  # noqa: E402 - as above
 from ringback.model.applications import Capability  # noqa: E402 - as above
 from ringback.model.operational import CATALOGUE as OPERATIONAL  # noqa: E402 - as above
 from ringback.model.quarantine import TOO_LARGE_BODY, UNREADABLE_CODING, UNSOLICITED_HANDSHAKE  # noqa: E402 - as above
+from ringback.model.reconciliation import Listing  # noqa: E402 - as above
+from ringback.model.subscriptions import Renewal  # noqa: E402 - as above
 from ringback.policy.reconciliation_rows import LISTINGS  # noqa: E402 - as above
 from ringback.policy.subscription_rows import RENEWALS  # noqa: E402 - as above
 from ringback.signing.verdict import REASONS  # noqa: E402 - as above
@@ -228,18 +230,32 @@ def provider_lists() -> str:
     """docs/reference/provider-lists.md."""
     parts = [
         f"# Lists of providers\n\n{NOTE}\n"
-        "Which providers can be asked [what they sent](../how-to/find-missing-calls.md), and how. `confidence`: high = the provider's own\n"
+        "Which providers can be asked [what they sent](../how-to/find-missing-calls.md), or\n"
+        "[what changed](../how-to/find-missing-calls.md#changes-that-no-call-brings), and how. `confidence`: high = the provider's own\n"
         "documentation was read, medium = one good secondary source, low = a lead only.\n"
     ]
     for row in LISTINGS.values():
         needed = ", ".join(f"`{name}` ({meaning})" for name, meaning in row.parameters.items()) or "none"
         headers = ", ".join(f"`{name}: {text}`" for name, text in row.auth.items())
-        again = f"`POST {row.redeliver}`" if row.redeliver else "no way is known"
+        again = f"- To send an event again: {f'`POST {row.redeliver}`' if row.redeliver else 'no way is known'}\n"
+        if row.position:
+            begins = "at its beginning"
+            if row.start is not None:
+                query = "&".join(f"{name}={text}" for name, text in row.start.query.items())
+                begins = f"from now on, by `{row.method} {row.base}{row.start.path}{'?' if query else ''}{query}`"
+            taken = f"each is an event `{row.event_type}`" if row.thin else "they are compared with the calls that came"
+            again = f"- Lists changes: {taken}; it begins {begins if row.thin or row.start is not None else 'from now on'}\n"
         parts.append(
-            f"\n## {row.name}\n\n- Asked: `GET {row.base}{row.path}`, with {headers}\n- Parameters: {needed}\n"
-            f"- To send an event again: {again}\n- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
+            f"\n## {row.name}\n\n{_first_asked(row)}- Asked: `{row.method} {row.base}{row.path}`, with {headers}\n- Parameters: {needed}\n"
+            f"{again}- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
         )
     return "".join(parts)
+
+
+def _first_asked(row: Listing | Renewal) -> str:
+    if not row.token_url:
+        return ""
+    return f"- Access token: `POST {row.token_url}` with {', '.join(f'`{name}`' for name in row.token_form)}\n"
 
 
 def provider_renewals() -> str:
@@ -251,14 +267,12 @@ def provider_renewals() -> str:
     ]
     for row in RENEWALS.values():
         needed = ", ".join(f"`{name}` ({meaning})" for name, meaning in row.parameters.items()) or "none"
-        first = (
-            f"- Access token: `POST {row.token_url}` with {', '.join(f'`{name}`' for name in row.token_form)}\n" if row.token_url else ""
-        )
         body = f", with `{row.body}`" if row.body else ""
         if row.form:
             body = f", with the form {', '.join(f'`{name}={text}`' for name, text in row.form.items())}"
         parts.append(
-            f"\n## {row.name}\n\n{first}- Asked: `{row.method} {row.base or 'baseUrl'}{row.path}`{body}\n- Parameters: {needed}\n"
+            f"\n## {row.name}\n\n{_first_asked(row)}- Asked: `{row.method} {row.base or 'baseUrl'}{row.path}`{body}\n"
+            f"- Parameters: {needed}\n"
             f"- Lives for: {row.period_s} s, unless `periodS` says otherwise\n"
             f"- Confidence: {row.confidence}\n- Note: {row.note}\n- Source: {row.source}\n"
         )

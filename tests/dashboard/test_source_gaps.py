@@ -8,6 +8,7 @@ import typing
 import pytest
 
 from tests.acceptance.provider_api import CREDENTIAL, ProviderApi, StripeList, refused
+from tests.acceptance.provider_changes import DropboxEntries
 from tests.dashboard.conftest import Person, Shop
 from tests.dashboard.test_pages import plain
 from tests.dashboard.test_receiving import Made, made_of
@@ -31,7 +32,7 @@ def api() -> typing.Iterator[ProviderApi]:
 def test_a_source_is_compared_with_its_provider_from_its_page(source: Made, person: Person, api: ProviderApi) -> None:
     assert "It is not compared with its provider" in plain(person.get(source.path))
     page = person.act(f"{source.path}/reconciliation", **FORM, credential="", intervalMin="60", baseUrl=api.url)
-    assert page.status_code == 422 and "the credential is missing" in plain(page)
+    assert page.status_code == 422 and "it is missing: with what the provider's API is asked" in plain(page)
     page = person.act(f"{source.path}/reconciliation", **FORM, credential=CREDENTIAL, intervalMin="soon", baseUrl="http://api.example.com")
     assert page.status_code == 422 and "write a number" in plain(page) and CREDENTIAL not in page.text
     person.act(f"{source.path}/reconciliation", **FORM, credential=CREDENTIAL, intervalMin="60", baseUrl=api.url)
@@ -55,6 +56,30 @@ def test_why_it_cannot_be_compared_is_told_at_the_top(source: Made, person: Pers
     told = "It cannot be compared with its provider: the provider's API answered 401"
     wait_until(lambda: told in plain(person.get(source.path)), what="the failure is told")
     assert "The next try is in" in plain(person.get(source.path))
+
+
+def test_a_list_of_changes_is_set_up_and_told_as_one_and_a_position_that_was_lost_is_a_warning(
+    shop: Shop, person: Person, api: ProviderApi
+) -> None:
+    listed = DropboxEntries()
+    api.answer = listed
+    source = made_of(shop, type="dropbox", name="Files")
+    wanted = FORM | {"listing": "dropbox", "parameters": "client_id: key-of-the-app\n", "intervalMin": "60", "baseUrl": api.url}
+    wanted |= {"credential": CREDENTIAL, "clientSecret": "secret-of-the-app", "tokenUrl": f"{api.url}/token"}
+    page = person.act(f"{source.path}/reconciliation", **(wanted | {"clientSecret": ""}))
+    assert page.status_code == 422 and "it is missing" in plain(page)
+    person.act(f"{source.path}/reconciliation", **wanted)
+    wait_until(lambda: "Of 0 changes that the provider lists" in plain(person.get(source.path)), what="the first run has ended")
+    listed.change("/a")
+    person.act(f"{source.path}/reconciliation/run")
+    told = "Of 1 change that the provider lists, the last run took in 1."
+    wait_until(lambda: told in plain(person.get(source.path)), what="the change is taken in")
+    form = person.get(f"{source.path}/reconciliation").text
+    assert "secret-of-the-app" not in form and CREDENTIAL not in form and f"{api.url}/token" in form
+    listed.reset()
+    person.act(f"{source.path}/reconciliation/run")
+    wait_until(lambda: "The provider knew no more" in plain(person.get(source.path)), what="it is told")
+    person.act(f"{source.path}/reconciliation/delete")
 
 
 def test_what_is_awaited_and_what_did_not_come_is_shown(shop: Shop, source: Made, person: Person) -> None:

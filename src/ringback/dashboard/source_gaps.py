@@ -16,11 +16,15 @@ from ringback.model.expectations import MET, MISSED, Expectation
 from ringback.model.reconciliation import Reconciliation, Run, Standing
 from ringback.model.sources import Source
 from ringback.policy.listings import parameters_of
-from ringback.policy.reconciliation_rows import LISTINGS
+from ringback.policy.reconciliation_rows import LISTINGS, listing_of
 from ringback.services.reconciliations import DEFAULT_INTERVAL_S, DEFAULT_LOOKBACK_S, DEFAULT_SETTLE_S
 
 # The fields of the form.
-FIELDS: Final = ("listing", "credential", "parameters", "missing", "intervalMin", "lookbackH", "settleMin", "baseUrl", "paused")
+FIELDS: Final = (
+    *("listing", "credential", "clientSecret", "parameters", "missing", "intervalMin", "lookbackH", "settleMin"),
+    *("baseUrl", "tokenUrl", "paused"),
+)
+SECRET_FIELDS: Final = ("credential", "clientSecret")
 # Seconds in a minute and in an hour, which people count in.
 _MINUTE_S: Final = 60
 _HOUR_S: Final = 3_600
@@ -31,7 +35,7 @@ _PAUSED: Final = (("", "as often as this says"), ("1", "not now: it is paused"))
 _OPEN: Final = Badge("wait", "awaited")
 _CAME: Final = Badge("ok", "came")
 _MISSED: Final = Badge("dead", "missed")
-# A missed expectation is a warning for so long (a day); then it is history.
+# What was missed, or lost, is a warning for so long (a day); then it is history.
 _RECENT_US: Final = 86_400 * SECOND_US
 
 
@@ -67,8 +71,7 @@ def gaps_of(source: Source, standing: Standing | None, awaited: Sequence[Expecta
     if standing is None:
         text = "It is not compared with its provider. A provider that lists what it sent can be asked for the calls that never came."
         return GapsView(f"{here}/reconciliation", source.cron is None, False, None, text, (), (), rows, every)
-    listing = standing.settings.listing
-    row = LISTINGS.get(listing) if isinstance(listing, str) else listing
+    row = listing_of(standing.settings.listing)
     notes = [f"{row.note[0].upper()}{row.note[1:]}."] if row is not None and row.note else []
     return GapsView(
         f"{here}/reconciliation",
@@ -100,7 +103,10 @@ def sentence_of(standing: Standing, now_us: int) -> str:
         return f"It failed {counted(progress.failures, 'time')} in a row: {progress.detail}. The next try is {again}."
     if progress.last is None:
         return "It has not run yet." if progress.run is None else "Its first run is under way."
-    run = progress.last
+    run, row = progress.last, listing_of(standing.settings.listing)
+    if row is not None and row.thin:
+        more = f"; {run.cut}" if run.cut else ""
+        return f"Of {counted(run.looked_at, 'change')} that the provider lists, the last run took in {count(run.added)}{more}."
     found = f"{counted(run.missing, 'call')} that never came" if run.missing else "nothing missing"
     cut = f"; {run.cut}" if run.cut else ""
     return f"Of {counted(run.looked_at, 'event')} that the provider lists, the last run found {found}{_consequence(run)}{cut}."
@@ -127,6 +133,7 @@ def facts_of(standing: Standing, now_us: int) -> list[Fact]:
         *([Fact("Last run", "", moment=moment(ended, now_us))] if ended is not None else []),
         *([Fact("Next run", "", moment=moment(standing.next_at, now_us))] if standing.next_at is not None else []),
         *([Fact("Compared up to", "", moment=moment(progress.covered_until, now_us))] if progress.covered_until else []),
+        *([Fact("Position lost", "", moment=moment(progress.lost_at, now_us))] if progress.lost_at is not None else []),
         Fact("Missing ever", count(progress.found)),
         Fact("Runs every", duration(settings.interval_s)),
         Fact("Looks back", duration(settings.lookback_s)),
@@ -139,6 +146,11 @@ def gap_warnings(standing: Standing | None, awaited: Sequence[Expectation], now_
     found = []
     if standing is not None and standing.progress.failures and standing.next_at is not None:
         found.append(Warning("retry", f"It cannot be compared with its provider: {standing.progress.detail}."))
+    lost_at = None if standing is None else standing.progress.lost_at
+    if lost_at is not None and lost_at > now_us - _RECENT_US:
+        when = relative(lost_at, now_us)
+        text = f"The provider knew no more {when} up to where its list was read: what changed shortly before may be missing."
+        found.append(Warning("retry", text))
     missed = [item for item in awaited if item.state == MISSED and (item.ended_at or 0) > now_us - _RECENT_US]
     if missed:
         wanted = listed([wanted_words(item) for item in missed], 3)
@@ -165,26 +177,23 @@ def values_of(source: Source, settings: Reconciliation | None) -> dict[str, str]
     """What stands in the form; the credential never does."""
     if settings is None:
         known = source.type if source.type in LISTINGS else ""
-        return {
+        return dict.fromkeys(FIELDS, "") | {
             "listing": known,
-            "credential": "",
             "parameters": "" if not known else "".join(f"{name}: \n" for name in sorted(parameters_of(LISTINGS[known]))),
             "missing": "take",
             "intervalMin": str(DEFAULT_INTERVAL_S // _MINUTE_S),
             "lookbackH": str(DEFAULT_LOOKBACK_S // _HOUR_S),
             "settleMin": str(DEFAULT_SETTLE_S // _MINUTE_S),
-            "baseUrl": "",
-            "paused": "",
         }
-    return {
+    return dict.fromkeys(FIELDS, "") | {
         "listing": settings.listing if isinstance(settings.listing, str) else OWN,
-        "credential": "",
         "parameters": "".join(f"{name}: {value}\n" for name, value in settings.parameters.items()),
         "missing": settings.missing,
         "intervalMin": f"{settings.interval_s / _MINUTE_S:g}",
         "lookbackH": f"{settings.lookback_s / _HOUR_S:g}",
         "settleMin": f"{settings.settle_s / _MINUTE_S:g}",
         "baseUrl": settings.base_url or "",
+        "tokenUrl": settings.token_url or "",
         "paused": "1" if settings.paused else "",
     }
 
@@ -202,10 +211,12 @@ def asked_of(values: Mapping[str, str], former: Reconciliation | None) -> dict[s
         "lookbackS": _seconds(values["lookbackH"], _HOUR_S, "lookbackH"),
         "settleS": _seconds(values["settleMin"], _MINUTE_S, "settleMin"),
         "baseUrl": values["baseUrl"].strip() or None,
+        "tokenUrl": values["tokenUrl"].strip() or None,
         "paused": values["paused"] == "1",
     }
-    if values["credential"].strip():
-        asked["credential"] = values["credential"].strip()
+    for name in SECRET_FIELDS:
+        if values[name].strip():
+            asked[name] = values[name].strip()
     return asked
 
 

@@ -15,6 +15,7 @@ from ringback.dashboard.pages.endpoint_changes import AskView
 from ringback.dashboard.pages.sources import href_of, refs_of, trail_of
 from ringback.dashboard.source_gaps import (
     FIELDS,
+    SECRET_FIELDS,
     ExpectationRow,
     asked_of,
     expectation_row,
@@ -48,6 +49,7 @@ class FormView(msgspec.Struct, frozen=True):
     paused: Sequence[Choice]
     parameter_hint: str
     credential_hint: str
+    secret_hint: str
     new: bool
     cancel: str
 
@@ -81,12 +83,12 @@ class _Pages:
             await self._services.reconciliations.put(visit.who, *refs_of(source), wanted)
         except (Wrong, InvalidField) as error:
             problems = {_SHOWN_AT.get(name, name): text for name, text in problems_of(error).items()}
-            return self._form(source, {**values, "credential": ""}, problems, new=standing is None)
+            return self._form(source, values | dict.fromkeys(SECRET_FIELDS, ""), problems, new=standing is None)
         change = Change("source.reconciliation_set", source.id, source.app_id, values["listing"])
         return Moved(href_of(source), Notice("Saved. The first run is under way." if not wanted.paused else "Saved; it is paused."), change)
 
     def _form(self, source: Source, values: Mapping[str, str], problems: Mapping[str, str], *, new: bool) -> Shown:
-        here = href_of(source)
+        here, stays = href_of(source), "" if new else " Empty: the present one stays."
         view = FormView(
             action=f"{here}/reconciliation",
             values=values,
@@ -95,11 +97,12 @@ class _Pages:
             missing=missing_choices(values["missing"]),
             paused=paused_choices(values["paused"]),
             parameter_hint=parameter_hint(),
-            credential_hint="Kept encrypted, sent to the provider's API alone." + ("" if new else " Empty: the present one stays."),
+            credential_hint="A token, client secret or refresh token: kept encrypted, sent to the provider's API alone." + stays,
+            secret_hint="Of an OAuth client, for lists whose credential is a refresh token." + stays,
             new=new,
             cancel=here,
         )
-        sentence = "The provider's API is asked what it sent; what never came is taken in once."
+        sentence = "The provider's API is asked what it sent, or what changed; what never came is taken in once."
         return Shown(
             "sources/reconciliation.html",
             view,
