@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ringback.clock import SECOND_US, SystemClock
 from ringback.delivery.http import ResponseLimits
@@ -15,10 +16,12 @@ from ringback.delivery.pool import HttpSettings, HttpTransport
 from ringback.model.reconciliation import Standing
 from ringback.model.sources import Source
 from ringback.policy.addresses import AddressPolicy, parse_networks
+from ringback.policy.reconciliation import MAX_PAGES
 from ringback.services.provider_api import MAX_BODY_BYTES
 from ringback.services.provider_api import ProviderApi as Asking
 from ringback.services.reconciler import Reconciler
 from ringback.services.reconciliations import ReconciliationIn, Reconciliations
+from ringback.store.operations import reconciliations
 from tests.acceptance.provider_api import CREDENTIAL, Asked, ProviderApi, Said
 from tests.gateway.conftest import WHO, Running
 
@@ -43,7 +46,9 @@ class Compared:
         http = HttpSettings(response=ResponseLimits(body_max_bytes=MAX_BODY_BYTES))
         self.transport = HttpTransport(policy=AddressPolicy(parse_networks("127.0.0.0/8")), settings=http, clock=SystemClock())
         asking = Asking(self.transport, running.clock)
-        self.reconciler = Reconciler(running.store, running.vault, running.clock, running.receiver, asking, running.metrics, {})
+        self.called: dict[str, Callable[[], None]] = {}
+        parts = (running.store, running.vault, running.clock, running.receiver, asking, running.metrics)
+        self.reconciler = Reconciler(*parts, self.called)
         self.all = Reconciliations(running.store, running.vault, running.clock, running.sources, self.reconciler)
 
     def put(self, **wanted: Any) -> Standing:
@@ -247,3 +252,113 @@ def test_one_event_of_a_page_that_cannot_be_read_keeps_no_other_waiting(compare:
     last = compared.standing.progress.last
     assert compared.came() == ["evt_1"]
     assert last is not None and (last.looked_at, last.added, last.skipped) == (3, 1, 2)
+
+
+# Changes behind positions that are numbers, and nothing but the word that something changed by calls.
+CHANGES: dict[str, Any] = {
+    "path": "/changes",
+    "base": "https://x",
+    "auth": {"authorization": "Bearer {credential}"},
+    "items": "data[]",
+    "next": "cursor:after:after",
+    "more": "more",
+    "position": "after",
+    "lost": [410],
+    "start": {"path": "/latest"},
+    "thin": True,
+}
+
+
+def test_a_provider_that_knows_no_position_that_it_gave_is_not_asked_again_and_again(compare: Compare) -> None:
+    compared = compare(lambda asked: Said({"after": "p1"}) if asked.path == "/latest" else Said({}, 410))
+    compared.put(listing=CHANGES)
+    compared.go()
+    progress = compared.standing.progress
+    assert (progress.cause, progress.failures) == ("cursor", 1) and progress.lost_at is not None
+    assert len(compared.api.asked) == 4
+
+
+def test_a_list_of_changes_that_never_ends_is_read_on_after_a_rest_from_where_it_was_cut(compare: Compare) -> None:
+    def endless(asked: Asked) -> Said:
+        at = int(asked.one("after") or 0)
+        return Said({"data": [{"n": at}], "after": str(at + 1), "more": True})
+
+    def read_nearly_all() -> None:
+        """Read one page, and have it be the last but one that a run may read."""
+        running.run(compared.reconciler.step(compared.source.id))
+        standing = compared.standing
+        assert standing.progress.run is not None
+        progress = replace(standing.progress, run=replace(standing.progress.run, pages=MAX_PAGES - 1))
+        running.run(running.store.write(lambda tx: reconciliations.move(tx, standing, progress, running.clock.at_us)))
+
+    compared = compare(endless)
+    running = compared.running
+    compared.put(listing={name: value for name, value in CHANGES.items() if name != "start"})
+    read_nearly_all()
+    compared.go()
+    last = compared.standing.progress.last
+    assert last is not None and last.cut and len(compared.api.asked) == 2
+    compared.set(compared.now_s + 61)
+    read_nearly_all()
+    assert [asked.one("after") for asked in compared.api.asked] == [None, "1", "2"]
+    assert len(compared.came()) == 3
+
+
+def test_a_call_has_the_list_read_once_although_the_clock_was_set_back_since(compare: Compare) -> None:
+    compared = compare(lambda asked: Said({"data": [], "after": "p1", "more": False}))
+    began_s = compared.now_s
+    compared.put(listing=CHANGES, interval_s=DAY_S)
+    compared.go()
+    compared.set(began_s + 10 * DAY_S)
+    compared.called[compared.source.id]()
+    # The call is known, and its run is still to come.
+    compared.due()
+    compared.set(began_s)
+    for _ in range(4):
+        compared.go()
+        compared.set(compared.now_s + 2)
+    asked = len(compared.api.asked)
+    for _ in range(4):
+        compared.go()
+        compared.set(compared.now_s + 2)
+    assert len(compared.api.asked) == asked <= 6
+
+
+def test_a_call_does_not_cut_a_rest_short_that_follows_a_failure(compare: Compare) -> None:
+    refusing = [False]
+    compared = compare(lambda asked: Said({}, 503) if refusing[0] else Said({"data": [], "after": "p1", "more": False}))
+    compared.put(listing=CHANGES)
+    compared.go()
+    refusing[0] = True
+    compared.set(compared.now_s + 3_601)
+    compared.go()
+    asked = len(compared.api.asked)
+    for _ in range(5):
+        compared.called[compared.source.id]()
+        compared.set(compared.now_s + 2)
+        compared.go()
+    assert len(compared.api.asked) == asked
+
+
+def test_a_refresh_token_that_changes_is_kept_before_the_list_is_read(compare: Compare) -> None:
+    def rotating(asked: Asked) -> Said:
+        if asked.path == "/token":
+            number = len([one for one in compared.api.asked if one.path == "/token"])
+            expected = CREDENTIAL if number == 1 else f"refresh-{number - 1}"
+            if asked.body != f"grant_type=refresh_token&refresh_token={expected}".encode():
+                return Said({}, 400)
+            return Said({"access_token": f"access-{number}", "refresh_token": f"refresh-{number}"})
+        assert asked.headers["authorization"].startswith("Bearer access-")
+        return Said({"data": [], "after": "p1", "more": False})
+
+    compared = compare(rotating)
+    tokens = {"tokenUrl": f"{compared.api.url}/token", "tokenForm": {"grant_type": "refresh_token", "refresh_token": "{credential}"}}
+    compared.put(listing={**CHANGES, **tokens, "auth": {"authorization": "Bearer {access_token}"}})
+    compared.go()
+    assert compared.standing.progress.last is not None, compared.standing.progress
+    kept = compared.standing.settings.credential
+    assert kept.startswith("refresh-") and kept != "refresh-1"
+    compared.restart()
+    compared.set(compared.now_s + 3_601)
+    compared.go()
+    assert compared.standing.progress.failures == 0

@@ -61,6 +61,8 @@ from ringback.telemetry.prometheus import Metrics
 _SLICE: Final = 50
 # Larger answers are read on a thread: some milliseconds.
 _ASIDE_BYTES: Final = 65_536
+# Seconds of rest before a list of changes is read on whose run was cut: it may be one that never ends.
+_CUT_S: Final = 60
 # Seconds that the requests of one step may take together.
 _STEP_S: Final = 300.0
 # Requests for redelivery in one run; the next run asks for more.
@@ -235,6 +237,8 @@ class Reconciler:
     async def _lost(self, standing: Standing, run: Run, position: str) -> None:
         """Go on from another position than the one that the provider knows no more, if there was one."""
         former = standing.progress
+        if former.lost_at is not None and former.lost_at >= run.began_at:
+            raise ProviderFailure("cursor", "the provider's API knows no position that it gave; the run begins anew", again=True)
         if former.position or run.cursor:
             log(POSITION_LOST, source_id=standing.source_id)
             standing = replace(standing, progress=replace(former, position="", lost_at=self._clock.now_us()))
@@ -244,8 +248,6 @@ class Reconciler:
 
     async def _go_from(self, standing: Standing, run: Run, position: str) -> None:
         """Read the list from that position on ("" = from where it begins), in this run."""
-        if run.pages >= MAX_PAGES:
-            raise ProviderFailure("cursor", "the provider's API knows no position that it gave", again=True)
         progress = replace(_well(standing.progress), run=replace(run, cursor=position, pages=run.pages + 1), position=position, seen=b"")
         await self._move(standing, progress, 0)
 
@@ -263,7 +265,8 @@ class Reconciler:
         former = covered_until(progress, run.ended_at or 0)
         covered = former if cut else max(run.until, former)
         progress = replace(progress, run=None, last=run, covered_until=covered, whole=bool(cut), seen=b"")
-        wait_s = 0 if cut and progress.position else standing.settings.interval_s
+        interval_s = standing.settings.interval_s
+        wait_s = min(interval_s, _CUT_S) if cut and progress.position else interval_s
         # What changed while it ran may stand where it had been already.
         if await self._move(standing, progress, wait_s, run.began_at):
             self._ended("cut" if cut else "completed")
@@ -452,7 +455,7 @@ class Reconciler:
         next_at = now_us + int(wait_s * SECOND_US)
 
         def operation(tx: Transaction) -> bool:
-            again = ran_since is not None and reconciliations.was_called(tx, standing.source_id, ran_since)
+            again = ran_since is not None and reconciliations.take_call(tx, standing.source_id, ran_since)
             return reconciliations.move(tx, standing, progress, min(next_at, now_us + SOON_US) if again else next_at)
 
         return await self._store.write(operation)

@@ -80,9 +80,9 @@ def call(tx: Transaction, source_ids: Collection[str], now_us: int, soon_us: int
         )
 
 
-def was_called(tx: Transaction, source_id: str, since_us: int) -> bool:
-    """Was the source called since, so that its list is to be read once more?"""
-    return tx.row("SELECT 1 FROM reconciliation WHERE source_id = ? AND called_at >= ?", (source_id, since_us)) is not None
+def take_call(tx: Transaction, source_id: str, since_us: int) -> bool:
+    """Was the source called since, so that its list is to be read once more? Each call is told once, whatever the clock does."""
+    return bool(tx.run("UPDATE reconciliation SET called_at = 0 WHERE source_id = ? AND called_at >= ?", (source_id, since_us)))
 
 
 def give_credential(tx: Transaction, vault: Sealer, source_id: str, former: Reconciliation, credential: str) -> None:
