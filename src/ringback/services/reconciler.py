@@ -270,7 +270,7 @@ class Reconciler:
         # What changed while it ran may stand where it had been already.
         if await self._move(standing, progress, wait_s, run.began_at):
             self._ended("cut" if cut else "completed")
-            if run.missing:
+            if run.missing and not _listing(standing.settings).thin:
                 log(SOURCE_RECONCILED, source_id=standing.source_id, looked_at=run.looked_at, missing=run.missing, added=run.added)
 
     async def look(self, standing: Standing, source: Source) -> Found:
