@@ -74,6 +74,8 @@ def test_a_list_of_changes_is_set_up_and_told_as_one_and_a_position_that_was_los
     person.act(f"{source.path}/reconciliation/run")
     told = "Of 1 change that the provider lists, the last run took in 1."
     wait_until(lambda: told in plain(person.get(source.path)), what="the change is taken in")
+    page = plain(person.get(source.path))
+    assert "Changes that no call brings" in page and "Taken in ever" in page and "Calls that never came" not in page
     form = person.get(f"{source.path}/reconciliation").text
     assert "secret-of-the-app" not in form and CREDENTIAL not in form and f"{api.url}/token" in form
     listed.reset()

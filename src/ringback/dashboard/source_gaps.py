@@ -32,6 +32,8 @@ _HOUR_S: Final = 3_600
 OWN: Final = "your own"
 _MISSING: Final = (("take", "take the event from the list"), ("redeliver", "ask the provider to send it again"))
 _PAUSED: Final = (("", "as often as this says"), ("1", "not now: it is paused"))
+_CALLS: Final = "Calls that never came"
+_CHANGES: Final = "Changes that no call brings"
 _OPEN: Final = Badge("wait", "awaited")
 _CAME: Final = Badge("ok", "came")
 _MISSED: Final = Badge("dead", "missed")
@@ -50,9 +52,10 @@ class ExpectationRow(msgspec.Struct, frozen=True):
 
 
 class GapsView(msgspec.Struct, frozen=True):
-    """What did not come: `set` says that the source is compared with its provider, `possible` that it has one."""
+    """What did not come, or what no call brings: `set` says that the source is compared with its provider, `possible` that it has one."""
 
     href: str
+    title: str
     possible: bool
     set: bool
     badge: Badge | None
@@ -70,11 +73,12 @@ def gaps_of(source: Source, standing: Standing | None, awaited: Sequence[Expecta
     every = f"{here}/expectations" if rows else ""
     if standing is None:
         text = "It is not compared with its provider. A provider that lists what it sent can be asked for the calls that never came."
-        return GapsView(f"{here}/reconciliation", source.cron is None, False, None, text, (), (), rows, every)
+        return GapsView(f"{here}/reconciliation", _CALLS, source.cron is None, False, None, text, (), (), rows, every)
     row = listing_of(standing.settings.listing)
     notes = [f"{row.note[0].upper()}{row.note[1:]}."] if row is not None and row.note else []
     return GapsView(
         f"{here}/reconciliation",
+        _CHANGES if row is not None and row.thin else _CALLS,
         True,
         True,
         badge_of(standing),
@@ -92,7 +96,10 @@ def badge_of(standing: Standing) -> Badge:
         return Badge("off", "paused")
     if standing.progress.failures:
         return Badge("retry", "failing")
-    return Badge("wait", "running") if standing.progress.run is not None or standing.progress.last is None else Badge("ok", "compared")
+    if standing.progress.run is not None or standing.progress.last is None:
+        return Badge("wait", "running")
+    row = listing_of(standing.settings.listing)
+    return Badge("ok", "read" if row is not None and row.thin else "compared")
 
 
 def sentence_of(standing: Standing, now_us: int) -> str:
@@ -126,19 +133,20 @@ def _consequence(run: Run) -> str:
 def facts_of(standing: Standing, now_us: int) -> list[Fact]:
     """What is known of a reconciliation."""
     settings, progress = standing.settings, standing.progress
-    ended = None if progress.last is None else progress.last.ended_at
-    name = settings.listing if isinstance(settings.listing, str) else settings.listing.name
-    return [
-        Fact("List", name),
-        *([Fact("Last run", "", moment=moment(ended, now_us))] if ended is not None else []),
-        *([Fact("Next run", "", moment=moment(standing.next_at, now_us))] if standing.next_at is not None else []),
-        *([Fact("Compared up to", "", moment=moment(progress.covered_until, now_us))] if progress.covered_until else []),
-        *([Fact("Position lost", "", moment=moment(progress.lost_at, now_us))] if progress.lost_at is not None else []),
-        Fact("Missing ever", count(progress.found)),
-        Fact("Runs every", duration(settings.interval_s)),
-        Fact("Looks back", duration(settings.lookback_s)),
-        Fact("What is missing", dict(_MISSING)[settings.missing]),
+    row = listing_of(settings.listing)
+    thin = row is not None and row.thin
+    times = [
+        ("Last run", None if progress.last is None else progress.last.ended_at),
+        ("Next run", standing.next_at),
+        ("Read up to" if thin else "Compared up to", progress.covered_until or None),
+        ("Position lost", progress.lost_at),
     ]
+    facts = [Fact("List", settings.listing if isinstance(settings.listing, str) else settings.listing.name)]
+    facts += [Fact(name, "", moment=moment(at, now_us)) for name, at in times if at is not None]
+    facts += [Fact("Taken in ever" if thin else "Missing ever", count(progress.found)), Fact("Runs every", duration(settings.interval_s))]
+    if thin:
+        return [*facts, Fact("Runs besides", "a second after a call")]
+    return [*facts, Fact("Looks back", duration(settings.lookback_s)), Fact("What is missing", dict(_MISSING)[settings.missing])]
 
 
 def gap_warnings(standing: Standing | None, awaited: Sequence[Expectation], now_us: int) -> list[Warning]:
