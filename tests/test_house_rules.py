@@ -308,3 +308,49 @@ def test_scripts_are_executable() -> None:
 
 def test_the_fingerprint_is_a_sha256() -> None:
     assert len(_fingerprint()) == hashlib.sha256().digest_size * 2
+
+
+TEMPLATES = sorted((ROOT / "src" / "ringback" / "dashboard" / "templates").rglob("*.html"))
+_SPOKEN_FOR = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
+# What the pages' policy refuses, or dashboard/turning.py would take for text: code within a page, and a bare `>` within an attribute.
+_INLINE = {
+    "a script within the page": re.compile(r"<script\b(?![^>]*\bsrc=)[^>]*>|<script\b[^>]*>\s*[^<\s]", re.IGNORECASE),
+    "a style sheet within the page": re.compile(r"<style\b", re.IGNORECASE),
+    "an attribute that is a script": re.compile(r"""\s(?:on\w+|hx-on[\w:-]*)\s*=|=\s*["']?\s*javascript:""", re.IGNORECASE),
+    "an attribute that is a style": re.compile(r"\sstyle\s*=", re.IGNORECASE),
+    "a bare > in an attribute": re.compile(r"""<[a-z][^<>]*=\s*(?:"[^"<>]*>[^"]*"|'[^'<>]*>[^']*')""", re.IGNORECASE),
+    "a comment": re.compile(r"<!--"),
+}
+
+
+def _inline(html: str) -> list[str]:
+    """What a template writes into its pages that must stand in a file of its own. Tags of the template language count as text."""
+    plain = _SPOKEN_FOR.sub("x", html)
+    found = [what for what, sign in _INLINE.items() if sign.search(plain)]
+    ends = {name: plain.count(f"</{name}>") for name in ("option", "textarea", "title")}
+    return found + [f"<{name}> without its end" for name, number in ends.items() if len(re.findall(rf"<{name}\b", plain)) != number]
+
+
+def test_templates_write_no_code_into_their_pages() -> None:
+    broken = [f"{_name(path)}: {what}" for path in TEMPLATES for what in _inline(path.read_text("utf-8"))]
+    _report(broken, "it belongs into a file of static/")
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<script>go()</script>",
+        "<script src=\"{{ asset('x.js') }}\">go()</script>",
+        "<style>p {}</style>",
+        '<p onclick="go()">',
+        '<p hx-on:click="go()">',
+        '<a href="javascript:go()">',
+        '<p style="{{ width }}">',
+        '<p title="a > b">',
+        "<!-- why -->",
+        "<option>one",
+        "{% if x %}<textarea>{% endif %}",
+    ],
+)
+def test_code_in_a_template_is_found(html: str) -> None:
+    assert _inline(html)
