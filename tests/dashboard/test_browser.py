@@ -59,6 +59,8 @@ def test_every_page_is_free_of_errors_fits_the_screen_and_can_be_used_by_all(sho
             page.set_viewport_size({"width": width, "height": height})
             wide = page.evaluate("document.documentElement.scrollWidth")
             found[path] += [f"{name}: {wide} pixels wide"] if wide > width else []
+            # What a narrow screen leaves out of sight must not have been the only name of something.
+            found[path] += [f"{name}: {what}" for what in complaints(page, "link-name", "button-name", "label", styles=False)]
     assert {path: what for path, what in found.items() if what} == {}
 
 
@@ -202,7 +204,7 @@ def test_on_a_tablet_no_column_is_out_of_sight(shop: Shop, open_desk: OpenDesk) 
     desk = open_desk(viewport={"width": 768, "height": 1024})
     dead = ("/dead-letters", "/dead-letters/list", "/quarantine")
     wider = "tables => tables.filter(one => one.scrollWidth > one.clientWidth).length"
-    for path in (shop.app(), f"{shop.app()}/messages", "/alerts", "/sources", "/streams", *dead):
+    for path in (shop.app(), f"{shop.app()}/messages", "/alerts", "/sources", "/streams", "/audit", *dead):
         assert desk.go(path).locator(".table").evaluate_all(wider) == 0, path
 
 
