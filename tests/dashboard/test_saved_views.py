@@ -219,6 +219,37 @@ def test_a_hostile_name_does_nothing_and_turns_nothing_around(desk: Desk, saved:
     assert page.evaluate("window.owned") is None
 
 
+def test_many_views_leave_the_list_in_sight_and_the_one_that_is_shown_too(
+    open_desk: OpenDesk, person: Person, saved: typing.Callable[..., httpx.Response]
+) -> None:
+    for number in range(60):
+        name = f"View {number} of many"
+        assert person.post("/saved-views", at="/audit", to=f"/dashboard/tasks?kind={number}", name=name).status_code == 303
+    saved("/tasks?status=running", "Zebras that run")
+    for width, height in ((375, 800), (1440, 900)):
+        desk = open_desk(viewport={"width": width, "height": height})
+        page = desk.go("/tasks?status=running")
+        assert page.locator(".views").evaluate("bar => bar.getBoundingClientRect().height") < 160
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        expect(page.get_by_role("link", name="Zebras that run")).to_be_in_viewport(ratio=1)
+        assert page.evaluate("scrollY") == 0
+        page.get_by_role("link", name="View 0 of many").focus()
+        expect(page.get_by_role("link", name="View 0 of many")).to_be_in_viewport(ratio=1)
+
+
+def test_views_stand_in_the_order_of_their_names_whatever_their_case(person: Person, saved: typing.Callable[..., httpx.Response]) -> None:
+    for number, name in enumerate(("zebras", "Apples", "\xe4pfel", "bees", "Zoos")):
+        saved(f"/tasks?kind={number}", name)
+    assert re.findall(r"<bdi>(.+?)</bdi>", bar(person.get("/tasks"))) == ["Apples", "bees", "zebras", "Zoos", "\xe4pfel"]
+
+
+def test_what_has_a_name_already_gets_no_second_one(person: Person, saved: typing.Callable[..., httpx.Response]) -> None:
+    saved("/tasks?status=running", "What runs")
+    answer = saved("/tasks?status=running", "The same")
+    assert answer.status_code == 422 and "“What runs” shows just that" in plain(answer)
+    assert bar(person.get("/tasks?status=running")).count("Delete view") == 1
+
+
 def test_a_view_is_saved_opened_from_the_palette_and_deleted_in_a_browser(shop: Shop, open_desk: OpenDesk) -> None:
     desk = open_desk(viewport={"width": 375, "height": 800})
     page = desk.go(f"{shop.app()}/messages?status=failed")

@@ -50,16 +50,19 @@ class SavedViews:
         self._ids = make_id
 
     async def all(self, who: Principal) -> list[SavedView]:
-        """All of them, by name."""
-        return await self._store.read(lambda tx: saved_views.all_of(tx, who.org_id))
+        """All of them, by name, whatever the case of its letters."""
+        return sorted(await self._store.read(lambda tx: saved_views.all_of(tx, who.org_id)), key=lambda view: view.name.casefold())
 
     async def create(self, who: Principal, wanted: SavedViewIn) -> SavedView:
-        """Save a view. Raises Conflict when the name is taken, Refused when there are too many."""
+        """Save a view. Raises Conflict when the name is taken or the address has one, Refused when there are too many."""
 
         def operation(tx: Transaction) -> SavedView:
             others = saved_views.all_of(tx, who.org_id)
             if any(other.name == wanted.name for other in others):
                 raise Conflict("another view is called so; choose another name, or delete that one")
+            same = next((other.name for other in others if other.address == wanted.address), None)
+            if same is not None:
+                raise Conflict(f"“{same}” shows just that; open it, or delete it to give it another name")
             if len(others) >= MOST:
                 raise Refused("limit_reached", f"there are {MOST} views, and no more are kept; delete one that nobody needs")
             view = SavedView(self._ids.make(ids.SAVED_VIEW, self._clock.now_us()), who.org_id, wanted.name, wanted.address)

@@ -42,6 +42,9 @@
   const here = $(".rail nav [aria-current]");
   if (here) here.scrollIntoView({ block: "nearest", inline: "center" });
 
+  const view = $(".views nav [aria-current]");
+  if (view) view.parentElement.scrollTo(view.offsetLeft - 40, view.offsetTop - 40);
+
   // What a part of a page could not be got for stands where one looks, until it can be got.
   function untrouble() { for (const told of all(".trouble")) told.remove(); }
   function trouble(text) {

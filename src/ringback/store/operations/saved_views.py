@@ -14,7 +14,7 @@ def insert(tx: Transaction, view: SavedView) -> None:
 
 
 def all_of(tx: Transaction, org_id: str) -> list[SavedView]:
-    """All views of an organisation, by name."""
+    """All views of an organisation, by the bytes of their names."""
     return [_view(row) for row in tx.rows(f"SELECT {_COLUMNS} FROM saved_view WHERE org_id = ? ORDER BY name", (org_id,))]
 
 
