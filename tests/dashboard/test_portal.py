@@ -103,6 +103,7 @@ def test_back_and_reload_stay_in_the_portal_and_a_second_click_is_no_second_act(
 
     page.get_by_role("button", name="/hurry").click()
     expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
+    page.get_by_role("button", name="Secret").click()
     page.once("dialog", lambda dialog: dialog.dismiss())
     before = shop.server.call("GET", f"/app/{app}/endpoint/{endpoint}/secret")[1]
     page.get_by_role("button", name="Rotate the secret").click()
