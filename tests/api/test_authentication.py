@@ -27,7 +27,7 @@ INVALID = {"code": "authentication_failed", "detail": "Invalid token"}
 def opened(api: Any) -> Any:
     more = [
         *authentication.routes(Portal(api.store, api.tokens), api.services.applications, lambda token: f"http://x/portal/#key={token}"),
-        *portal.routes(("https://app.example",)),
+        *portal.routes(Portal(api.store, api.tokens), ("https://app.example",)),
     ]
     api.app = build(api.services, api.reader, Settings(), more=more)
     api.app_id = api.made("/app", {"name": "Shop", "uid": "shop"})["id"]

@@ -169,6 +169,7 @@ METHODS: typing.Final = (
     "GET /api/v1/ready",
     "GET /metrics",
     "GET /portal",
+    "GET /api/v1/portal/look",
     "GET /api/v1/openapi.json",
 )
 # Other queries: what is asked, and how that is refused.

@@ -110,6 +110,7 @@ def tour(shop: Shop) -> list[Stop]:
         ),
         ("/apps/{app_id}/send", f"{app}/send?type=order.created", ("3 of 7 endpoints want order.created", "Send message")),
         ("/audit", "/audit", ("Who changed what", "logged in")),
+        ("/settings/portal", "/settings/portal", ("Customers' portal", "Link back", "data:image/png;base64,")),
         ("/saved-views", "/saved-views", ("Saved views", "Invoices", "Event types", "q: invoice.")),
         ("/saved-views/{view_id}/delete", f"/saved-views/{view}/delete", ("Delete the view “Invoices”?", "for all who log in here")),
         *more(shop),

@@ -450,7 +450,7 @@ class Doors:
             *organisations_api.routes(Organisations(store, self.source_directory), operator_token),
             *sources_api.routes(self._sources, self.urls),
             *authentication.routes(self._portal, self._services.applications, self.urls.portal),
-            *portal_api.routes(settings.portal_frame_ancestors),
+            *portal_api.routes(self._portal, settings.portal_frame_ancestors),
             *tasks_api.routes(parts.tasks),
             *privacy_api.routes(parts.privacy),
             *search_api.routes(parts.search),

@@ -1,4 +1,4 @@
-"""How does a customer get into the portal, and out again? Tokens of one application: made, ended alone, ended all at once."""
+"""How does a customer get into the portal, out again, and whose does it look like? Tokens of one application, and a look."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import msgspec
 
 from ringback.clock import SECOND_US
 from ringback.model.applications import Capability
-from ringback.policy import validation
+from ringback.policy import looks, validation
+from ringback.policy.looks import Look
 from ringback.policy.validation import Flags, Problem, Rule
 from ringback.services.applications import ApplicationIn, find
 from ringback.services.tokens import Grant, Principal, Tokens
 from ringback.store.base import Store, Transaction
+from ringback.store.operations import environments
 
 # The contract's bounds of a portal token's life, seconds: an hour to a week, which is the default (section 3.6).
 MIN_LIFE_S: Final = 3_600
@@ -80,8 +82,24 @@ class ApplicationTokenExpireIn(msgspec.Struct, frozen=True, kw_only=True, rename
     RULES: ClassVar[Mapping[str, Rule]] = {"session_ids": _sessions}
 
 
+class LookIn(msgspec.Struct, frozen=True, kw_only=True):
+    """What customers are to see in the portal; "" = nothing of it. `logo` None: the one there is."""
+
+    name: Annotated[str, msgspec.Meta(max_length=looks.NAME_CHARS)] = ""
+    link: Annotated[str, msgspec.Meta(max_length=looks.LINK_CHARS)] = ""
+    colour: str = ""
+    logo: str | None = None
+
+    RULES: ClassVar[Mapping[str, Rule]] = {
+        "name": looks.name,
+        "link": lambda value: looks.link(value) if value else (),
+        "colour": lambda value: looks.colour(value) if value else (),
+        "logo": lambda value: looks.logo(value) if value else (),
+    }
+
+
 class Portal:
-    """The portal tokens of every application."""
+    """The portal tokens of every application, and the look of every organisation's portal."""
 
     def __init__(self, store: Store, tokens: Tokens) -> None:
         self._store = store
@@ -97,6 +115,22 @@ class Portal:
 
         life_s = MAX_LIFE_S if wanted.expiry is None else wanted.expiry
         return await self._tokens.admit(who.org_id, grant, name="portal", life_s=life_s, also=also)
+
+    async def look(self, who: Principal) -> Look:
+        """What the caller's organisation shows its customers."""
+        return looks.look_in(await self._store.read(lambda tx: environments.settings_of(tx, who.org_id)))
+
+    async def dress(self, who: Principal, wanted: LookIn) -> Look:
+        """Show customers something else from now on; the other settings that travel with the catalogue stay."""
+
+        def operation(tx: Transaction) -> Look:
+            settings = environments.settings_of(tx, who.org_id)
+            logo = looks.look_in(settings).logo if wanted.logo is None else wanted.logo
+            look = Look(wanted.name, wanted.link, wanted.colour.lower(), logo)
+            environments.put_settings(tx, who.org_id, looks.settings_with(settings, look))
+            return look
+
+        return await self._store.write(operation)
 
     async def leave(self, who: Principal) -> None:
         """End the caller's own token. Raises Forbidden for an org token."""

@@ -72,6 +72,7 @@ WORDS: Final[Mapping[str, str]] = {
     "quarantine.released": "released requests from quarantine",
     "quarantine.dropped": "dropped requests from quarantine",
     "task.cancelled": "cancelled a background task",
+    "portal.look_changed": "changed what the portal looks like",
     "view.created": "saved a view",
     "view.deleted": "deleted a saved view",
 }

@@ -78,6 +78,7 @@ def results_of_actions(typed: str, app_id: str | None) -> list[Result]:
         ("New token", f"{BASE}/tokens/new", "tokens"),
         ("New operational endpoint", f"{BASE}/operational/new", "live"),
         ("Check a signature", f"{BASE}/doctor", "quarantine"),
+        ("Customers' portal", f"{BASE}/settings/portal", "settings"),
         ("All saved views", f"{BASE}/saved-views", "views"),
     ]
     if app_id is not None:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from ringback.clock import SECOND_US
-from ringback.dashboard.components import BASE, Choice, Fact, Head, choices
+from ringback.dashboard.components import BASE, Action, Choice, Fact, Head, choices
 from ringback.dashboard.desk import Services
 from ringback.dashboard.health import Figure, backlog_figure
 from ringback.dashboard.names import EndpointName, name_of
@@ -33,6 +33,7 @@ _ORIGINS: Final = {
     Origin.FLAG: "flag",
     Origin.PROGRAM: "the command",
 }
+_PORTAL: Final = Action("Customers' portal", f"{BASE}/settings/portal", panel=False)
 _WHICH: Final = (("", "all settings"), ("set", "only those that were set"))
 
 
@@ -224,7 +225,7 @@ class _Pages:
         view = SettingsView(f"{BASE}/settings", q, choices(_WHICH, which), bool(q or which), wanted, hidden)
         given = sum(row.given for row in rows)
         sentence = "" if settings is None else f"{counted(len(rows), 'setting')}, {given} of them set. They are read at the start."
-        return Shown("server/settings.html", view, Head("Settings", sentence))
+        return Shown("server/settings.html", view, Head("Settings", sentence, actions=(_PORTAL,)))
 
 
 def sentence_of(waiting: Sequence[Waiting], process: Process | None) -> str:

@@ -285,7 +285,11 @@
   document.addEventListener("change", async (event) => {
     const from = event.target;
     if (!from.matches("input[type=file][data-into]") || !from.files.length) return;
-    document.getElementById(from.dataset.into).value = await from.files[0].text();
+    const read = (file) => new Promise((resolve, reject) => {
+      const reader = Object.assign(new FileReader(), { onload: () => resolve(reader.result), onerror: () => reject(reader.error) });
+      reader.readAsDataURL(file);
+    });
+    document.getElementById(from.dataset.into).value = await (from.matches("[data-as-url]") ? read(from.files[0]) : from.files[0].text());
     say("The file was read");
   });
   document.addEventListener("input", (event) => { if (event.target.matches("[data-search]")) search(event.target); });

@@ -1,4 +1,4 @@
-"""Which settings of an organisation travel with its catalogue? An object that nobody here reads."""
+"""Which settings of an organisation travel with its catalogue? An object of which the look of the portal alone is read."""
 
 from __future__ import annotations
 
