@@ -202,6 +202,10 @@ def test_a_form_that_was_refused_goes_on_at_what_is_wrong(shop: Shop, desk: Desk
 
 def test_on_a_tablet_no_column_is_out_of_sight(shop: Shop, open_desk: OpenDesk) -> None:
     desk = open_desk(viewport={"width": 768, "height": 1024})
+    # Names in the audit log are as long as people make them.
+    long = f"tablet.{'w' * 120}"
+    shop.server.make("/event-type", {"name": long, "description": "Long"})
+    assert shop.server.call("DELETE", f"/event-type/{long}?expunge=true")[0] == 204
     dead = ("/dead-letters", "/dead-letters/list", "/quarantine")
     wider = "tables => tables.filter(one => one.scrollWidth > one.clientWidth).length"
     for path in (shop.app(), f"{shop.app()}/messages", "/alerts", "/sources", "/streams", "/audit", *dead):
