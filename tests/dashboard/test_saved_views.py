@@ -243,6 +243,16 @@ def test_views_stand_in_the_order_of_their_names_whatever_their_case(person: Per
     assert re.findall(r"<bdi>(.+?)</bdi>", bar(person.get("/tasks"))) == ["Apples", "bees", "zebras", "Zoos", "\xe4pfel"]
 
 
+def test_a_view_belongs_to_its_application_whether_the_address_has_its_uid_or_its_id(
+    shop: Shop, person: Person, saved: typing.Callable[..., httpx.Response]
+) -> None:
+    path = f"{shop.app()}/messages"
+    assert f'name="to" value="/dashboard{path}?status=failed"' in bar(person.get("/apps/acme/messages?status=failed"))
+    saved(f"{path}?status=failed", "By its id")
+    for address in (path, "/apps/acme/messages"):
+        assert re.search(r'aria-current="page"><bdi>By its id<', bar(person.get(f"{address}?status=failed"))), address
+
+
 def test_what_has_a_name_already_gets_no_second_one(person: Person, saved: typing.Callable[..., httpx.Response]) -> None:
     saved("/tasks?status=running", "What runs")
     answer = saved("/tasks?status=running", "The same")

@@ -106,7 +106,9 @@ def list_of(view: SavedView) -> List | None:
 
 
 def bar_of(views: Sequence[SavedView], path: str, query: Mapping[str, Sequence[str]], head: Head, app: Application | None) -> Bar | None:
-    """What stands beside the filters of the page at a path; None: it is no list."""
+    """What stands beside the filters of the page at a path, which may have the uid of its application; None: it is no list."""
+    if app is not None and path.startswith("/apps/"):
+        path = "/".join((f"/apps/{app.id}", *path.split("/")[3:]))
     found = list_at(path)
     if found is None:
         return None
