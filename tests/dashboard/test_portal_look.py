@@ -150,7 +150,8 @@ def test_imported_settings_are_believed_no_more_than_a_form(open_desk: OpenDesk,
     assert in_order(page.locator("h1"))
     assert page.evaluate("window.owned") is None and page.locator("#whose img, #whose a").count() == 0
     assert operator.person.act(PATH, name="Acme", link="", colour="", logo="").status_code == 200
-    assert operator.call("POST", "/environment/export", {})[1]["settings"] == {"displayName": "Acme", "theirs": [1, 2]}
+    kept = {"displayName": "Acme", "customLogoUrl": settings["customLogoUrl"], "theirs": [1, 2]}
+    assert operator.call("POST", "/environment/export", {})[1]["settings"] == kept, "nobody touched the logo"
 
 
 def test_a_look_is_that_of_one_organisation_and_moves_with_its_settings(

@@ -113,15 +113,10 @@ def look_in(settings: Mapping[str, Any] | None) -> Look:
     return Look(**{field: part(*where) for field, where in _KEYS.items()})
 
 
-def settings_with(settings: Mapping[str, Any] | None, look: Look) -> dict[str, Any]:
-    """The settings with another look; all else in them stays."""
-    kept = dict(settings or {})
-    for field, (key, _, _) in _KEYS.items():
-        if value := getattr(look, field):
-            kept[key] = value
-        else:
-            kept.pop(key, None)
-    return kept
+def settings_with(settings: Mapping[str, Any] | None, parts: Mapping[str, str]) -> dict[str, Any]:
+    """The settings with other parts of a look ("" = none), by the names of its fields; all else in them stays."""
+    changed = {_KEYS[field][0]: value for field, value in parts.items()}
+    return {key: value for key, value in (dict(settings or {}) | changed).items() if value or key not in changed}
 
 
 def contrast(one: Rgb, other: Rgb) -> float:

@@ -124,11 +124,11 @@ class Portal:
         """Show customers something else from now on; the other settings that travel with the catalogue stay."""
 
         def operation(tx: Transaction) -> Look:
-            settings = environments.settings_of(tx, who.org_id)
-            logo = looks.look_in(settings).logo if wanted.logo is None else wanted.logo
-            look = Look(wanted.name, wanted.link, wanted.colour.lower(), logo)
-            environments.put_settings(tx, who.org_id, looks.settings_with(settings, look))
-            return look
+            parts = {"name": wanted.name, "link": wanted.link, "colour": wanted.colour.lower()}
+            logo = {} if wanted.logo is None else {"logo": wanted.logo}
+            settings = looks.settings_with(environments.settings_of(tx, who.org_id), parts | logo)
+            environments.put_settings(tx, who.org_id, settings)
+            return looks.look_in(settings)
 
         return await self._store.write(operation)
 

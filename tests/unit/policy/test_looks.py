@@ -6,6 +6,7 @@ import base64
 import struct
 import zlib
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -89,6 +90,10 @@ def test_what_is_not_as_it_must_be_is_left_out_and_the_rest_shown() -> None:
 
 def test_a_look_is_kept_beside_whatever_else_stands_in_the_settings() -> None:
     look = Look("Acme", "https://app.example", "#aabbcc", png())
-    kept = settings_with({"darkMode": True, "displayName": "Old"}, look)
+    kept = settings_with({"darkMode": True, "displayName": "Old"}, msgspec.structs.asdict(look))
     assert kept["darkMode"] is True and look_in(kept) == look
-    assert settings_with(kept, Look()) == {"darkMode": True}
+    assert settings_with(kept, dict.fromkeys(("name", "link", "colour", "logo"), "")) == {"darkMode": True}
+    assert settings_with({"customLogoUrl": "https://cdn.example/x.png"}, {"name": "Acme"}) == {
+        "customLogoUrl": "https://cdn.example/x.png",
+        "displayName": "Acme",
+    }
