@@ -22,6 +22,9 @@ from tests.dashboard.tour import tour
 TEMPLATES = Path(lists.__file__).parent / "templates"
 # Forms that look like filters, and choose nothing of a list: the palette's page, the overview's span, a step of making a source, settings.
 NO_LISTS = {"palette/find.html", "overview/show.html", "sources/pick.html", "server/settings.html"}
+# A choice in a form, and those whose values are what there is: applications, sources, event types, and what was ever the cause.
+SELECT = r'<select[^>]* name="(\w+)".*?>(.*?)</select>'
+FOUND = {"app", "source", "type", "cause", "reason"}
 
 
 @pytest.fixture
@@ -57,6 +60,8 @@ def bar(answer: httpx.Response) -> str:
         ("/dashboard/apps/%2e%2e/messages?status=failed", None),
         ("/dashboard/apps/a%2Fb/messages?status=failed", None),
         ("/dashboard/logout?status=finished", None),
+        ("/dashboard/tasks?status=no-such-state", None),
+        ("/dashboard/tasks?status=finished&kind=no.such.kind", None),
         ("/dashboard/saved-views?status=finished", None),
         ("javascript:alert(1)?status=finished", None),
         ("/dashboard/tasks?" + "status=a&" * 300, None),
@@ -81,7 +86,11 @@ def test_a_name_to_begin_with_says_the_list_and_what_was_chosen() -> None:
 
 
 def test_a_view_of_a_list_that_this_version_does_not_have_is_shown_on_none() -> None:
-    assert lists.list_of(SavedView("view_1", "org_1", "old", "/no-list?x=1")) is None
+    for address in ("/no-list?x=1", "/tasks?gone=1", "/tasks?status=gone", "/tasks?status=finished&kind=gone", "/tasks"):
+        view = SavedView("view_1", "org_1", "old", address)
+        assert lists.list_of(view) is None, address
+        found = bar_of([view], address.partition("?")[0], {}, Head("A list"), None)
+        assert found is None or not found.links, address
     assert bar_of([], "/overview", {}, Head("Overview"), None) is None
 
 
@@ -101,6 +110,8 @@ def test_every_list_with_filters_can_be_saved_and_its_fields_are_those_of_its_fo
         form = re.findall(r'<form class="filters".*?</form>', page, re.DOTALL)
         assert len(form) == 1, path
         assert set(re.findall(r'<(?:input|select)[^>]* name="(\w+)"', form[0])) == set(one.fields), path
+        chosen = {name: set(re.findall(r'value="([^"]+)"', body)) for name, body in re.findall(SELECT, form[0], re.DOTALL)}
+        assert {name: values for name, values in chosen.items() if name not in FOUND} == {k: set(v) for k, v in one.values.items()}, path
     assert visited == {one.path for one in LISTS} - {"/audit"}
 
 
@@ -224,11 +235,11 @@ def test_many_views_leave_the_list_in_sight_and_the_one_that_is_shown_too(
 ) -> None:
     for number in range(60):
         name = f"View {number} of many"
-        assert person.post("/saved-views", at="/audit", to=f"/dashboard/tasks?kind={number}", name=name).status_code == 303
-    saved("/tasks?status=running", "Zebras that run")
+        assert person.post("/saved-views", at="/audit", to=f"/dashboard/event-types?q={number}", name=name).status_code == 303
+    saved("/event-types?q=zebra", "Zebras that run")
     for width, height in ((375, 800), (1440, 900)):
         desk = open_desk(viewport={"width": width, "height": height})
-        page = desk.go("/tasks?status=running")
+        page = desk.go("/event-types?q=zebra")
         assert page.locator(".views").evaluate("bar => bar.getBoundingClientRect().height") < 160
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         expect(page.get_by_role("link", name="Zebras that run")).to_be_in_viewport(ratio=1)
@@ -239,8 +250,8 @@ def test_many_views_leave_the_list_in_sight_and_the_one_that_is_shown_too(
 
 def test_views_stand_in_the_order_of_their_names_whatever_their_case(person: Person, saved: typing.Callable[..., httpx.Response]) -> None:
     for number, name in enumerate(("zebras", "Apples", "\xe4pfel", "bees", "Zoos")):
-        saved(f"/tasks?kind={number}", name)
-    assert re.findall(r"<bdi>(.+?)</bdi>", bar(person.get("/tasks"))) == ["Apples", "bees", "zebras", "Zoos", "\xe4pfel"]
+        saved(f"/event-types?q={number}", name)
+    assert re.findall(r"<bdi>(.+?)</bdi>", bar(person.get("/event-types"))) == ["Apples", "bees", "zebras", "Zoos", "\xe4pfel"]
 
 
 def test_a_view_belongs_to_its_application_whether_the_address_has_its_uid_or_its_id(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 from urllib.parse import quote, unquote, urlencode
 
@@ -24,27 +24,51 @@ _WORDS: Final[Mapping[str, str]] = {"within": "last {}", "since": "since {}", "u
 
 
 class List(msgspec.Struct, frozen=True):
-    """A list at a path below the dashboard, and the fields of its filters in the order in which an address has them."""
+    """A list at a path below the dashboard, and the fields of its filters in the order in which an address has them.
+
+    `values` are those of fields that take no other ones: a list ignores others, and would show all under the name of a view.
+    """
 
     path: str
     title: str
     fields: tuple[str, ...]
+    values: Mapping[str, tuple[str, ...]] = {}
 
 
+_STATUSES: Final = ("failed", "retrying", "waiting", "delivered", "cancelled")
+_FLAGS: Final = ("unverified", "old_secret", "conflict", "schema", "released", "spooled", "unversioned", "reconciled", "would_refuse")
+_OUTCOMES: Final = ("duplicate", "handshake", "ignored", "rejected", "signal", "superseded", "spooled")
+_TASKS: Final = {
+    "status": ("running", "finished", "failed"),
+    "kind": (
+        *("endpoint.recover", "endpoint.replay", "endpoint.bulk-replay", "application.purge_content", "application.stats"),
+        *("event-type.aggregate", "dead-letter.replay", "dead-letter.discard", "privacy.find", "privacy.erase"),
+    ),
+}
 LISTS: Final = (
-    List("/apps/{app_id}/messages", "Messages", ("q", "type", "status", "within", "tag", "channel")),
-    List("/apps/{app_id}/messages/live", "Live messages", ("kind", "type")),
-    List("/apps/{app_id}/endpoints/{endpoint_id}/attempts", "Attempts", ("status", "answer", "type")),
+    List(
+        "/apps/{app_id}/messages",
+        "Messages",
+        ("q", "type", "status", "within", "tag", "channel"),
+        {"status": _STATUSES, "within": ("15m", "1h", "24h", "7d")},
+    ),
+    List("/apps/{app_id}/messages/live", "Live messages", ("kind", "type"), {"kind": ("accepted", "attempts", "trouble")}),
+    List(
+        "/apps/{app_id}/endpoints/{endpoint_id}/attempts",
+        "Attempts",
+        ("status", "answer", "type"),
+        {"status": ("ok", "failed", "cancelled"), "answer": ("200", "300", "400", "500", "0")},
+    ),
     List("/search", "Search messages", ("q",)),
     List("/dead-letters", "Dead letters, summed up", ("app",)),
     List("/dead-letters/list", "Dead letters", ("app", "cause", "type", "endpoint", "since", "until")),
     List("/sources", "Sources", ("q",)),
-    List("/sources/{source_id}/events", "Events of a source", ("flag",)),
-    List("/sources/{source_id}/arrivals", "Journal of a source", ("outcome",)),
-    List("/sources/{source_id}/expectations", "Awaited events", ("state",)),
+    List("/sources/{source_id}/events", "Events of a source", ("flag",), {"flag": _FLAGS}),
+    List("/sources/{source_id}/arrivals", "Journal of a source", ("outcome",), {"outcome": _OUTCOMES}),
+    List("/sources/{source_id}/expectations", "Awaited events", ("state",), {"state": ("open", "met", "missed")}),
     List("/quarantine/list", "Quarantine", ("source", "reason")),
-    List("/event-types", "Event types", ("q", "show")),
-    List("/tasks", "Background tasks", ("status", "kind")),
+    List("/event-types", "Event types", ("q", "show"), {"show": ("all",)}),
+    List("/tasks", "Background tasks", ("status", "kind"), _TASKS),
     List("/audit", "Audit log", ("object",)),
 )
 _PATTERNS: Final = tuple((re.compile(re.sub(r"\{\w+\}", "[^/]+", one.path)), one) for one in LISTS)
@@ -77,7 +101,14 @@ def list_at(path: str) -> List | None:
 
 def chosen_at(found: List, query: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     """The filters in a query that a list knows, in its order, less those that choose nothing."""
-    return [(name, value) for name in found.fields for value in dict.fromkeys(text.strip() for text in query.get(name, ())) if value]
+    return [(name, value) for name, value in _given(found, query) if value in found.values.get(name, (value,))]
+
+
+def _given(found: List, query: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    for name in found.fields:
+        for value in dict.fromkeys(text.strip() for text in query.get(name, ())):
+            if value:
+                yield name, value
 
 
 def address_of(path: str, chosen: Sequence[tuple[str, str]]) -> str:
@@ -97,12 +128,12 @@ def address_in(text: str) -> str | None:
     if found is None or not query.keys() <= set(found.fields):
         return None
     chosen = chosen_at(found, query)
-    return address_of(path, chosen) if chosen else None
+    return address_of(path, chosen) if chosen and chosen == list(_given(found, query)) else None
 
 
 def list_of(view: SavedView) -> List | None:
-    """The list that a view leads to; None: this version has no such list."""
-    return list_at(unquote(view.address.partition("?")[0]))
+    """The list that a view leads to; None: this version has no such list, or no such filters."""
+    return list_at(unquote(view.address.partition("?")[0])) if address_in(BASE + view.address) == view.address else None
 
 
 def bar_of(views: Sequence[SavedView], path: str, query: Mapping[str, Sequence[str]], head: Head, app: Application | None) -> Bar | None:
@@ -117,7 +148,7 @@ def bar_of(views: Sequence[SavedView], path: str, query: Mapping[str, Sequence[s
     links = [
         ViewLink(view.name, BASE + view.address, delete_of(view), view.address == here)
         for view in views
-        if view.address.partition("?")[0] == place
+        if view.address.partition("?")[0] == place and list_of(view) is not None
     ]
     if not chosen or any(link.current for link in links):
         return Bar(links, "", "")

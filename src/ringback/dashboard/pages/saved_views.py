@@ -27,7 +27,7 @@ _TRAIL: Final = (Link("Saved views", f"{BASE}{_PATH}"),)
 
 
 class ViewRow(msgspec.Struct, frozen=True):
-    """A view as a line. `href` is None when this version has no such list; `whose`: what its list is of, "" = the organisation."""
+    """A view as a line. `href` None: no list or filter of this version; `whose`: what its list is of, "" = the organisation."""
 
     name: str
     href: str | None
