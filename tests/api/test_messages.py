@@ -13,6 +13,9 @@ from ringback.model.tasks import PurgeContent
 from ringback.store.operations import retention, task_picks
 from tests.api.history import DAY_US, SECOND_US, History, ids_of, walked
 
+# What was sent with a payload that came from somebody.
+HEAD = b"POST / HTTP/1.1\r\nx-customer: jane\r\n"
+
 
 @pytest.fixture
 def history(api: Any) -> History:
@@ -90,6 +93,9 @@ def test_the_headers_that_a_payload_came_with_are_gone_with_it(history, way):
     message = history.message(
         payload=b"{}", content_type="text/json", headers=b"x-customer: jane\r\n", origin=Origin("src_1"), expires_at=until
     )
+    attempt = history.attempt(message, request_head=HEAD, code=500, retry_in_us=1)
+    history.attempt(message, request_head=HEAD)
+    history.attempt(history.message(), request_head=HEAD)
     messages = "/app/shop/msg"
     if way == "expunged":
         assert history.api.delete(f"{messages}/{message.id}/content").status_code == 204
@@ -104,6 +110,8 @@ def test_the_headers_that_a_payload_came_with_are_gone_with_it(history, way):
     assert (exact["body"], exact["headers"], exact["sourceId"]) == (None, None, "src_1")
     if way != "expired":
         assert history.rows("SELECT payload, headers FROM message WHERE id = ?", (message.id,)) == [(None, b"")]
+        assert history.rows("SELECT request_head FROM attempt ORDER BY seq") == [(b"",), (b"",), (HEAD,)]
+        assert history.get(f"/msg/{message.id}/attempt/{attempt.id}")["requestHeaders"] == []
 
 
 def test_an_expunged_payload_is_gone_and_the_message_stays(history):

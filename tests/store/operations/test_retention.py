@@ -12,7 +12,7 @@ from ringback.model.auto_configs import AutoConfig
 from ringback.model.integrations import Integration
 from ringback.model.transformations import Transformation
 from ringback.services.tokens import DEFAULT_ORG_ID
-from ringback.store.operations import auto_configs, deliveries, integrations, retention, transformations, trends
+from ringback.store.operations import auto_configs, deliveries, integrations, messages, retention, transformations, trends
 from ringback.store.operations.directory import START
 from ringback.store.operations.retention import Spared, sparing
 from ringback.store.operations.slices import MAX_BYTES
@@ -60,6 +60,20 @@ def test_a_payload_goes_at_its_time_and_its_message_stays(history):
     assert left(history, "message") == len(soon) + 1
 
 
+def test_payloads_go_in_smaller_steps_where_attempts_of_many_endpoints_are_looked_for(history):
+    copied = [row for row in history.rows("SELECT name FROM pragma_table_info('endpoint')") if row[0] not in ("id", "uid")]
+    columns = ", ".join(name for (name,) in copied)
+
+    def add(tx):
+        for number in range(MAX_BYTES // messages.SOUGHT_BYTES // 3):
+            tx.run(f"INSERT INTO endpoint (id, {columns}) SELECT ?, {columns} FROM endpoint LIMIT 1", (f"ep_{number}",))
+
+    purged(history, add)
+    for _ in range(5):
+        history.message(expires_at=history.now_us)
+    assert [purged(history, lambda tx: retention.expire_payloads(tx, history.now_us + 1, 100)) for _ in range(3)] == [2, 2, 1]
+
+
 def test_old_messages_go_in_steps_and_free_their_event_ids(history):
     for age in (5, 4, 3):
         history.message(age_us=age * DAY_US, event_id=f"e{age}")
@@ -74,7 +88,7 @@ def test_old_messages_go_in_steps_and_free_their_event_ids(history):
 @pytest.mark.parametrize("goes", ["payloads", "messages", "application"])
 def test_large_payloads_go_in_smaller_steps(history, goes):
     for _ in range(5):
-        history.message(payload=b'"%b"' % (b"x" * (MAX_BYTES // 2 - 100)), age_us=3 * DAY_US, expires_at=history.now_us)
+        history.message(payload=b'"%b"' % (b"x" * (MAX_BYTES // 2 - 10_000)), age_us=3 * DAY_US, expires_at=history.now_us)
     if goes == "application":
         purged(history, lambda tx: tx.run("UPDATE application SET deleted_at = 1 WHERE id = ?", (history.app_id,)))
     purge = {

@@ -23,8 +23,12 @@ _GUARDED: Final = f"{_HEAD}, CASE WHEN instr(m.origin, '\"sensitive\":') > 0 THE
 WITH_PAYLOAD: Final = f"{_GUARDED}, m.payload"
 # A large payload lies on pages of its own, which a list without content need not touch; an empty one stands for it.
 WITHOUT_PAYLOAD: Final = f"{_GUARDED}, CASE WHEN m.payload IS NULL THEN NULL ELSE x'' END"
-# What is set where a payload is forgotten. Of the headers that it came with an empty text stays: it says that they were received.
-FORGOTTEN: Final = "payload = NULL, headers = substr(headers, 1, 0)"
+# Of the headers that a payload came with an empty text stays: it says that they were received.
+_FORGOTTEN: Final = "UPDATE message SET payload = NULL, headers = substr(headers, 1, 0) WHERE app_id = ? AND id = ? AND payload IS NOT NULL"
+# Those endpoints by which attempts of a message are found: all of its application, deleted ones too.
+_UNSENT: Final = "UPDATE attempt SET request_head = x'' WHERE endpoint_id IN (SELECT id FROM endpoint WHERE app_id = ?) AND message_id = ?"
+# Bytes of payloads that take as long to forget as the attempts of one message at one endpoint, 1 to 4 microseconds.
+SOUGHT_BYTES: Final = 2_000
 
 # Payloads in one page: eight of the largest messages; 250 of them would be more than the server's whole memory.
 PAGE_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -218,6 +222,9 @@ def seq_at(tx: Transaction, at_us: int) -> int:
     return low
 
 
-def expunge(tx: Transaction, app_id: str, message_id: str) -> None:
-    """Forget the payload, and the headers that it came with; the message stays."""
-    tx.run(f"UPDATE message SET {FORGOTTEN} WHERE app_id = ? AND id = ?", (app_id, message_id))
+def expunge(tx: Transaction, app_id: str, *message_ids: str) -> int:
+    """Forget payloads, and the headers that they came with and were sent with; how many. The messages stay, and their attempts."""
+    names = [(app_id, message_id) for message_id in message_ids]
+    gone = sum(tx.run(_FORGOTTEN, name) for name in names)
+    tx.run_many(_UNSENT, names)
+    return gone

@@ -21,13 +21,14 @@ def expire_payloads(tx: Transaction, now_us: int, limit: int) -> int:
     """Forget payloads whose own time is over before that of their history."""
     due = affordable(
         tx.rows(
-            "SELECT p.expires_at, p.message_id, p.app_id, length(m.payload) FROM payload_expiry p "
-            "LEFT JOIN message m ON m.app_id = p.app_id AND m.id = p.message_id WHERE p.expires_at <= ? ORDER BY p.expires_at LIMIT ?",
-            (now_us, limit),
+            "SELECT p.expires_at, p.message_id, p.app_id, COALESCE(length(m.payload), 0) + ? * (SELECT COUNT(*) FROM endpoint e "
+            "WHERE e.app_id = p.app_id) FROM payload_expiry p LEFT JOIN message m ON m.app_id = p.app_id AND m.id = p.message_id "
+            "WHERE p.expires_at <= ? ORDER BY p.expires_at LIMIT ?",
+            (messages.SOUGHT_BYTES, now_us, limit),
         )
     )
-    forgotten = [(app_id, message_id) for _, message_id, app_id, _ in due]
-    tx.run_many(f"UPDATE message SET {messages.FORGOTTEN} WHERE app_id = ? AND id = ?", forgotten)
+    for _, message_id, app_id, _ in due:
+        messages.expunge(tx, app_id, message_id)
     tx.run_many(
         "DELETE FROM payload_expiry WHERE expires_at = ? AND message_id = ?",
         [(expires_at, message_id) for expires_at, message_id, *_ in due],

@@ -18,7 +18,7 @@ from ringback.policy.paging import Walk
 from ringback.store.base import Transaction
 from ringback.store.operations import attempts, deferred, deliveries, filtering, standings
 from ringback.store.operations.lanes import PARKED
-from ringback.store.operations.messages import FORGOTTEN, MessageFilter, by_ids
+from ringback.store.operations.messages import SOUGHT_BYTES, MessageFilter, by_ids, expunge
 from ringback.store.operations.walks import bounded, one_of
 
 # Messages in one step: giving one a manual attempt takes some 60 microseconds of the event loop.
@@ -144,8 +144,9 @@ def payloads(tx: Transaction, wanted: PurgeContent, position: str) -> Picked:
     walk = Walk(_PURGED, descending=False, above=position, below=wanted.below)
     near, stopped_at = bounded(tx, walk, "message", "app_id", wanted.app_id, most=_EXAMINED)
     rows = tx.rows(
-        "SELECT id, LENGTH(payload) FROM message WHERE app_id = ? AND id > ? AND id < ? AND payload IS NOT NULL ORDER BY id LIMIT ?",
-        (wanted.app_id, near.above, near.below, _PURGED),
+        "SELECT id, LENGTH(payload) + ? * (SELECT COUNT(*) FROM endpoint e WHERE e.app_id = m.app_id) FROM message m "
+        "WHERE app_id = ? AND id > ? AND id < ? AND payload IS NOT NULL ORDER BY id LIMIT ?",
+        (SOUGHT_BYTES, wanted.app_id, near.above, near.below, _PURGED),
     )
     size = 0
     for number, (_, length) in enumerate(rows, 1):
@@ -197,12 +198,7 @@ def send_again(tx: Transaction, wanted: Resend, message_ids: Sequence[str], now_
 
 def purge(tx: Transaction, wanted: PurgeContent, message_ids: Sequence[str]) -> int:
     """Forget the payloads of these messages; how many."""
-    if not message_ids:
-        return 0
-    return tx.run(
-        f"UPDATE message SET {FORGOTTEN} WHERE app_id = ? AND id IN {one_of(message_ids)} AND payload IS NOT NULL",
-        (wanted.app_id, *message_ids),
-    )
+    return expunge(tx, wanted.app_id, *message_ids)
 
 
 def _window(wanted: Resend, position: str) -> Walk:
