@@ -142,3 +142,46 @@ def test_an_item_of_a_form_is_json_and_one_of_a_compressed_batch_is_not_compress
     stored = running.messages()
     assert [message.content_type for message in stored] == ["application/json"] * 4
     assert not any(b"content-encoding" in (message.headers or b"") for message in stored)
+
+
+CLOUD_BATCH = {"content-type": "application/cloudevents-batch+json", "authorization": "Bearer s3cret"}
+
+
+def test_headers_of_a_batch_of_cloud_events_name_none_of_its_items(running: Running) -> None:
+    """https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md ."""
+    source = running.made(type="cloudevents", secrets=["s3cret"])
+    named = {"ce-id": "9", "ce-source": "/elsewhere", "ce-type": "other"}
+    for headers in (CLOUD_BATCH, CLOUD_BATCH | named):
+        assert running.ask(path_of(source), b"[%b, %b]" % (*CLOUD_EVENTS,), headers).status == 200
+    stored = running.messages()
+    assert [message.event_type for message in stored] == ["com.example.made", "com.example.sold"], "the second time they are known"
+    assert not any(message.origin.flags for message in stored if message.origin)
+
+
+@pytest.mark.parametrize("items", [(b'{"n":1}', b'{"n":2}', b'{"n":3}'), (b'{"n":1}', b'{"n":1}')])
+def test_items_that_are_known_by_what_the_whole_request_says_are_told_apart(running: Running, items: tuple[bytes, ...]) -> None:
+    rule = {"by": ["header:x-request"], "windowS": 300_000}
+    source = running.made(type="hubspot", verify="none", secrets=[], deduplication=rule)
+    for number in (b"1", b"1", b"2"):
+        body, headers = b"[%b]" % b",".join(items), {"content-type": "application/json", "x-request": number.decode()}
+        assert running.ask(path_of(source), body, headers).status == 200
+    stored = running.messages()
+    assert [message.payload for message in stored] == [*items, *items]
+    assert {message.origin.flags for message in stored if message.origin} == {("unverified",)}, "nothing is a conflict"
+
+
+@pytest.mark.parametrize("body", [b"[]", b" [ \n ] ", b"\xef\xbb\xbf[]"])
+def test_a_batch_of_no_cloud_events_is_acknowledged_and_noted_and_makes_no_message(running: Running, body: bytes) -> None:
+    source = running.made(type="cloudevents", secrets=["s3cret"])
+    assert running.ask(path_of(source), body, CLOUD_BATCH).status == 200
+    assert running.messages() == []
+    (entry,) = running.arrived(source)
+    assert (entry.outcome, entry.what, entry.status) == ("ignored", "empty_batch", 200)
+    assert running.ask(path_of(source), body, CLOUD_BATCH | {"authorization": "Bearer other"}).status == 401
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b'[{"id":"1"}', b"7"])
+def test_what_is_called_a_batch_of_cloud_events_and_is_none_is_kept_as_one_event(running: Running, body: bytes) -> None:
+    source = running.made(type="cloudevents", secrets=["s3cret"])
+    assert running.ask(path_of(source), body, CLOUD_BATCH).status == 200
+    assert [message.payload for message in running.messages()] == [body]

@@ -168,6 +168,17 @@ def test_items_of_a_batch_are_events_of_their_own_and_one_that_fails_brings_the_
     assert handle(receiver, items[::2], "hubspot").status == 200
 
 
+def test_a_batch_without_an_event_is_acknowledged_and_handled_by_nobody() -> None:
+    receiver = Receiver("cloudevents", "secret")
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        raise AssertionError(event)
+
+    headers = {"content-type": "application/cloudevents-batch+json", "authorization": "Bearer secret"}
+    assert receiver.handle(receiver.request(headers, b"[]", "POST", "")).status == 200
+
+
 def test_a_handler_may_be_an_object_with_an_async_call(handle: Callable[..., Reply]) -> None:
     class Handler:
         def __init__(self) -> None:

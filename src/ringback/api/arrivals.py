@@ -27,14 +27,14 @@ MESSAGE: Final = Parameter(
 class ArrivalOut(msgspec.Struct, frozen=True, rename="camel"):
     """A request, or an event of a batch, that made no message.
 
-    `outcome`: `duplicate`, `handshake`, `ignored` (of a type that the source does not take), `rejected` (turned away, and not in
-    quarantine), `signal` (the provider says that it calls no more, or less; its message is kept as well), `superseded` (older than what had
-    been accepted under its key), or `spooled` (it waited for the database; `msgId` is its message). `status` is what was answered. `peer`
-    is the other end of the connection, `address` who sent it, as trusted proxies say. `target` is what was called, without credentials and
-    challenges. `what` says which handshake or signal it was, why it was turned away, or that it was `spooled`; `settled` is false of a
-    handshake whose answer did not give the provider what it asked for. Of a duplicate, `duplicateOf` is the id of the message that came
-    first, of a superseded event `supersededBy` that of the newer one, and `redelivery` the provider's own count. `unkept` counts others of
-    the same outcome that came beside it, within some seconds, and have no entry: a flood is sampled.
+    `outcome`: `duplicate`, `handshake`, `ignored` (of a type that the source does not take, or an `empty_batch`), `rejected` (turned away,
+    and not in quarantine), `signal` (the provider says that it calls no more, or less; its message is kept as well), `superseded` (older
+    than what had been accepted under its key), or `spooled` (it waited for the database; `msgId` is its message). `status` is what was
+    answered. `peer` is the other end of the connection, `address` who sent it, as trusted proxies say. `target` is what was called, without
+    credentials and challenges. `what` says which handshake or signal it was, why it was turned away, or that it was `spooled`; `settled` is
+    false of a handshake whose answer did not give the provider what it asked for. Of a duplicate, `duplicateOf` is the id of the message
+    that came first, of a superseded event `supersededBy` that of the newer one, and `redelivery` the provider's own count. `unkept` counts
+    others of the same outcome that came beside it, within some seconds, and have no entry: a flood is sampled.
     """
 
     id: str

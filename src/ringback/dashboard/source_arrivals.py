@@ -11,7 +11,7 @@ from ringback import ids
 from ringback.dashboard.components import BASE, Badge
 from ringback.dashboard.source_words import reason_words
 from ringback.dashboard.words import Moment, count, moment, size
-from ringback.model.arrivals import DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL, SPOOLED, SUPERSEDED, Arrival
+from ringback.model.arrivals import DUPLICATE, EMPTY_BATCH, HANDSHAKE, IGNORED, REJECTED, SIGNAL, SPOOLED, SUPERSEDED, Arrival
 from ringback.model.sources import Source
 
 OUTCOMES: Final = (
@@ -77,7 +77,8 @@ def _told(entry: Arrival) -> tuple[Badge, str]:
     if entry.outcome == HANDSHAKE:
         return (Badge("ok", "handshake") if entry.settled else Badge("dead", "handshake refused")), entry.what
     if entry.outcome == IGNORED:
-        return Badge("off", "not taken"), "an event type that this source does not take"
+        empty = entry.what == EMPTY_BATCH
+        return Badge("off", "not taken"), "a batch without events" if empty else "an event type that this source does not take"
     if entry.outcome == SIGNAL:
         return Badge("dead", "signal"), entry.what
     return Badge("retry", "turned away"), reason_words(entry.what)

@@ -14,8 +14,9 @@ ACCEPTED: Final = "accepted"
 DUPLICATE: Final = "duplicate"
 # A provider asked who we are.
 HANDSHAKE: Final = "handshake"
-# Believed, and of a type that its source does not take.
+# Believed, and of a type that its source does not take, or a batch without an item.
 IGNORED: Final = "ignored"
+EMPTY_BATCH: Final = "empty_batch"
 # Turned away, and not kept in quarantine.
 REJECTED: Final = "rejected"
 # The provider says that it calls no more, or less; there may be a message as well.
@@ -31,10 +32,10 @@ class Arrival(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One request, or one event of a batch, that made no message. `id` tells when it came; `came_at` of one that waited in the spool.
 
     `target` is the path and query that were called, without what may be a credential. `status` is what was answered, 0 where nobody was
-    there to hear it. `what` says which handshake or signal it was, or why it was turned away; `settled` is False of a handshake whose
-    answer did not give the provider what it asked for. Of a duplicate, `message_id` is the message that its event came as, of a superseded
-    event the one that superseded it, and the rest is in the provider's words. `unkept` counts others of the same outcome that came beside
-    it, within some seconds, and have no entry.
+    there to hear it. `what` says which handshake or signal it was, why it was turned away, or that an ignored one was an `empty_batch`;
+    `settled` is False of a handshake whose answer did not give the provider what it asked for. Of a duplicate, `message_id` is the message
+    that its event came as, of a superseded event the one that superseded it, and the rest is in the provider's words. `unkept` counts
+    others of the same outcome that came beside it, within some seconds, and have no entry.
     """
 
     id: str

@@ -139,6 +139,23 @@ def _without_brotli(body: bytes, most: int) -> bytes:
     return b"".join(pieces)
 
 
+class _Places(msgspec.Struct, frozen=True):
+    """Where ids, what is named with them ("": nothing is said there), and types stand."""
+
+    ids: tuple[str, ...]
+    further: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+def _inside(places: Sequence[str]) -> tuple[str, ...]:
+    """Those of these places that are in an item of a batch."""
+    return tuple(filter(_is_inside, places))
+
+
+def _is_inside(place: str) -> bool:
+    return place == "body" or place.startswith("json:")
+
+
 class EventReader:
     """Reads the events of the requests of one source; made once for it. Never raises for what strangers send."""
 
@@ -147,17 +164,16 @@ class EventReader:
         "_batch_type",
         "_by",
         "_fallback",
-        "_ids",
         "_in_json",
+        "_item_places",
         "_keys",
         "_mapped",
         "_named",
         "_piece_kind",
+        "_places",
         "_row",
         "_sender",
-        "_types",
         "_versions",
-        "_with",
         "_without",
     )
 
@@ -167,24 +183,26 @@ class EventReader:
         self._batch = row is not None and bool(row.batch) and rules.split
         self._batch_type = row.batch_type.encode() if row is not None else b""
         self._piece_kind = _piece_kind(row) if row is not None else None
-        self._ids = row.event_id if row is not None else ()
-        self._with = row.event_id_with if row is not None else ()
-        self._types = rules.event_type_at or (row.event_type if row is not None else ())
+        ids, types, further = ((), (), ()) if row is None else (row.event_id, row.event_type, row.event_id_with)
+        self._places = _Places(ids, further, rules.event_type_at or types)
+        # What the provider says beside a batch is said of none of its items.
+        blank = tuple(place if _is_inside(place) else "" for place in further)
+        self._item_places = _Places(_inside(ids), blank, rules.event_type_at or _inside(types))
         self._by = rules.deduplication.by
         self._keys = rules.ordering_key_at
         self._versions = rules.ordering_version_at
-        every = (*self._ids, *self._with, *self._types, *(self._by or ()), *self._keys)
+        every = (*ids, *further, *self._places.types, *(self._by or ()), *self._keys)
         self._in_json = any(place.startswith("json:") for place in every)
         self._fallback = fallback
         self._sender = sender
         self._without = tuple(path.split(".") for path in rules.deduplication.without)
-        odd = self._batch or self._with or self._by is not None or sender or self._without or self._keys
-        self._named = None if odd else _short_reader(self._ids, self._types)
+        odd = self._batch or further or self._by is not None or sender or self._without or self._keys
+        self._named = None if odd else _short_reader(ids, self._places.types)
         # The names that were mapped last: a source has some dozens.
         self._mapped: dict[str, str] = {}
 
     def read(self, request: InboundRequest, verdict: Verdict | None = None) -> list[Event]:
-        """The events of a believed request, in order; one, unless the provider sends batches.
+        """The events of a believed request, in order; one, unless the provider sends batches; none of an empty one that is called so.
 
         The id that the signature covers, where there is one, counts, whatever ids stand beside it; that of one sending alone only if there
         is no other.
@@ -200,15 +218,15 @@ class EventReader:
                 identity, original = named.identity, named.original
                 if 0 < len(identity) <= _SHORT and 0 < len(original) <= _SHORT and identity.isascii() and original.isascii():
                     return [Event(self._mapped.get(original) or self._map(original), original, identity, body)]
-        children = _children(self._row, body) if self._batch and self._is_batch(request) else []
-        if not children:
+        children = _children(self._row, body) if self._batch and self._is_batch(request) else None
+        if children is None:
             return [self._event(request, body, _document(body) if self._in_json else None, verdict)]
-        return [replace(self._event(request, child, _document(child)), kind=self._piece_kind) for child in children]
+        return [self._item(request, child, number) for number, child in enumerate(children)]
 
     def listed(self, request: InboundRequest, change: Listed) -> Event:
         """The event that a change from a provider's list is."""
         document = _document(request.body) if self._in_json else None
-        original = first_text(self._types, request, document) or change.kind
+        original = first_text(self._places.types, request, document) or change.kind
         return replace(self._event(request, request.body, document), name=self._map(original), original=original, identity=change.id)
 
     def _is_batch(self, request: InboundRequest) -> bool:
@@ -218,10 +236,21 @@ class EventReader:
         kinds = request.headers.all(b"content-type")
         return bool(kinds) and kinds[0].partition(b";")[0].strip().lower() == self._batch_type
 
-    def _event(self, request: InboundRequest, payload: bytes, document: object, verdict: Verdict | None = None) -> Event:
-        original = first_text(self._types, request, document)
+    def _item(self, request: InboundRequest, child: bytes, number: int) -> Event:
+        event = self._event(request, child, _document(child), places=self._item_places)
+        identity = event.identity
+        if number and identity is not None and self._by is not None and not any(map(_is_inside, self._by)):
+            # The same text names all of them.
+            identity = f"{identity}\x00{number}"
+        return replace(event, kind=self._piece_kind, identity=identity)
+
+    def _event(
+        self, request: InboundRequest, payload: bytes, document: object, verdict: Verdict | None = None, places: _Places | None = None
+    ) -> Event:
+        places = places or self._places
+        original = first_text(places.types, request, document)
         stable = _stable(payload, self._without) if self._without else None
-        identity = self._identity(request, payload if stable is None else stable, document, verdict)
+        identity = self._identity(places, request, payload if stable is None else stable, document, verdict)
         if self._sender and identity is not None:
             identity = f"{first_text((self._sender,), request)}\x00{identity}"
         key = first_text(self._keys, request, document) if self._keys else None
@@ -235,17 +264,17 @@ class EventReader:
         text = first_text(self._versions, request, document)
         return None if text is None else version_of(text)
 
-    def _identity(self, request: InboundRequest, payload: bytes, document: object, verdict: Verdict | None) -> str | None:
+    def _identity(self, places: _Places, request: InboundRequest, payload: bytes, document: object, verdict: Verdict | None) -> str | None:
         if self._by is None:
             signed_id, once = (None, False) if verdict is None else (verdict.message_id, verdict.once)
-            identity = first_text(self._ids, request, document) if once or signed_id is None else None
+            identity = first_text(places.ids, request, document) if once or signed_id is None else None
             if identity is None and signed_id is not None:
                 if len(signed_id) > MAX_BYTES:
                     return None
                 identity = signed_id
-            if identity is None or not self._with:
+            if identity is None or not places.further:
                 return identity
-            return "\x00".join((identity, *[first_text((place,), request, document) or "" for place in self._with]))
+            return "\x00".join((identity, *[(place and first_text((place,), request, document)) or "" for place in places.further]))
         texts = [_digest(payload) if place == "body" else first_text((place,), request, document) or "" for place in self._by]
         return "\x00".join(texts) if any(texts) else None
 
@@ -321,8 +350,9 @@ def _piece_kind(row: Provider) -> str | None:
     return row.batch_type.replace("-batch", "") or None
 
 
-def _children(row: Provider | None, body: bytes) -> list[bytes]:
-    path = "" if row is None else row.batch
+def _children(row: Provider | None, body: bytes) -> list[bytes] | None:
+    """The items of a batch; None where it is none. Of one that only looks like one and is empty, nobody knows."""
+    path, said = ("", "") if row is None else (row.batch, row.batch_type)
     try:
         if path.startswith("form:"):
             name = path.removeprefix("form:").encode()
@@ -330,8 +360,8 @@ def _children(row: Provider | None, body: bytes) -> list[bytes]:
             path = "[]"
         found = slices(msgspec.Raw(without_mark(body)), path, few=True)
     except (ValueError, RecursionError, VerificationError):
-        return []
-    return found if len(found) <= MAX_CHILDREN else []
+        return None
+    return found if (found or said) and len(found) <= MAX_CHILDREN else None
 
 
 def slices(raw: msgspec.Raw, path: str, *, few: bool = False) -> list[bytes]:

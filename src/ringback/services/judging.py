@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from ringback.clock import SECOND_US
 from ringback.errors import Unavailable, VerificationError
 from ringback.model import quarantine as reasons
+from ringback.model.arrivals import EMPTY_BATCH
 from ringback.model.messages import Origin, Remote
 from ringback.model.reconciliation import HEADER, RECONCILED
 from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, UNVERSIONED, WOULD_REFUSE
@@ -52,7 +53,9 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ignored(msgspec.Struct, frozen=True, gc=False):
-    """Believed, and of a type that the owner does not want."""
+    """Believed, and of a type that the owner does not want, or, with `what`, for another reason."""
+
+    what: str = ""
 
 
 class Taken(msgspec.Struct, frozen=True, gc=False):
@@ -153,6 +156,8 @@ def _taken(
     elif ready.matched(verdict.key_index, now_us):
         flags = (*flags, OLD_SECRET)
     events = ready.events.read(unpacked, verdict) if change is None else [ready.events.listed(unpacked, change)]
+    if not events:
+        return Ignored(EMPTY_BATCH)
     if rules.event_types is not None:
         events = [event for event in events if event.original in rules.event_types]
         if not events:

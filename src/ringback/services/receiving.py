@@ -126,7 +126,7 @@ class Receiver:
             ready.counts[3] += 1
             _tell(self._called, ready)
             reply = await self._acknowledged(ready, request)
-            self._noted(ready, IGNORED, request, remote, reply.status)
+            self._noted(ready, IGNORED, request, remote, reply.status, what=decision.what)
             return reply
         return await self._answered(ready, decision, request, remote)
 

@@ -116,7 +116,8 @@ CATALOGUE = (
         "ringback_source_requests_total",
         "counter",
         "Requests of providers since the start, to within five seconds. `outcome` is `accepted` (events), `duplicate`, `rejected`, "
-        "`ignored` (of a type that the source does not take), `handshake` or `superseded` (events older than what was accepted).",
+        "`ignored` (of a type that the source does not take, or an empty batch), `handshake` or `superseded` (events older than what was "
+        "accepted).",
         ("outcome",),
     ),
     Described(
