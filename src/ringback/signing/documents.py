@@ -24,6 +24,12 @@ _MARK: Final = b"\xef\xbb\xbf"
 _LONE_HIGH: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _LONE_LOW: Final = re.compile(rb"(?<!\\)((?:\\\\)*)(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _REPLACED: Final = rb"\1\\ufffd"
+# What Python writes for what is no number, where a value stands, or in a text as if one stood there. The word comes first: it is looked for
+# ten times faster than what is around it.
+_NO_NUMBERS: Final = tuple(re.compile(rb"%b(?<=[\s:,\[-]%b)(?=\s*[,\]}])" % (word, word)) for word in (b"NaN", b"Infinity"))
+_ENDLESS: Final = b"1e999"
+# So many are read over: replacing them takes 5 ms, all that fit into 1 MiB take 70.
+_MAX_NO_NUMBERS: Final = 20_000
 # Fields of a form between marks, and their escapes as quoted-printable has them.
 _MARKED: Final = bytes.maketrans(b"+&=%", b" \0\1=")
 _BEHIND_NAME: Final = 1
@@ -43,20 +49,28 @@ def parse_json(body: bytes) -> object:
 def read_json(body: bytes, decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.decode) -> object:
     """The value that the body holds, for `find`: of a large one nothing is read but what is looked for. `decode` reads values.
 
-    So it is with one that holds numbers past all floats, which nobody may ask for. In one that is not large, halves of pairs, which senders
-    in JavaScript leave where they cut a text, are read as U+FFFD. Raises VerificationError (malformed_header) when it is not JSON.
+    So it is with one that holds numbers past all floats, or what Python writes in their place (NaN, Infinity), which nobody may ask for. In
+    one that is not large, halves of pairs, which senders in JavaScript leave where they cut a text, are read as U+FFFD. Raises
+    VerificationError (malformed_header) when it is not JSON.
     """
     plain = without_mark(body)
-    try:
-        return _read(plain, decode)
-    except (ValueError, RecursionError):
-        pass
-    if len(plain) <= WHOLE_BYTES and b"\\u" in plain:
+    for text in _readings(plain):
         try:
-            return _read(_LONE_LOW.sub(_REPLACED, _LONE_HIGH.sub(_REPLACED, plain)), decode)
+            return _read(text, decode)
         except (ValueError, RecursionError):
-            pass
+            continue
     raise VerificationError(MALFORMED_HEADER, "the body is not JSON")
+
+
+def _readings(text: bytes) -> Iterator[bytes]:
+    """The text, and what it may mean where that is no JSON."""
+    yield text
+    if 0 < text.count(b"NaN") + text.count(b"Infinity") <= _MAX_NO_NUMBERS:
+        for word in _NO_NUMBERS:
+            text = word.sub(_ENDLESS, text)
+        yield text
+    if len(text) <= WHOLE_BYTES and b"\\u" in text:
+        yield _LONE_LOW.sub(_REPLACED, _LONE_HIGH.sub(_REPLACED, text))
 
 
 def _read(text: bytes, decode: Callable[[bytes | msgspec.Raw], Any]) -> object:

@@ -128,3 +128,24 @@ def test_half_of_a_pair_in_a_body_takes_neither_its_id_nor_its_text(written: byt
     """https://www.rfc-editor.org/rfc/rfc8259#section-8.2 ."""
     document = read_json(b'{"cut":"\\udfff","text":"' + written + b'","id":"evt_1"}')
     assert [*find(document, "id")] == ["evt_1"] and [*find(document, "text")] == [read]
+
+
+@pytest.mark.parametrize("size", [0, 31 * 1024, 33 * 1024])
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity", "[NaN, -Infinity ,Infinity\n]", '{"a":NaN}'])
+def test_what_python_writes_for_no_number_is_in_nobodys_way_but_of_who_asks_for_it(written: str, size: int) -> None:
+    """https://docs.python.org/3/library/json.html#infinite-and-nan-number-values ."""
+    text = "NaN and NaNs, Infinity-NaN" + "x" * size
+    document = read_json(f'{{"score": {written}, "id":"evt_1","text":"{text}"}}'.encode())
+    assert [*find(document, "id")] == ["evt_1"]
+    assert [*find(document, "text")] == [text]
+    with pytest.raises(VerificationError):
+        [*find(document, "score")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"NaN", b"[NaN", b'{"a":NaNs}', b'{"a":xNaN}', b"{NaN:1}", b'{"a":Infinit}', b'{"a" NaN}', b'{"a":[' + b"NaN," * 30_000 + b"1]}"],
+)
+def test_what_is_no_json_with_such_words_either_stays_so(body: bytes) -> None:
+    with pytest.raises(VerificationError):
+        [*find(read_json(body), "a")]
