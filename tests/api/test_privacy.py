@@ -9,18 +9,22 @@ from typing import Any
 
 import pytest
 
+from ringback import ids
 from ringback.api import messages as messages_api
 from ringback.api import privacy as privacy_api
 from ringback.api import tasks as tasks_api
 from ringback.api.app import Settings, build
 from ringback.clock import rfc3339
+from ringback.ids import IdMaker
 from ringback.model.applications import TokenKind
+from ringback.model.dashboard import SavedView
 from ringback.model.messages import Origin
 from ringback.services.messages import Messages
 from ringback.services.privacy import EXPORTS_MAX, Privacy, SubjectIn
 from ringback.services.tasks import Tasks
 from ringback.services.tokens import DEFAULT_ORG_ID, Principal
 from ringback.store.base import Transaction
+from ringback.store.operations import saved_views
 from ringback.store.operations.lanes import PARKED
 from ringback.store.spool import Spool
 from tests.api.conftest import TOKEN
@@ -281,6 +285,36 @@ def test_a_delivery_in_a_lane_named_by_the_person_leaves_it_and_what_stood_behin
     ]
     kept.done(kept.begun(subject=MAIL))
     assert kept.rows("SELECT lane FROM delivery") == [(None,), (None,)]
+
+
+def test_views_of_lists_that_were_saved_of_somebody_go_of_this_organisation_alone(kept: Kept) -> None:
+    (org_id,) = kept.rows("SELECT org_id FROM application")[0]
+    address = "/apps/app_1/messages?q=jo%40example.com&status=failed"
+    views = [
+        (f"Orders of {MAIL}", "/tasks?status=failed", org_id, 0),
+        ("What failed", address, org_id, 0),
+        ("What is left", "/tasks?status=failed", org_id, 0),
+        (f"Orders of {MAIL}", address, "org_other", 0),
+        (f"Old orders of {MAIL}", address, org_id, DAY_US),
+    ]
+
+    def write(tx: Transaction) -> None:
+        for name, to, org, age_us in views:
+            saved_views.insert(tx, SavedView(IdMaker().make(ids.SAVED_VIEW, kept.now_us - age_us), org, name, to))
+
+    kept.api.run(kept.api.store.write(write))
+    assert kept.counted(subject=MAIL, app="shop") == kept.counted(subject=MAIL, at="mail") == {}
+    exported = [json.loads(line) for line in kept.exported(subject=MAIL).text.splitlines()]
+    assert sorted(line["name"] for line in exported if line["kind"] == "savedViews") == [
+        f"Old orders of {MAIL}",
+        f"Orders of {MAIL}",
+        "What failed",
+    ]
+    since = rfc3339(kept.now_us - HOUR_US)
+    assert kept.done(kept.begun(subject=MAIL, since=since))["savedViews"] == 2
+    left = kept.rows("SELECT name FROM saved_view ORDER BY name")
+    assert left == [(f"Old orders of {MAIL}",), (f"Orders of {MAIL}",), ("What is left",)]
+    assert kept.done(kept.begun(subject=MAIL))["savedViews"] == 1
 
 
 def test_what_sinks_say_of_their_last_failure_goes_of_this_organisation_alone(kept: Kept) -> None:

@@ -39,6 +39,7 @@ WORDS: Final[Mapping[str, str]] = {
     "expectations": "Events that are waited for",
     "streamEvents": "Events of streams",
     "sinkFailures": "Sinks: their last failures",
+    "savedViews": "Saved views of lists",
     "binRequests": "Requests in bins",
 }
 _STAGES: Final[Mapping[str, str]] = {

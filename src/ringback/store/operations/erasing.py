@@ -147,6 +147,7 @@ _ERASERS: Final[dict[str, Erase]] = {
     "expectations": _rows_of("expectation", "id"),
     "streamEvents": _stream_events,
     "sinkFailures": _sink_failures,
+    "savedViews": _rows_of("saved_view", "id"),
     "binRequests": _bin_requests,
 }
 

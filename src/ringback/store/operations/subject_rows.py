@@ -291,6 +291,24 @@ def sink_failures(tx: Transaction, read: Reading, position: str) -> Looked:
     return _few(found, _on(rows))
 
 
+def saved_views(tx: Transaction, read: Reading, position: str) -> Looked:
+    """What people called views of lists, and what these look for. They belong to no application and no source."""
+    reach = read.reach
+    if reach.app_id is not None or reach.source_id is not None:
+        return Looked([], None)
+    after, until = max(position, ids.start_id(ids.SAVED_VIEW, reach.since_us)), ids.start_id(ids.SAVED_VIEW, reach.until_us)
+    rows = tx.rows(
+        "SELECT id, name, address FROM saved_view WHERE id > ? AND id < ? AND org_id = ? ORDER BY id LIMIT ?",
+        (after, until, reach.org_id, _EXAMINED),
+    )
+    found = [
+        Found((view_id,), {"id": view_id, "name": name, "address": address})
+        for view_id, name, address in rows
+        if read.subject.beside(name) or read.subject.beside(address)
+    ]
+    return _few(found, _on(rows))
+
+
 def bin_requests(tx: Transaction, read: Reading, position: str) -> Looked:
     """Requests in bins."""
     if not read.reach.bins:
@@ -319,6 +337,7 @@ WALKS: Final[dict[str, Look]] = {
     "expectations": expectations,
     "streamEvents": stream_events,
     "sinkFailures": sink_failures,
+    "savedViews": saved_views,
     "binRequests": bin_requests,
 }
 
