@@ -22,7 +22,7 @@ from ringback.signing.providers.catalogue import PROVIDERS
 from ringback.signing.providers.setup import source_of
 from ringback.signing.tokens import Unsigned
 from tests.gateway.conftest import WHO, Running
-from tests.gateway.door import SECRET, Door, github, opened, stripe
+from tests.gateway.door import ORDINARY, SECRET, Door, github, opened, stripe
 from tests.gateway.signing import NOW_S
 from tests.waiting import wait_until
 
@@ -258,6 +258,25 @@ def test_another_body_under_the_same_id_is_flagged_and_told(door: Door) -> None:
 
 
 # -- what was not believed
+
+
+def test_a_secret_in_the_query_is_shown_nowhere_however_its_name_is_written_and_answers_are_for_its_sender_alone(door: Door) -> None:
+    """https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/http-webhook.md#32-uri-query-parameter ."""
+    made = door.source("cloudevents", secrets=["needle"])
+    own = door.source("custom", secrets=["needle"], scheme={"type": "token", "name": "own", "places": ["query:pin"]})
+    odd = door.source("custom", secrets=["needle"], scheme={"type": "jwt", "name": "own", "place": "query:jwt"})
+    for extra in ([], [ORDINARY]):
+        for query in ("access_token=needle", "%61ccess%5ftoken=needle"):
+            answer = door.send(f"{made['path']}?{query}", BODY, extra)
+            assert (answer.status, dict(answer.headers)["cache-control"]) == (200, "private")
+        assert door.send(f"{made['path']}?access_token=needle.", BODY, extra).status == 401
+    for source, name in ((made, "acces%73_t%6fken"), (own, "p%69n"), (odd, "jwt"), (odd, "jw%74")):
+        assert door.send(f"{source['path']}?{name}=other-needle", BODY).status == 401
+        (item, *_) = call(door, "GET", f"/{source['id']}/quarantine")[1]["data"]
+        assert call(door, "GET", f"/{source['id']}/quarantine/{item['id']}")[1]["url"].endswith(f"?{name}=***")
+        assert door.send(f"{source['path']}?{name}=other-needle", BODY, method="DELETE").status == 405
+    entries = wait_until(lambda: call(door, "GET", f"/{odd['id']}/arrival")[1]["data"])
+    assert "needle" not in json.dumps(entries) and entries
 
 
 def test_a_refused_request_shows_why_and_comes_in_once_the_source_is_mended(door: Door) -> None:

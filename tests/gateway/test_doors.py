@@ -52,6 +52,8 @@ SOURCES: dict[str, tuple[str, dict[str, typing.Any]]] = {
     "refers": ("stripe", {"schema": {"$ref": "#/definitions/a", "definitions": {"a": {"required": ["must"]}}}, "schemaMode": "reject"}),
     "sendgrid": ("custom", {"verify": "none", "handshakes": ["ms-graph", "monday"], "secrets": []}),
     "fetches": ("paypal", {"secrets": ["WH-1"]}),
+    "in the query": ("cloudevents", {"secrets": ["s"]}),
+    "in the query, own answer": ("cloudevents", {"secrets": ["s"], "answer": {"status": 202, "headers": {"Cache-Control": "no-store"}}}),
 }
 
 
@@ -88,7 +90,9 @@ bodies = (
     | st.binary(max_size=60)
 )
 tamperings = st.sampled_from(["", "", "", "body", "twice", "none", "empty", "garbage", "folded name"])
-queries = st.sampled_from(["", "", "", "?", "?a=1", "?a='b'", "?validationToken=v", "?%ff=%00", "?a#b", "?challenge=1&challenge=2"])
+queries = st.sampled_from(
+    ["", "", "", "?", "?a=1", "?a='b'", "?validationToken=v", "?%ff=%00", "?a#b", "?challenge=1&challenge=2", "?access_token=s"]
+)
 extras = st.lists(
     st.sampled_from(
         [

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote_plus
 
 from ringback.model.reconciliation import HEADER
 from ringback.model.sources import DEFAULT_BODY_BYTES, CannedAnswer, Cron, OwnScheme, Rules, Source, SourceSecret, Verification
@@ -200,11 +200,16 @@ def dropped_headers(source: Source) -> frozenset[bytes]:
 
 def credentials(source: Source) -> frozenset[str]:
     """Headers, in lower case, that hold a secret itself rather than something signed with it."""
-    names = set(_CREDENTIALS)
-    for scheme in schemes_of(source.type, source.verification):
-        if isinstance(scheme, Token):
-            names.update(place.partition(":")[2].lower() for place in scheme.places if place.startswith("header:"))
-    return frozenset(names)
+    places = [place for scheme in schemes_of(source.type, source.verification) if isinstance(scheme, Token) for place in scheme.places]
+    return _CREDENTIALS.union(place.removeprefix("header:").lower() for place in places if place.startswith("header:"))
+
+
+def queried(source: Source) -> frozenset[str]:
+    """Names of parameters of the query that hold what proves a sender to the source, and could be sent again by whoever sees it."""
+    schemes = schemes_of(source.type, source.verification)
+    places = [place for scheme in schemes if isinstance(scheme, Token) for place in scheme.places]
+    places += [scheme.place for scheme in schemes if isinstance(scheme, Jwt)]
+    return frozenset(place.removeprefix("query:") for place in places if place.startswith("query:"))
 
 
 def shown_headers(source: Source, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
@@ -218,26 +223,22 @@ def shown_url(source: Source, url: bytes) -> str:
     """The URL of a request as a person may see it: without the token of the path, and without what may be a credential in the query."""
     path, question, query = url.decode("latin-1").partition("?")
     path = _TOKEN_IN_PATH.sub(r"\1***", path)
-    named = set[str]()
-    for scheme in schemes_of(source.type, source.verification):
-        if isinstance(scheme, Token):
-            named.update(place.partition(":")[2] for place in scheme.places if place.startswith("query:"))
+    named = queried(source)
+    return path + question + _masked(query, lambda name: name in named or _SECRET_NAME.search(name) is not None)
+
+
+def _masked(query: str, secret: Callable[[str], bool]) -> str:
     shown = []
     for part in query.split("&"):
         name, equals, _ = part.partition("=")
-        shown.append(f"{name}=***" if equals and (name in named or _SECRET_NAME.search(name)) else part)
-    return path + question + "&".join(shown)
+        shown.append(f"{name}=***" if equals and secret(unquote_plus(name)) else part)
+    return "&".join(shown)
 
 
 def shown_target(source: Source, url: bytes) -> str:
     """What was called, for a list that is looked through: path and query of `shown_url`, without any proof either."""
     path, question, query = _ORIGIN.sub("", shown_url(source, url), count=1).partition("?")
-    shown = []
-    for part in query.split("&"):
-        name, equals, _ = part.partition("=")
-        plain = unquote(name)
-        shown.append(f"{name}=***" if equals and (_SECRET_NAME.search(plain) or _PROVING_NAME.search(plain)) else part)
-    return path + question + "&".join(shown)
+    return path + question + _masked(query, lambda name: _PROVING_NAME.search(name) is not None)
 
 
 def knowledge(source: Source, now_us: int, shared_rate: int | None = None, asked_for: Sequence[str] = ()) -> Knowledge:

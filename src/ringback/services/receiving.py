@@ -26,7 +26,7 @@ from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, 
 from ringback.services.pending import Pending
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
-from ringback.services.replies import DENIED, FAILED, UNKNOWN, Reply, canned, framed, unavailable
+from ringback.services.replies import DENIED, FAILED, UNKNOWN, Reply, canned, framed, private, unavailable
 from ringback.services.signals import Signals
 from ringback.services.sources import Sources
 from ringback.services.spooling import Aside, Behind
@@ -91,7 +91,7 @@ class Receiver:
     async def answer(self, ready: Ready, request: InboundRequest, remote: Remote) -> Reply:
         """Answer one request; raises nothing."""
         try:
-            return await self.receive(ready, request, remote)
+            return private(ready, await self.receive(ready, request, remote))
         except Exception as error:
             return self.failure(error)
 

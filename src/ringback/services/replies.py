@@ -8,12 +8,14 @@ import msgspec
 
 from ringback.errors import RingbackError, Unavailable
 from ringback.model.sources import CannedAnswer
+from ringback.policy.sources import queried
 from ringback.services.gateway import Ready
 
 Header = tuple[bytes, bytes]
 
 _JSON: Final = (b"content-type", b"application/json")
 _CLOSE: Final = (b"connection", b"close")
+_CACHED: Final = b"cache-control"
 # Answers that have no body (RFC 9110, 15.3.5 and 15.3.6).
 _WITHOUT_BODY: Final = (204, 205)
 
@@ -46,8 +48,15 @@ def canned(ready: Ready) -> Reply:
     """What the source answers to what it takes; `OK` itself unless the source says otherwise. Made once for a source."""
     reply: Reply | None = ready.reply
     if reply is None:
-        reply = ready.reply = OK if ready.answer is None else _made(ready.answer)
+        reply = ready.reply = private(ready, OK if ready.answer is None else _made(ready.answer))
     return reply
+
+
+def private(ready: Ready, reply: Reply) -> Reply:
+    """The answer, for its sender alone where the secret may stand in the URL (CloudEvents HTTP webhook, 3.2)."""
+    if reply.status >= 300 or not queried(ready.source) or any(name == _CACHED for name, _ in reply.headers):
+        return reply
+    return Reply(reply.status, (*reply.headers, (_CACHED, b"private")), reply.body)
 
 
 def _made(answer: CannedAnswer) -> Reply:
