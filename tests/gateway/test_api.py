@@ -11,6 +11,7 @@ import time
 import typing
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -277,6 +278,19 @@ def test_a_secret_in_the_query_is_shown_nowhere_however_its_name_is_written_and_
         assert door.send(f"{source['path']}?{name}=other-needle", BODY, method="DELETE").status == 405
     entries = wait_until(lambda: call(door, "GET", f"/{odd['id']}/arrival")[1]["data"])
     assert "needle" not in json.dumps(entries) and entries
+
+
+def test_what_is_exported_of_a_person_holds_a_refused_request_without_its_credentials(door: Door) -> None:
+    scheme = {"type": "token", "name": "own", "places": ["header:x-pin"]}
+    made = door.source("custom", secrets=["s"], scheme=scheme)
+    headers = [("authorization", "Bearer needle"), ("x-pin", "needle"), ("x-plain", "seen")]
+    assert door.send(f"{made['path']}?access_token=needle", b"mail=jo@exported.example", headers).status == 401
+    url = f"http://{door.server.host}:{door.server.port}/api/v1/privacy/export"
+    said, head = {"subject": "jo@exported.example"}, {"authorization": f"Bearer {door.server.token}"}
+    text = httpx.post(url, json=said, headers=head, trust_env=False).text
+    (line,) = [found for found in map(json.loads, text.splitlines()) if found["kind"] == "quarantine"]
+    assert ["x-plain", "seen"] in line["headers"] and line["body"] == "mail=jo@exported.example"
+    assert line["url"].endswith("/in/***?access_token=***") and "needle" not in text and made["path"] not in text
 
 
 def test_a_refused_request_shows_why_and_comes_in_once_the_source_is_mended(door: Door) -> None:

@@ -15,8 +15,10 @@ from ringback import ids
 from ringback.clock import rfc3339
 from ringback.model.quarantine import CapturedRequest
 from ringback.model.tasks import Reach
+from ringback.policy.sources import shown_headers, shown_url
 from ringback.policy.subjects import Subject
 from ringback.store.base import Row, Transaction
+from ringback.store.operations import sources
 from ringback.store.operations.endpoints import Sealer
 from ringback.store.operations.slices import affordable
 from ringback.store.operations.streams import EVENTS_MAX
@@ -194,7 +196,7 @@ def quarantine(tx: Transaction, read: Reading, position: str) -> Looked:
         request = _requests.decode(read.vault.open(sealed))
         if _in_request(read.subject, request) or read.subject.beside(detail):
             said = {"id": item_id, "sourceId": source_id, "timestamp": rfc3339(at), "reason": reason}
-            found.append(Found((item_id,), {**said, **_request(request)}))
+            found.append(Found((item_id,), {**said, **_refused(tx, read, source_id, request)} if read.content else {}))
     return _few(found, _on(sizes, examined=sizes))
 
 
@@ -428,6 +430,15 @@ def _is_empty(tx: Transaction, org_id: str, message_id: str, endpoint_id: str) -
 def _in_request(subject: Subject, request: CapturedRequest) -> bool:
     texts: list[str | bytes] = [request.url, request.remote, *(part for line in request.headers for part in line)]
     return subject.in_document(request.body) or any(map(subject.beside, texts))
+
+
+def _refused(tx: Transaction, read: Reading, source_id: str, request: CapturedRequest) -> dict[str, Any]:
+    """A request as its source's pages show it: without what proves its sender."""
+    source = sources.by_id(tx, read.vault, source_id)
+    shown: dict[str, Any] = {"url": None, "headers": []}
+    if source is not None:
+        shown = {"url": shown_url(source, request.url), "headers": [list(line) for line in shown_headers(source, request.headers)]}
+    return {**_request(request), **shown}
 
 
 def _request(request: CapturedRequest) -> dict[str, Any]:
