@@ -8,6 +8,7 @@ import hmac
 import json
 import threading
 import typing
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -219,3 +220,17 @@ def test_published_keys_that_are_none_are_no_failure_of_ours(running: Running, k
     running.published.bodies[url] = json.dumps(keys).encode()
     for alg in scheme["algorithms"]:
         assert bearer(running, path, token({"alg": alg, "kid": "k"}, {"aud": "audience"}, b"secret")) == 401
+
+
+def test_what_a_stranger_had_signed_by_a_handshake_is_no_event(running: Running) -> None:
+    twitter, braintree = running.made(type="x-twitter", secrets=["s"]), running.made(type="braintree", secrets=["s"], publicKey="pk")
+    for text in ("12345", "true", "a"):
+        signature = running.ask(path_of(twitter), method="GET", query=b"crc_token=" + text.encode()).json["response_token"]
+        headers = {"content-type": "application/json", "x-twitter-webhooks-signature": signature}
+        assert running.ask(path_of(twitter), text.encode(), headers).status == 401
+    challenge = "0123456789abcdef0123"
+    said = running.ask(path_of(braintree), method="GET", query=b"bt_challenge=" + challenge.encode()).body.decode()
+    form = f"bt_payload={challenge}&bt_signature={quote(said)}&more=1".encode()
+    assert running.ask(path_of(braintree), form, {"content-type": "application/x-www-form-urlencoded"}).status == 401
+    assert running.messages() == []
+    assert {item.reason for source in (twitter, braintree) for item in running.quarantined(source)} == {"signature_mismatch"}

@@ -256,3 +256,11 @@ def test_an_item_of_a_form_is_read_as_the_json_that_it_is() -> None:
     body = b"mandrill_events=" + quote('[{"event":"send","_id":"1"},{"event":"open","_id":"2"}]').encode()
     assert receiver.handle(receiver.request({"Content-Type": "application/x-www-form-urlencoded"}, body, "POST", "")).status == 200
     assert read == [{"event": "send", "_id": "1"}, {"event": "open", "_id": "2"}]
+
+
+def test_what_a_stranger_had_signed_by_a_handshake_is_no_event() -> None:
+    receiver = receiver_of("x-twitter", "s")
+    asked = receiver.handle(receiver.request({}, b"", "GET", f"{URL}?crc_token=12345"))
+    headers = {"x-twitter-webhooks-signature": json.loads(asked.body)["response_token"]}
+    assert refused(lambda: receiver.verify(headers, b"12345")) == "signature_mismatch"
+    assert receiver.handle(receiver.request(headers, b"12345", "POST", URL)).status == 401

@@ -18,7 +18,7 @@ from ringback.policy.sources_events import Event as Found
 from ringback.policy.sources_events import EventReader, inflated
 from ringback.receiver.event import Event, Reply
 from ringback.signing.fetched import NO_KEYS, KeySource
-from ringback.signing.handshake import Answer, answer_handshake, offers_secret
+from ringback.signing.handshake import Answer, answer_handshake, offers_secret, refuse_question
 from ringback.signing.headers import Headers
 from ringback.signing.providers import catalogue
 from ringback.signing.request import InboundRequest, Secret
@@ -166,7 +166,9 @@ class Judge:
         if self._verifier is None:
             return None
         try:
-            return self._verifier.verify(request, now_s=now_us / SECOND_US, key_source=keys)
+            verdict = self._verifier.verify(request, now_s=now_us / SECOND_US, key_source=keys)
+            refuse_question(self._handshakes, request)
+            return verdict
         except VerificationError:
             if self._handshakes and offers_secret(self._handshakes, request):
                 raise VerificationError(UNSOLICITED_HANDSHAKE, "a secret was offered, but the receiver has one") from None

@@ -19,7 +19,7 @@ from ringback.policy.sources_signals import Signal
 from ringback.services.gateway import Ready
 from ringback.services.intake import NewMessage
 from ringback.signing.fetched import KeySource
-from ringback.signing.handshake import Answer, answered_handshake, offers_secret
+from ringback.signing.handshake import Answer, answered_handshake, offers_secret, refuse_question
 from ringback.signing.places import first_text
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
@@ -87,6 +87,8 @@ def judge(ready: Ready, request: InboundRequest, now_us: int, keys: KeySource, r
         now_s = now_us / SECOND_US
         try:
             verdict = ready.verifier.verify(request, now_s=now_s, key_source=keys)
+            if names:
+                refuse_question(names, request)
             if verdict.signed_at_s is not None and (metrics := ready.metrics) is not None:
                 metrics.clock_skew_seconds.observe(now_s - verdict.signed_at_s)
         except VerificationError as error:
@@ -116,6 +118,7 @@ def released(
     if ready.verifier is not None and not believe:
         try:
             verdict = ready.verifier.verify(request, now_s=received_us / SECOND_US, key_source=keys)
+            refuse_question(ready.handshakes, request)
         except VerificationError as error:
             return Refusal(error.reason, str(error))
     return _taken(ready, request, verdict, now_us, (RELEASED,), remote)

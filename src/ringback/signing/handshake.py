@@ -20,6 +20,7 @@ from ringback.signing.encodings import base64_signature
 from ringback.signing.large_documents import WHOLE_BYTES
 from ringback.signing.providers.sns import SUBSCRIBE_URL
 from ringback.signing.request import InboundRequest
+from ringback.signing.verdict import SIGNATURE_MISMATCH
 
 # Challenges are some tens of characters; what is longer is somebody trying what we echo.
 MAX_ECHO_BYTES: Final = 1_024
@@ -28,6 +29,7 @@ MAX_ECHO_BYTES: Final = 1_024
 _CRC_TOKEN: Final = re.compile(rb"[A-Za-z0-9_.=+/-]{1,256}")
 _UUID: Final = re.compile(rb"[0-9A-Fa-f-]{1,64}")
 _BRAINTREE: Final = re.compile(rb"[a-f0-9]{20,32}")
+_SIGNING: Final = {"x-crc": _CRC_TOKEN, "linkedin": _UUID, "braintree-challenge": _BRAINTREE}
 # Seconds for which a hub gives a subscription: three hundred years are enough.
 _LEASE: Final = re.compile(rb"[0-9]{1,10}")
 # A sentence; it is the hub's text, and shown.
@@ -398,6 +400,16 @@ def offers_secret(names: tuple[str, ...], request: InboundRequest) -> bool:
         if answer is not None and answer.captured_secret is not None:
             return True
     return False
+
+
+def refuse_question(names: tuple[str, ...], request: InboundRequest) -> None:
+    """Refuse an event that says no more than anybody could have had signed, with one of these handshakes. Raises VerificationError."""
+    for name in names:
+        form = _SIGNING.get(name)
+        if form is not None:
+            payloads = [value for field, value in _form(request) if field == b"bt_payload"] if name == "braintree-challenge" else []
+            if any(not text or form.fullmatch(text) for text in (request.body, *payloads)):
+                raise VerificationError(SIGNATURE_MISMATCH, f"anybody could have had this signed, by asking as {name} does; no event is so")
 
 
 def answer_handshake(names: tuple[str, ...], request: InboundRequest, knows: Knowledge, *, verified: bool) -> Answer | None:
