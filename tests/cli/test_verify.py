@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ringback.signing.provider import Provider
 from ringback.signing.providers.catalogue import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
@@ -121,6 +122,8 @@ def test_a_scheme_that_signs_the_url_asks_for_it(tmp_path: Path) -> None:
 
 def test_the_catalogue_is_listed() -> None:
     rows = json.loads(ringback("providers", "--json").stdout)
+    renamed = {"by_name_only": "only_by_name", "handshakes": "handshake"}
+    assert {renamed.get(name, name) for name in Provider.__struct_fields__} <= set(rows[0])
     assert {row["id"] for row in rows} == set(PROVIDERS)
     assert all(row["scheme_names"] and row["signed"] and row["source"] and row["confidence"] for row in rows)
     assert "stripe-v1" in ringback("providers").stdout

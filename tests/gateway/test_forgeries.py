@@ -18,7 +18,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ringback.errors import InvalidField
+from ringback.signing.providers.adyen import signed_item
 from ringback.signing.providers.catalogue import PROVIDERS
+from ringback.signing.request import Secret
 from ringback.signing.scheme import Signed
 from tests.gateway.conftest import Running, path_of
 from tests.gateway.signing import NOW_S
@@ -234,3 +236,40 @@ def test_what_a_stranger_had_signed_by_a_handshake_is_no_event(running: Running)
     assert running.ask(path_of(braintree), form, {"content-type": "application/x-www-form-urlencoded"}).status == 401
     assert running.messages() == []
     assert {item.reason for source in (twitter, braintree) for item in running.quarantined(source)} == {"signature_mismatch"}
+
+
+# -- proofs that another body can be put beside
+
+
+def mailgun(event_id: str, token: str) -> bytes:
+    signature = hmac.digest(b"s", f"1700000000{token}".encode(), "sha256").hex()
+    said = {"timestamp": "1700000000", "token": token, "signature": signature}
+    return json.dumps({"signature": said, "event-data": {"id": event_id, "event": "opened"}}).encode()
+
+
+def test_a_proof_that_was_used_for_another_event_is_a_conflict(running: Running) -> None:
+    path = path_of(running.made(type="mailgun", secrets=["s"]))
+    for event_id, token in (("1", "a"), ("1", "a"), ("1", "b"), ("2", "c"), ("forged", "a"), ("forged", "a"), ("forged", "b"), ("3", "d")):
+        assert running.ask(path, mailgun(event_id, token), {"content-type": "application/json"}).status == 200
+    flags = [(message.origin.event_id, message.origin.flags) for message in running.messages() if message.origin]
+    assert flags == [("1", ()), ("2", ()), ("forged", ("conflict",)), ("3", ())]
+
+
+def test_every_item_of_a_notification_of_adyen_is_signed(running: Running) -> None:
+    path = path_of(running.made(type="adyen", secrets=["aa" * 16]))
+    signed = signed_item(b'{"notificationItems":[{"NotificationRequestItem":{"pspReference":"1","eventCode":"A"}}]}', Secret("aa" * 16))
+    (item,) = json.loads(signed)["notificationItems"]
+    for other in ({}, {"Other": 1}, 7, {"NotificationRequestItem": None}):
+        for items in ([item, other], [other, item]):
+            assert running.ask(path, json.dumps({"notificationItems": items}).encode()).status == 401
+    assert running.messages() == []
+    assert running.ask(path, signed).status == 200
+
+
+def test_an_id_that_is_signed_comes_before_one_that_is_not() -> None:
+    for row in PROVIDERS.values():
+        inside = [place for place in row.event_id if not place.startswith("header:")]
+        if inside and all(isinstance(scheme, Signed) and scheme.covers_body for scheme in row.schemes):
+            signs = [scheme.content.lower() for scheme in row.schemes if isinstance(scheme, Signed)]
+            first = row.event_id[0]
+            assert first in inside or all(f"{{{first}}}" in content for content in signs), row.id

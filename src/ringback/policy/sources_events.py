@@ -195,7 +195,8 @@ class EventReader:
         self._in_json = any(place.startswith("json:") for place in every)
         self._fallback = fallback
         self._sender = sender
-        self._without = tuple(path.split(".") for path in rules.deduplication.without)
+        changing = () if row is None else row.changing
+        self._without = tuple(path.split(".") for path in (*changing, *rules.deduplication.without))
         odd = self._batch or further or self._by is not None or sender or self._without or self._keys
         self._named = None if odd else _short_reader(ids, self._places.types)
         # The names that were mapped last: a source has some dozens.

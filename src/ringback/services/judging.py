@@ -174,7 +174,10 @@ def _taken(
         count = (first_text(ready.redelivery, unpacked) or "")[:_COUNT_CHARS] or None
     if len(events) == 1 and events[0].payload is unpacked.body:
         headers = passed_on(request.headers, ready.dropped)
-        return Taken([_message(ready, events[0], request.body, kind, headers, verdict, flags, count, remote)], doubtful)
+        event = _message(ready, events[0], request.body, kind, headers, verdict, flags, count, remote)
+        if verdict is not None and verdict.nonce is not None and event.event is not None:
+            event = replace(event, event=replace(event.event, proof=b"p" + digest(verdict.nonce.encode())))
+        return Taken([event], doubtful)
     # What is taken out of a packed body is not packed.
     dropped = ready.dropped if unpacked is request else ready.dropped | {b"content-encoding"}
     headers = passed_on(request.headers, dropped)

@@ -16,9 +16,10 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     `event_id` and `event_type` are places, tried in order: `header:NAME`, `json:PATH` or `form:NAME`. An id that several events share names
     one of them together with the texts at `event_id_with`, all of these places. `batch` is the path of the items in the body (`form:NAME`
     when they are a JSON array in a field of a form); then they are places in one item. `batch_type` is the content type of batches, where
-    single events are sent as well. `handshakes` are names of `ringback.signing.handshake`. `redelivery` are places, tried in order, where
-    it counts how often it sent an event. `reply` is what it must be answered: status, body, content type; None where any 2xx will do.
-    `confidence`: high (the provider's own documentation or package was read), medium (one good secondary source), low (a lead only).
+    single events are sent as well. `changing` are paths in JSON whose values are others each time that an event is sent. `handshakes` are
+    names of `ringback.signing.handshake`. `redelivery` are places, tried in order, where it counts how often it sent an event. `reply` is
+    what it must be answered: status, body, content type; None where any 2xx will do. `confidence`: high (the provider's own documentation
+    or package was read), medium (one good secondary source), low (a lead only).
     """
 
     id: str
@@ -38,6 +39,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     event_type: tuple[str, ...] = ()
     batch: str = ""
     batch_type: str = ""
+    changing: tuple[str, ...] = ()
     handshakes: tuple[str, ...] = ()
     redelivery: tuple[str, ...] = ()
     answer: str = ""

@@ -41,7 +41,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     """The raw bytes were signed by the holder of secret number `key_index`, within the tolerance.
 
     `message_id` and `signed_at_s` (seconds since 1970) are None where the scheme does not sign them. `once`: the id is that of this one
-    request, and another one when the provider sends the event again.
+    request, and another one when the provider sends the event again. `nonce` is what may prove one event alone, because whoever has seen it
+    can put another body beside it; None: the proof covers the body, or is a secret.
     """
 
     scheme: str
@@ -49,6 +50,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     message_id: str | None = None
     signed_at_s: float | None = None
     once: bool = False
+    nonce: str | None = None
 
 
 def check_age(signed_at_s: float, now_s: float, tolerance_s: float) -> None:

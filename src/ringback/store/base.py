@@ -61,13 +61,15 @@ class IdempotencyMark(msgspec.Struct, frozen=True, gc=False):
 class EventClaim(msgspec.Struct, frozen=True, gc=False):
     """What a provider calls the event of a message, so that it is kept once.
 
-    `key` is of `store.operations.deduplication.key_of`, `body` the digest of the bytes; the claim is forgotten after `window_us`.
+    `key` is of `store.operations.deduplication.key_of`, `body` the digest of the bytes; the claim is forgotten after `window_us`. `proof`
+    is the key of what proved it, where that could be put beside another event; empty: it could not.
     """
 
     source_id: str
     key: bytes
     body: bytes
     window_us: int
+    proof: bytes = b""
 
 
 class VersionClaim(msgspec.Struct, frozen=True, gc=False):

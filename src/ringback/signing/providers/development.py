@@ -168,7 +168,7 @@ ROWS: Final = (
         header="X-PagerDuty-Signature: v1=<hex>,v1=<hex>",
         signed="{raw_body} (HMAC-SHA256, hex)",
         several="comma list, any match",
-        event_id=("header:x-webhook-id", "json:event.id"),
+        event_id=("json:event.id", "header:x-webhook-id"),
         event_type=("json:event.event_type",),
         unconfirmed=("X-Webhook-Id", "pagey.ping"),
         source="NangoHQ/nango pagerduty route; ngrok/webhooks.fyi ops-experience/key-rotation",

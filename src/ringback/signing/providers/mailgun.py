@@ -52,7 +52,8 @@ class _MailgunVerifier:
         timestamp, token, signature = _parts(request)
         for index, check in enumerate(self._checks):
             if check(timestamp + token, (signature,)):
-                return Verdict(self._name, index, token.decode("latin-1"), self._when(timestamp, now_s), once=True)
+                nonce = token.decode("latin-1")
+                return Verdict(self._name, index, nonce, self._when(timestamp, now_s), once=True, nonce=nonce)
         raise VerificationError(SIGNATURE_MISMATCH, "timestamp and token were not signed with one of the keys")
 
     def _when(self, timestamp: bytes, now_s: float) -> float:

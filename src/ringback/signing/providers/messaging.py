@@ -107,6 +107,7 @@ ROWS: Final = (
         header="body signature{timestamp,token,signature} (or form fields)",
         signed="{timestamp}{token} (HMAC-SHA256, hex)",
         event_id=("json:event-data.id", "form:token"),
+        changing=("signature",),
         event_type=("json:event-data.event", "form:event"),
         answer="200; 406 stops retries",
         note="BODY NOT AUTHENTICATED by the signature",

@@ -60,7 +60,9 @@ class _PayPalVerifier:
             content = b"%b|%b|%b|%d" % (message_id, time, webhook_id, zlib.crc32(request.body))
             if check(content, (signature,)):
                 signed_at_s = self._when(time, now_s)
-                return Verdict(self._name, index, message_id.decode("latin-1"), signed_at_s, once=True)
+                # Bodies with the same CRC-32 are easily made.
+                nonce = message_id.decode("latin-1")
+                return Verdict(self._name, index, nonce, signed_at_s, once=True, nonce=nonce)
         raise VerificationError(SIGNATURE_MISMATCH, "the signature is not PayPal's for one of the webhook ids over this body")
 
     def _when(self, time: bytes, now_s: float) -> float:

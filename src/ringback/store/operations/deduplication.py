@@ -44,8 +44,11 @@ def digest(text: bytes) -> bytes:
 def claim(tx: Transaction, acceptances: Sequence[Acceptance]) -> dict[str, str | Superseded]:
     """Claim the events of messages; for each that came before, the id of its message to that of the first one, or to what superseded it.
 
-    Another body under a name is an event of its own, once, whose message is marked as a conflict.
+    Another body under a name is an event of its own, once, whose message is marked as a conflict, and so is one with a used proof.
     """
+    for acceptance in acceptances:
+        if acceptance.event is not None and acceptance.event.proof and not _is_unused(tx, acceptance, acceptance.event):
+            acceptance.message = _conflicting(acceptance.message)
     mine = {row[0] for row in tx.rows_many(_CLAIM, [_claim(a, a.event) for a in acceptances if a.event is not None])}
     repeated: dict[str, str | Superseded] = {}
     for acceptance in acceptances:
@@ -62,6 +65,15 @@ def claim(tx: Transaction, acceptances: Sequence[Acceptance]) -> dict[str, str |
         if first is not None:
             repeated[message.id] = Superseded(first[1]) if first[2] else str(first[1])
     return repeated
+
+
+def _is_unused(tx: Transaction, acceptance: Acceptance, event: EventClaim) -> bool:
+    """Did the proof of this event prove no other one? From now on it may not."""
+    proof = msgspec.structs.replace(event, key=event.proof, body=digest(event.key))
+    if tx.rows(_CLAIM, _claim(acceptance, proof)):
+        return True
+    first = _first(tx, event.source_id, event.proof)
+    return first is None or first[0] == proof.body
 
 
 def supersede(tx: Transaction, event: EventClaim, message_id: str, by: str) -> None:
