@@ -273,3 +273,25 @@ def test_an_id_that_is_signed_comes_before_one_that_is_not() -> None:
             signs = [scheme.content.lower() for scheme in row.schemes if isinstance(scheme, Signed)]
             first = row.event_id[0]
             assert first in inside or all(f"{{{first}}}" in content for content in signs), row.id
+
+
+@pytest.mark.parametrize(
+    ("created", "reason"),
+    [
+        (";created=1700000000", None),
+        (";created=1699999600", "timestamp_too_old"),
+        (";created=1700000400", "timestamp_in_future"),
+        ("", "malformed_header"),
+    ],
+)
+def test_an_http_signature_holds_for_five_minutes(running: Running, created: str, reason: str | None) -> None:
+    """https://www.rfc-editor.org/rfc/rfc9421#section-7.2.2 ."""
+    source = running.made(type="rfc9421", secrets=[base64.b64encode(b"key").decode()], publicUrl="https://hooks.example.com/a")
+    body = b'{"a":1}'
+    digest = f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode()}:"
+    covered = f'("@method" "@target-uri" "content-digest"){created};keyid="k"'
+    base = f'"@method": POST\n"@target-uri": https://hooks.example.com/a\n"content-digest": {digest}\n"@signature-params": {covered}'
+    signature = base64.b64encode(hmac.digest(b"key", base.encode(), "sha256")).decode()
+    headers = {"content-digest": digest, "signature-input": f"a={covered}", "signature": f"a=:{signature}:"}
+    assert running.ask(path_of(source), body, headers).status == (200 if reason is None else 401)
+    assert [item.reason for item in running.quarantined(source)] == ([] if reason is None else [reason])

@@ -214,7 +214,7 @@ ROWS: Final = (
         id="rfc9421",
         name="HTTP Message Signatures",
         confidence="high",
-        schemes=(HttpSignature(name="rfc9421-with-body"),),
+        schemes=(HttpSignature(name="rfc9421-with-body", tolerance_s=300),),
         by_name_only=(
             HttpSignature(name="rfc9421", required=()),
             ContentDigest(name="rfc9530-content-digest"),
