@@ -92,6 +92,16 @@ def test_the_endpoints_own_answer_is_given_to_the_provider(begin: Begin, receive
     assert len(receiver.arrivals) == 1
 
 
+def test_an_answer_that_is_not_kept_whole_is_not_given_in_part(begin: Begin, receiver: Receiver) -> None:
+    scene = begin()
+    long = b"<Response>%b</Response>" % (b"<Say>Hello</Say>" * 2_000)
+    receiver.decide = lambda arrival: Answer(body=long, headers=(("content-type", "text/xml"),))
+    for _ in range(2):
+        answer = scene.send(1)
+        assert (answer.status, answer.body, answer.header("content-type")) == (200, b"{}", "application/json")
+    assert len(receiver.arrivals) == 1
+
+
 def comparable(answer: Heard) -> tuple[int, list[tuple[str, str]], bytes]:
     return answer.status, [header for header in answer.headers if header[0] != "date"], answer.body
 

@@ -68,7 +68,7 @@ class Parts:
         self.scripts = Scripts(
             ScriptSettings(settings.transformation_workers, settings.transformation_timeout.total_seconds()), clock, metrics
         )
-        self.outcomes = Outcomes(store)
+        self.outcomes = Outcomes(store, settings.response_body_max)
         self.feed = LiveFeed()
         self.operational = Operational(clock, make_id, metrics)
         retries = _retries(settings)

@@ -17,6 +17,8 @@ from ringback.services.ports import Handoff
 from ringback.store.base import Record, Store, Transaction
 from ringback.store.operations import dead_letters, deliveries, messages, processing
 from ringback.store.operations.dead_letters import Chosen, Scope, Step
+from ringback.telemetry.events import SOURCE_ANSWER_CUT
+from ringback.telemetry.log import log
 
 # Endpoints of one application whose dead letters of one message are looked for; applications have a few.
 _ENDPOINTS_MAX: Final = 100
@@ -44,13 +46,17 @@ class Spoken(msgspec.Struct, frozen=True, gc=False):
 
 
 _NOTHING_MORE: Final = Spoken(0)
+# Only a part of it was kept, which would be read as something else.
+_CUT: Final = Spoken(0, body=b"cut")
 
 
 class Outcomes:
     """Who waits for which delivery. Belongs to one event loop; implements what the engine tells (`told`)."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, body_max: int = 20_000) -> None:
+        """`body_max`: bytes of an answer that are kept, as deliveries have it."""
         self._store = store
+        self._body_max = body_max
         self._waiting: dict[tuple[str, str], list[asyncio.Future[Spoken | None]]] = {}
 
     def told(self, record: Record) -> None:
@@ -59,7 +65,7 @@ class Outcomes:
             attempt = record.attempt
             spoken = None
             if attempt.status == AttemptStatus.SUCCESS:
-                spoken = _spoken(attempt.code, attempt.response_head, attempt.response)
+                spoken = _spoken(attempt.code, attempt.response_head, attempt.response, self._body_max)
             elif attempt.status == AttemptStatus.CANCELED:
                 # Its transformation wants it not sent: whoever waits need not send it again.
                 spoken = _NOTHING_MORE
@@ -74,11 +80,13 @@ class Outcomes:
         self._waiting.setdefault(key, []).append(future)
         try:
             # Looked for after the registration: what is recorded in between is not missed.
-            spoken = await self._store.read(lambda tx: _standing(tx, pair))
-            if spoken is not None:
-                return spoken
-            async with asyncio.timeout(deadline_s):
-                return await future
+            spoken = await self._store.read(lambda tx: _standing(tx, pair, self._body_max))
+            if spoken is None:
+                async with asyncio.timeout(deadline_s):
+                    spoken = await future
+            if spoken is _CUT:
+                log(SOURCE_ANSWER_CUT, endpoint_id=pair.endpoint_id, message_id=pair.message_id)
+            return spoken
         except TimeoutError:
             return None
         finally:
@@ -148,18 +156,22 @@ class Requeue:
                 self._handoff.wake(pair.endpoint_id, pair.app_id, due_at)
 
 
-def _standing(tx: Transaction, pair: Pair) -> Spoken | None:
+def _standing(tx: Transaction, pair: Pair, body_max: int) -> Spoken | None:
     """What has been answered already; None while an answer is still to be expected."""
     row = processing.taken_by(tx, pair.endpoint_id, pair.message_id)
     if row is not None:
-        return _spoken(row[0], row[1], row[2])
+        return _spoken(row[0], row[1], row[2], body_max)
     if processing.is_unfinished(tx, pair.app_id, pair.endpoint_id, pair.message_id):
         return None
     # A person discarded it, or the endpoint was not there when it came.
     return _NOTHING_MORE
 
 
-def _spoken(status: int, head: bytes, body: bytes | None) -> Spoken:
+def _spoken(status: int, head: bytes, body: bytes | None, body_max: int) -> Spoken:
+    body = body or b""
     fields = [(name.lower(), value) for name, value in header_fields(head)]
+    length = next((value for name, value in fields if name == "content-length"), None)
+    if str(len(body)) != length if length is not None else body and len(body) >= body_max:
+        return _CUT
     headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in fields if name not in _NOT_GIVEN_ON)
-    return Spoken(status, headers, body or b"")
+    return Spoken(status, headers, body)

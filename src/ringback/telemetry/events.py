@@ -160,6 +160,13 @@ SOURCE_DEADLINE_PASSED = LogEvent(
     ("source_id", "message_id", "waited_s"),
     "The endpoint that a source waits for (`processedBy`) has not taken the event within `deadlineS`: the provider was answered 503.",
 )
+SOURCE_ANSWER_CUT = LogEvent(
+    "source.answer_cut",
+    "warning",
+    ("endpoint_id", "message_id"),
+    "The endpoint that a source waits for (`processedBy`) gave an answer of which only a part is there (`response_body_max`, or its "
+    "connection broke): the provider was given the source's own.",
+)
 SOURCE_RECONCILED = LogEvent(
     "source.reconciled",
     "warning",
