@@ -102,6 +102,14 @@ def test_an_answer_that_is_not_kept_whole_is_not_given_in_part(begin: Begin, rec
     assert len(receiver.arrivals) == 1
 
 
+def test_a_header_of_which_only_a_part_is_kept_is_not_given(begin: Begin, receiver: Receiver) -> None:
+    scene = begin()
+    receiver.decide = lambda arrival: Answer(body=b"<Response/>", headers=(("x-long", "a" * 3_900), ("x-half", "b" * 500)))
+    answer = scene.send(1)
+    assert (answer.status, answer.body) == (200, b"<Response/>")
+    assert (answer.header("x-long"), answer.header("x-half")) == ("a" * 3_900, None)
+
+
 def comparable(answer: Heard) -> tuple[int, list[tuple[str, str]], bytes]:
     return answer.status, [header for header in answer.headers if header[0] != "date"], answer.body
 

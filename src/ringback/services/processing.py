@@ -10,7 +10,7 @@ import msgspec
 from ringback.clock import Clock
 from ringback.errors import RingbackError
 from ringback.model.deliveries import AttemptStatus
-from ringback.policy.heads import header_fields
+from ringback.policy.heads import HEAD_END, header_fields
 from ringback.policy.paging import Walk
 from ringback.services.directory import Entry
 from ringback.services.ports import Handoff
@@ -169,6 +169,9 @@ def _standing(tx: Transaction, pair: Pair, body_max: int) -> Spoken | None:
 
 def _spoken(status: int, head: bytes, body: bytes | None, body_max: int) -> Spoken:
     body = body or b""
+    if not head.endswith(HEAD_END):
+        # It is longer than what is kept of it: its last line may be half of one.
+        head = head.rpartition(b"\r\n")[0]
     fields = [(name.lower(), value) for name, value in header_fields(head)]
     length = next((value for name, value in fields if name == "content-length"), None)
     if str(len(body)) != length if length is not None else body and len(body) >= body_max:
