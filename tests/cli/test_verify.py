@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import subprocess
 import sys
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_a_scheme_that_signs_the_url_asks_for_it(tmp_path: Path) -> None:
     ]
     assert "with --url URL" in ringback(*words).stderr
     assert "--url" not in ringback(*words, "--url", "https://example.com/twilio").stderr
+
+
+def test_what_anybody_could_have_had_signed_by_asking_is_refused_as_a_source_refuses_it(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"12345")
+    signature = b64encode(hmac.digest(b"s", b"12345", "sha256")).decode()
+    header = f"x-twitter-webhooks-signature: sha256={signature}"
+    done = ringback("verify", "--provider", "x-twitter", "--secret", "s", "--header", header, "--body-file", str(tmp_path / "body"))
+    assert (done.returncode, done.stdout) == (1, "signature_mismatch\n") and "by asking" in done.stderr
 
 
 def test_the_catalogue_is_listed() -> None:

@@ -15,6 +15,7 @@ from ringback.errors import VerificationError
 from ringback.signing.diagnosis import likely_causes
 from ringback.signing.encodings import SECRET_ENCODINGS
 from ringback.signing.fetched import KeyUnavailable
+from ringback.signing.handshake import refuse_question
 from ringback.signing.headers import Headers
 from ringback.signing.providers import catalogue
 from ringback.signing.request import InboundRequest, Secret, Verifier
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     now_s = SystemClock().now_us() / SECOND_US if args.now is None else args.now
     try:
         verdict = verifier.verify(request, now_s=now_s)
+        refuse_question(catalogue.provider(args.provider).handshakes if args.provider else (), request)
     except VerificationError as refused:
         code = _refuse(args, refused.reason, str(refused), _causes(args, secrets, request, refused.reason))
         _hint(args, refused)
