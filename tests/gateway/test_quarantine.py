@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 
 import pytest
 
+from ringback.clock import rfc3339
 from ringback.errors import Refused
 from ringback.services.gateway import Ready
 from ringback.services.releasing import Chosen
 from tests.gateway.conftest import WHO, Running, path_of
 from tests.gateway.signing import NOW_S, event, signed
+from tests.gateway.test_forgeries import Amazon
+from tests.gateway.test_forgeries import sns as sns_body
 
 DAY_S = 86_400
 
@@ -154,3 +158,23 @@ def test_the_likely_cause_of_a_mismatch_is_named(running: Running) -> None:
     assert running.ask(path_of(source), event() + b"\n", signed(event())).status == 401
     (item,) = running.quarantined(source)
     assert "a newline was added at the end of the body on its way" in running.run(running.releases.causes(source, item))
+
+
+def test_a_question_of_a_provider_that_is_released_is_no_event_and_what_it_asks_for_is_done(running: Running) -> None:
+    slack = running.made(type="slack", secrets=["wrong"])
+    body = b'{"type":"url_verification","challenge":"c"}'
+    signature = hmac.digest(b"right", b"v0:%d:%b" % (NOW_S, body), "sha256").hex()
+    running.clock.set(NOW_S)
+    headers = {"x-slack-request-timestamp": str(NOW_S), "x-slack-signature": f"v0={signature}"}
+    assert running.ask(path_of(slack), body, headers).status == 401
+    mine, url = "arn:aws:sns:eu-west-1:1:mine", "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=t"
+    sns, amazon = running.made(type="aws-sns", secrets=[f"{mine}-not"]), Amazon(running)
+    fields = {"Message": "m", "MessageId": "1", "SubscribeURL": url, "Timestamp": rfc3339(running.clock.now_us()), "Token": "t"}
+    fields |= {"TopicArn": mine, "Type": "SubscriptionConfirmation"}
+    asked = sns_body(fields, amazon.signature("".join(f"{name}\n{value}\n" for name, value in fields.items())))
+    assert running.ask(path_of(sns), asked).status == 401
+    for source, secret in ((slack, "right"), (sns, mine)):
+        running.changed(source, secrets=(secret,))
+        left = running.run(running.releases.many(WHO, running.app_id, source.id, Chosen(), believe=False))
+        assert (left.released, left.refused, running.quarantined(source)) == (1, {}, [])
+    assert running.messages() == [] and running.published.visited == [url]

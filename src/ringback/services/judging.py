@@ -12,6 +12,7 @@ from ringback.errors import Unavailable, VerificationError
 from ringback.model import quarantine as reasons
 from ringback.model.arrivals import EMPTY_BATCH
 from ringback.model.messages import Origin, Remote
+from ringback.model.quarantine import Quarantined
 from ringback.model.reconciliation import HEADER, RECONCILED
 from ringback.model.sources import NOT_UTF8, OLD_SECRET, RELEASED, SCHEMA, SCHEMA_UNKNOWN, UNVERIFIED, UNVERSIONED, WOULD_REFUSE
 from ringback.policy.sources_events import BombError, Event, Listed, inflated, passed_on
@@ -119,9 +120,24 @@ def released(
         try:
             verdict = ready.verifier.verify(request, now_s=received_us / SECOND_US, key_source=keys)
             refuse_question(ready.handshakes, request)
+            asked = answered_handshake(ready.handshakes, request, ready.knowledge, verified=True)
+            if asked is not None:
+                return Asked(*asked)
         except VerificationError as error:
             return Refusal(error.reason, str(error))
     return _taken(ready, request, verdict, now_us, (RELEASED,), remote)
+
+
+def let_out_once(ready: Ready, item: Quarantined, events: list[NewMessage]) -> list[NewMessage]:
+    """The events of a request in quarantine; those without a name get that of the request, so that it is never let out twice."""
+
+    def named(event: NewMessage, index: int) -> NewMessage:
+        if event.event is not None:
+            return event
+        claim = EventClaim(ready.source.id, b"q%b %d" % (item.id.encode(), index), digest(event.payload), ready.window_us)
+        return replace(event, event=claim)
+
+    return [named(event, index) for index, event in enumerate(events)]
 
 
 def reconciled(ready: Ready, request: InboundRequest, now_us: int, change: Listed | None = None) -> Decision:

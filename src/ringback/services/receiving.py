@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-import msgspec
-
 from ringback.clock import SECOND_US, Clock
 from ringback.errors import NotFound, RingbackError, StoreFailure, Unavailable
 from ringback.model.arrivals import ACCEPTED, DUPLICATE, HANDSHAKE, IGNORED, REJECTED, SIGNAL, SUPERSEDED
@@ -22,7 +20,7 @@ from ringback.services.comparing import Comparing
 from ringback.services.directory import Directory, Entry
 from ringback.services.gateway import Ready
 from ringback.services.intake import Answering, Answers, Intake, NewMessage
-from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, Told, compared, plain, released
+from ringback.services.judging import Asked, Decision, Ignored, Refusal, Taken, Told, compared, let_out_once, plain, released
 from ringback.services.pending import Pending
 from ringback.services.processing import Outcomes, Pair
 from ringback.services.quarantine import Quarantine
@@ -35,8 +33,7 @@ from ringback.signing.fetched import Keys, KeyUnavailable
 from ringback.signing.handshake import Answer
 from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
-from ringback.store.base import EventClaim, Superseded
-from ringback.store.operations.deduplication import digest
+from ringback.store.base import Superseded
 from ringback.telemetry.events import REQUEST_FAILED, SOURCE_CONFLICT, SOURCE_DEADLINE_PASSED
 from ringback.telemetry.log import log
 from ringback.telemetry.tracing import Tracing
@@ -159,6 +156,7 @@ class Receiver:
     async def release(self, ready: Ready, item: Quarantined, *, believe: bool) -> Refusal | list[str]:
         """Let a request out of quarantine, verified as of when it came, or believed as it is: the ids of its messages, or why not.
 
+        A question makes no message; what it asks for is done, though nobody hears the answer.
         Raises Unavailable when it could not be stored.
         """
         decision = await self.would_release(ready, item, believe=believe)
@@ -166,7 +164,7 @@ class Receiver:
             return decision
         ids = list[str]()
         if isinstance(decision, Taken):
-            pending = await self._stored(ready, _once(ready, item, decision.events))
+            pending = await self._stored(ready, let_out_once(ready, item, decision.events))
             if pending.failure is not None:
                 raise pending.failure
             captured = item.request
@@ -175,6 +173,8 @@ class Receiver:
                 if outcome == SUPERSEDED:
                     self.stands(ready, decision.events[index], came, 0, outcome, message_id)
             ids = pending.ids
+        elif isinstance(decision, Asked):
+            await self._answer(ready, decision.answer)
         await self._quarantine.forget(ready.source.id, item.id)
         return ids
 
@@ -480,15 +480,3 @@ def _tell(waiting: Awaited, ready: Ready) -> None:
     arrived = waiting.get(ready.source.id)
     if arrived is not None:
         arrived()
-
-
-def _once(ready: Ready, item: Quarantined, events: list[NewMessage]) -> list[NewMessage]:
-    """The events of a request in quarantine; those without a name get that of the request, so that it is never let out twice."""
-
-    def named(event: NewMessage, index: int) -> NewMessage:
-        if event.event is not None:
-            return event
-        claim = EventClaim(ready.source.id, b"q%b %d" % (item.id.encode(), index), digest(event.payload), ready.window_us)
-        return msgspec.structs.replace(event, event=claim)
-
-    return [named(event, index) for index, event in enumerate(events)]
