@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ringback.errors import StoreFailure
-from ringback.receiver import Claim, Event, EventKey, Receiver, Reply, Unavailable
+from ringback.receiver import Claim, Event, EventKey, Receiver, Reply, SqliteInbox, Unavailable
 from ringback.receiver.testing import sign
 from ringback.signing.fetched import KeyRef, KeyUnavailable
 from ringback.signing.request import InboundRequest
@@ -391,3 +393,18 @@ def test_a_failure_is_told_though_the_inbox_fails_too(handle: Callable[..., Repl
 def test_times_that_would_run_an_event_twice_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Receiver("stripe", "secret", inbox=Remembering(), **options)
+
+
+def test_what_changes_with_each_sending_of_a_provider_makes_no_other_event(tmp_path: Path) -> None:
+    receiver, ran = Receiver("mailgun", "secret", inbox=SqliteInbox(tmp_path / "inbox.db"), clock=StandingClock()), list[bool]()
+
+    @receiver.on("*")
+    def handler(event: Event) -> None:
+        ran.append(event.conflict)
+
+    for token, kind in (("a", "opened"), ("b", "opened"), ("c", "clicked")):
+        signature = hmac.digest(b"secret", f"1700000000{token}".encode(), "sha256").hex()
+        said = {"timestamp": "1700000000", "token": token, "signature": signature}
+        body = json.dumps({"signature": said, "event-data": {"id": "1", "event": kind}}).encode()
+        assert receiver.handle(receiver.request({"content-type": "application/json"}, body, "POST", "")).status == 200
+    assert ran == [False, True]

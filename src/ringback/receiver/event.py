@@ -31,7 +31,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     gives none. `raw` is the bytes as they came, without their content coding; of a batch, those of this item. `secret_index` is the place
     of the secret that matched in the list that the receiver was given; `signed_at` is None where no time was signed. `verified` is False
     only for receivers that believe everybody. `conflict`: another body came under the same id before. `attempt` counts the runs of the
-    handler by a worker. `context` is what the inbox handed over with its claim: an open transaction, say.
+    handler by a worker. `context` is what the inbox handed over with its claim: an open transaction, say. `stable` is what of the bytes
+    stays when the provider sends the event again, None where that is all.
     """
 
     id: str | None
@@ -46,6 +47,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     conflict: bool = False
     attempt: int = 1
     context: Any = None
+    stable: bytes | None = None
 
     def __repr__(self) -> str:
         # Neither the body nor headers: they hold what no log should.

@@ -198,6 +198,7 @@ class Judge:
             signed_at=_time(verdict),
             secret_index=None if verdict is None else verdict.key_index,
             verified=verdict is not None,
+            stable=found.stable,
         )
 
 

@@ -98,7 +98,7 @@ class SqliteQueue:
         return new
 
     def _put(self, connection: sqlite3.Connection, receiver: str, event: Event, now_us: int, keep_until_us: int) -> bool:
-        key = key_of(receiver, event.id or "", event.raw)
+        key = key_of(receiver, event.id or "", event.raw if event.stable is None else event.stable)
         if event.id is not None:
             claim = self._inbox.claim_in(connection, key, now_us, keep_until_us)
             if claim.state != "new":

@@ -388,7 +388,7 @@ class Receiver:
                 return (yield from self.run(event))
             except Exception as error:
                 return self.failed(event, error)
-        key, now_us = key_of(self.name, event.id, event.raw), self.clock.now_us()
+        key, now_us = key_of(self.name, event.id, event.raw if event.stable is None else event.stable), self.clock.now_us()
         claim: Claim = yield Call(self.inbox.claim, (key, now_us, now_us + self._lease_us), books=True)
         if claim.state == "done":
             self._count("duplicate")
