@@ -144,8 +144,18 @@ def test_what_python_writes_for_no_number_is_in_nobodys_way_but_of_who_asks_for_
 
 @pytest.mark.parametrize(
     "body",
-    [b"NaN", b"[NaN", b'{"a":NaNs}', b'{"a":xNaN}', b"{NaN:1}", b'{"a":Infinit}', b'{"a" NaN}', b'{"a":[' + b"NaN," * 30_000 + b"1]}"],
+    [
+        b"NaN",
+        b"[NaN",
+        b'{"a":NaNs}',
+        b'{"a":xNaN}',
+        b"{NaN:1}",
+        b'{"a":Infinit}',
+        b'{"a" NaN}',
+        b'{"a":[' + b"NaN," * 30_000 + b"1]}",
+        b'{"a":["' + b"\\ud800" * 3_000 + b'"]}',
+    ],
 )
-def test_what_is_no_json_with_such_words_either_stays_so(body: bytes) -> None:
+def test_what_is_no_json_either_when_that_is_read_over_stays_so(body: bytes) -> None:
     with pytest.raises(VerificationError):
         [*find(read_json(body), "a")]
