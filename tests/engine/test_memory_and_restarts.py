@@ -52,6 +52,23 @@ def test_what_does_not_fit_into_memory_goes_through_the_database_in_order():
     in_world(story)
 
 
+def test_what_comes_one_after_another_to_an_endpoint_that_hangs_does_not_fill_memory():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        world.transport.decide = lambda sent: None
+        for _ in range(60):
+            await world.publish("a", LARGE)
+        await passed(0.1)
+        assert world.dispatcher.held_bytes < 34 * 1024 * 1024
+        world.transport.decide = lambda sent: OK
+        world.transport.land(OK)
+        await world.settled()
+        assert [sent.sequence for sent in world.transport.sent] == list(range(1, 61))
+        assert world.dispatcher.held_bytes == 0
+
+    in_world(story)
+
+
 def test_a_queue_that_is_full_goes_on_through_the_database_in_order():
     async def story(world: World) -> None:
         await world.endpoint("a")

@@ -20,7 +20,7 @@ from ringback.engine.configuration import Configuration, Prepare
 from ringback.engine.deferred import Deferred
 from ringback.engine.flights import GONE, UNREADABLE, UNSENDABLE, ChangedFlight, Flight
 from ringback.engine.health import Health
-from ringback.engine.lanes import LOW_MARK, OVERHEAD, Lane, LanePlan, size_of
+from ringback.engine.lanes import OVERHEAD, Lane, LanePlan, size_of
 from ringback.engine.limiter import Limiter
 from ringback.engine.pending import pending_of
 from ringback.engine.recorder import Recorder, masked
@@ -316,7 +316,7 @@ class Dispatcher:
         if plan.rates is not None and not self._throttle.allows(lane, plan.rates):
             return False
         self._attempt(lane, plan, lane.take(), now_us)
-        if lane.stored and not lane.claiming and lane.waiting < LOW_MARK:
+        if lane.stored and not lane.claiming:
             self._supply.claim(lane)
         return bool(lane.first or lane.retries or lane.urgent)
 

@@ -14,7 +14,7 @@ import msgspec
 from ringback.delivery.scripting_turns import Script
 from ringback.delivery.seal import Plan
 from ringback.model.attempts import WaitCause
-from ringback.model.deliveries import Claim, Trigger
+from ringback.model.deliveries import Claim, Delivery, Trigger
 from ringback.model.ordering import Ordering
 from ringback.policy.breaker import Breaker
 from ringback.policy.rate import Bucket
@@ -246,6 +246,15 @@ class Lane:
         if self.retries:
             self.since_retry += 1
         return self.first.popleft()
+
+    def hasten(self, delivery: Delivery) -> bool:
+        """Make one urgent that waits; False = it does not wait here."""
+        claim = next((claim for claim in self.retries if claim.delivery == delivery), None)
+        if claim is None:
+            return False
+        self.retries.remove(claim)
+        self.urgent.append(claim)
+        return True
 
     def withdraw(self, message_id: str) -> list[Claim]:
         """Take the scheduled attempts of one message out of the queue."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ringback import ids
@@ -80,12 +80,12 @@ class Supply:
         """Something is due in the database."""
         lane.stored = True
         lane.woken += 1
-        if not lane.claiming and lane.waiting < LOW_MARK:
+        if not lane.claiming:
             self.claim(lane)
 
     def claim(self, lane: Lane) -> None:
         """Fetch what is due, if the lane may have it now. It must not be fetching already."""
-        if self.running and not lane.stopped and lane.resting is None and lane.waiting < LOW_MARK:
+        if self.running and not lane.stopped and lane.resting is None and lane.waiting < (LOW_MARK if self._is_roomy() else 1):
             lane.claiming = True
             self._work.begin(self._claim(lane))
 
@@ -120,10 +120,7 @@ class Supply:
         if lane.stopped or not self.running:
             self._store.release(c.delivery for c in claims)
             return
-        for claim in claims:
-            lane.put(claim)
-            self._roster.held += size_of(claim)
-        self._filled(lane)
+        self._take_in(lane, claims, lane.put)
 
     def forget(self, claims: list[Claim]) -> None:
         """These, taken out of a queue, are nobody's any more."""
@@ -167,16 +164,13 @@ class Supply:
         if lane.stopped:
             self._store.release(c.delivery for c in found.claims)
             return
-        for claim in found.claims:
-            lane.put(claim)
-            self._roster.held += size_of(claim)
         due = found.next_due_at
         if due is None or due > self._clock.now_us():
             if lane.woken == woken:
                 lane.stored = False
             if due is not None:
                 self._later(lane, due)
-        self._filled(lane)
+        self._take_in(lane, found.claims, lane.put)
         if lane.stored and not lane.claiming and not lane.waiting:
             self.claim(lane)
 
@@ -184,8 +178,11 @@ class Supply:
         claim = None
         try:
             async with self._turns:
-                if len(lane.urgent) < _URGENT_MAX:
+                if len(lane.urgent) < (_URGENT_MAX if self._is_roomy() else 1):
                     claim = await self._store.claim_one(delivery, self._clock.now_us(), LEASE_US)
+                    if claim is None and lane.hasten(delivery):
+                        # What fetched all that is due has found it first.
+                        self._filled(lane)
         except Exception as error:
             if not isinstance(error, RingbackError):
                 log(TASK_FAILED, failure=error, task="claim", error=str(error))
@@ -194,15 +191,23 @@ class Supply:
         if claim is not None and lane.stopped:
             self._store.release([delivery])
         elif claim is not None:
-            lane.urgent.append(claim)
-            self._roster.held += size_of(claim)
-            self._filled(lane)
+            self._take_in(lane, [claim], lane.urgent.append)
         # It may have brought its scheduled attempt into the database; and if it is still there itself, it has its turn with all others.
         self.has_stored(lane)
 
+    def _take_in(self, lane: Lane, claims: Sequence[Claim], put: Callable[[Claim], None]) -> None:
+        for claim in claims:
+            put(claim)
+            self._roster.held += size_of(claim)
+        self._filled(lane)
+
+    def _is_roomy(self) -> bool:
+        """May lanes have several deliveries in memory? Else one each, so that every lane goes on all the same."""
+        return self._roster.held < self._held_max // 2
+
     def _bounds(self) -> Bounds:
-        """How much to claim at once: one delivery when memory is nearly taken, so that every lane goes on all the same."""
-        return Bounds(_CLAIM_MAX if self._roster.held < self._held_max // 2 else 1, _CLAIM_BYTES)
+        """How much to claim at once."""
+        return Bounds(_CLAIM_MAX if self._is_roomy() else 1, _CLAIM_BYTES)
 
     async def _clear(self, lane: Lane, before: str) -> None:
         """Remove the live deliveries of a disabled or deleted endpoint, then let the lane start anew should the endpoint come back."""
