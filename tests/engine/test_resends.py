@@ -110,3 +110,82 @@ def test_attempts_by_hand_to_an_endpoint_that_was_disabled_meanwhile_end():
         assert world.dispatcher.held_bytes == 0
 
     in_world(story)
+
+
+def test_an_attempt_by_hand_whose_rate_is_used_up_waits_for_a_token_and_not_for_a_pause():
+    async def story(world: World) -> None:
+        world.transport.decide = lambda sent: answer(503, retry_after="3000")
+        await world.endpoint("a", throttle_rate=2)
+        message = await world.publish("a")
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM delivery WHERE state = 'retrying'"))
+        for _ in range(4):
+            await world.resend("a", message)
+        sent = await world.sent(5, 5.0)
+        assert obeys([one.at_us for one in sent], 2)
+
+    in_world(story, schedule_s=(0.01,))
+
+
+def test_an_attempt_by_hand_in_a_pause_has_the_next_place_where_others_have_all_of_them():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        await world.endpoint("b")
+        await world.endpoint("c")
+        await world.publish("c")
+        await world.sent(1)
+        world.transport.decide = lambda sent: answer(503, retry_after="3000")
+        message = await world.publish("a")
+        await until_async(lambda: world.count("SELECT COUNT(*) FROM delivery WHERE state = 'retrying'"))
+        world.transport.decide = lambda sent: None
+        await world.publish("b")
+        await world.publish("c")
+        await until(lambda: len(world.transport.flying) == 2)
+        world.transport.decide = lambda sent: OK
+        await world.resend("a", message)
+        await passed(0.1)
+        assert len(world.transport.to("a")) == 1
+        world.transport.flying.pop(0).answers(OK)
+        await until(lambda: len(world.transport.to("a")) == 2, 5.0)
+
+    in_world(story, schedule_s=(0.01,), total=2)
+
+
+def test_attempts_by_hand_of_large_messages_wait_in_the_database_when_memory_is_half_full():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        hanging = [await world.endpoint(name) and name for name in "bcd"]
+        large = b'"%s"' % (b"x" * 1024 * 1024)
+        messages = [await world.publish("a", large) for _ in range(30)]
+        await world.settled()
+        world.transport.decide = lambda sent: None
+        for message in messages:
+            for name in hanging:
+                await world.resend(name, message)
+        await until(lambda: len(world.transport.flying) == 3 * 12)
+        await passed(0.1)
+        assert world.dispatcher.held_bytes < 48 * 1024 * 1024
+        world.transport.decide = lambda sent: OK
+        world.transport.land(OK)
+        await world.settled()
+        assert world.dispatcher.held_bytes == 0
+        assert await world.count("SELECT COUNT(*) FROM attempt WHERE trigger = 1 AND status = 0") == 90
+
+    in_world(story)
+
+
+def test_attempts_by_hand_that_follow_each_other_are_made_at_once_whoever_fetches_them():
+    async def story(world: World) -> None:
+        world.transport.decide = lambda sent: None
+        await world.endpoint("a")
+        messages = await posts(world, "a", 12)
+        await until(lambda: len(world.transport.flying) == 8)
+        for number, message in enumerate(messages[8:], 1):
+            # All that is due is fetched in the same commit, before the one that is wanted.
+            adding = asyncio.ensure_future(world.resend("a", message))
+            await asyncio.sleep(0)
+            world.dispatcher.wake(world.endpoint_ids["a"], world.app_id, 0)
+            await adding
+            await until(lambda number=number: len(world.transport.flying) == 8 + number, 5.0)
+            assert world.transport.sent[-1].message_id == message.id
+
+    in_world(story)

@@ -51,15 +51,23 @@ class Limiter:
         if free > 0:
             # Rounded up: as long as something is free, each may have one.
             return lane.flying < -(-free // self._shares[lane.proven])
-        if not lane.flying and not lane.starved:
-            lane.starved = True
-            self.starving += 1
-            self._starved[lane.proven].append(lane)
+        self._starve(lane)
         return False
 
     def spares(self, lane: Lane) -> bool:
         """May this lane start a request that is urgent, whatever else is on the wire to its endpoint?"""
-        return lane.flying < lane.limit + _BESIDE and self.flying < 2 * self._half
+        if lane.flying >= lane.limit + _BESIDE:
+            return False
+        if self.flying < 2 * self._half:
+            return True
+        self._starve(lane)
+        return False
+
+    def _starve(self, lane: Lane) -> None:
+        if not lane.flying and not lane.starved:
+            lane.starved = True
+            self.starving += 1
+            self._starved[lane.proven].append(lane)
 
     def called(self) -> Lane | None:
         """The lane that has waited longest for one of the places that are free now."""

@@ -14,8 +14,8 @@ from ringback.model.attempts import WaitCause
 class Rests:
     """Times of lanes and of applications, on the monotonic clock: setting the wall clock makes no rest longer or shorter.
 
-    `rested(lane)` is called when the rest of a lane is over, `called(group)` when the time of an application has come, and `rung` after
-    each round of these.
+    `rested(lane)` is called when the rest of a lane is over, or what is urgent in it need not wait for it, `called(group)` when the time of
+    an application has come, and `rung` after each round of these.
     """
 
     def __init__(
@@ -37,10 +37,12 @@ class Rests:
         return int(self._clock.monotonic_s() * SECOND_US)
 
     def rest(self, lane: Lane, until_us: int, cause: WaitCause) -> None:
-        """Let a lane rest until a monotonic time, or longer if it does so already."""
-        if lane.resting is None or until_us > lane.rest_ends:
+        """Let a lane rest until a monotonic time, or longer if it does so already. What is urgent is looked at again then at the latest."""
+        longer = lane.resting is None or until_us > lane.rest_ends
+        if longer:
             lane.resting = cause
             lane.rest_ends = until_us
+        if longer or lane.urgent:
             self._alarms.set(until_us, lane.endpoint_id)
         if cause is WaitCause.PAUSED and until_us > lane.paused_until:
             lane.paused_until = until_us
@@ -81,6 +83,8 @@ class Rests:
         if lane is not None:
             if lane.resting is not None and lane.rest_ends <= at_us:
                 self.end(lane)
+            elif lane.urgent:
+                self._rested(lane)
             return
         group = self._roster.groups.get(name)
         if group is not None:
