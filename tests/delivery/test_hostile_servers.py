@@ -233,6 +233,18 @@ def test_what_is_not_http_is_a_protocol_error(run: Run, answer: bytes) -> None:
     run(story())
 
 
+@pytest.mark.parametrize("interim", [b"", b"\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+@pytest.mark.parametrize("lengths", [b"content-length: 0\r\n", b"content-length: two\r\n"])
+@pytest.mark.parametrize("protocol", ["RTSP/1.0", "ICE/1.0", "HTTP/2.0", "HTTP/0.9"])
+def test_an_answer_in_another_protocol_is_a_protocol_error_that_names_it(run: Run, protocol: str, lengths: bytes, interim: bytes) -> None:
+    async def story() -> None:
+        exchange, _, _ = await once(answering(interim + protocol.encode() + b" 200 OK\r\n" + lengths + b"\r\n"))
+        assert (exchange.status, exchange.error) == (0, ErrorClass.PROTOCOL)
+        assert exchange.detail == f"the answer is not HTTP/1.1: it begins with '{protocol}'"
+
+    run(story())
+
+
 @pytest.mark.parametrize("tail", [b"zz\r\nbad", b"5\r\nhelloXX", b"fffffffffffffffffff\r\n", b"5;\x00\r\nhello"])
 def test_bad_chunking_leaves_the_status_and_ends_the_connection(run: Run, tail: bytes) -> None:
     async def story() -> None:

@@ -54,7 +54,6 @@ def test_a_connection_is_used_again_after_a_complete_answer(run: Run, answer: by
         CHUNKED + OK,
         CHUNKED.replace(b"\r\n\r\n", b"\r\ncontent-length: 2\r\n\r\n", 1),
         b"HTTP/1.1 204 No Content\r\n\r\nsurprise",
-        b"HTTP/2.0 200 OK\r\ncontent-length: 2\r\n\r\nok",
     ],
 )
 def test_a_connection_with_anything_odd_is_dropped(run: Run, answer: bytes) -> None:

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from ringback.delivery.failure import because
 from ringback.delivery.transport import SealedRequest, Watcher
 from ringback.model.attempts import ErrorClass, Exchange, Phases
-from ringback.policy.heads import HEAD_END, head_span, header_value
+from ringback.policy.heads import HEAD_END, foreign_protocol, head_span, header_value
 
 Done = Callable[[Exchange], None]
 
@@ -190,8 +190,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(request.head + request.body)
         else:
             self._transport.writelines((request.head, request.body))
-        now = self._now
-        self._sent_s = now()
+        self._sent_s = self._now()
 
     def usable(self) -> bool:
         """May another request be written? Asks the kernel, too: bytes that wait to be read belong to no request of ours.
@@ -319,6 +318,8 @@ class Connection(asyncio.Protocol):
         if self._complete:
             return
         status = self._parser.get_status_code()
+        if self._is_foreign():
+            raise ValueError(self._problem)
         if status >= _FINAL_STATUS:
             self._status = status
             self.status_s = self._now()
@@ -359,11 +360,17 @@ class Connection(asyncio.Protocol):
             self._conclude(self._now(), cut=True)
         elif isinstance(exc, HttpParserUpgrade):
             self._fail(ErrorClass.PROTOCOL, "the server switched protocols without being asked")
-        elif any(words in str(exc) for words in _LENGTH_COMPLAINTS):
+        elif any(words in str(exc) for words in _LENGTH_COMPLAINTS) and not self._is_foreign():
             self._mangled = True
             self._await_mangled_head()
         else:
             self._fail(ErrorClass.PROTOCOL, f"the answer is not HTTP/1.1: {self._problem or exc}")
+
+    def _is_foreign(self) -> bool:
+        """Is the head that is being read one of another protocol? The parser takes several, whose statuses mean other things."""
+        protocol = foreign_protocol(self._raw, self._interim)
+        self._problem = protocol and f"it begins with {protocol!r}"
+        return bool(protocol)
 
     def _await_mangled_head(self) -> None:
         """A head whose lengths cannot be believed still has a status: it counts once the head is complete, without any body."""
@@ -413,8 +420,7 @@ class Connection(asyncio.Protocol):
 
     def _same_again(self, before: Exchange) -> None:
         """The server has answered the same as before."""
-        now = self._now
-        self.status_s = now_s = now()
+        self.status_s = now_s = self._now()
         exchange = replace(
             before,
             reused=True,
@@ -426,12 +432,11 @@ class Connection(asyncio.Protocol):
 
     def _facts(self, head: bytes, ended_s: float, cut: bool) -> Exchange:
         """What is known once the status is in. `cut`: the body is not all there."""
-        body = b"".join(self._chunks)
         limit = self._limits.body_max_bytes
         return Exchange(
             status=self._status,
             head=head[: self._limits.head_kept_bytes],
-            body=body[:limit],
+            body=b"".join(self._chunks)[:limit],
             body_truncated=cut or self._body_bytes > limit,
             address=self.address,
             reused=self.uses > 1,
@@ -470,7 +475,7 @@ class Connection(asyncio.Protocol):
 
     def _may_follow(self, head: bytes, body_at: int) -> bool:
         """Is the connection certain to carry nothing more of this response?"""
-        if not self._keep_alive or self.closed or not head.startswith(b"HTTP/1."):
+        if not self._keep_alive or self.closed:
             return False
         if self._transport.get_write_buffer_size():
             # The answer came before the request had left us.

@@ -6,6 +6,9 @@ from typing import Final
 
 # What ends a head.
 HEAD_END: Final = b"\r\n\r\n"
+# How an answer in HTTP/1.x begins, and no longer name of a protocol with its version is read.
+_HTTP: Final = b"HTTP/1."
+_PROTOCOL_BYTES: Final = 16
 
 
 def header_value(head: bytes, name: bytes) -> bytes | None:
@@ -42,6 +45,15 @@ def head_span(raw: bytes | bytearray, interim: int = 0) -> tuple[int, int]:
         start = _past_interim(raw, interim)
     end = raw.find(HEAD_END, start)
     return start, end + len(HEAD_END) if end >= 0 else -1
+
+
+def foreign_protocol(raw: bytes | bytearray, interim: int = 0) -> str:
+    """What the head of an answer behind so many interim ones begins with, where that is not HTTP/1.x; else ""."""
+    if not interim and raw.startswith(_HTTP):
+        return ""
+    start, _ = head_span(raw, interim)
+    first = bytes(raw[start : start + _PROTOCOL_BYTES]).partition(b" ")[0]
+    return "" if first.startswith(_HTTP) else first.decode("latin-1")
 
 
 def _past_interim(raw: bytes | bytearray, interim: int) -> int:
