@@ -35,6 +35,7 @@ from ringback.store.operations import directory as directory_operations
 from ringback.telemetry.events import SERVER_STOPPED, SERVER_STOPPING
 from ringback.telemetry.log import log
 from ringback.telemetry.loop_lag import watch_loop
+from ringback.telemetry.prometheus import Metrics
 
 # Seconds between two looks at numbers that nobody counts along the way.
 _GAUGES_EVERY_S: Final = 1.0
@@ -163,10 +164,10 @@ class Server:
 
     def _indexer(self, index: SearchIndex) -> Indexer:
         parts, settings = self._parts, self._parts.settings
-        path = database_path(settings.database_url)
+        directory = os.path.dirname(os.path.abspath(database_path(settings.database_url)))
 
         def room() -> tuple[int, int]:
-            disk = os.statvfs(path)
+            disk = os.statvfs(directory)
             # What publishing needs is not the index's to take.
             return disk.f_bavail * disk.f_frsize, 2 * settings.min_free_disk
 
@@ -197,9 +198,7 @@ class Server:
             metrics.oldest_due_us = parts.dispatcher.oldest_due()
             metrics.wal_bytes = parts.store.wal_bytes
             if path != ":memory:":
-                metrics.store_bytes = os.stat(path).st_size
-                disk = os.statvfs(path)
-                metrics.disk_free_bytes = disk.f_bavail * disk.f_frsize
+                _measure(path, metrics)
             await asyncio.sleep(_GAUGES_EVERY_S)
 
     async def _note_tokens(self) -> None:
@@ -218,3 +217,14 @@ class Server:
         while True:
             await asyncio.sleep(LEASE_US / 3 / SECOND_US)
             self._parts.dispatcher.tidy()
+
+
+def _measure(path: str, metrics: Metrics) -> None:
+    """Look how large the database is, and how much room there is beside it."""
+    try:
+        metrics.store_bytes = os.stat(path).st_size
+        disk = os.statvfs(os.path.dirname(path) or ".")
+    except OSError:
+        # The store tells that its file is gone; what was known last stands.
+        return
+    metrics.disk_free_bytes = disk.f_bavail * disk.f_frsize

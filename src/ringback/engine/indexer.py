@@ -100,7 +100,11 @@ class Indexer:
         return rate > _BUSY_PER_S
 
     def _has_room(self) -> bool:
-        free, least = self._room()
+        try:
+            free, least = self._room()
+        except OSError:
+            # The place of the files is gone, which the store tells.
+            return False
         if free < least:
             if not self._paused:
                 log(SEARCH_PAUSED, free_bytes=free, least_bytes=least)
