@@ -46,6 +46,10 @@ def test_an_endpoint_that_is_on_has_no_reason_to_be_off() -> None:
             Standing(1, WaitCause.BREAKER, 30 * SECOND_US),
             "Its circuit breaker is open, as too many attempts failed. In 30 s one is made that decides; one by hand is made at once.",
         ),
+        (
+            Standing(1, deciding=True),
+            "Its circuit breaker lets one attempt through, which decides: a success closes it, a failure opens it for longer.",
+        ),
         (Standing(8, WaitCause.THROTTLE, 200_000), "A rate limit holds what waits for it; the next attempt is made within 1 s."),
     ],
     ids=str,
@@ -57,6 +61,11 @@ def test_an_endpoint_that_is_left_alone_says_for_how_long(standing: Standing, ex
 def test_the_queue_says_that_a_circuit_breaker_is_open() -> None:
     pending = Pending("ep_1", 0, 0, Standing(1, WaitCause.BREAKER, 30 * SECOND_US), Held.REST)
     assert why_words(pending) == "its circuit breaker is open for 30 s: too many attempts failed"
+
+
+def test_the_queue_says_that_one_attempt_decides_about_a_circuit_breaker() -> None:
+    pending = Pending("ep_1", 0, 1, Standing(1, deciding=True), Held.LIMIT)
+    assert why_words(pending) == "one attempt is on the wire, which decides whether its circuit breaker closes"
 
 
 def test_the_last_attempts_make_a_sentence() -> None:

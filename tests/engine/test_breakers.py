@@ -13,6 +13,7 @@ from ringback.model.attempts import ErrorClass, Exchange, WaitCause
 from ringback.model.endpoints import DisableCause, DisabledBy
 from ringback.model.messages import Message
 from ringback.policy.breaker import BreakerPolicy
+from ringback.services.ports import Held
 from tests.engine.test_disabling import why
 from tests.engine.test_rates import obeys, posts
 from tests.engine.world import FAILED, OK, SECOND_US, Sent, World, answer, in_world
@@ -141,6 +142,30 @@ def test_a_success_after_the_rest_closes_it_and_the_limit_grows_with_each():
         # Counted anew: what failed before is over.
         await attempted(world, FAILED, FAILED, FAILED)
         assert cause(world) is None
+
+    run(story, SHORT)
+
+
+def test_once_it_has_rested_it_is_told_that_one_attempt_decides():
+    async def story(world: World) -> None:
+        def deciding() -> bool:
+            return world.dispatcher.standing(world.endpoint_ids["a"]).deciding
+
+        await opened(world)
+        assert (deciding(), world.dispatcher.half_open()) == (False, 0)
+        world.transport.decide = lambda sent: None
+        await world.publish("a")
+        await world.sent(5)
+        assert (cause(world), deciding(), world.dispatcher.half_open()) == (None, True, 1)
+        await world.publish("a")
+        (pending,) = world.dispatcher.pending("org_1", 10)
+        assert (pending.why, pending.standing.deciding) == (Held.LIMIT, True)
+        world.transport.land(FAILED)
+        assert (cause(world), deciding(), world.dispatcher.half_open()) == (WaitCause.BREAKER, False, 0)
+        await world.sent(6)
+        assert (deciding(), world.dispatcher.half_open()) == (True, 1)
+        world.transport.land(OK)
+        assert (deciding(), world.dispatcher.half_open()) == (False, 0)
 
     run(story, SHORT)
 

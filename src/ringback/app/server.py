@@ -195,6 +195,7 @@ class Server:
                 took_s = parts.clock.monotonic_s() - began_s
                 count_at_s = began_s + max(backlog.COUNT_EVERY_S, backlog.REST * took_s)
             metrics.in_flight = parts.dispatcher.flying
+            metrics.breakers_half_open = parts.dispatcher.half_open()
             metrics.oldest_due_us = parts.dispatcher.oldest_due()
             metrics.wal_bytes = parts.store.wal_bytes
             if path != ":memory:":

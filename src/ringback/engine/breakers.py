@@ -67,6 +67,13 @@ class Breakers:
             elif lane.resting is None and is_stale(self._policy, guarded.breaker, now_us):
                 self._drop(lane, guarded, "forgotten")
 
+    def half_open(self, lanes: Iterable[Lane]) -> int:
+        """How many of these have rested, and wait for one attempt to decide."""
+        if not self._metrics.breakers_open:
+            return 0
+        now_us = self._rests.now_us()
+        return sum(lane.guarded is not None and lane.guarded.breaker.is_half_open(now_us) for lane in lanes)
+
     def _is_of_now(self, lane: Lane, plan: LanePlan) -> bool:
         """Was the attempt made by the configuration that the endpoint has now?"""
         self.look(lane)

@@ -22,7 +22,7 @@ from ringback.engine.flights import GONE, UNREADABLE, UNSENDABLE, ChangedFlight,
 from ringback.engine.health import Health
 from ringback.engine.lanes import OVERHEAD, Lane, LanePlan, size_of
 from ringback.engine.limiter import Limiter
-from ringback.engine.pending import pending_of
+from ringback.engine.pending import pending_of, standing_of
 from ringback.engine.recorder import Recorder, masked
 from ringback.engine.rests import Rests
 from ringback.engine.roster import Roster
@@ -192,10 +192,7 @@ class Dispatcher:
     def standing(self, endpoint_id: str) -> Standing:
         """See `services.ports.Standings`."""
         lane = self._lanes.get(endpoint_id)
-        if lane is None:
-            return Standing()
-        left_us = 0 if lane.resting is None else max(lane.rest_ends - self._rests.now_us(), 0)
-        return Standing(lane.limit, lane.resting, left_us)
+        return Standing() if lane is None else standing_of(lane, self._rests.now_us())
 
     def pending(self, org_id: str, most: int) -> list[Pending]:
         """See `services.ports.Standings`."""
@@ -261,6 +258,10 @@ class Dispatcher:
     def oldest_due(self) -> int:
         """When the most overdue delivery was due, microseconds since 1970; 0 when none is."""
         return self._roster.oldest_due(self._clock.now_us())
+
+    def half_open(self) -> int:
+        """How many circuit breakers have rested, and wait for one attempt to decide."""
+        return 0 if self._breakers is None else self._breakers.half_open(self._lanes.values())
 
     # -- turns
 

@@ -25,11 +25,16 @@ def pending_of(lanes: Iterable[Lane], org_id: str, now_us: int, rests_now_us: in
     return found[:most]
 
 
+def standing_of(lane: Lane, rests_now_us: int) -> Standing:
+    """How an endpoint is treated now."""
+    left_us = 0 if lane.resting is None else max(lane.rest_ends - rests_now_us, 0)
+    return Standing(lane.limit, lane.resting, left_us, lane.guarded is not None and lane.guarded.breaker.is_half_open(rests_now_us))
+
+
 def _pending(lane: Lane, rests_now_us: int) -> Pending:
     dues = [queue[0].delivery.due_at for queue in lane.queues if queue]
-    left_us = 0 if lane.resting is None else max(lane.rest_ends - rests_now_us, 0)
-    standing = Standing(lane.limit, lane.resting, left_us)
-    return Pending(lane.endpoint_id, min(dues, default=0), lane.flying, standing, _why(lane, left_us))
+    standing = standing_of(lane, rests_now_us)
+    return Pending(lane.endpoint_id, min(dues, default=0), lane.flying, standing, _why(lane, standing.left_us))
 
 
 def _why(lane: Lane, left_us: int) -> Held:

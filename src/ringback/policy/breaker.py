@@ -58,6 +58,10 @@ class Breaker(msgspec.Struct, frozen=True, gc=False):
         made = sum(self.made)
         return sum(self.failed) / made if made else 0.0
 
+    def is_half_open(self, now_us: int) -> bool:
+        """Has it rested, so that the next attempt decides?"""
+        return bool(self.openings) and now_us >= self.until_us
+
 
 CLOSED: Final = Breaker()
 

@@ -65,12 +65,13 @@ class Standing(msgspec.Struct, frozen=True):
     """How the engine treats an endpoint now: how many attempts it may get at once, and whether it is left alone.
 
     `limit` is None for an endpoint that the engine has nothing to do with now; `left_us` is for how much longer it is left alone, and
-    `cause` why.
+    `cause` why. `deciding`: its circuit breaker was open for long enough, and one attempt is to decide whether it closes.
     """
 
     limit: int | None = None
     cause: WaitCause | None = None
     left_us: int = 0
+    deciding: bool = False
 
 
 class Held(enum.StrEnum):

@@ -80,6 +80,9 @@ CATALOGUE = (
         "`closed`.",
         ("change",),
     ),
+    Described(
+        "ringback_breakers_half_open", "gauge", "Those of `ringback_breakers_open` that have rested: the next attempt decides about each."
+    ),
     Described("ringback_breakers_open", "gauge", "Endpoints whose circuit breaker is not closed now: at rest, or about to be tried."),
     Described(
         "ringback_payload_misfits_total",
@@ -254,6 +257,7 @@ class Metrics:
         "backlog",
         "blocked_lanes",
         "breaker_changes",
+        "breakers_half_open",
         "breakers_open",
         "clock_skew_seconds",
         "commit_seconds",
@@ -302,6 +306,7 @@ class Metrics:
         self.dead_letters = 0
         self.breaker_changes = dict.fromkeys(BREAKER_CHANGES, 0)
         self.breakers_open = 0
+        self.breakers_half_open = 0
         self.payloads_refused = 0
         self.payloads_warned = 0
         self.source_requests = dict.fromkeys(SOURCE_OUTCOMES, 0)
@@ -393,6 +398,7 @@ class Exposition(Collector):
             "ringback_attempts_total": metrics.attempts,
             "ringback_dead_letters_total": metrics.dead_letters,
             "ringback_breaker_changes_total": metrics.breaker_changes,
+            "ringback_breakers_half_open": metrics.breakers_half_open,
             "ringback_breakers_open": metrics.breakers_open,
             "ringback_payload_misfits_total": {"warn": metrics.payloads_warned, "reject": metrics.payloads_refused},
             "ringback_source_requests_total": metrics.source_requests,

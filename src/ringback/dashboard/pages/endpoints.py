@@ -52,6 +52,7 @@ _REFRESH_S: Final = 10
 _RECENT: Final = 12
 # Blocked lanes on it, the longest blocked first.
 _BLOCKED_SHOWN: Final = 10
+_DECIDING: Final = "Its circuit breaker lets one attempt through, which decides: a success closes it, a failure opens it for longer."
 _STATUSES: Final = (("", "any outcome"), ("ok", "delivered"), ("failed", "failed"), ("cancelled", "cancelled"))
 _STATUS_OF: Final = {"ok": (int(AttemptStatus.SUCCESS),), "failed": (int(AttemptStatus.FAIL),), "cancelled": (int(AttemptStatus.CANCELED),)}
 _CLASSES: Final = (("", "any answer"), ("200", "2xx"), ("300", "3xx"), ("400", "4xx"), ("500", "5xx"), ("0", "no answer"))
@@ -331,9 +332,9 @@ def transformation_words(kept: Transformation, now_us: int) -> str:
 
 
 def held_words(standing: Standing) -> str:
-    """Why an endpoint is left alone now, and for how long; "" when it is not."""
+    """Why an endpoint is left alone now, and for how long, or gets one attempt alone; "" when neither is so."""
     if standing.cause is None or not standing.left_us:
-        return ""
+        return _DECIDING if standing.deciding else ""
     left = duration(max(standing.left_us / SECOND_US, 1))
     if standing.cause is WaitCause.THROTTLE:
         return f"A rate limit holds what waits for it; the next attempt is made within {left}."

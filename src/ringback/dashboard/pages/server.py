@@ -96,6 +96,8 @@ def why_words(pending: Pending) -> str:
         if standing.cause is WaitCause.BREAKER:
             return f"its circuit breaker is open for {left}: too many attempts failed"
         return f"left alone for {left}: it asked for that, or gave no answer several times"
+    if pending.why is Held.LIMIT and standing.deciding:
+        return "one attempt is on the wire, which decides whether its circuit breaker closes"
     return {
         Held.APPLICATION_RATE: "the rate of its application is used up",
         Held.LIMIT: f"it may get {count(standing.limit or 0)} at once now, and these are on the wire",
