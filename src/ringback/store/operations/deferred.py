@@ -11,7 +11,7 @@ import msgspec
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
 from ringback.store.operations import filtering, lanes, polls
-from ringback.store.operations.lanes import PARKED
+from ringback.store.operations.lanes import PARKED, RETRYING
 from ringback.store.operations.trends import MINUTE_US
 from ringback.store.operations.walks import one_of
 
@@ -245,7 +245,8 @@ def _standing(tx: Transaction, pair: _Pair) -> tuple[bool, int | None]:
     """Is nothing to be done any more for a message and an endpoint, because of what was done by hand? And its sequence number, if any."""
     endpoint_id, message_id = pair.endpoint_id, pair.message_id
     live = tx.rows(
-        "SELECT trigger, sequence FROM delivery WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'", (message_id, endpoint_id)
+        f"SELECT trigger, sequence FROM {RETRYING} WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'",
+        (message_id, endpoint_id),
     )
     row = tx.row("SELECT MIN(status), MIN(sequence) FROM attempt WHERE endpoint_id = ? AND message_id = ?", (endpoint_id, message_id))
     best, sequence = row or (None, None)

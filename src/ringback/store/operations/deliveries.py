@@ -9,7 +9,7 @@ from ringback.model.deliveries import Delivery, Trigger
 from ringback.model.messages import Message
 from ringback.store.base import Transaction
 from ringback.store.operations import deferred, lanes
-from ringback.store.operations.lanes import PARKED, UNPARKED
+from ringback.store.operations.lanes import PARKED, RETRYING, UNPARKED
 
 
 class Destination(msgspec.Struct, frozen=True):
@@ -74,7 +74,7 @@ def sequence_of(tx: Transaction, endpoint_id: str, message: Message) -> int:
             "SELECT sequence FROM delivery WHERE endpoint_id = ? AND due_at IN (?, ?) AND message_id = ? AND trigger = 0",
             (endpoint_id, *_first_due_at(message), message.id),
         )
-        or tx.row("SELECT sequence FROM delivery WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying' LIMIT 1", pair)
+        or tx.row(f"SELECT sequence FROM {RETRYING} WHERE endpoint_id = ? AND message_id = ? AND state = 'retrying' LIMIT 1", pair)
         or tx.row("SELECT sequence FROM attempt WHERE endpoint_id = ? AND message_id = ? LIMIT 1", pair)
     )
     return next_sequence(tx, endpoint_id) if row is None else int(row[0])

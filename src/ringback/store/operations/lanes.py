@@ -20,6 +20,10 @@ PARKED: Final = 1 << 60
 # A due time without what parking adds to it, as SQL to be formatted with the name of the column.
 UNPARKED: Final = f"%s %% {PARKED}"
 
+# A delivery of one message that counts as retrying, to be looked for by endpoint and message: left to itself SQLite walks all of its
+# endpoint's wherever a column is asked for that the index has not.
+RETRYING: Final = "delivery INDEXED BY delivery_by_message"
+
 _KEY: Final = "endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = 0"
 _FIRST: Final = (
     "SELECT due_at, message_id, app_id, sequence, attempts FROM delivery WHERE endpoint_id = ? AND lane = ? ORDER BY sequence LIMIT 1"

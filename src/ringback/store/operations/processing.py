@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringback.store.base import Row, Transaction
-from ringback.store.operations.lanes import PARKED
+from ringback.store.operations.lanes import PARKED, RETRYING
 
 
 def taken_by(tx: Transaction, endpoint_id: str, message_id: str) -> Row | None:
@@ -37,7 +37,7 @@ def is_unfinished(tx: Transaction, app_id: str, endpoint_id: str, message_id: st
 def is_resting(tx: Transaction, endpoint_id: str, message_id: str, now_us: int) -> bool:
     """Has the message failed at the endpoint, and is its next attempt not due yet? Not when one was asked for beside the schedule."""
     rows = tx.rows(
-        "SELECT trigger, due_at, attempts FROM delivery WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'",
+        f"SELECT trigger, due_at, attempts FROM {RETRYING} WHERE message_id = ? AND endpoint_id = ? AND state = 'retrying'",
         (message_id, endpoint_id),
     )
     return bool(rows) and all(trigger == 0 and due_at % PARKED > now_us and attempts for trigger, due_at, attempts in rows)

@@ -16,7 +16,7 @@ from ringback.model.endpoints import Disabling
 from ringback.model.messages import Message
 from ringback.store.base import Acceptance, Bounds, Claims, Record
 from ringback.store.operations import deduplication, lanes, versions
-from ringback.store.operations.lanes import PARKED
+from ringback.store.operations.lanes import PARKED, RETRYING
 from ringback.store.sqlite.claims import ClaimBook
 from ringback.store.sqlite.connection import SqliteTransaction
 from ringback.store.sqlite.marks import Marks
@@ -69,7 +69,8 @@ _DEAD = (
     "detail = excluded.detail, attempts = excluded.attempts, died_at = excluded.died_at, state = 'dead'"
 )
 _PAIR_ENDS = (
-    "DELETE FROM delivery WHERE endpoint_id = ? AND message_id = ? AND trigger = 0 AND state = 'retrying' RETURNING attempts, lane, due_at",
+    f"DELETE FROM {RETRYING} WHERE endpoint_id = ? AND message_id = ? AND trigger = 0 AND state = 'retrying' "
+    "RETURNING attempts, lane, due_at",
     "DELETE FROM dead_letter WHERE endpoint_id = ? AND message_id = ?",
 )
 _FAILS = "INSERT OR REPLACE INTO endpoint_failure (endpoint_id, first_failure_at) VALUES (?, ?)"
