@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
-from ringback.engine.lanes import Group, Lane
+from ringback.engine.lanes import SILENT, Group, Lane
 from ringback.engine.limiter import Limiter
 from ringback.model.attempts import ErrorClass, Exchange, WaitCause
 from tests.engine.world import SECOND_US, World, in_world
@@ -38,6 +40,30 @@ def test_an_endpoint_that_answered_well_may_have_many():
 @pytest.mark.parametrize("total", [1, 2, 3, 16, 17])
 def test_half_of_the_places_and_no_more_are_for_those_that_never_answered_however_few_there_are(total):
     assert sum(taken(Limiter(total, 64), 100)) == max(total // 2, 1)
+
+
+def test_an_endpoint_that_nobody_knows_does_not_wait_behind_all_that_hang_nor_they_behind_all_others():
+    limiter = Limiter(4, 64)
+    flying = deque((lane, limiter.start(lane)) for lane in (_lane(), _lane()))
+    hanging, new = [_lane(unanswered=SILENT) for _ in range(20)], [_lane() for _ in range(3)]
+    for lane in (*hanging, *new):
+        assert not limiter.allows(lane)
+    called = []
+    for _ in range(23):
+        limiter.end(*flying.popleft())
+        lane = limiter.called()
+        assert lane is not None and limiter.allows(lane)
+        called.append(lane)
+        flying.append((lane, limiter.start(lane)))
+    assert [called.index(lane) for lane in new] == [0, 2, 4]
+    assert [lane for lane in called if lane not in new] == hanging
+    assert limiter.starving == 0
+
+
+def _lane(unanswered: int = SILENT - 1) -> Lane:
+    lane = Lane("ep_1", Group("app_1"), 8)
+    lane.unanswered = unanswered
+    return lane
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 Dynamic thresholds: a lane may have a share of what is still free, so one or a few lanes may have much while there is room, and the more
 there are the less each gets. Endpoints that answered well last time draw on one half of the total, all others on the other half, in smaller
-shares: a thousand endpoints that hang can therefore never take the places of those that work, nor some of them those of the rest. Per
-endpoint the limit grows by one with each success and halves with each sign of trouble.
+shares: a thousand endpoints that hang can therefore never take the places of those that work, nor some of them those of the rest. Once all
+places of the other half are taken, every second one that gets free is for endpoints that are not known to hang. Per endpoint the limit
+grows by one with each success and halves with each sign of trouble.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Limiter:
     A lane that has nothing on the wire, and finds that others have all places, would be called back by nothing of its own: it waits here.
     """
 
-    __slots__ = ("_flying", "_half", "_per_endpoint", "_shares", "_starved", "first", "flying", "starving")
+    __slots__ = ("_flying", "_half", "_per_endpoint", "_shares", "_silent", "_silent_next", "_starved", "first", "flying", "starving")
 
     def __init__(self, total: int, per_endpoint: int) -> None:
         self._half = max(total // 2, 1)
@@ -40,6 +41,9 @@ class Limiter:
         # Indexed by whether the lane was proven when it took its place.
         self._flying = [0, 0]
         self._starved: tuple[deque[Lane], deque[Lane]] = (deque(), deque())
+        # Those among the unproven that gave no answer the last times, and whether the next place is theirs.
+        self._silent: deque[Lane] = deque()
+        self._silent_next = False
         self.starving = 0
         self.flying = 0
 
@@ -67,17 +71,23 @@ class Limiter:
         if not lane.flying and not lane.starved:
             lane.starved = True
             self.starving += 1
-            self._starved[lane.proven].append(lane)
+            hangs = not lane.proven and lane.unanswered >= SILENT
+            (self._silent if hangs else self._starved[lane.proven]).append(lane)
 
     def called(self) -> Lane | None:
-        """The lane that has waited longest for one of the places that are free now."""
-        for place, starved in enumerate(self._starved):
-            if starved and self._flying[place] < self._half:
-                lane = starved.popleft()
-                lane.starved = False
-                self.starving -= 1
-                return lane
-        return None
+        """The lane that has waited longest for one of the places that are free now; of its kind, where some are silent."""
+        (others, proven), silent = self._starved, self._silent
+        if (others or silent) and self._flying[False] < self._half:
+            starved = silent if silent and (self._silent_next or not others) else others
+            self._silent_next = starved is others
+        elif proven and self._flying[True] < self._half:
+            starved = proven
+        else:
+            return None
+        lane = starved.popleft()
+        lane.starved = False
+        self.starving -= 1
+        return lane
 
     def start(self, lane: Lane) -> bool:
         """A request of this lane starts; what it must give back to `end`."""
