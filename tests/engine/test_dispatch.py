@@ -497,6 +497,26 @@ def test_memory_that_was_held_is_given_back_on_every_way_out():
     in_world(story)
 
 
+def test_the_backlog_is_of_deliveries_and_attempts_by_hand_beside_them_do_not_count():
+    async def story(world: World) -> None:
+        await world.endpoint("a")
+        message = await world.publish("a")
+        await world.settled()
+        world.transport.decide = lambda sent: None
+        await world.publish("a")
+        for _ in range(20):
+            await world.resend("a", message)
+        await world.sent(5)
+        await backlog.count(world.store, world.metrics)
+        assert world.metrics.backlog == 1
+        world.transport.decide = lambda sent: OK
+        world.transport.land(OK)
+        await world.settled()
+        assert world.metrics.backlog == 0
+
+    in_world(story)
+
+
 def test_the_backlog_is_counted_right_although_a_success_by_hand_ends_a_schedule_beside_it():
     async def story(world: World) -> None:
         await world.endpoint("a")

@@ -97,11 +97,15 @@ def newest_ids(tx: Transaction) -> list[str]:
 
 
 def count_unfinished(tx: Transaction, after: Key = START, step: int = COUNT_STEP) -> tuple[int, Key | None]:
-    """How many deliveries live behind `after`, `step` at most, and where the next step begins; None when that was all."""
+    """How many of the `step` that live behind `after` are deliveries, not attempts by hand beside them; and where the next step begins.
+
+    None when that was all.
+    """
     place = (*after, step - 1)
     behind = "FROM delivery WHERE (endpoint_id, due_at, message_id, trigger) > (?, ?, ?, ?)"
     last = tx.row(f"SELECT endpoint_id, due_at, message_id, trigger {behind} ORDER BY 1, 2, 3, 4 LIMIT 1 OFFSET ?", place)
-    if last is not None:
-        return step, (last[0], last[1], last[2], last[3])
-    row = tx.row(f"SELECT COUNT(*) {behind}", after)
-    return (0 if row is None else int(row[0])), None
+    row = tx.row(
+        f"SELECT COUNT(*) FROM (SELECT trigger {behind} ORDER BY endpoint_id, due_at, message_id, trigger LIMIT ?) WHERE trigger = 0",
+        (*after, step),
+    )
+    return (0 if row is None else int(row[0])), None if last is None else (last[0], last[1], last[2], last[3])
