@@ -11,7 +11,7 @@ import typing
 
 import pytest
 
-from tests.api.fuzz_client import Answer, Target, assert_error_shape, read_answers, serving
+from tests.api.fuzz_client import PATIENCE_S, Answer, Target, assert_error_shape, read_answers, serving
 
 MIB = 1024 * 1024
 
@@ -392,6 +392,15 @@ def test_http_1_0_needs_no_host_and_its_connections_end_after_the_answer(target:
     talk = target.talk(without_host(target, *lines, version="1.0"), answers=2)
     assert [answer.status for answer in talk.answers] == [202]
     assert talk.closed
+
+
+def test_http_1_0_ends_a_connection_that_has_carried_http_1_1_to_the_same_host(target: Target) -> None:
+    lines = ("host: a", "connection: keep-alive")
+    with target.connect() as connection:
+        for version, closed in (("1.1", False), ("1.0", True)):
+            connection.sendall(without_host(target, *lines, version=version))
+            talk = read_answers(connection, 1 + closed, PATIENCE_S)
+            assert ([answer.status for answer in talk.answers], talk.closed) == ([202], closed)
 
 
 CODINGS = ["gzip, chunked", "chunked, chunked", "identity, chunked", ", chunked", "gzip", "chunked, gzip", "chunked;a=b", "x"]

@@ -16,7 +16,7 @@ import zlib
 import brotli
 import pytest
 
-from tests.api.fuzz_client import Answer, read_answers
+from tests.api.fuzz_client import PATIENCE_S, Answer, read_answers
 from tests.api.test_bad_input import CHUNKS, GROWTH_MB, HEADER_FLOODS, MIB, NO_REQUEST, SMUGGLED, SMUGGLING
 from tests.gateway.door import ORDINARY, Door, github, opened, slack, standard, stripe, twilio
 
@@ -231,6 +231,17 @@ def test_a_connection_of_http_1_0_ends_after_the_answer(sources: Sources, line: 
     raw = sources.door.request(sources.stripe, BODY, [*stripe(BODY), *extra]).replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n" + line, 1)
     talk = sources.door.target.talk(raw, answers=2)
     assert talk.closed and [answer.status for answer in talk.answers] == [200]
+
+
+@BOTH
+def test_http_1_0_ends_a_connection_that_has_carried_http_1_1_to_the_same_host(sources: Sources, extra: Extra) -> None:
+    first = sources.door.request(sources.stripe, BODY, [*stripe(BODY), *extra])
+    second = first.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\nconnection: keep-alive\r\n", 1)
+    with sources.door.target.connect() as connection:
+        for raw, closed in ((first, False), (second, True)):
+            connection.sendall(raw)
+            talk = read_answers(connection, 1 + closed, PATIENCE_S)
+            assert ([answer.status for answer in talk.answers], talk.closed) == ([200], closed)
 
 
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS)

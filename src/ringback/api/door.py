@@ -164,8 +164,11 @@ class HotDoor(HttpToolsProtocol):
             self._stop(*found)
 
     def _may_be_hot(self, host: bytes | None) -> bool:
-        """May a request be hot whose host is not the last one of this connection? In HTTP/1.0 it may not: that cannot go on by itself."""
-        if host is None or not is_host(host) or self.parser.get_http_version() != "1.1":
+        """May a request be hot whose host is not the last one of this connection, or which asks that this goes on? Not in HTTP/1.0.
+
+        There a connection goes on only where the answer says so.
+        """
+        if host is None or not (host == self._host or is_host(host)) or self.parser.get_http_version() != "1.1":
             return False
         self._host = host
         return True
@@ -183,7 +186,7 @@ class HotDoor(HttpToolsProtocol):
         if len(headers) < len(self.headers) or not _COLD.isdisjoint(headers):
             return None
         host = headers.get(b"host")
-        if host != self._host and not self._may_be_hot(host):
+        if (host != self._host or b"connection" in headers) and not self._may_be_hot(host):
             return None
         authorization = headers.get(b"authorization")
         length = headers.get(b"content-length")

@@ -274,7 +274,7 @@ class InboundDoor(HttpToolsProtocol):
         ):
             return None
         host = named.get(b"host")
-        if host != self._host and not self._may_be_hot(host):
+        if (host != self._host or b"connection" in named) and not self._may_be_hot(host):
             return None
         shared = ready.shared
         if shared is not None and shared.take(self.loop.time()):
