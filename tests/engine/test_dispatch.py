@@ -517,6 +517,23 @@ def test_the_backlog_is_of_deliveries_and_attempts_by_hand_beside_them_do_not_co
     in_world(story)
 
 
+def test_attempts_by_hand_that_end_with_their_endpoint_do_not_count_as_deliveries_that_did():
+    async def story(world: World) -> None:
+        # What is over the rate waits, and nothing is on the wire.
+        await world.endpoint("a", throttle_rate=1)
+        message = await world.publish("a")
+        await world.settled()
+        await asyncio.gather(*(world.post("a") for _ in range(30)))
+        for _ in range(40):
+            await world.resend("a", message)
+        await world.change("a", disabled=True)
+        await world.settled()
+        await until(lambda: not world.dispatcher.held_bytes)
+        assert world.metrics.backlog == 0
+
+    in_world(story)
+
+
 def test_the_backlog_is_counted_right_although_a_success_by_hand_ends_a_schedule_beside_it():
     async def story(world: World) -> None:
         await world.endpoint("a")

@@ -14,7 +14,7 @@ from ringback.engine.wakeup import Alarms
 from ringback.engine.work import Work
 from ringback.errors import RingbackError
 from ringback.ids import IdMaker
-from ringback.model.deliveries import Claim, Delivery
+from ringback.model.deliveries import Claim, Delivery, Trigger
 from ringback.store.base import Bounds, Store
 from ringback.store.operations import deliveries
 from ringback.telemetry.events import TASK_FAILED
@@ -213,12 +213,12 @@ class Supply:
         """Remove the live deliveries of a disabled or deleted endpoint, then let the lane start anew should the endpoint come back."""
         while True:
             try:
-                removed = await self._store.write(lambda tx: deliveries.drop(tx, lane.endpoint_id, _DROP_ROWS, before))
+                dropped = await self._store.write(lambda tx: deliveries.dropped(tx, lane.endpoint_id, _DROP_ROWS, before))
             except RingbackError:
                 await asyncio.sleep(_AGAIN_S)
                 continue
-            self._metrics.backlog -= removed
-            if removed < _DROP_ROWS:
+            self._metrics.backlog -= dropped.count(Trigger.SCHEDULED)
+            if len(dropped) < _DROP_ROWS:
                 break
         # Whatever came while the lane was stopped lies in the database.
         self.resume(lane)

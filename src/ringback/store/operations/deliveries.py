@@ -102,7 +102,12 @@ def last_sequence(tx: Transaction, endpoint_id: str, count: int) -> int:
 
 
 def drop(tx: Transaction, endpoint_id: str, limit: int, before: str = "~") -> int:
-    """Remove live deliveries of an endpoint that nobody will make, of messages whose id sorts below `before`, at most `limit`; how many.
+    """As `dropped`; how many it removed."""
+    return len(dropped(tx, endpoint_id, limit, before))
+
+
+def dropped(tx: Transaction, endpoint_id: str, limit: int, before: str) -> list[Trigger]:
+    """Remove what nobody will make for an endpoint, at most `limit`, of messages whose id sorts below `before`; the trigger of each.
 
     Those that have failed before are given up by that. In a lane whose head is among them the next one that is left has its turn.
     """
@@ -117,4 +122,4 @@ def drop(tx: Transaction, endpoint_id: str, limit: int, before: str = "~") -> in
     tx.run_many("DELETE FROM delivery WHERE endpoint_id = ? AND due_at = ? AND message_id = ? AND trigger = ?", [row[:4] for row in rows])
     for lane in sorted({row[5] for row in rows if row[5] is not None and row[1] < PARKED}):
         lanes.promote(tx, endpoint_id, lane)
-    return len(rows)
+    return [Trigger(row[3]) for row in rows]
