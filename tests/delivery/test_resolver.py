@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from ringback.delivery.failure import CannotConnect
-from ringback.delivery.resolver import Resolver, ResolverSettings
+from ringback.delivery.resolver import Resolver, ResolverSettings, start_daemon
 from ringback.model.attempts import ErrorClass
 from tests.delivery.conftest import Run
 from tests.delivery.hostile import OK, answering, serving
@@ -106,12 +106,21 @@ def test_an_asker_that_gives_up_leaves_the_lookup_to_the_others(run: Run) -> Non
 
 
 def test_a_late_answer_is_kept_for_the_next_asker(run: Run, dns: Dns) -> None:
+    answered = threading.Event()
+
+    def start_thread(work: Callable[[], None]) -> None:
+        start_daemon(lambda: (work(), answered.set()))
+
     async def story() -> None:
-        resolver = Resolver(lookup=dns, settings=ResolverSettings(timeout_s=0.1, keep_failure_s=0.0))
+        resolver = Resolver(lookup=dns, settings=ResolverSettings(timeout_s=0.1, keep_failure_s=0.0), start_thread=start_thread)
         with pytest.raises(CannotConnect):
             await resolver.resolve("hang.example")
         dns.over.set()
+        await until(answered.is_set)
+        # What the thread has left to the loop comes first.
+        await asyncio.sleep(0)
         assert await resolver.resolve("hang.example") == ("127.0.0.1",)
+        assert dns.asked == ["hang.example"]
 
     run(story())
 
