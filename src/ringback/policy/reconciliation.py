@@ -276,7 +276,7 @@ def _item(settings: Reconciliation, listing: Listing, piece: bytes, cursor: str)
     headers.setdefault("content-type", "application/json")
     usable = tuple((n.encode(), v.encode("latin-1")) for n, v in headers.items() if is_header(n, v))
     identifier = _text(document, listing.item_id) if listing.item_id else ""
-    if listing.item_id and not identifier:
+    if listing.item_id and not identifier and not listing.thin:
         raise Unreadable(f"an item of the page has no id at {listing.item_id!r}")
     if listing.thin and not identifier:
         # Read again from there it is the same one; the same change later is another.

@@ -313,6 +313,11 @@ def test_a_change_without_an_id_is_known_by_its_place_and_its_content() -> None:
     assert ids("c1", "/a") != ids("c2", "/a")
 
 
+def test_a_change_that_lacks_the_id_of_others_holds_up_no_list() -> None:
+    page = read("airtable", b'{"payloads":[{"error":true}],"cursor":5,"mightHaveMore":false}', cursor="4")
+    assert (len(page.items), page.unreadable, page.position) == (1, 0, "5") and len(page.items[0].id) == 64
+
+
 def test_what_may_be_on_its_way_is_read_again_with_its_page() -> None:
     def page(*ages: int) -> PageRead:
         events = [{"created_at": rfc3339(NOW_US - age * SECOND_US), "action": "added"} for age in ages]
