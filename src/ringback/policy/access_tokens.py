@@ -14,6 +14,21 @@ from ringback.policy.urls import UrlParts, split_url
 from ringback.signing.documents import find, parse_json, text_of
 
 FORM: Final = "application/x-www-form-urlencoded"
+# The form of a grant whose credential is a refresh token (RFC 6749, 6).
+REFRESH: Final = {
+    "grant_type": "refresh_token",
+    "client_id": "{client_id}",
+    "client_secret": "{client_secret}",
+    "refresh_token": "{credential}",
+}
+# Microsoft's grant for an application itself, whose credential is a client secret of it.
+MICROSOFT_URL: Final = "https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token"
+MICROSOFT: Final = {
+    "grant_type": "client_credentials",
+    "client_id": "{client_id}",
+    "client_secret": "{credential}",
+    "scope": "https://graph.microsoft.com/.default",
+}
 
 # Bytes of a token that a provider gives.
 _MAX_TOKEN: Final = 8_192

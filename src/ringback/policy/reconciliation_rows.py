@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from ringback.model.reconciliation import Listing, Start
+from ringback.policy.access_tokens import MICROSOFT, MICROSOFT_URL, REFRESH
 
 _BEARER: Final = {"authorization": "Bearer {credential}"}
 _TOKEN: Final = {"authorization": "Bearer {access_token}"}
@@ -57,13 +58,8 @@ def _graph(name: str, path: str, start: Start | None, query: dict[str, str], par
         path=path,
         query=query,
         auth=_TOKEN,
-        token_url="https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
-        token_form={
-            "grant_type": "client_credentials",
-            "client_id": "{client_id}",
-            "client_secret": "{credential}",
-            "scope": "https://graph.microsoft.com/.default",
-        },
+        token_url=MICROSOFT_URL,
+        token_form=MICROSOFT,
         items="value[]",
         next="url:@odata.nextLink",
         position="@odata.deltaLink",
@@ -243,12 +239,7 @@ _ROWS: Final = (
         method="POST",
         auth=_TOKEN,
         token_url="https://api.dropboxapi.com/oauth2/token",
-        token_form={
-            "grant_type": "refresh_token",
-            "client_id": "{client_id}",
-            "client_secret": "{client_secret}",
-            "refresh_token": "{credential}",
-        },
+        token_form=REFRESH,
         items="entries[]",
         next="cursor:cursor:cursor",
         more="has_more",

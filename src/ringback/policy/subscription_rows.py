@@ -9,16 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from ringback.model.subscriptions import Renewal
+from ringback.policy.access_tokens import MICROSOFT, MICROSOFT_URL, REFRESH
 
 _BEARER: Final = {"authorization": "Bearer {credential}"}
 _TOKEN: Final = {"authorization": "Bearer {access_token}"}
-# A grant whose credential is a refresh token (RFC 6749, 6).
-_REFRESH: Final = {
-    "grant_type": "refresh_token",
-    "client_id": "{client_id}",
-    "client_secret": "{client_secret}",
-    "refresh_token": "{credential}",
-}
 _CHANNEL: Final = '{"id": "{unique}", "type": "web_hook", "address": "{url}", "token": "{token}", "params": {"ttl": "{period_s}"}}'
 _GOOGLE: Final = (
     "a channel cannot be renewed: a new one is opened, and the former one ends by itself; until then both call. The credential is a "
@@ -39,13 +33,8 @@ _ROWS: Final = (
         method="PATCH",
         auth=_TOKEN,
         body='{"expirationDateTime": "{expires_at}"}',
-        token_url="https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token",
-        token_form={
-            "grant_type": "client_credentials",
-            "client_id": "{client_id}",
-            "client_secret": "{credential}",
-            "scope": "https://graph.microsoft.com/.default",
-        },
+        token_url=MICROSOFT_URL,
+        token_form=MICROSOFT,
         expires_at="expirationDateTime",
         # 4,230 minutes, which nearly all resources allow.
         period_s=253_800,
@@ -79,7 +68,7 @@ _ROWS: Final = (
         auth=_TOKEN,
         body='{"data": {"expires_at": "{expires_at}"}}',
         token_url="https://app.clio.com/oauth/token",
-        token_form=_REFRESH,
+        token_form=REFRESH,
         expires_at="data.expires_at",
         period_s=259_200,
         parameters={"webhook": "the number of the webhook", "client_id": "the key of the application"},
@@ -95,7 +84,7 @@ _ROWS: Final = (
         auth=_TOKEN,
         body=_CHANNEL,
         token_url="https://oauth2.googleapis.com/token",
-        token_form=_REFRESH,
+        token_form=REFRESH,
         expires_at="expiration",
         period_s=604_800,
         parameters={
