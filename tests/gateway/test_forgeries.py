@@ -155,6 +155,27 @@ def test_a_scheme_that_proves_nothing_of_time_or_body_is_refused(running: Runnin
         running.made(type="custom", **wanted)
 
 
+@pytest.mark.parametrize(
+    ("fields", "place", "allowed"),
+    [
+        ({"type": "hmac"}, ("scheme", "type"), "signed, token, jwt"),
+        ({"algorithm": "sha256"}, ("scheme",), "hmac-sha256"),
+        ({"algorithm": "md5"}, ("scheme",), "hmac-sha256"),
+        ({"timestamp": "x-time", "content": "{timestamp}.{body}"}, ("scheme",), "header:NAME"),
+        ({"timestamp": "item:t", "content": "{timestamp}.{body}"}, ("scheme",), "layout pairs"),
+        ({"layout": "pairs", "separator": ""}, ("scheme",), "separator"),
+    ],
+    ids=json.dumps,
+)
+def test_a_scheme_by_which_nothing_could_be_verified_is_refused_with_what_is_allowed(
+    running: Running, fields: dict[str, str], place: tuple[str, ...], allowed: str
+) -> None:
+    with pytest.raises(InvalidField) as refused:
+        running.made(type="custom", secrets=["k"], scheme={"type": "signed", "headers": ["x-s"], **fields})
+    [problem] = refused.value.problems
+    assert problem.loc == ("body", *place) and allowed in problem.msg
+
+
 def test_every_scheme_of_the_catalogue_signs_the_time_that_it_checks() -> None:
     schemes = [scheme for row in PROVIDERS.values() for scheme in (*row.schemes, *row.by_name_only) if isinstance(scheme, Signed)]
     assert len(schemes) > 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -45,6 +45,7 @@ _MAX_PLACES: Final = 10
 _MAX_RETENTION_H: Final = 90 * 24
 _UID: Final = re.compile(r"[A-Za-z0-9_-]{1,60}")
 _HUMP: Final = re.compile(r"[A-Z]")
+_SCHEME_TYPES: Final = tuple(str(kind.__struct_config__.tag) for kind in get_args(OwnScheme))
 
 # The contract's bound (5.2).
 SourceName = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -235,6 +236,9 @@ def _scheme(given: str | dict[str, Any] | None) -> str | OwnScheme | None:
     """A scheme as the template engine knows it. Raises InvalidField."""
     if given is None or isinstance(given, str):
         return given
+    if given.get("type") not in _SCHEME_TYPES:
+        text = f"{given.get('type')!r} is no type of scheme; use one of {', '.join(_SCHEME_TYPES)}"
+        raise InvalidField(FieldProblem(("body", "scheme", "type"), text))
     fields = {_HUMP.sub(lambda match: "_" + match[0].lower(), name): value for name, value in given.items()}
     try:
         scheme: OwnScheme = msgspec.convert({"name": rules_of.CUSTOM, **fields}, OwnScheme)

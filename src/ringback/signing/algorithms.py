@@ -49,6 +49,10 @@ def prepare(algorithm: str, encoding: str, key: CheckingKey) -> Check:
     hash_name = HMAC_HASHES.get(algorithm)
     if hash_name is not None:
         return _hmac(key.secret, hash_name, encode)
+    if algorithm not in DIGEST_HASHES:
+        raise ValueError(
+            f"{algorithm!r} is no algorithm that is known here; use one of {', '.join((*HMAC_HASHES, *DIGEST_HASHES, *ASYMMETRIC))}"
+        )
     digest = getattr(hashlib, DIGEST_HASHES[algorithm])
     return _compared(lambda content: digest(content).digest(), encode)
 

@@ -260,6 +260,8 @@ def _plain_finder(names: tuple[bytes, ...], prefix: bytes) -> _Find:
 
 
 def _pairs_finder(scheme: Signed, names: tuple[bytes, ...]) -> _Find:
+    if not scheme.separator:
+        raise ValueError("separator: pairs have one between them, such as ','")
     separator, wanted = scheme.separator.encode(), scheme.signature_key.encode()
     kind, _, key = scheme.timestamp.partition(":")
     time_key = key.encode() if kind == "item" else None
@@ -306,6 +308,10 @@ def _time_reader(scheme: Signed) -> Callable[[InboundRequest], bytes] | None:
         return _header_time_reader(place.lower().encode(), _WHOLE_TIMES.get(scheme.unit, ()) if touching else ())
     if kind == "json":
         return lambda request: _json_time(request.body, place)
+    if scheme.timestamp and not (kind == "item" and scheme.layout == "pairs"):
+        raise ValueError(
+            f"timestamp: {scheme.timestamp!r} is no place of a time; use header:NAME, json:PATH or, with layout pairs, item:KEY"
+        )
     return None
 
 
