@@ -183,3 +183,14 @@ def test_a_selection_that_makes_no_sense_is_refused(history):
     for body in ({"ids": []}, {"since": "yesterday"}, {"iterator": "msg_x"}, {"dryRun": 1}, [], {"ids": ["x"] * 1001}):
         assert history.api.post("/app/shop/dead-letter/replay", body).status_code == 422, body
     assert history.api.post("/app/shop/dead-letter/replay", {"endpointId": "ep_nothing"}).status_code == 404
+
+
+@pytest.mark.parametrize("verb", ["replay", "discard"])
+def test_a_selection_with_a_name_that_is_mistyped_selects_nothing_instead_of_all(history, verb):
+    letter_id, _ = died(history)
+    response = history.api.post(f"/app/shop/dead-letter/{verb}", {"endpointid": history.endpoint_id})
+    [problem] = response.json()["detail"]
+    assert (response.status_code, problem["loc"]) == (422, ["body", "endpointid"])
+    assert "endpointId" in problem["msg"]
+    assert listed(history) == [letter_id]
+    assert history.rows("SELECT COUNT(*) FROM delivery") == [(0,)]

@@ -153,6 +153,8 @@ def test_a_token_of_an_application_may_neither_erase_nor_export(kept: Kept) -> N
         ({"subject": MAIL, "at": "a..b"}, "at"),
         ({"subject": MAIL, "since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "since"),
         ({}, "subject"),
+        # Narrowed by a name that is mistyped, it would be everybody's.
+        ({"subject": MAIL, "appId": "shop"}, "appId"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_by_its_field(kept: Kept, body: Any, field: str) -> None:

@@ -35,6 +35,9 @@ _NO_CHOICE: Final = "Invalid enum value "
 _NO_TIME: Final = ("Invalid RFC3339 encoded datetime", "Expected `datetime` with a timezone component")
 _IS_NO_TIME: Final = "this is no RFC 3339 time with its zone; write it as 2024-01-02T03:04:05Z"
 
+# Characters that are repeated of a name which is no field's.
+_TOLD: Final = 80
+
 # The byte that every object begins with.
 _OPENING: Final = ord("{")
 # Of all 256 bytes, those that say nothing about nesting: deleted, so that what is left can be counted.
@@ -142,6 +145,13 @@ class Body(Generic[T]):
     def _read(self, raw: bytes, at: Location, *, by_rules: bool) -> tuple[dict[str, Any], list[FieldProblem]]:
         members = _members(raw)
         problems = _repeated(raw, members, (*self._wire.values(), *self.aliases), at)
+        if self.shape.__struct_config__.forbid_unknown_fields:
+            known = tuple(self._wire.values())
+            problems += [
+                FieldProblem((*at, name[:_TOLD]), f"there is no such field here; allowed are {', '.join(known)}", MALFORMED)
+                for name in members
+                if name not in known
+            ]
         values: dict[str, Any] = {}
         for field in self._fields:
             named = [name for name in self._names[field.encode_name] if name in members]

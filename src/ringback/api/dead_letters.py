@@ -51,8 +51,11 @@ class ListResponseDeadLetterOut(ListOut[DeadLetterOut], frozen=True, rename="cam
     """One page of dead letters."""
 
 
-class DeadLetterSelectionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Which dead letters: those that fit all that is given. `dry_run` only counts; `iterator` goes on where a call has ended."""
+class DeadLetterSelectionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Which dead letters: those that fit all that is given. `dry_run` only counts; `iterator` goes on where a call has ended.
+
+    A name that is mistyped would select more than was meant.
+    """
 
     ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=1000)] | None = None
     endpoint_id: str | None = None

@@ -75,7 +75,7 @@ class ReleaseIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     verify: bool = True
 
 
-class ReleaseManyIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ReleaseManyIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Which requests to let in: all, or those of a reason, or of a time. `iterator` goes on where the last call stopped."""
 
     verify: bool = True

@@ -65,7 +65,7 @@ def _path(value: str) -> list[Problem]:
     return [((), text) for text in ordering.path_problems(value.replace("[]", ""))]
 
 
-class SubjectIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class SubjectIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Whose data is meant: a text, and the path in JSON payloads at which it must be the value (None: anywhere).
 
     Of one application or source (ids or uids) and of a time, if they are given.
@@ -81,7 +81,7 @@ class SubjectIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     RULES: ClassVar[dict[str, Rule]] = {"subject": _long_enough, "at": _path}
 
 
-class ErasureIn(SubjectIn, frozen=True, kw_only=True, rename="camel"):
+class ErasureIn(SubjectIn, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """The same, to be erased; with `dry_run` it is only counted."""
 
     dry_run: bool = False
