@@ -334,3 +334,4 @@ def test_an_event_that_is_triggered_is_believed_by_a_source_of_that_provider(sha
     assert {event["providerEventType"] for event in events} == {done.stdout.split()[1].rstrip(":")}
     wrong = trigger(running, provider, "--secret", KNOWN["standard-webhooks"][:-4] + "AAAA", *where)
     assert (wrong.returncode, wrong.stdout.split()[2]) == (1, "401")
+    assert "the quarantine of the source says why" in wrong.stderr

@@ -454,6 +454,10 @@ def test_the_command_line_says_what_is_missing_and_takes_it_in(shared: Shared, p
     assert looked.returncode == 0, looked.stderr
     assert looked.stdout.splitlines()[0] == "4 looked at, 4 missing" and sorted(looked.stdout.splitlines()[1:]) == names(4)
     assert "paused" in ringback(running, *words).stderr
+    assert ringback(running, watched.source_id, "--dry-run").stdout == looked.stdout, "the application need not be named"
+    for nowhere in (("nobody",), ("nobody", "--app", watched.app_id)):
+        unknown = ringback(running, *nowhere)
+        assert unknown.returncode == 2 and "no source 'nobody'" in unknown.stderr
     watched.put(intervalS=86_400)
     watched.ran()
     assert ringback(running, *words).stdout == "4 looked at, 0 missing, 0 added, 0 asked for again\n"

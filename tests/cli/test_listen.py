@@ -36,4 +36,4 @@ def test_a_command_line_that_cannot_be_used_is_told_in_words(
 
 def test_a_server_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["listen", HERE, *APP, "--url", "http://127.0.0.1:1"]) == 1
-    assert "the server did not answer" in capsys.readouterr().err
+    assert "the server did not answer (http://127.0.0.1:1): Connection refused" in capsys.readouterr().err

@@ -93,6 +93,11 @@ def test_the_best_known_providers_have_bodies_of_their_own() -> None:
         assert PROVIDERS[name].id == name
 
 
+def test_an_invoice_has_the_sum_that_the_first_example_of_the_documents_reads() -> None:
+    made = sample(PROVIDERS["stripe"], "invoice.paid", "0123", 1_700_000_000_000_000)
+    assert json.loads(made.body)["data"]["object"]["total"] == 2000
+
+
 @pytest.mark.parametrize("name", sorted(BEST_KNOWN))
 def test_no_placeholder_is_left_in_what_is_sent(name: str) -> None:
     (kept,) = samples()[name].values()
@@ -119,6 +124,15 @@ def test_a_name_of_an_event_stands_where_the_provider_writes_it(program: Program
         "customer.created",
         "reaction_added",
     )
+
+
+def test_a_provider_that_signs_the_url_signs_the_one_that_the_program_is_known_by(program: Program) -> None:
+    known = "https://shop.example/webhooks/twilio"
+    assert main(["trigger", "twilio", "--secret", SECRET, "--to", program.url, "--signed-url", known]) == 0
+    ((path, headers, body),) = program.got
+    inbound = InboundRequest(Headers.of(headers), body, b"POST", known.encode())
+    assert prepare_provider(PROVIDERS["twilio"], [Secret(SECRET)]).verify(inbound, now_s=0).key_index == 0
+    assert path == "/in"
 
 
 def test_a_body_of_ones_own_is_sent_byte_for_byte(program: Program, tmp_path: Path) -> None:
@@ -153,6 +167,7 @@ def test_a_program_that_is_not_there_is_told(program: Program, capsys: pytest.Ca
         (["standard-webhooks", "--secret", "no base64!", "--to", "http://localhost"], "cannot be signed"),
         (["github", "--secret", "x", "--source", "s", "--url", "http://example.com", "--token", "sk"], "use https://"),
         (["github", "--secret", "x", "--source", "s"], "an org token is needed"),
+        (["github", "--secret", "x", "--source", "s", "--signed-url", "http://localhost"], "--signed-url belongs to --to"),
     ],
 )
 def test_a_command_line_that_cannot_be_used_is_told_in_words(

@@ -19,6 +19,7 @@ class Api:
     """Blocking; use it from one thread at a time. Raises OperatorError for a URL or a token that cannot be a server's."""
 
     def __init__(self, url: str, token: str, timeout_s: float = _TIMEOUT_S) -> None:
+        self.url = url
         self._connection, self._base = _connection(url, timeout_s)
         if not (token.isascii() and token.isprintable()):
             raise OperatorError("the token holds a line break or another character that no header can carry; paste it alone")

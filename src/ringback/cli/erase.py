@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     subject = args.subject if args.subject is not None else sys.stdin.readline().rstrip("\r\n")
     given = {"subject": subject, "at": args.at, "app": args.app, "source": args.source}
     wanted = {name: value for name, value in given.items() if value is not None}
-    with answering():
+    with answering(api):
         found = _ended(api, {**wanted, "dryRun": True})
         _tell(found, "found")
         if args.dry_run or not any(found.values()):

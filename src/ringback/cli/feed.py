@@ -160,11 +160,8 @@ def places(api: Api, app: str | None, sources: Sequence[str]) -> list[Place]:
         if status == 404:
             raise OperatorError(f"there is no application {app!r}; name one by its id or uid")
         application = understood(status, answer)
-        found = [source_in(api, application["id"], ref) for ref in sources]
-        for ref, one in zip(sources, found, strict=True):
-            if one is None:
-                raise OperatorError(f"the application {app!r} has no source {ref!r}; name one by its id or uid")
-        return [Place(application["id"], application["uid"] or application["id"], tuple(one["id"] for one in found if one is not None))]
+        found = tuple(need_source(api, app, ref)["id"] for ref in sources)
+        return [Place(application["id"], application["uid"] or application["id"], found)]
     by_app = dict[str, list[str]]()
     for ref in sources:
         app_id, one = find_source(api, ref)
@@ -175,6 +172,14 @@ def places(api: Api, app: str | None, sources: Sequence[str]) -> list[Place]:
 def source_in(api: Api, app: str, ref: str) -> dict[str, Any] | None:
     """A source of that application; None when it has none of that id or uid."""
     return _found(*api.call("GET", f"/api/v1/app/{quote(app, safe='')}/source/{quote(ref, safe='')}"))
+
+
+def need_source(api: Api, app: str, ref: str) -> dict[str, Any]:
+    """A source of that application. Raises OperatorError when it has none of that id or uid."""
+    found = source_in(api, app, ref)
+    if found is None:
+        raise OperatorError(f"the application {app!r} has no source {ref!r}; name both by id or uid")
+    return found
 
 
 def find_source(api: Api, ref: str) -> tuple[str, dict[str, Any]]:

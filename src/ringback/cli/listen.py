@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     name, since = _name(args.name), None if args.since is None else moment("--since", args.since)
     api = owners_api(args, _ANSWER_S)
     shown = Shown()
-    with answering():
+    with answering(api):
         whose = places(api, args.app, args.source)
         secret = args.secret or derived_secret(token_of(args), f"ringback listen\n{whose[0].app_id}\n{name}")
         handing = Handing(target, secret, _PROGRAM_S)

@@ -67,7 +67,7 @@ def with_store(settings: Settings, verb: Callable[[Store, Clock], Awaitable[T]])
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Declare what names a source, and how its owner reaches the server."""
     parser.add_argument("source", metavar="SOURCE", help="the source's id or uid")
-    parser.add_argument("--app", metavar="APP", help="the id or uid of its application; without it, an ingest source is meant")
+    parser.add_argument("--app", metavar="APP", help="the id or uid of its application (default: whichever has the source)")
     add_server(parser)
 
 
@@ -101,12 +101,15 @@ def need_whose(args: argparse.Namespace) -> None:
         raise OperatorError("say whose messages: --app APP, --source SOURCE, or both")
 
 
-def source_path(args: argparse.Namespace, what: str) -> str:
-    """Where the API has something of the source that the arguments name."""
-    source = quote(args.source, safe="")
-    if args.app is None:
-        return f"/ingest/api/v1/source/{source}/{what}"
-    return f"/api/v1/app/{quote(args.app, safe='')}/source/{source}/{what}"
+def source_path(api: Api, args: argparse.Namespace, what: str) -> str:
+    """Where the API has something of the source that the arguments name. Raises OperatorError when there is none, OSError."""
+    from ringback.cli.feed import find_source, need_source
+
+    if args.app is not None:
+        return f"/api/v1/app/{quote(args.app, safe='')}/source/{need_source(api, args.app, args.source)['id']}/{what}"
+    app_id, source = find_source(api, args.source)
+    # Ingest sources alone say which application their events are messages of.
+    return f"{'/ingest/api/v1' if 'appId' in source else f'/api/v1/app/{app_id}'}/source/{source['id']}/{what}"
 
 
 def owners_api(args: argparse.Namespace, answer_s: float) -> Api:
@@ -159,11 +162,12 @@ def _needs_privacy(url: str) -> None:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
+def answering(api: Api) -> Iterator[None]:
     """For what asks a server. Raises RingbackError when it does not answer."""
+    from ringback.cli.outgoing import reason
     from ringback.errors import RingbackError
 
     try:
         yield
     except OSError as error:
-        raise RingbackError(f"the server did not answer: {error}") from error
+        raise RingbackError(f"the server did not answer ({api.url}): {reason(error)}") from error

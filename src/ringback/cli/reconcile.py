@@ -34,8 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises RingbackError with what the server or the provider said, OperatorError when there is no server or token."""
-    api, path = owners_api(args, _ANSWER_S), source_path(args, "reconciliation")
-    with answering():
+    api = owners_api(args, _ANSWER_S)
+    with answering(api):
+        path = source_path(api, args, "reconciliation")
         if args.dry_run:
             found = api.need("POST", f"{path}/run", {"dryRun": True})
             so_far = "" if found["complete"] else "; the list goes on behind what was looked at"

@@ -34,8 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; raises RingbackError with what the server or the provider said, OperatorError when there is no server or token."""
-    api, path = owners_api(args, _ANSWER_S), source_path(args, "subscription")
-    with answering():
+    api = owners_api(args, _ANSWER_S)
+    with answering(api):
+        path = source_path(api, args, "subscription")
         state = api.need("GET", path) if args.show else _renewed(api, path)
     print(_words(state))
     return 0

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise OperatorError("--message names the messages themselves; --until, --types, --tag and --channel go with --since")
     api = owners_api(args, _ANSWER_S)
     shown = Shown()
-    with answering():
+    with answering(api):
         whose = places(api, args.app, args.source)
         secret = args.secret or derived_secret(token_of(args), f"ringback replay\n{whose[0].app_id}")
         handing = Handing(target, secret, _PROGRAM_S)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _ANSWER_S: Final = 30.0
 # Bytes of chance in the id of an event: Twilio's and others have 16.
 _UNIQUE_BYTES: Final = 16
+# What a source answers to what it keeps in quarantine.
+_REFUSED: Final = (401, 403)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,6 +40,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--secret", default="", metavar="S", help="the secret that the receiver verifies with")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--to", metavar="URL", help="where to: a program, or the URL of a source")
+    parser.add_argument(
+        "--signed-url",
+        metavar="URL",
+        help="with --to: the URL by which the program is known to a provider that signs it (default: that of --to)",
+    )
     where.add_argument("--source", metavar="SOURCE", help="to this source of a running server (id or uid)")
     parser.add_argument("--app", metavar="APP", help="with --source: the id or uid of its application")
     parser.add_argument("--data", metavar="FILE", help="the body to send instead, byte for byte (- for standard input)")
@@ -65,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     text = answer.body.decode("utf-8", "replace").strip()
     if text:
         print("".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text))
+    if args.source is not None and answer.status in _REFUSED:
+        print("the quarantine of the source says why: on its page in the dashboard, or GET .../quarantine", file=sys.stderr)
     return 0 if answer.accepted else 1
 
 
@@ -126,19 +135,19 @@ def _signed(row: Provider, made: Sample, secret: str, url: str) -> SignedRequest
 
 def _where(args: argparse.Namespace) -> tuple[str, str]:
     """Where to send it, and the URL that the receiver says it has, which some providers sign."""
-    from ringback.cli.feed import find_source, source_in
+    from ringback.cli.feed import find_source, need_source
     from ringback.cli.outgoing import checked
     from ringback.errors import OperatorError
 
     if args.to is not None:
         if args.app is not None:
             raise OperatorError("--app names the application of a --source; leave it out with --to")
-        return checked(args.to), args.to
+        return checked(args.to), args.signed_url or args.to
+    if args.signed_url is not None:
+        raise OperatorError("--signed-url belongs to --to; a source has its publicUrl")
     api = owners_api(args, _ANSWER_S)
-    with answering():
-        found = find_source(api, args.source)[1] if args.app is None else source_in(api, args.app, args.source)
-    if found is None:
-        raise OperatorError(f"the application {args.app!r} has no source {args.source!r}; name both by id or uid")
+    with answering(api):
+        found = find_source(api, args.source)[1] if args.app is None else need_source(api, args.app, args.source)
     if found["ingestUrl"] is None:
         raise OperatorError(f"nobody calls the source {args.source!r}: it sends by its own schedule; name a source of a provider")
     return checked(found["ingestUrl"]), found.get("publicUrl") or found["ingestUrl"]
