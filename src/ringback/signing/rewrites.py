@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 
 Rewrite: TypeAlias = tuple[str, InboundRequest]
@@ -24,6 +26,10 @@ _ESCAPED: Final = "characters outside ASCII were written as escapes in the JSON,
 _SLASHES: Final = "slashes were escaped in the JSON, or back, on their way (PHP escapes them)"
 # No more is unpacked to look for a signature: as large as the largest body that is taken apart.
 _UNPACKED_MAX: Final = 1_048_576
+# How a signature in a header may begin, and how many bytes the hashes have.
+_NAMED: Final = re.compile(rb"(?:hmac[-_])?(?:sha-?(?:1|256|384|512)|v[01])[=: ] *", re.IGNORECASE)
+_DIGESTS: Final = (20, 32, 48, 64)
+_HEX: Final = re.compile(rb"(?:[0-9a-fA-F]{2})+")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -38,6 +44,29 @@ def rewrites(request: InboundRequest) -> Iterator[Rewrite]:
         if url not in urls:
             urls.add(url)
             yield cause, InboundRequest(request.headers, request.body, request.method, url)
+    for name, value in request.headers:
+        for cause, written in _signatures(value):
+            fields = [(other, written if other == name and was == value else was) for other, was in request.headers]
+            yield (
+                f"the signature in {name.decode('latin-1')} {cause}",
+                InboundRequest(Headers(fields), request.body, request.method, request.url),
+            )
+
+
+def _signatures(value: bytes) -> Iterator[tuple[str, bytes]]:
+    """Other ways in which a field of this value may hold a signature, each with what the scheme does not say."""
+    named = _NAMED.match(value)
+    if named is not None:
+        yield f"begins with '{named[0].decode()}', which is not the prefix of the scheme", value[named.end() :]
+    if len(value) // 2 in _DIGESTS and _HEX.fullmatch(value):
+        digest = binascii.unhexlify(value)
+        yield "is written as hex, which is not the encoding of the scheme", binascii.b2a_base64(digest, newline=False)
+    try:
+        digest = binascii.a2b_base64(value, strict_mode=True)
+    except (ValueError, binascii.Error):
+        return
+    if len(digest) in _DIGESTS:
+        yield "is written as base64, which is not the encoding of the scheme", digest.hex().encode()
 
 
 def _line_ends(body: bytes) -> Iterator[tuple[str, bytes]]:

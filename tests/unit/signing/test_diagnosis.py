@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -15,7 +15,8 @@ from ringback.signing.headers import Headers
 from ringback.signing.places import first_text
 from ringback.signing.providers.catalogue import PROVIDERS, provider
 from ringback.signing.request import InboundRequest, Secret, Verifier
-from ringback.signing.verify import prepare_provider
+from ringback.signing.scheme import Signed
+from ringback.signing.verify import prepare_provider, prepare_scheme
 
 BODY = b'{"a":1}'
 URL = b"https://example.com/hook"
@@ -57,6 +58,31 @@ def test_a_wrong_public_url_is_named(called: bytes, told: str) -> None:
     signature = b64encode(hmac.digest(b"s", called + BODY, "sha256")).decode()
     known = URL + b"?a=1" if told == "without its query" else URL
     assert told in causes("square", "s", {"x-square-hmacsha256-signature": signature}, BODY, known)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (lambda mac: "sha256=" + mac.hex(), "begins with 'sha256='"),
+        (lambda mac: "HMAC-SHA256 " + mac.hex(), "begins with 'HMAC-SHA256 '"),
+        (lambda mac: b64encode(mac).decode(), "is written as base64"),
+        (lambda mac: "sha256=" + b64encode(mac).decode(), ""),
+        (lambda mac: mac.hex() + "00", ""),
+    ],
+)
+def test_a_signature_that_is_written_otherwise_than_a_scheme_of_ones_own_says_is_named(written: Callable[[bytes], str], told: str) -> None:
+    scheme = Signed(name="custom", headers=("x-signature",))
+    headers = {"x-signature": written(hmac.digest(b"s", BODY, "sha256")), "x-other": "sha256=1"}
+    request = InboundRequest(Headers.of(headers), BODY)
+    found = likely_causes(lambda secrets: prepare_scheme(scheme, secrets), [Secret("s")], request, now_s=0)
+    assert told in "; ".join(found) and bool(found) is bool(told)
+
+
+def test_hexadecimal_is_named_where_a_scheme_says_base64() -> None:
+    scheme = Signed(name="custom", headers=("x-signature",), encoding="base64")
+    request = InboundRequest(Headers.of({"x-signature": hmac.digest(b"s", BODY, "sha256").hex()}), BODY)
+    [found] = likely_causes(lambda secrets: prepare_scheme(scheme, secrets), [Secret("s")], request, now_s=0)
+    assert "is written as hex" in found
 
 
 def test_a_huge_body_is_not_taken_apart() -> None:
