@@ -20,7 +20,7 @@ from tests.api.history import History
 
 SECRET = "the shared secret of both servers"
 OTHER_ORG = "org_" + "A" * 27
-FORBIDDEN = {"code": "insufficient access", "detail": "This token may not do that; use an org token, or one with the capability"}
+FORBIDDEN = {"code": "insufficient access", "detail": "This token may not do that; use an org token"}
 INVALID = {"code": "authentication_failed", "detail": "Invalid token"}
 
 

@@ -390,3 +390,20 @@ class TestHealth:
         assert api.run(scrape("192.0.2.1")).status_code == 401
         assert api.run(scrape("127.0.0.1", forwarded="for=192.0.2.1")).status_code == 401
         assert api.run(scrape("192.0.2.1", authorization="Bearer sk_test_token_of_the_default_organisation")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/api/v1/nope", "no such route: /api/v1/nope"),
+        ("/app", "no such route: /app; the API is below /api/v1/, the dashboard at /dashboard/"),
+        ("/", "no such route: /; the API is below /api/v1/, the dashboard at /dashboard/"),
+        (
+            "/api/v1/api/v1/app",
+            "no such route: /api/v1/api/v1/app; clients add /api/v1 themselves, so give them the server's URL without it",
+        ),
+    ],
+)
+def test_a_path_that_is_no_route_says_where_the_api_is(api, path, told):
+    response = api.run(api._call("GET", path))
+    assert error(response) == (404, {"code": "not_found", "detail": told})

@@ -919,11 +919,12 @@ BODIES: typing.Final = [
     ),
     Wrong(
         ["POST /api/v1/app/{app_id}/source", "PUT /api/v1/app/{app_id}/source/{source_id}"],
-        {"name": "", "type": "carrier-pigeon", "verify": "maybe", "deadlineS": 26},
+        {"name": "", "type": "GitHup", "verify": "maybe", "deadlineS": 26},
         [
             broken("Expected `str` of length >= 1", "name"),
             broken(
-                "'carrier-pigeon' is no type of source that is known here; `ringback providers` lists them, `custom` takes any scheme",
+                "'GitHup' is no type of source that is known here; did you mean github? "
+                "`ringback providers` lists them, `custom` takes any scheme",
                 "type",
             ),
             broken("'maybe' is not one of none, observe, signature", "verify"),

@@ -104,7 +104,8 @@ def test_a_page_that_could_not_be_visited_is_noted_as_not_settled(running: Runni
 def test_what_nobody_wanted_and_what_was_turned_away_is_noted_with_its_reason(running: Running) -> None:
     source = running.made(eventTypes=["a"], maxBodyBytes=300, rateLimit=3)
     assert running.ask(path_of(source), event(), signed(event())).status == 200
-    assert running.ask(path_of(source), method="GET", query=b"hub.verify_token=WRONG&%61ccess_toke%6E=WRONG").status == 405
+    looked = running.ask(path_of(source), method="GET", query=b"hub.verify_token=WRONG&%61ccess_toke%6E=WRONG")
+    assert (looked.status, looked.json["detail"]) == (405, "this method is not allowed here; use POST")
     assert running.ask(path_of(source), b" " * 301).status == 413
     running.ask(path_of(source))
     assert running.ask(path_of(source)).status == 429

@@ -95,7 +95,13 @@ def _routes(pipeline: Pipeline, operations: Sequence[Operation]) -> list[Route]:
 
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    raise NotFound(f"no such route: {scope['path']}")
+    path = scope["path"]
+    hint = ""
+    if path.startswith("/api/v1/api/"):
+        hint = "; clients add /api/v1 themselves, so give them the server's URL without it"
+    elif not path.startswith(("/api/v1/", "/ingest/")):
+        hint = "; the API is below /api/v1/, the dashboard at /dashboard/"
+    raise NotFound(f"no such route: {path}{hint}")
 
 
 def _tell(request_id: str, scope: Scope, error: Exception) -> None:

@@ -49,7 +49,7 @@ def authorise(access: Access, who: Principal, needs: Capability | None = None) -
     if access in _OF_STREAMS and not _reaches_streams(access, who):
         raise Forbidden
     if access is Access.ORGANISATION and who.kind is not TokenKind.ORG:
-        raise Forbidden
+        raise Forbidden("This token may not do that; use an org token")
     if needs is not None and who.auto_config_id is None and not who.may(needs):
         raise Forbidden(f"This token may not do that: it lacks the capability {needs}")
 

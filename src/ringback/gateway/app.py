@@ -165,8 +165,9 @@ class Gateway:
         """What can be said before the body is read; a Refusal is kept with its body."""
         rules = ready.source.rules
         if request.method.decode("latin-1") not in rules.methods and not self._asks(ready, request):
-            allow = (b"allow", ", ".join(rules.methods).encode())
-            reply = Reply(405, (_JSON, allow), b'{"code":"method_not_allowed","detail":"Not allowed"}')
+            methods = ", ".join(rules.methods).encode()
+            told = b'{"code":"method_not_allowed","detail":"this method is not allowed here; use %b"}' % methods
+            reply = Reply(405, (_JSON, (b"allow", methods)), told)
             return self._turned_away(ready, METHOD_NOT_ALLOWED, request, remote, reply)
         # Its own rate first: what that refuses takes nothing from the other sources.
         for bucket, reason in ((ready.bucket, RATE_LIMITED), (ready.shared, ORGANISATION_RATE_LIMITED)):

@@ -67,7 +67,12 @@ class Document:
 
 def path_problems(path: str) -> list[str]:
     """What is wrong with a path to the key in a payload."""
-    if not path.isprintable() or any(not step or step != step.strip() for step in path.split(".")) or "[" in path:
+    if (
+        not path.isprintable()
+        or any(not step or step != step.strip() for step in path.split("."))
+        or "[" in path
+        or path.split(".")[0] == "$"
+    ):
         return [f"{path!r} must be names of fields with dots between, such as customer.id"]
     return []
 

@@ -97,9 +97,7 @@ def known_types() -> list[str]:
 
 def source_type(value: str) -> Sequence[Problem]:
     """The rule for types of sources."""
-    if is_known(value):
-        return ()
-    return [((), f"{value!r} is no type of source that is known here; `ringback providers` lists them, `custom` takes any scheme")]
+    return () if is_known(value) else [((), catalogue.unknown_type(value, known_types()))]
 
 
 def is_known(source_type: str) -> bool:

@@ -92,6 +92,6 @@ def test_a_path_is_names_with_dots_between(path):
     assert path_problems(path) == []
 
 
-@pytest.mark.parametrize("path", ["", ".", "a.", ".a", "a..b", "a[0]", "a\n", " a"])
+@pytest.mark.parametrize("path", ["", ".", "a.", ".a", "a..b", "a[0]", "a\n", " a", "$.a", "$"])
 def test_what_is_no_path_is_said_so(path):
     assert path_problems(path)

@@ -5,12 +5,16 @@ Facts were gathered from the sources that each row names; what stands under `unc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
 
 from ringback.signing.provider import Provider
 from ringback.signing.providers import commerce, development, messaging, payments, platforms, standard_webhooks
 from ringback.signing.request import Scheme
+
+# Characters of a name that are compared with others: more than the longest id has.
+_COMPARED: Final = 60
 
 PROVIDERS: Final[dict[str, Provider]] = {
     row.id: row
@@ -39,6 +43,13 @@ def scheme(name: str) -> Scheme:
     if name not in SCHEMES:
         raise ValueError(_unknown("scheme", name, SCHEMES))
     return SCHEMES[name]
+
+
+def unknown_type(name: str, known: Sequence[str]) -> str:
+    """What is said of a type of source that is none of these."""
+    near = get_close_matches(name[:_COMPARED].lower(), known, n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{name!r} is no type of source that is known here; {meant}`ringback providers` lists them, `custom` takes any scheme"
 
 
 def _unknown(kind: str, name: str, known: dict[str, Provider] | dict[str, Scheme]) -> str:
