@@ -179,19 +179,17 @@ RSA_PEM = (
     .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     .decode()
 )
-# Secrets as providers give them: text, hex, base64, keys.
-SECRETS = ["the secret", "ab" * 32, base64.b64encode(b"k" * 32).decode(), "whsec_" + base64.b64encode(b"k" * 32).decode(), SPKI, RSA_PEM]
+# Public keys as providers give them.
+KEYS = ["ab" * 32, base64.b64encode(b"k" * 32).decode(), SPKI, RSA_PEM]
 
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_the_example_of_each_provider_makes_a_source(door: Door, name: str) -> None:
     wanted = source_of(PROVIDERS[name])
-    status, answer = 0, None
-    for secret in SECRETS:
-        given = {**wanted, "secrets": [secret]} if "secrets" in wanted else wanted
-        status, answer = call(door, "POST", "", given)
-        if status == 201:
-            break
+    status, answer = call(door, "POST", "", wanted)
+    for key in KEYS if wanted.get("secrets") == ["the public key"] else ():
+        if status != 201:
+            status, answer = call(door, "POST", "", {**wanted, "secrets": [key]})
     assert status == 201, answer
     assert answer["warnings"] or PROVIDERS[name].confidence == "high"
 

@@ -16,6 +16,13 @@ from ringback.signing.scheme import Signed
 from ringback.signing.standard_scheme import StandardScheme
 from ringback.signing.tokens import Token, Unsigned
 
+# How secrets look that are no plain text, by how they are read.
+_WRITTEN: Final = {
+    "standard": "whsec_c2VjcmV0IG9mIHRoZSBleGFtcGxlLCAzMiBieXRl",
+    "base64": "c2VjcmV0IG9mIHRoZSBleGFtcGxlLCAzMiBieXRl",
+    "hex": "736563726574206f6620746865206578616d706c652c203332206279746573ab",
+    **dict.fromkeys(("pem", "spki_base64", "hex_ed25519_public_key", "base64_ed25519_public_key"), "the public key"),
+}
 # Handshakes that need to know something besides the secret, and the field of a source that says it.
 _ASKS_FOR: Final = {
     "meta-hub": ("verifyToken", "the token that you choose and paste there as well"),
@@ -58,7 +65,8 @@ def source_of(row: Provider) -> dict[str, Any]:
     if any(name in _GIVES_SECRET for name in row.handshakes):
         return {**wanted, "awaitHandshake": True}
     if not any(isinstance(scheme, Ebay) for scheme in row.schemes):
-        wanted["secrets"] = ["the secret"]
+        encodings = [getattr(scheme, "secret_encoding", "") for scheme in row.schemes]
+        wanted["secrets"] = [next((_WRITTEN[encoding] for encoding in encodings if encoding in _WRITTEN), "the secret")]
     for name in row.handshakes:
         if name in _ASKS_FOR:
             field, value = _ASKS_FOR[name]
