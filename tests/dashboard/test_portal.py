@@ -189,6 +189,7 @@ def test_a_link_that_has_ended_says_where_to_get_another(shop: Shop, browser: Br
     page = browser.new_page()
     page.goto(f"{shop.server.url}/portal/#key=appsk_gone")
     expect(page.get_by_role("alert")).to_have_text("This link has expired, or was ended. Ask for a new one where you got it.")
+    expect(page.get_by_text("Loading")).to_have_count(0)
     page.close()
 
 
