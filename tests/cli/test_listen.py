@@ -18,6 +18,7 @@ APP = ["--app", "a", "--token", "sk"]
         (["localhost:3000", *APP], "write it like http://localhost:3000/webhooks"),
         ([HERE], "say whose messages"),
         ([HERE, *APP, "--name", "a b"], "use 1 to 100 letters"),
+        ([HERE, *APP, "--types", "order.paid,order.made"], "write --types order.paid --types order.made"),
         ([HERE, *APP, "--since", "yesterday"], "such as 10m or 2h"),
         ([HERE, *APP, "--url", "http://hooks.example.com"], "use https://, or a server on this machine"),
         ([HERE, *APP, "--url", "http://10.0.0.7:8071"], "use https://, or a server on this machine"),

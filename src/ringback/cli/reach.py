@@ -94,9 +94,12 @@ def add_messages(parser: argparse.ArgumentParser, came: str) -> None:
 
 
 def need_whose(args: argparse.Namespace) -> None:
-    """Raises OperatorError where neither an application nor a source says whose messages are meant."""
+    """Raises OperatorError where nothing says whose messages are meant, or where one name of a type is several."""
     from ringback.errors import OperatorError
 
+    for several in (name for name in args.types if "," in name):
+        one_by_one = " ".join(f"--types {name.strip()}" for name in several.split(","))
+        raise OperatorError(f"{several!r} is no event type, as none has a comma; write {one_by_one}")
     if args.app is None and not args.source:
         raise OperatorError("say whose messages: --app APP, --source SOURCE, or both")
 
