@@ -232,6 +232,12 @@ def test_asana_is_compared_with_what_came_by_calls_and_not_before_they_had_their
     assert watched.state["lostAt"] is None
 
 
+def test_settings_that_were_read_may_be_changed_and_sent_back(shared: Shared, play: Play) -> None:
+    watched = airtable(shared(), play(AirtablePayloads()))
+    status, answer = watched.running.call("PUT", watched.path, {**watched.state, "intervalS": 7_200})
+    assert (status, answer["intervalS"], answer["credentialSet"]) == (200, 7_200, True), answer
+
+
 def test_a_dry_run_says_what_changed_and_moves_nothing(shared: Shared, play: Play) -> None:
     listed = AirtablePayloads(5)
     watched = airtable(shared(), play(listed), paused=True)
@@ -252,6 +258,7 @@ def test_a_dry_run_says_what_changed_and_moves_nothing(shared: Shared, play: Pla
         ),
         ("ms-graph", {"parameters": {"tenant": "t-1", "resource": "users"}}, "parameters"),
         ("airtable", {"parameters": AirtablePayloads.PARAMETERS, "missing": "redeliver"}, "missing"),
+        ("airtable", {"parameters": AirtablePayloads.PARAMETERS, "interval": 60}, "interval"),
     ],
 )
 def test_settings_of_a_list_of_changes_that_cannot_work_are_refused_with_the_field(

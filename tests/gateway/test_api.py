@@ -126,6 +126,30 @@ def test_what_cannot_work_is_refused_with_its_place(door: Door, wanted: dict[str
     assert [problem["loc"][: len(place)] for problem in answer["detail"]] == [place], answer
 
 
+@pytest.mark.parametrize(
+    ("mistyped", "place", "told"),
+    [
+        ({"allowedIp": ["192.0.2.1"]}, ["body", "allowedIp"], "there is no such field here; did you mean allowedIps?"),
+        ({"sensitive_fields": ["card"]}, ["body", "sensitive_fields"], "there is no such field here; did you mean sensitiveFields?"),
+        ({"deduplication": {"window": 1}}, ["body", "deduplication"], "Object contains unknown field `window`"),
+    ],
+)
+def test_a_name_that_is_mistyped_leaves_nothing_open(door: Door, mistyped: dict[str, typing.Any], place: list[str], told: str) -> None:
+    status, problem = call(door, "POST", "", {"name": "A", "type": "stripe", "secrets": [SECRET], **mistyped})
+    assert (status, problem["detail"][0]["loc"]) == (422, place) and told in problem["detail"][0]["msg"]
+
+
+def test_what_is_read_of_a_source_may_be_changed_and_sent_back(door: Door) -> None:
+    wanted = {"name": "Back", "type": "stripe", "secrets": [SECRET], "answer": {"status": 202}, "allowedIps": ["192.0.2.1"]}
+    made = call(door, "POST", "", wanted)[1]
+    read = {name: value for name, value in call(door, "GET", f"/{made['id']}")[1].items() if name != "secrets"}
+    status, changed = call(door, "PUT", f"/{made['id']}", {**read, "name": "Changed"})
+    assert status == 200, changed
+    assert {name: changed[name] for name in read if name not in ("name", "updatedAt", "activity")} == {
+        name: value for name, value in read.items() if name not in ("name", "updatedAt", "activity")
+    }
+
+
 def test_a_source_that_verifies_nothing_must_say_so_and_is_marked(door: Door) -> None:
     status, answer = call(door, "POST", "", {"name": "s", "type": "custom"})
     assert status == 422 and "verify none" in answer["detail"][0]["msg"]

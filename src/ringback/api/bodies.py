@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -62,7 +63,8 @@ class Body(Generic[T]):
     The struct may have a class variable `RULES`: Python field name to `policy.validation` rule, applied to values that are neither None nor
     unset; and a class variable `OBJECTS`: names of fields kept as raw JSON that must hold an object. `aliases` are other names on the wire.
     `inner` are bodies within this one, by the field (name on the wire) that holds one, or in `inner_lists` a list of them: their aliases
-    count there too.
+    count there too. A struct that forbids unknown fields takes those of `shown` all the same, and ignores them: what is read may be changed
+    and sent back.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Body(Generic[T]):
         aliases: Mapping[str, Alias] | None = None,
         inner: Mapping[str, Body[Any]] | None = None,
         inner_lists: Mapping[str, Body[Any]] | None = None,
+        shown: type[msgspec.Struct] | None = None,
     ) -> None:
         self.shape = shape
         self.inner: Mapping[str, Body[Any]] = inner or {}
@@ -82,6 +85,7 @@ class Body(Generic[T]):
         self._fields = msgspec.structs.fields(shape)
         self.optional = not any(field.required for field in self._fields)
         self._wire = {field.name: field.encode_name for field in self._fields}
+        self._shown = () if shown is None else tuple(field.encode_name for field in msgspec.structs.fields(shown))
         # What a field may be called, the name that wins first.
         self._names = {wire: (wire, *(name for name, alias in self.aliases.items() if alias.field == wire)) for wire in self._wire.values()}
         checks = [(name, self._wire[name], rule) for name, rule in self.rules.items()]
@@ -146,12 +150,7 @@ class Body(Generic[T]):
         members = _members(raw)
         problems = _repeated(raw, members, (*self._wire.values(), *self.aliases), at)
         if self.shape.__struct_config__.forbid_unknown_fields:
-            known = tuple(self._wire.values())
-            problems += [
-                FieldProblem((*at, name[:_TOLD]), f"there is no such field here; allowed are {', '.join(known)}", MALFORMED)
-                for name in members
-                if name not in known
-            ]
+            problems += [self._no_field(name, at) for name in members if name not in (*self._wire.values(), *self.aliases, *self._shown)]
         values: dict[str, Any] = {}
         for field in self._fields:
             named = [name for name in self._names[field.encode_name] if name in members]
@@ -168,6 +167,12 @@ class Body(Generic[T]):
                 else:
                     values[field.name] = value
         return values, problems
+
+    def _no_field(self, name: str, at: Location) -> FieldProblem:
+        known = tuple(self._wire.values())
+        near = get_close_matches(name[:_TOLD], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}"
+        return FieldProblem((*at, name[:_TOLD]), f"there is no such field here; {hint}", MALFORMED)
 
     def _value(self, field: msgspec.structs.FieldInfo, name: str, content: bytes, at: Location) -> Any:
         if name != field.encode_name and self.aliases[name].single and content != b"null":

@@ -48,7 +48,7 @@ class ListResponseExpectationOut(ListOut[ExpectationOut], frozen=True, rename="c
     """One page of expectations."""
 
 
-EXPECTATION_IN = Body(ExpectationIn)
+EXPECTATION_IN = Body(ExpectationIn, shown=ExpectationOut)
 
 
 def is_cursor(text: str) -> bool:

@@ -93,7 +93,7 @@ class RunAskedOut(msgspec.Struct, frozen=True, rename="camel"):
     complete: bool | None = None
 
 
-RECONCILIATION_IN = Body(ReconciliationIn)
+RECONCILIATION_IN = Body(ReconciliationIn, shown=ReconciliationOut)
 RUN_IN = Body(RunIn)
 
 

@@ -17,7 +17,6 @@ from ringback.policy import sources as rules_of
 from ringback.services.sources import PREFIX, SecretRotateIn, SourceIn, Sources
 from ringback.signing.scheme import Signed
 
-SOURCE_IN = Body(SourceIn)
 ROTATE_IN = Body(SecretRotateIn)
 
 _LIST = "/api/v1/app/{app_id}/source"
@@ -110,6 +109,9 @@ class SourceWithActivityOut(SourceOut, frozen=True, rename="camel"):
     """A source with what came from it."""
 
     activity: ActivityOut
+
+
+SOURCE_IN = Body(SourceIn, shown=SourceWithActivityOut)
 
 
 class ListResponseSourceOut(ListOut[SourceOut], frozen=True, rename="camel"):

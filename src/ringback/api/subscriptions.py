@@ -72,7 +72,7 @@ class SubscriptionOut(msgspec.Struct, frozen=True, rename="camel"):
     updated_at: Timestamp
 
 
-SUBSCRIPTION_IN = Body(SubscriptionIn)
+SUBSCRIPTION_IN = Body(SubscriptionIn, shown=SubscriptionOut)
 
 
 def state_of(standing: SubscriptionStanding) -> str:

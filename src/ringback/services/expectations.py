@@ -68,7 +68,7 @@ uid_rule: Final = validation.uid(PREFIX)
 Also = Callable[[Transaction, Expectation], None]
 
 
-class MatchIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class MatchIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What the event must have: `equals` is the text, number or boolean at the place `at` (`json:PATH`, `header:NAME`, `form:NAME`)."""
 
     event_type: _Text = ""
@@ -81,7 +81,7 @@ def _match_rule(value: MatchIn) -> list[Problem]:
     return match_problems(match_of(value), has_equals=value.equals is not None)
 
 
-class ExpectationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ExpectationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """An event that must come by `deadline`. What came from `since` on counts too; left out, only what comes from now on."""
 
     match: MatchIn

@@ -52,7 +52,7 @@ _IN_PATH: Final = _LETTERS | frozenset("-._/!=@")
 Also = Callable[[Transaction, Standing], None]
 
 
-class ReconciliationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class ReconciliationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """How a source is to be compared with its provider. Left out, the credential and the client secret stay as they are."""
 
     listing: str | dict[str, Any] | None = None

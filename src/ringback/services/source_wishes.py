@@ -64,7 +64,7 @@ def uid_rule(value: str) -> Sequence[Problem]:
     return ()
 
 
-class SecretIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class SecretIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A secret with what is unusual about it: how it is read, when it ends, whose it is where several senders share the URL."""
 
     text: _Short
@@ -84,7 +84,7 @@ class AnswerSignatureIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel
     secret: _Short = ""
 
 
-class AnswerIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class AnswerIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What a believed request is answered."""
 
     status: int = 200
@@ -95,7 +95,7 @@ class AnswerIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     signature: AnswerSignatureIn | None = None
 
 
-class DeduplicationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class DeduplicationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """When two requests are one event; see `model.sources.Deduplication`."""
 
     by: tuple[_Short, ...] | None = None
@@ -104,8 +104,11 @@ class DeduplicationIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     without: Annotated[tuple[_Short, ...], msgspec.Meta(max_length=50)] = ()
 
 
-class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A whole source, as it should be. Left out, `secrets` of an existing source stay."""
+class SourceIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A whole source, as it should be. Left out, `secrets` of an existing source stay.
+
+    A name that is mistyped would leave open what was to be closed.
+    """
 
     name: SourceName
     type: Annotated[str, msgspec.Meta(min_length=1, max_length=60, extra_json_schema={"enum": rules_of.known_types()})]

@@ -55,7 +55,7 @@ _credential: Final = credential_rule("it")
 _MAX_HUB_SECRET: Final = 200
 
 
-class SubscriptionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class SubscriptionIn(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """How a subscription is to be renewed. Left out, credentials stay as they are; without `expiresAt` the first one is due at once.
 
     `topics` are those of a hub, each of which has a lease of its own; one alone may stand in the parameter `topic` instead.
