@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,8 @@ class Running:
         self.outcomes = Outcomes(self.store)
         self.intake = Intake(self.store, clock, make_id, Hands(), self.metrics)
         self.published = Publishing()
+        # What to call when a source was called, by its id.
+        self.called: dict[str, Callable[[], None]] = {}
         self.comparing = Comparing(clock)
         self.journal = Journal(self.store, clock, make_id, self.metrics)
         self.arrivals = Arrivals(self.store, self.sources)
@@ -191,6 +193,7 @@ class Running:
             self.comparing,
             self.journal,
             Signals(self.store, clock, Operational(clock, make_id, self.metrics), self.metrics),
+            called=self.called,
             aside=aside,
         )
         if aside is not None:
@@ -321,3 +324,19 @@ def running() -> Iterator[Running]:
         opened = Running(runner)
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def compare(running: Running) -> Iterator[Callable[..., Any]]:
+    """Makes a source that is compared with a provider whose API answers so."""
+    from tests.gateway.comparing import Compared
+
+    made: list[Compared] = []
+
+    def start(answer: Any) -> Compared:
+        made.append(Compared(running, answer))
+        return made[-1]
+
+    yield start
+    for compared in made:
+        compared.close()

@@ -12,11 +12,9 @@ from ringback.errors import InvalidField
 from ringback.model.arrivals import DUPLICATE, SUPERSEDED
 from ringback.model.sources import Source
 from ringback.store.base import Transaction
+from tests.gateway.comparing import Compare
 from tests.gateway.conftest import WHO, Running, path_of
 from tests.gateway.signing import signed
-from tests.gateway.test_reconciling import Compare, compare
-
-__all__ = ["compare"]
 
 GUARD: dict[str, Any] = {"orderingKeyAt": ["json:customer"], "orderingVersionAt": ["header:X-Version", "json:version"]}
 OPEN: dict[str, Any] = {"type": "custom", "verify": "none", "secrets": [], **GUARD}
