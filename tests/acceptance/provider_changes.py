@@ -89,7 +89,7 @@ class DropboxEntries:
             return refused(401)
         given = json.loads(asked.body)
         if asked.path == "/files/list_folder/get_latest_cursor":
-            assert given == {"path": "", "recursive": True, "include_deleted": True}
+            assert given == {"path": "", "recursive": True, "include_deleted": True, "limit": 500}
             return Said({"cursor": f"cursor-{len(self.entries)}"})
         assert asked.path == "/files/list_folder/continue" and asked.query == {}
         at = int(given["cursor"].removeprefix("cursor-"))

@@ -179,7 +179,7 @@ def test_a_run_of_too_many_pages_is_cut_and_says_so(serve: Serve, play: Play) ->
         (Said({"data": {"id": "evt_1"}}), "unreadable", "data[]"),
         (Said(b"[" * 100_000), "unreadable", "no JSON"),
         (Said(b'{"data":[' + b'"' + b"x" * (9 * 1024 * 1024) + b'"]}'), "too_large", "8388608"),
-        (Said({"data": [{"id": f"evt_{n}"} for n in range(1_001)]}), "unreadable", "1001 items"),
+        (Said({"data": [{"id": f"evt_{n}"} for n in range(2_001)]}), "unreadable", "more than 2000 items"),
     ],
 )
 def test_what_is_wrong_with_the_provider_is_told_in_words(shared: Shared, play: Play, said: Said, cause: str, words: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,12 +21,13 @@ from ringback.model.sources import Source
 from ringback.policy.asking import Request, Unreadable, filled, is_header, request_to, time_of
 from ringback.policy.heads import header_fields
 from ringback.policy.links import links_in
-from ringback.policy.sources_events import slices
+from ringback.policy.sources_events import MAX_CHILDREN, slices
 from ringback.policy.urls import UrlParts, split_url
 from ringback.signing.documents import text_of
+from ringback.signing.large_documents import member
 
-# Items of one page: providers list 50 to 250 at a time.
-MAX_ITEMS: Final = 1_000
+# Items of one page: providers list 50 to 250 at a time, Dropbox up to 2,000.
+MAX_ITEMS: Final = MAX_CHILDREN
 # Providers' cursors are ids and tokens of some hundred characters.
 _MAX_CURSOR: Final = 4_096
 # Later than all that is listed: the last second that RFC 3339 can tell, microseconds since 1970.
@@ -43,6 +45,11 @@ MAX_INTERVAL_S: Final = 7 * 86_400
 _MARGIN_S: Final = 3_600
 # A run begins so much before the end of the last one: providers list late what happened at the same time.
 _OVERLAP_US: Final = 3_600 * SECOND_US
+
+# A change that lies so far ahead of what is compared has a wrong time: no call waits for longer than a day.
+_AHEAD_US: Final = 2 * 86_400 * SECOND_US
+# A position is kept for so long at the most for what is too young behind it: some end within a day, and pages grow.
+_STANDS_US: Final = 3_600 * SECOND_US
 
 # What may stand in a target besides letters and digits; `[` and `]` are part of names of parameters.
 _SAFE: Final = "-._~"
@@ -191,9 +198,11 @@ def read_page(settings: Reconciliation, listing: Listing, window: Window, head: 
         said = f"is {kind[:60]}, not JSON" if kind and "json" not in kind else f"is no JSON with a list at {path!r}"
         raise Unreadable(f"the answer {said}")
     if len(pieces) > MAX_ITEMS:
-        raise Unreadable(f"the page has {len(pieces)} items; more than {MAX_ITEMS} are not read at once")
+        raise Unreadable(f"the page has more than {MAX_ITEMS} items, which are not read at once")
     items, unreadable = _items(settings, listing, pieces, cursor)
-    inside = [item for item in items if item.at is None or window.since <= item.at <= window.until]
+    too_young = _is_too_young(listing, window, items)
+    until = window.until if too_young or not listing.position else math.inf
+    inside = [item for item in items if item.at is None or window.since <= item.at <= until]
     times = [item.at for item in items if item.at is not None]
     # The last one tells, and only in a list that goes backwards: one wrong time among others must not end the run.
     if listing.newest_first and times and times[-1] < window.since and times[-1] <= times[0]:
@@ -201,9 +210,16 @@ def read_page(settings: Reconciliation, listing: Listing, window: Window, head: 
     following = _next(settings, listing, document, head, pieces, cursor)
     if not listing.position:
         return PageRead(inside, len(pieces), following, unreadable)
-    too_young = any(at > window.until for at in times)
     position = "" if following is not None or too_young else _position(settings, listing, document)
     return PageRead(inside, len(pieces), following, unreadable, position, too_young)
+
+
+def _is_too_young(listing: Listing, window: Window, items: Sequence[Item]) -> bool:
+    """Must a page be read again, as calls may be on their way for the last ones on it? Not for ever: then they are taken as they are."""
+    times = [item.at for item in items if item.at is not None and item.at <= window.until + _AHEAD_US]
+    if not listing.position or listing.thin or not times:
+        return False
+    return max(times) > window.until and min(times) > window.until - _STANDS_US
 
 
 def position_in(settings: Reconciliation, listing: Listing, body: bytes) -> str:
@@ -276,14 +292,20 @@ def _item(settings: Reconciliation, listing: Listing, piece: bytes, cursor: str)
     headers.setdefault("content-type", "application/json")
     usable = tuple((n.encode(), v.encode("latin-1")) for n, v in headers.items() if is_header(n, v))
     identifier = _text(document, listing.item_id) if listing.item_id else ""
-    if listing.item_id and not identifier and not listing.thin:
+    if listing.item_id and not identifier and not listing.position:
         raise Unreadable(f"an item of the page has no id at {listing.item_id!r}")
     if listing.thin and not identifier:
         # Read again from there it is the same one; the same change later is another.
         identifier = hashlib.sha256(cursor.encode() + b"\0" + piece).hexdigest()
     payload = None
     if not listing.detail:
-        payload = _payload(piece if not listing.payload else _only(piece, listing.payload))
+        try:
+            payload = _payload(piece if not listing.payload else _only(piece, listing.payload))
+        except Unreadable:
+            if not listing.position:
+                raise
+            # There is no way past a change but to take it.
+            payload = piece
     return Item(payload, usable, _time(document, listing.time), identifier)
 
 
@@ -296,10 +318,12 @@ def _has_list(document: msgspec.Raw, path: str) -> bool:
 def _member(document: msgspec.Raw, path: str) -> msgspec.Raw:
     """What stands at a path of names; nothing (not even null) where there is no such. Raises ValueError."""
     while path:
-        members = msgspec.json.decode(document, type=dict[str, msgspec.Raw])
         # A name may hold dots itself: `@odata.nextLink`.
-        name, _, path = (path, "", "") if path in members else path.partition(".")
-        document = members.get(name, _NOTHING)
+        found, rest = member(document, path), ""
+        if found is None:
+            name, _, rest = path.partition(".")
+            found = member(document, name) if rest else None
+        document, path = _NOTHING if found is None else found, rest
     return document
 
 

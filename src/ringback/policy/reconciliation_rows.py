@@ -77,6 +77,9 @@ def _graph(name: str, path: str, start: Start | None, query: dict[str, str], par
     )
 
 
+# Pages are of some hundred entries: without a limit they may have more than are read at once.
+_DROPBOX_ALL: Final = {"path": "", "recursive": True, "include_deleted": True, "limit": 500}
+
 # Numbers are the providers' own bounds on pages and filters, from the source that each row names.
 _ROWS: Final = (
     Listing(
@@ -244,7 +247,7 @@ _ROWS: Final = (
         next="cursor:cursor:cursor",
         more="has_more",
         position="cursor",
-        start=Start(path="/files/list_folder/get_latest_cursor", body={"path": "", "recursive": True, "include_deleted": True}),
+        start=Start(path="/files/list_folder/get_latest_cursor", body=_DROPBOX_ALL),
         lost=(409,),
         thin=True,
         event_type="dropbox.change",

@@ -46,7 +46,6 @@ _TOP: Final = re.compile(r"[A-Za-z0-9_-]+")
 _FOREIGN: Final = re.compile(r"[^A-Za-z0-9\-_.]+")
 # Stands for a body that is no JSON: nothing is found in it.
 _NO_DOCUMENT: Final = object()
-_every_item: Final = msgspec.json.Decoder(list[msgspec.Raw]).decode
 # Numbers with decimals as they are written: as floats, versions that differ would be the same.
 _exact: Final = msgspec.json.Decoder(float_hook=str)
 
@@ -359,26 +358,30 @@ def _children(row: Provider | None, body: bytes) -> list[bytes] | None:
             name = path.removeprefix("form:").encode()
             body = next((value for field, value in form_fields(body) if field == name), b"")
             path = "[]"
-        found = slices(msgspec.Raw(without_mark(body)), path, few=True)
+        found = slices(msgspec.Raw(without_mark(body)), path)
     except (ValueError, RecursionError, VerificationError):
         return None
     return found if (found or said) and len(found) <= MAX_CHILDREN else None
 
 
-def slices(raw: msgspec.Raw, path: str, *, few: bool = False) -> list[bytes]:
+def slices(raw: msgspec.Raw, path: str) -> list[bytes]:
     """The pieces of a JSON text at a path like `events[].data`, byte for byte. Raises ValueError and RecursionError.
 
-    With `few`, of a list of more than `MAX_CHILDREN` one more than that, which costs no more than to pass over the rest.
+    Of more than `MAX_CHILDREN` there is at least one more than that, and no more of one list: the rest costs no more than to pass over it.
     """
     name, _, rest = path.partition(".")
     bare = name.removesuffix("[]")
     if bare:
         raw = member(raw, bare) or msgspec.Raw(b"[]" if name != bare else b"null")
-    read = items if few else _every_item
-    found = read(raw) if name != bare else [raw]
+    found = items(raw) if name != bare else [raw]
     if not rest:
         return [bytes(item) for item in found]
-    return [child for item in found for child in slices(item, rest, few=few)]
+    children: list[bytes] = []
+    for item in found:
+        children += slices(item, rest)
+        if len(children) > MAX_CHILDREN:
+            break
+    return children
 
 
 def passed_on(headers: Headers, dropped: frozenset[bytes]) -> bytes:

@@ -333,7 +333,7 @@ def test_a_page_that_is_asked_for_with_a_body_has_the_cursor_in_it() -> None:
     assert json.loads(page_request(settings_of(listing), listing, WINDOW, 'a"b', "t").body) == {"cursor": 'a"b'}
     assert listing.start is not None
     request = start_request(settings_of(listing), listing, listing.start, "t")
-    assert json.loads(request.body) == {"path": "", "recursive": True, "include_deleted": True}
+    assert json.loads(request.body) == {"path": "", "recursive": True, "include_deleted": True, "limit": 500}
     assert b"content-type: application/json\r\n" in request.head and b"authorization: Bearer t\r\n" in request.head
 
 

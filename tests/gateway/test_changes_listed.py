@@ -1,0 +1,78 @@
+"""What holds up no list of changes, loses none of them, and never has a provider asked again and again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.acceptance.provider_api import Asked, Said
+from tests.gateway.comparing import CHANGES, Compare, Compared
+
+DAY_S = 86_400
+# Changes from the beginning of the list.
+WHOLE: dict[str, Any] = {name: value for name, value in CHANGES.items() if name != "start"}
+# The same changes, of which calls tell too: they are compared by id and have times.
+CALLED: dict[str, Any] = {**{name: value for name, value in WHOLE.items() if name != "thin"}, "time": "at"}
+ROTATING: dict[str, Any] = {
+    **CHANGES,
+    "auth": {"authorization": "Bearer {access_token}"},
+    "tokenForm": {"grant_type": "refresh_token", "refresh_token": "{credential}"},
+}
+
+
+def numbered(compared: Compared, *ages_s: int) -> list[dict[str, Any]]:
+    """Events of these ages."""
+    return [{"id": f"evt_{number}", "type": "x", "at": compared.now_s - age_s} for number, age_s in enumerate(ages_s)]
+
+
+def test_a_change_whose_time_lies_far_ahead_holds_up_no_list(compare: Compare) -> None:
+    pages: dict[str, Any] = {}
+    compared = compare(lambda asked: Said(pages.get(asked.one("after") or "", {"data": [], "after": asked.one("after"), "more": False})))
+    (wrong,) = numbered(compared, -70 * 365 * DAY_S)
+    (right,) = numbered(compared, 3_600)
+    pages[""] = {"data": [wrong], "after": "p1", "more": False}
+    pages["p1"] = {"data": [{**right, "id": "evt_1"}], "after": "p2", "more": False}
+    compared.put(listing=CALLED)
+    for _ in range(3):
+        compared.go()
+        compared.set(compared.now_s + 3_601)
+    assert compared.came() == ["evt_0", "evt_1"]
+
+
+def test_a_list_that_always_has_something_young_is_read_past_it_before_its_position_ends(compare: Compare) -> None:
+    listed: list[dict[str, Any]] = []
+
+    def answer(asked: Asked) -> Said:
+        at = int(asked.one("after") or 0)
+        return Said({"data": listed[at:], "after": str(len(listed)), "more": False})
+
+    compared = compare(answer)
+    compared.put(listing=CALLED, settle_s=600, interval_s=300)
+    longest = 0
+    for number in range(100):
+        listed.append({"id": f"evt_{number}", "type": "x", "at": compared.now_s})
+        compared.go()
+        longest = max(longest, number - int(compared.standing.progress.position or 0))
+        compared.set(compared.now_s + 301)
+    assert longest < 20
+    assert compared.came() == [f"evt_{number}" for number in range(len(compared.came()))] and len(compared.came()) > 90
+
+
+def test_a_change_whose_payload_cannot_be_read_is_taken_as_it_is_listed_and_holds_up_nothing(compare: Compare) -> None:
+    def answer(asked: Asked) -> Said:
+        at = int(asked.one("after") or 0)
+        return Said(b'{"data":[%b],"after":"%d","more":%b}' % (items[at], at + 1, b"true" if at < 2 else b"false"))
+
+    items = (b'{"sent":{"n":0}}', b'{"sent":"\xff"}', b'{"sent":{"n":2}}')
+    compared = compare(answer)
+    compared.put(listing={**WHOLE, "payload": "sent"})
+    compared.go()
+    assert [message.payload for message in compared.running.messages()] == [b'{"n":0}', items[1], b'{"n":2}']
+
+
+def test_a_page_of_two_thousand_changes_is_read(compare: Compare) -> None:
+    compared = compare(
+        lambda asked: Said({"data": [{"n": n} for n in range(2_000)] if not asked.one("after") else [], "after": "p1", "more": False})
+    )
+    compared.put(listing=WHOLE)
+    compared.go()
+    assert len(compared.came()) == 2_000
