@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 from tests.acceptance.provider_api import Asked, Said
 from tests.gateway.comparing import CHANGES, Compare, Compared
+from tests.gateway.conftest import WHO
 
 DAY_S = 86_400
 # Changes from the beginning of the list.
@@ -55,6 +58,33 @@ def test_a_list_that_always_has_something_young_is_read_past_it_before_its_posit
         compared.set(compared.now_s + 301)
     assert longest < 20
     assert compared.came() == [f"evt_{number}" for number in range(len(compared.came()))] and len(compared.came()) > 90
+
+
+def test_two_that_need_a_token_at_once_ask_for_one_with_a_refresh_token_that_holds_once(compare: Compare) -> None:
+    spent: list[bytes] = []
+    lock = threading.Lock()
+
+    def rotating(asked: Asked) -> Said:
+        if asked.path != "/token":
+            return Said({"data": [], "after": "p1", "more": False})
+        with lock:
+            given = asked.body.rpartition(b"=")[2]
+            if given in spent:
+                return Said({"error": "invalid_grant"}, 400)
+            spent.append(given)
+        return Said({"access_token": f"access-{len(spent)}", "refresh_token": f"refresh-{len(spent)}"})
+
+    compared = compare(rotating)
+    compared.put(listing={**ROTATING, "tokenUrl": f"{compared.api.url}/token"})
+
+    async def at_once() -> None:
+        look = compared.all.look(WHO, compared.running.app_id, compared.source.id)
+        await asyncio.gather(compared.reconciler.step(compared.source.id), look)
+
+    compared.running.run(at_once())
+    compared.go()
+    assert compared.standing.progress.failures == 0, compared.standing.progress
+    assert compared.standing.settings.credential == f"refresh-{len(spent)}"
 
 
 def test_a_change_whose_payload_cannot_be_read_is_taken_as_it_is_listed_and_holds_up_nothing(compare: Compare) -> None:

@@ -5,8 +5,10 @@ A refresh token that the provider gives in place of the one it was asked with is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeAlias, TypeVar
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec.structs import replace
@@ -43,11 +45,25 @@ class AccessTokens(Generic[S]):
         self._given: dict[str, _Given[S]] = {}
         # Refresh tokens that a provider gave and that are not stored yet, with the settings they belong to.
         self._unkept: dict[str, tuple[S, str]] = {}
+        # What was replaced last: who has read the settings before that has a refresh token that may be worth nothing any more.
+        self._replaced: dict[str, tuple[S, str]] = {}
+        self._asking: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def token(self, source_id: str, settings: S, row: Granting) -> tuple[S, str]:
         """The settings as they are from now on, and the access token; "" where none is needed. Raises ProviderFailure and StoreFailure."""
         if not row.token_url:
             return settings, ""
+        # One at a time: a refresh token may hold once.
+        lock = self._asking.get(source_id)
+        if lock is None:
+            lock = self._asking[source_id] = asyncio.Lock()
+        async with lock:
+            return await self._token(source_id, settings, row)
+
+    async def _token(self, source_id: str, settings: S, row: Granting) -> tuple[S, str]:
+        former, latest = self._replaced.get(source_id, (None, ""))
+        if former == settings:
+            settings = replace(settings, credential=latest)
         given = self._given.get(source_id)
         if given is not None and given.settings == settings and self._clock.monotonic_s() < given.until_s:
             return settings, given.token
@@ -55,7 +71,7 @@ class AccessTokens(Generic[S]):
         try:
             fresh = refresh_token_in(row, body)
             if fresh is not None and fresh != settings.credential:
-                self._unkept[source_id] = (settings, fresh)
+                self._unkept[source_id] = self._replaced[source_id] = (settings, fresh)
                 await self.settle(source_id)
                 settings = replace(settings, credential=fresh)
             token = token_in(body)
