@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
+from ringback.gateway.reconciling import ProviderRunner
 from tests.acceptance.provider_api import Asked, Said
 from tests.gateway.comparing import CHANGES, Compare, Compared
 from tests.gateway.conftest import WHO
@@ -85,6 +86,23 @@ def test_two_that_need_a_token_at_once_ask_for_one_with_a_refresh_token_that_hol
     compared.go()
     assert compared.standing.progress.failures == 0, compared.standing.progress
     assert compared.standing.settings.credential == f"refresh-{len(spent)}"
+
+
+def test_a_provider_is_asked_ever_less_often_while_nothing_can_be_kept(compare: Compare) -> None:
+    compared = compare(lambda asked: Said({"data": [{"n": 1}], "after": "p1", "more": True}))
+
+    async def run_for(seconds: float) -> None:
+        runner = ProviderRunner(compared.reconciler, "reconciliation", compared.running.clock)
+        try:
+            async with asyncio.timeout(seconds):
+                await runner.run()
+        except TimeoutError:
+            pass
+
+    compared.running.intake.closed = True
+    compared.put(listing=WHOLE)
+    compared.running.run(run_for(8))
+    assert len(compared.api.asked) <= 4
 
 
 def test_a_change_whose_payload_cannot_be_read_is_taken_as_it_is_listed_and_holds_up_nothing(compare: Compare) -> None:

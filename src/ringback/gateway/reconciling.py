@@ -17,8 +17,10 @@ from ringback.telemetry.tracing import Tracing
 _AT_ONCE: Final = 8
 # Seconds between two looks when nothing is due: what is counted is not older than that.
 _LOOK_EVERY_S: Final = 30.0
-# Seconds before a store that failed is tried again.
+# Seconds before a store that failed is tried again, and before a step is whose outcome could not be kept time and again: its provider is
+# asked each time.
 _RETRY_S: Final = 1.0
+_LONGEST_RETRY_S: Final = 60.0
 _NOT_OURS: Final = "a defect of this server; its log has the details"
 
 
@@ -48,6 +50,8 @@ class ProviderRunner:
         self._tracing = tracing
         self._woken = asyncio.Event()
         self._busy: set[str] = set()
+        # How often in a row the outcome of a source's step could not be kept.
+        self._unkept: dict[str, int] = {}
 
     def wake(self) -> None:
         """Something may be due."""
@@ -79,9 +83,11 @@ class ProviderRunner:
         try:
             with self._span(source_id):
                 await self._work.step(source_id)
+            self._unkept.pop(source_id, None)
         except RingbackError:
             # The store has told the log what ails it; the page is read again.
-            await asyncio.sleep(_RETRY_S)
+            times = self._unkept[source_id] = self._unkept.get(source_id, 0) + 1
+            await asyncio.sleep(min(_RETRY_S * 2 ** min(times - 1, 9), _LONGEST_RETRY_S))
         except Exception as error:
             log(TASK_FAILED, failure=error, task=f"{self._name} of {source_id}", error=str(error))
             await self._give_up(source_id)
