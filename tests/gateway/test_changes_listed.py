@@ -7,6 +7,10 @@ import threading
 from typing import Any
 
 from ringback.gateway.reconciling import ProviderRunner
+from ringback.services.gateway import Ready
+from ringback.services.judging import Taken, reconciled
+from ringback.signing.headers import Headers
+from ringback.signing.request import InboundRequest
 from tests.acceptance.provider_api import Asked, Said
 from tests.gateway.comparing import CHANGES, Compare, Compared
 from tests.gateway.conftest import WHO
@@ -59,6 +63,20 @@ def test_a_list_that_always_has_something_young_is_read_past_it_before_its_posit
         compared.set(compared.now_s + 301)
     assert longest < 20
     assert compared.came() == [f"evt_{number}" for number in range(len(compared.came()))] and len(compared.came()) > 90
+
+
+def test_a_change_is_taken_in_although_a_call_had_the_same_id(compare: Compare) -> None:
+    compared = compare(lambda asked: Said({"data": [{"id": "evt_1", "type": "changed"}], "after": "p1", "more": False}))
+    running = compared.running
+
+    now_us = running.clock.now_us()
+    ready = Ready(compared.source, now_us)
+    taken = reconciled(ready, InboundRequest(Headers(()), b'{"id":"evt_1","type":"pinged"}', b"POST", b""), now_us)
+    assert isinstance(taken, Taken)
+    running.run(running.receiver.add(ready, taken.events))
+    compared.put(listing={**WHOLE, "itemId": "id"})
+    compared.go()
+    assert [message.event_type for message in running.messages()] == ["pinged", "changed"]
 
 
 def test_two_that_need_a_token_at_once_ask_for_one_with_a_refresh_token_that_holds_once(compare: Compare) -> None:

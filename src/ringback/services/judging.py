@@ -25,7 +25,7 @@ from ringback.signing.places import first_text
 from ringback.signing.request import InboundRequest
 from ringback.signing.verdict import Verdict
 from ringback.store.base import EventClaim, VersionClaim
-from ringback.store.operations.deduplication import ANY_BODY, digest, key_of
+from ringback.store.operations.deduplication import ANY_BODY, CHANGED, digest, key_of
 
 _UNSOLICITED: Final = (
     "a secret was offered, but the source has one; if the provider made a new webhook, let the source wait for its handshake again"
@@ -147,13 +147,14 @@ def reconciled(ready: Ready, request: InboundRequest, now_us: int, change: Liste
     have sent, so no other bytes under its id are a conflict.
     """
     decision = _taken(ready, request, None, now_us, (RECONCILED,), None, change)
-    return Taken([_listed(event) for event in decision.events], decision.doubtful) if isinstance(decision, Taken) else decision
+    mark = b"" if change is None else CHANGED
+    return Taken([_listed(event, mark) for event in decision.events], decision.doubtful) if isinstance(decision, Taken) else decision
 
 
-def _listed(event: NewMessage) -> NewMessage:
+def _listed(event: NewMessage, mark: bytes) -> NewMessage:
     claim = event.event
     headers = (event.headers or b"") + HEADER + b": true\r\n"
-    return replace(event, headers=headers, event=None if claim is None else replace(claim, body=ANY_BODY))
+    return replace(event, headers=headers, event=None if claim is None else replace(claim, key=mark + claim.key, body=ANY_BODY))
 
 
 def _taken(

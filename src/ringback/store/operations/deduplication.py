@@ -16,6 +16,8 @@ from ringback.store.base import Acceptance, EventClaim, Row, Superseded, Transac
 _DIGEST_BYTES: Final = 16
 # In place of a digest: no body that comes under this name is another one.
 ANY_BODY: Final = b""
+# Before the key of a change that no call brings: a call may have the same id, and is another event.
+CHANGED: Final = b"l"
 # Twice a UUID; longer names would cost more than their order saves.
 _NAME_BYTES: Final = 72
 
