@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
+from ringback.clock import SECOND_US
 from ringback.gateway.reconciling import ProviderRunner
 from ringback.services.gateway import Ready
 from ringback.services.judging import Taken, reconciled
@@ -13,7 +14,8 @@ from ringback.signing.headers import Headers
 from ringback.signing.request import InboundRequest
 from tests.acceptance.provider_api import Asked, Said
 from tests.gateway.comparing import CHANGES, Compare, Compared
-from tests.gateway.conftest import WHO
+from tests.gateway.conftest import WHO, Running, path_of
+from tests.gateway.test_schemas import ENDLESS
 
 DAY_S = 86_400
 # Changes from the beginning of the list.
@@ -30,6 +32,40 @@ ROTATING: dict[str, Any] = {
 def numbered(compared: Compared, *ages_s: int) -> list[dict[str, Any]]:
     """Events of these ages."""
     return [{"id": f"evt_{number}", "type": "x", "at": compared.now_s - age_s} for number, age_s in enumerate(ages_s)]
+
+
+def test_a_provider_that_never_knows_its_own_positions_is_asked_ever_less_often(compare: Compare) -> None:
+    compared = compare(lambda asked: Said({"after": "p1"}) if asked.path == "/latest" else Said({}, 410))
+    compared.put(listing=CHANGES)
+    began_s = compared.now_s
+    while compared.now_s < began_s + 2 * 3_600:
+        compared.go()
+        compared.set(compared.now_s + 10)
+    assert len(compared.api.asked) < 50
+    assert compared.standing.progress.failures > 5
+
+
+def test_a_position_that_is_lost_after_a_clock_was_set_back_is_no_reason_to_stand_still(compare: Compare) -> None:
+    forgets = [False]
+
+    def answer(asked: Asked) -> Said:
+        if asked.path == "/latest":
+            forgets[0] = False
+            return Said({"after": "p1"})
+        return Said({}, 410) if forgets[0] else Said({"data": [], "after": "p2", "more": False})
+
+    compared = compare(answer)
+    began_s = compared.now_s
+    compared.put(listing=CHANGES)
+    compared.go()
+    for at_s in (began_s + 365 * DAY_S, began_s + DAY_S):
+        compared.set(at_s)
+        compared.due()
+        compared.set(at_s + 3_601)
+        forgets[0] = True
+        compared.go()
+        progress = compared.standing.progress
+        assert (progress.failures, progress.position) == (0, "p2"), progress
 
 
 def test_a_change_whose_time_lies_far_ahead_holds_up_no_list(compare: Compare) -> None:
@@ -77,6 +113,39 @@ def test_a_change_is_taken_in_although_a_call_had_the_same_id(compare: Compare) 
     compared.put(listing={**WHOLE, "itemId": "id"})
     compared.go()
     assert [message.event_type for message in running.messages()] == ["pinged", "changed"]
+
+
+def test_a_call_has_the_list_read_although_the_clock_was_set_back_while_it_was_read(compare: Compare) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(asked: Asked) -> Said:
+        if asked.path == "/changes" and not reading.is_set():
+            reading.set()
+            go_on.wait(20)
+        return Said({"data": [], "after": "p1", "more": False})
+
+    compared = compare(slow)
+    running = compared.running
+    compared.put(listing=CHANGES, interval_s=DAY_S)
+    compared.due()
+
+    async def meanwhile() -> None:
+        # The first step finds the position.
+        await compared.reconciler.step(compared.source.id)
+        step = asyncio.create_task(compared.reconciler.step(compared.source.id))
+        await asyncio.to_thread(reading.wait, 20)
+        running.clock.at_us -= 3_600 * SECOND_US
+        compared.called[compared.source.id]()
+        await compared.reconciler.due(8)
+        running.clock.at_us += 2 * SECOND_US
+        go_on.set()
+        await step
+
+    running.run(meanwhile())
+    asked = len(compared.api.asked)
+    compared.set(compared.now_s + 2)
+    compared.go()
+    assert len(compared.api.asked) == asked + 1
 
 
 def test_two_that_need_a_token_at_once_ask_for_one_with_a_refresh_token_that_holds_once(compare: Compare) -> None:
@@ -142,3 +211,28 @@ def test_a_page_of_two_thousand_changes_is_read(compare: Compare) -> None:
     compared.put(listing=WHOLE)
     compared.go()
     assert len(compared.came()) == 2_000
+
+
+def test_a_change_that_nobody_can_compare_with_the_schema_now_is_not_left_out_for_that(compare: Compare) -> None:
+    compared = compare(lambda asked: Said({"data": [] if asked.one("after") else [{"n": 1}], "after": "p1", "more": False}))
+    running = compared.running
+    compared.source = running.made(schema=ENDLESS, schemaMode="reject")
+    compared.put(listing=WHOLE)
+    running.run(compared.reconciler.step(compared.source.id))
+    progress = compared.standing.progress
+    assert (progress.failures, progress.cause, progress.position) == (1, "source", "")
+    # It is no reason to stand still for ever.
+    for _ in range(6):
+        compared.set(compared.now_s + 3_601)
+        compared.go()
+    last = compared.standing.progress.last
+    assert last is not None and compared.standing.progress.failures == 0
+
+
+def test_a_call_that_says_the_same_as_another_one_has_the_list_read_too(running: Running) -> None:
+    source = running.made(verify="none", secrets=[], type="custom", deduplication={"by": ["body"]})
+    called = list[str]()
+    running.called[source.id] = lambda: called.append(source.id)
+    for _ in range(2):
+        assert running.ask(path_of(source), b'{"changed":true}').status < 300
+    assert (len(called), len(running.messages())) == (2, 1)

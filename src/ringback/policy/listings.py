@@ -15,6 +15,8 @@ from ringback.policy.validation import Problem
 
 # Bytes of an owner's own listing, as JSON: the rows have some hundred.
 _MAX_LISTING: Final = 16_384
+# Answers to the credential, and to too many requests.
+_NEVER_LOST: Final = frozenset({401, 403, 429})
 # What the engine itself knows, and what is secret.
 _KNOWN: Final = frozenset({"since", "until", "since_at", "until_at", "id"})
 _SECRETS: Final = frozenset({"credential", "basic", "client_secret", "access_token"})
@@ -103,8 +105,8 @@ def _change_problems(listing: Listing) -> list[Problem]:
         wrong((("newestFirst",), "a list of changes has the oldest first"))
     if listing.redeliver or listing.detail:
         wrong((("position",), "changes are taken as they are listed, without detail and redeliver"))
-    if any(not 400 <= status <= 499 for status in listing.lost):
-        wrong((("lost",), "these are statuses from 400 to 499"))
+    if any(not 400 <= status <= 499 or status in _NEVER_LOST for status in listing.lost):
+        wrong((("lost",), "these are statuses from 400 to 499, without 401, 403 and 429, which say nothing of a position"))
     return problems
 
 

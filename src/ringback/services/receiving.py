@@ -406,12 +406,21 @@ class Receiver:
             log(SOURCE_CONFLICT, source_id=ready.source.id, message_id=message.id)
 
     async def fitting(self, ready: Ready, event: NewMessage) -> NewMessage | None:
-        """An event that nobody called for, flagged where it does not fit the source's schema; None where the source takes no such."""
+        """An event that nobody called for, flagged where it does not fit the source's schema; None where the source takes no such.
+
+        Raises Unavailable where nobody can tell now, and that must be known.
+        """
         doubtful = () if ready.schema is None else ready.schema.doubtful([event.payload])
+        if ready.schema is None or not doubtful:
+            return event
+        problem, known = None, True
         try:
-            decision = await self._compared(ready, Taken([event], doubtful))
-        except Unavailable:
-            return None
+            problem = await self._comparing.problem(ready.schema.text, doubtful)
+        except Unavailable as unknown:
+            if ready.source.rules.schema_mode != "observe":
+                raise
+            problem, known = str(unknown), False
+        decision = compared(ready, Taken([event], doubtful), problem, known=known)
         return decision.events[0] if isinstance(decision, Taken) else None
 
     async def add(self, ready: Ready, events: list[NewMessage]) -> list[str]:
@@ -454,12 +463,14 @@ class Receiver:
     def again(self, ready: Ready, entry: Entry, message_id: str) -> None:
         """An event came that was durable before."""
         ready.counts[1] += 1
+        _tell(self._called, ready)
         if ready.source.rules.deduplication.on_failed == "requeue":
             self._requeue(entry, message_id, ready.source.rules.processed_by)
 
     def older(self, ready: Ready) -> None:
         """An event came that was older than what had been accepted."""
         ready.counts[5] += 1
+        _tell(self._called, ready)
 
     def decided(self, ready: Ready, request: InboundRequest, remote: Remote) -> NewMessage | None:
         """What can be said at once, without waiting for anything: an event to be stored; None where `receive` must look."""

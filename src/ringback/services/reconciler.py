@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ringback.clock import SECOND_US, Clock
-from ringback.errors import NotFound
+from ringback.errors import NotFound, Unavailable
 from ringback.model.reconciliation import Listing, Progress, Reconciliation, Run, Standing
 from ringback.model.sources import Source
 from ringback.policy.asking import MAX_RETRY_AFTER_S, Unreadable, rest_s
@@ -76,6 +76,8 @@ _NAMED: Final = 100
 _LOOKS: Final = 8
 # The longest wait that a step may have been given, microseconds.
 _LONGEST_WAIT_US: Final = (max(MAX_INTERVAL_S, int(MAX_RETRY_AFTER_S)) + 60) * SECOND_US
+# Failures in a row after which an event that cannot be compared with the schema is left out: a quarter of an hour.
+_PATIENCE: Final = 5
 # Causes that are of one event alone: the others are not kept waiting for it.
 _OF_ONE: Final = ("refused", "too_large")
 # The payload of an event whose own is not fetched yet.
@@ -176,9 +178,8 @@ class Reconciler:
         except ProviderFailure as failure:
             await self._failed(standing, run, failure)
         except TimeoutError:
-            await self._failed(
-                standing, run, ProviderFailure("unreachable", f"a page and what is missing of it took more than {_STEP_S:g} s")
-            )
+            late = f"a page and what is missing of it took more than {_STEP_S:g} s"
+            await self._failed(standing, run, ProviderFailure("unreachable", late))
 
     async def _turn(self, standing: Standing, source: Source, run: Run) -> None:
         ready, asked_of = self._ready(source), await self._list(standing)
@@ -200,7 +201,7 @@ class Reconciler:
             skipped += len(wanted) - asked
             seen += b"".join(digest(m.key.hex()) for m in wanted)
         else:
-            added, unfit = await self._add(ready, asked_of, missing)
+            added, unfit = await self._add(ready, asked_of, missing, patient=standing.progress.failures < _PATIENCE)
             skipped += unfit
         run = replace(
             run,
@@ -214,7 +215,8 @@ class Reconciler:
         counts = {"looked_at": looked_at, "missing": len(missing), "added": added, "asked": asked, "skipped": skipped}
         self._count(counts)
         note({f"ringback.reconciliation.{name}": count for name, count in counts.items()})
-        progress = replace(_well(standing.progress), found=standing.progress.found + len(missing))
+        found = standing.progress.found + len(missing)
+        progress = replace(standing.progress, failures=0, cause="", detail="", failed_at=None, found=found)
         if listing.position:
             # Of what is too young a call may be on its way: its page is read again.
             after = run.cursor if page.too_young else page.position if page.cursor is None else page.cursor
@@ -237,18 +239,20 @@ class Reconciler:
     async def _lost(self, standing: Standing, run: Run, position: str) -> None:
         """Go on from another position than the one that the provider knows no more, if there was one."""
         former = standing.progress
-        if former.lost_at is not None and former.lost_at >= run.began_at:
+        now_us = self._clock.now_us()
+        # A time ahead was told by a clock that was set back since.
+        if former.lost_at is not None and run.began_at <= former.lost_at <= now_us:
             raise ProviderFailure("cursor", "the provider's API knows no position that it gave; the run begins anew", again=True)
         if former.position or run.cursor:
             log(POSITION_LOST, source_id=standing.source_id)
-            standing = replace(standing, progress=replace(former, position="", lost_at=self._clock.now_us()))
+            standing = replace(standing, progress=replace(former, position="", lost_at=now_us))
         elif not position:
             raise ProviderFailure("cursor", "the provider's API gives no position to begin from")
         await self._go_from(standing, run, position)
 
     async def _go_from(self, standing: Standing, run: Run, position: str) -> None:
-        """Read the list from that position on ("" = from where it begins), in this run."""
-        progress = replace(_well(standing.progress), run=replace(run, cursor=position, pages=run.pages + 1), position=position, seen=b"")
+        """Read the list from that position on ("" = from where it begins), in this run; what failed is well when a page was read."""
+        progress = replace(standing.progress, run=replace(run, cursor=position, pages=run.pages + 1), position=position, seen=b"")
         await self._move(standing, progress, 0)
 
     async def _go_on(self, standing: Standing, progress: Progress, run: Run, page: PageRead, seen: bytes) -> None:
@@ -379,15 +383,18 @@ class Reconciler:
             return decision.events[0] if len(decision.events) == 1 else Refusal("unreadable", "several events in one")
         return decision if isinstance(decision, Refusal) else None
 
-    async def _add(self, ready: Ready, asked_of: _List, missing: list[Missing]) -> tuple[int, int]:
-        """Have what is missing stored: how many are new, and how many cannot be taken in."""
+    async def _add(self, ready: Ready, asked_of: _List, missing: list[Missing], *, patient: bool) -> tuple[int, int]:
+        """Have what is missing stored: how many are new, and how many cannot be taken in.
+
+        `patient`: what nobody can compare with the schema now is worth another try.
+        """
         added, unfit, whole = 0, 0, list[NewMessage]()
         for found in missing:
             event: NewMessage | Refusal | None = found.event
             if found.item.payload is None:
                 payload = await self._detail(asked_of, found.item)
                 event = None if payload is None else await self._event(ready, found.item, payload)
-            fitting = await self._receiver.fitting(ready, event) if isinstance(event, NewMessage) else None
+            fitting = await self._fitting(ready, event, patient) if isinstance(event, NewMessage) else None
             if fitting is None:
                 unfit += 1
             else:
@@ -396,6 +403,14 @@ class Reconciler:
                 added += await self._kept(ready, whole)
                 whole.clear()
         return added + await self._kept(ready, whole), unfit
+
+    async def _fitting(self, ready: Ready, event: NewMessage, patient: bool) -> NewMessage | None:
+        try:
+            return await self._receiver.fitting(ready, event)
+        except Unavailable as unknown:
+            if patient:
+                raise ProviderFailure("source", f"an event was not compared with the schema of the source: {unknown}") from None
+            return None
 
     async def _kept(self, ready: Ready, events: list[NewMessage]) -> int:
         """Have events stored; how many are new. Raises Unavailable, and NotFound when the source was deleted meanwhile."""
@@ -455,7 +470,8 @@ class Reconciler:
         next_at = now_us + int(wait_s * SECOND_US)
 
         def operation(tx: Transaction) -> bool:
-            again = ran_since is not None and reconciliations.take_call(tx, standing.source_id, ran_since)
+            # With a clock that was set back since, any call may have come while it ran.
+            again = ran_since is not None and reconciliations.take_call(tx, standing.source_id, ran_since if ran_since <= now_us else 1)
             return reconciliations.move(tx, standing, progress, min(next_at, now_us + SOON_US) if again else next_at)
 
         return await self._store.write(operation)
@@ -470,11 +486,6 @@ class Reconciler:
     def _ended(self, outcome: str) -> None:
         metrics = self._metrics
         metrics.reconciliation_runs = {**metrics.reconciliation_runs, outcome: metrics.reconciliation_runs[outcome] + 1}
-
-
-def _well(progress: Progress) -> Progress:
-    """Without what is known of failures."""
-    return replace(progress, failures=0, cause="", detail="", failed_at=None)
 
 
 def _listing(settings: Reconciliation) -> Listing:
