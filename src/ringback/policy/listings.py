@@ -17,6 +17,8 @@ from ringback.policy.validation import Problem
 _MAX_LISTING: Final = 16_384
 # Answers to the credential, and to too many requests.
 _NEVER_LOST: Final = frozenset({401, 403, 429})
+# Names in a path, and headers of an event, which cost a look each into every item of a page: providers' have a few.
+_MAX_NAMES: Final = 20
 # What the engine itself knows, and what is secret.
 _KNOWN: Final = frozenset({"since", "until", "since_at", "until_at", "id"})
 _SECRETS: Final = frozenset({"credential", "basic", "client_secret", "access_token"})
@@ -69,6 +71,10 @@ def listing_problems(listing: Listing) -> list[Problem]:
     for field in ("auth", "headers"):
         check(field, lambda given: not FRAMING & {name.lower() for name in given}, f"{', '.join(sorted(FRAMING))} cannot be set")
     check("items", lambda path: "[]" in path, "the path has no [], which stands for each item of a list")
+    for field in ("items", "item_id", "payload", "time", "headers_at", "next", "more", "position", "detail_payload"):
+        check(field, _is_short, f"a path has at most {_MAX_NAMES} names")
+    few = f"there are at most {_MAX_NAMES} of them, and as many names in a path"
+    check("event_headers", lambda fields: len(fields) <= _MAX_NAMES and all(map(_is_short, fields.values())), few)
     for field in ("path", "query", "body", "start", "headers", "detail", "redeliver", "items"):
         # Elsewhere it would be written into logs on its way.
         check(field, _is_without_secret, "the credential goes into the headers of auth, and into tokenForm, alone")
@@ -108,6 +114,10 @@ def _change_problems(listing: Listing) -> list[Problem]:
     if any(not 400 <= status <= 499 or status in _NEVER_LOST for status in listing.lost):
         wrong((("lost",), "these are statuses from 400 to 499, without 401, 403 and 429, which say nothing of a position"))
     return problems
+
+
+def _is_short(path: str) -> bool:
+    return path.count(".") < _MAX_NAMES
 
 
 def _is_without_secret(given: Any) -> bool:

@@ -208,6 +208,9 @@ OWN: dict[str, typing.Any] = {"base": "https://api.example.com", "path": "/event
         ({"detail": "/events/{id}"}, "detail"),
         ({"item_id": "id", "detail": "/events/one", "detail_payload": "a"}, "detail"),
         ({"redeliver": "/events/{id}/again"}, "redeliver"),
+        ({"items": ".".join(["a"] * 21) + "[]"}, "items"),
+        ({"event_headers": {"x-a": "json:" + ".".join(["a"] * 21)}}, "eventHeaders"),
+        ({"event_headers": {f"x-{number}": "a" for number in range(21)}}, "eventHeaders"),
     ],
 )
 def test_a_listing_that_cannot_work_is_told_where(wrong: dict[str, typing.Any], where: str) -> None:
@@ -265,6 +268,7 @@ CHANGES: dict[str, typing.Any] = {**OWN, "next": "cursor:after:next", "more": "m
         ({"next": "last:after:id"}, "next"),
         ({"newest_first": True}, "newestFirst"),
         ({"lost": (200,)}, "lost"),
+        ({"lost": (410, 429)}, "lost"),
         ({"position": "", "thin": True}, "thin"),
         ({"position": "", "lost": (410,)}, "lost"),
         ({"position": "", "start": Start(path="/now")}, "start"),
