@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -236,3 +237,37 @@ def test_a_call_that_says_the_same_as_another_one_has_the_list_read_too(running:
     for _ in range(2):
         assert running.ask(path_of(source), b'{"changed":true}').status < 300
     assert (len(called), len(running.messages())) == (2, 1)
+
+
+def test_a_list_that_is_read_from_its_beginning_is_taken_in_as_far_back_as_one_may_look_on_every_page(compare: Compare) -> None:
+    knows = [False]
+
+    def answer(asked: Asked) -> Said:
+        given = asked.one("after")
+        if given == "9" and not knows[0]:
+            return Said({}, 410)
+        at = int(given or 0)
+        return Said({"data": listed[at : at + 1], "after": str(at + 1) if at < 3 else "9", "more": at < 3})
+
+    compared = compare(answer)
+    listed = [{"id": f"evt_{number}", "at": compared.now_s - age_s} for number, age_s in enumerate((9 * DAY_S, 9 * DAY_S, 8 * DAY_S, 60))]
+    compared.put(listing={**WHOLE, "time": "at"}, lookback_s=3_600)
+    compared.go()
+    assert [json.loads(message.payload) for message in compared.running.messages()] == listed[3:]
+    # The position is lost, and the list is read from its beginning again: up to an hour before the last reading.
+    compared.set(compared.now_s + 3_601)
+    compared.go()
+    assert compared.standing.progress.lost_at is not None
+    assert [json.loads(message.payload) for message in compared.running.messages()] == listed[3:]
+
+
+def test_a_source_that_is_enabled_again_has_its_list_read_soon(compare: Compare) -> None:
+    compared = compare(lambda asked: Said({"data": [], "after": "p1", "more": False}))
+    compared.put(listing=WHOLE, interval_s=7 * DAY_S)
+    compared.running.changed(compared.source, secrets=["whsec_test"], disabled=True)
+    compared.go()
+    assert compared.api.asked == []
+    compared.running.changed(compared.source, secrets=["whsec_test"], disabled=False)
+    compared.set(compared.now_s + 301)
+    compared.go()
+    assert len(compared.api.asked) == 1

@@ -110,8 +110,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One comparison of what the provider says it sent between two times with what came.
 
     `cursor` is the page to read next, "" = the first one. `looked_at` counts events of the provider, `missing` those that had not come;
-    `added` of them were taken in, `asked` the provider is to send again. `skipped` have no id, or do not fit the source's schema. Times
-    are microseconds since 1970.
+    `added` of them were taken in, `asked` the provider is to send again. `skipped` have no id, or do not fit the source's schema. `anew`: a
+    list of changes is read from its beginning. Times are microseconds since 1970.
     """
 
     began_at: int
@@ -126,6 +126,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     skipped: int = 0
     ended_at: int | None = None
     cut: str = ""
+    anew: bool = False
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -136,7 +137,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ones ever. `seen` are digests of the cursors of this run.
 
     Of a list of changes, `position` is where the next run goes on ("" = it is not known yet); `lost_at` is when the provider last said that
-    it knew the position no more: what changed until then and was not read by then was never seen.
+    it knew the position no more: what changed until then and was not read by then was never seen. `anew`: the position was reached by
+    reading the list from its beginning, which has not come to its end.
     """
 
     run: Run | None = None
@@ -151,6 +153,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seen: bytes = b""
     position: str = ""
     lost_at: int | None = None
+    anew: bool = False
 
 
 class Standing(msgspec.Struct, frozen=True):

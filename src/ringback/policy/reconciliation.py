@@ -171,7 +171,9 @@ def begun(standing: Standing, source: Source, now_us: int) -> Run:
     covered = covered_until(progress, now_us)
     if covered and not progress.whole and settings.missing == "take":
         since = max(since, covered - _OVERLAP_US)
-    return Run(began_at=now_us, since=since, until=max(now_us - settings.settle_s * SECOND_US, since), cursor=progress.position)
+    anew = progress.anew or not progress.position
+    until = max(now_us - settings.settle_s * SECOND_US, since)
+    return Run(began_at=now_us, since=since, until=until, cursor=progress.position, anew=anew)
 
 
 def covered_until(progress: Progress, now_us: int) -> int:
@@ -179,9 +181,9 @@ def covered_until(progress: Progress, now_us: int) -> int:
     return progress.covered_until if progress.covered_until <= now_us else 0
 
 
-def window_of(listing: Listing, since: int, until: int, types: tuple[str, ...], position: str) -> Window:
-    """What of a list is looked at: of changes behind a position all, of those that no call brings also the youngest."""
-    return Window(0 if position and listing.position else since, _NEVER_US if listing.thin else until, types)
+def window_of(listing: Listing, run: Run, types: tuple[str, ...]) -> Window:
+    """What of a list is looked at: of changes behind a former position all, of those that no call brings also the youngest."""
+    return Window(0 if listing.position and not run.anew else run.since, _NEVER_US if listing.thin else run.until, types)
 
 
 def read_page(settings: Reconciliation, listing: Listing, window: Window, head: bytes, body: bytes, cursor: str) -> PageRead:

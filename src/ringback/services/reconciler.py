@@ -63,6 +63,8 @@ _SLICE: Final = 50
 _ASIDE_BYTES: Final = 65_536
 # Seconds of rest before a list of changes is read on whose run was cut: it may be one that never ends.
 _CUT_S: Final = 60
+# Seconds after which a disabled source is looked at again.
+_DISABLED_S: Final = 300
 # Seconds that the requests of one step may take together.
 _STEP_S: Final = 300.0
 # Requests for redelivery in one run; the next run asks for more.
@@ -164,7 +166,7 @@ class Reconciler:
             await self._store.write(lambda tx: reconciliations.delete(tx, source_id))
             return
         if source.disabled:
-            await self._move(standing, standing.progress, standing.settings.interval_s)
+            await self._move(standing, standing.progress, min(standing.settings.interval_s, _DISABLED_S))
             return
         now_us = self._clock.now_us()
         run = standing.progress.run
@@ -220,7 +222,7 @@ class Reconciler:
         if listing.position:
             # Of what is too young a call may be on its way: its page is read again.
             after = run.cursor if page.too_young else page.position if page.cursor is None else page.cursor
-            page, progress = replace(page, cursor=None if page.too_young else page.cursor), replace(progress, position=after)
+            page, progress = replace(page, cursor=None if page.too_young else page.cursor), replace(progress, position=after, anew=run.anew)
         await self._go_on(standing, progress, run, page, seen)
 
     async def _begin(self, asked_of: _List) -> str:
@@ -252,8 +254,8 @@ class Reconciler:
 
     async def _go_from(self, standing: Standing, run: Run, position: str) -> None:
         """Read the list from that position on ("" = from where it begins), in this run; what failed is well when a page was read."""
-        progress = replace(standing.progress, run=replace(run, cursor=position, pages=run.pages + 1), position=position, seen=b"")
-        await self._move(standing, progress, 0)
+        run = replace(run, cursor=position, pages=run.pages + 1, anew=not position)
+        await self._move(standing, replace(standing.progress, run=run, position=position, anew=run.anew, seen=b""), 0)
 
     async def _go_on(self, standing: Standing, progress: Progress, run: Run, page: PageRead, seen: bytes) -> None:
         """Move to the next page, or end the run."""
@@ -268,7 +270,7 @@ class Reconciler:
         run = replace(run, cursor="", ended_at=self._clock.now_us(), cut=cut)
         former = covered_until(progress, run.ended_at or 0)
         covered = former if cut else max(run.until, former)
-        progress = replace(progress, run=None, last=run, covered_until=covered, whole=bool(cut), seen=b"")
+        progress = replace(progress, run=None, last=run, covered_until=covered, whole=bool(cut), anew=bool(cut) and run.anew, seen=b"")
         interval_s = standing.settings.interval_s
         wait_s = min(interval_s, _CUT_S) if cut and progress.position else interval_s
         # What changed while it ran may stand where it had been already.
@@ -284,7 +286,7 @@ class Reconciler:
 
     async def _look(self, standing: Standing, source: Source) -> Found:
         ready, asked_of = self._ready(source), await self._list(standing)
-        fresh = Progress(whole=True, position=standing.progress.position)
+        fresh = Progress(whole=True, position=standing.progress.position, anew=standing.progress.anew)
         run = begun(replace(standing, progress=fresh), source, self._clock.now_us())
         if asked_of.listing.start is not None and not run.cursor:
             # It begins at the end of the list.
@@ -332,7 +334,7 @@ class Reconciler:
 
     async def _page(self, asked_of: _List, source: Source, run: Run) -> PageRead | _Lost:
         settings, listing = asked_of.settings, asked_of.listing
-        window = window_of(listing, run.since, run.until, source.rules.event_types or (), run.cursor)
+        window = window_of(listing, run, source.rules.event_types or ())
         request = page_request(settings, listing, window, run.cursor, asked_of.token)
         answered = await self._api.ask(request, paged=bool(run.cursor) and not listing.position, also=listing.lost)
         try:
@@ -384,10 +386,7 @@ class Reconciler:
         return decision if isinstance(decision, Refusal) else None
 
     async def _add(self, ready: Ready, asked_of: _List, missing: list[Missing], *, patient: bool) -> tuple[int, int]:
-        """Have what is missing stored: how many are new, and how many cannot be taken in.
-
-        `patient`: what nobody can compare with the schema now is worth another try.
-        """
+        """Have what is missing stored: how many are new, and how many cannot be; `patient`: what cannot be compared now is tried again."""
         added, unfit, whole = 0, 0, list[NewMessage]()
         for found in missing:
             event: NewMessage | Refusal | None = found.event

@@ -125,6 +125,7 @@ class Reconciliations:
                     Progress(last=kept.last, covered_until=kept.covered_until, whole=kept.whole or wider, found=kept.found),
                     position=kept.position,
                     lost_at=kept.lost_at,
+                    anew=kept.anew,
                 )
             return self._kept(tx, source.id, settings, progress), former is None
 
