@@ -271,3 +271,11 @@ def test_a_source_that_is_enabled_again_has_its_list_read_soon(compare: Compare)
     compared.set(compared.now_s + 301)
     compared.go()
     assert len(compared.api.asked) == 1
+
+
+def test_a_call_that_does_not_fit_the_schema_of_the_changes_has_them_read_all_the_same(running: Running) -> None:
+    source = running.made(verify="none", secrets=[], type="custom", schema={"required": ["changed"]}, schemaMode="quarantine")
+    called = list[str]()
+    running.called[source.id] = lambda: called.append(source.id)
+    assert running.ask(path_of(source), b'{"ping":true}').status < 300
+    assert (len(called), len(running.quarantined(source))) == (1, 1)

@@ -118,6 +118,9 @@ class Receiver:
         if isinstance(decision, Taken):
             return await self._take(ready, decision.events, request, remote)
         if isinstance(decision, Refusal):
+            if isinstance(judged, Taken):
+                # Believed, whatever the schema says: what it calls for is another thing.
+                _tell(self._called, ready)
             return await self.refuse(ready, decision, request, remote)
         if isinstance(decision, Ignored):
             ready.counts[3] += 1
