@@ -94,4 +94,5 @@ class AccessTokens(Generic[S]):
         unkept = self._unkept.get(source_id)
         if unkept is not None:
             await self._keep(source_id, *unkept)
-            del self._unkept[source_id]
+            if self._unkept.get(source_id) is unkept:
+                del self._unkept[source_id]
