@@ -282,7 +282,7 @@ def test_a_source_of_its_own_has_endpoints_of_its_own(person: Person) -> None:
         ({"type": "stripe", "secret": "x", "silenceMin": "soon"}, "write a number of minutes"),
         ({"type": "stripe", "secret": "x", "route": "api/v1"}, "is no route for a source"),
         ({"type": "custom", "secret": "x", "scheme": "{"}, "this is no JSON"),
-        ({"type": "custom", "secret": "x", "scheme": '{"type": "nothing"}'}, "this is no scheme"),
+        ({"type": "custom", "secret": "x", "scheme": '{"type": "nothing"}'}, "'nothing' is no type of scheme"),
         ({"type": "airtable", "secret": "no base64!"}, "cannot be read as"),
         ({"type": "stripe", "secret": "x", "uid": "stripe-live"}, "exists already"),
     ],
