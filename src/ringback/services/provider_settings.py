@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import UnsetType
 
-from ringback.policy.access_tokens import Granted
+from ringback.policy.access_tokens import Granted, Granting, needs_client_secret
 from ringback.policy.addresses import is_this_machine
 from ringback.policy.urls import UrlParts
 from ringback.policy.validation import Problem, Rule
@@ -53,12 +53,15 @@ def place_problems(places: Iterable[tuple[tuple[str, ...], Callable[[], UrlParts
     return problems
 
 
-def kept_secrets(given: Mapping[str, str | UnsetType], former: Granted | None, *, moved: bool) -> tuple[dict[str, str], list[Problem]]:
-    """The secrets from now on, by name: those given, or those of the former settings; and what is wrong with that.
+def kept_secrets(
+    row: Granting, credential: str | UnsetType, client_secret: str | UnsetType, former: Granted | None, *, moved: bool
+) -> tuple[dict[str, str], list[Problem]]:
+    """The secrets from now on that the row needs, by name: those given, or those of the former settings; and what is wrong with that.
 
     `moved`: they would go to another place than the former ones. Then they must be given again, or whoever may change the settings could
     have them sent to himself.
     """
+    given = {"credential": credential, **({"client_secret": client_secret} if needs_client_secret(row) else {})}
     secrets, problems = dict[str, str](), list[Problem]()
     known = {} if former is None else msgspec.structs.asdict(former)
     for name, said in given.items():

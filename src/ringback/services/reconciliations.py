@@ -14,7 +14,7 @@ from ringback.clock import Clock
 from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.reconciliation import Listing, Progress, Reconciliation, Standing
 from ringback.model.sources import Source
-from ringback.policy.access_tokens import needs_client_secret, token_place_of
+from ringback.policy.access_tokens import token_place_of
 from ringback.policy.listings import comparison_problems, listing_problems, parameters_of
 from ringback.policy.reconciliation import MAX_INTERVAL_S, base_of
 from ringback.policy.reconciliation_rows import LISTINGS, listing_of
@@ -209,11 +209,8 @@ def settings_of(source: Source, wanted: ReconciliationIn, former: Reconciliation
         paused=wanted.paused,
     )
     problems += _place_problems(settings, listing) if not problems else []
-    given_secrets = {"credential": wanted.credential, "client_secret": wanted.client_secret}
-    if not needs_client_secret(listing):
-        del given_secrets["client_secret"]
     moved = not problems and former is not None and _place(former) != _place(settings)
-    secrets, unfit = kept_secrets(given_secrets, former, moved=moved)
+    secrets, unfit = kept_secrets(listing, wanted.credential, wanted.client_secret, former, moved=moved)
     problems += unfit
     if problems:
         raise InvalidField(*(FieldProblem(("body", *where), text) for where, text in problems))

@@ -14,7 +14,7 @@ from ringback.clock import Clock, to_us
 from ringback.errors import FieldProblem, InvalidField, NotFound, Refused
 from ringback.model.sources import Source
 from ringback.model.subscriptions import Progress, Renewal, Subscription, SubscriptionStanding
-from ringback.policy.access_tokens import needs_client_secret, token_place_of
+from ringback.policy.access_tokens import token_place_of
 from ringback.policy.sources import handshakes_of
 from ringback.policy.subscription_rows import RENEWALS, renewal_of
 from ringback.policy.subscriptions import (
@@ -206,11 +206,8 @@ def settings_of(source: Source, wanted: SubscriptionIn, kept: Standings, of_topi
         problems += _place_problems(settings, renewal)
     # Its own where there is one: the credential may go where it goes already.
     former = next((one.settings for one in kept if _place(one.settings) == _place(settings)), kept[0].settings if kept else None)
-    given = {"credential": wanted.credential, "client_secret": wanted.client_secret}
-    if not needs_client_secret(renewal):
-        del given["client_secret"]
     moved = not problems and former is not None and _place(former) != _place(settings)
-    secrets, unfit = kept_secrets(given, former, moved=moved)
+    secrets, unfit = kept_secrets(renewal, wanted.credential, wanted.client_secret, former, moved=moved)
     problems += unfit
     if renewal.confirmed and not problems:
         problems += _hub_problems(source, replace(settings, **secrets), renewal)
